@@ -1,0 +1,34 @@
+# Everything a newcomer needs: `make demo`, `make test`. Both work in a fresh clone with Python >= 3.11 and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-slow check install clean
+
+demo: $(STAMP)  ## install, then run the quickstart recipe end to end
+	$(BIN)/recalign run recipes/quickstart.toml --output runs/quickstart
+
+test: $(STAMP)  ## the fast tests
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)  ## the tests marked slow
+	$(BIN)/python -m pytest -m slow
+
+check: $(STAMP)  ## static: style, types, import contract
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+install: $(STAMP)
+
+# torch first and alone: a looser range would pull a build with gigabytes of CUDA packages.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) runs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""Models to compare with; priors need no learning."""

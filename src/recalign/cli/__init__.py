@@ -1,0 +1,1 @@
+"""One module per verb; the error boundary is in main."""

@@ -1,0 +1,34 @@
+"""The `recalign` command: one verb per module, one error boundary.
+
+Verbs import their heavy parts when they run, so `--help` loads neither torch nor polars.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from recalign.errors import RecalignError
+
+app = typer.Typer(
+    name="recalign",
+    help="Align a language model with recommendation: ratings and item titles in, a tuned recommender out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def main() -> None:
+    """Align a language model with recommendation."""
+
+
+def run() -> None:
+    """Entry point: a `RecalignError` becomes one line on stderr and exit code 2; anything else is a bug."""
+    try:
+        app()
+    except RecalignError as error:
+        sys.stderr.write(f"recalign: {error}\n")
+        raise SystemExit(2) from None

@@ -1,0 +1,1 @@
+"""Ratings in, validated tables and samples out. Knows no prompt and no model."""

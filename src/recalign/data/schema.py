@@ -1,0 +1,58 @@
+"""Column names and types of every table, in one place.
+
+Ids are strings everywhere: an item *is* its id (18 titles of MovieLens-100K occur twice). Times are integer seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+FORMAT_VERSION: Final = 1
+
+# One row per interaction. `rating` is null for implicit events, `timestamp` where the source has none.
+# `order` is the row's place among the parsed rows of the input: the last tie-break of every sort.
+INTERACTIONS: Final[dict[str, pl.DataType]] = {
+    "user_id": pl.String(),
+    "item_id": pl.String(),
+    "rating": pl.Float64(),
+    "timestamp": pl.Int64(),
+    "order": pl.Int64(),
+}
+
+# One row per item. Further columns (publisher, price, ...) may follow and can be used by an item text template.
+ITEMS: Final[dict[str, pl.DataType]] = {
+    "item_id": pl.String(),
+    "title": pl.String(),
+    "year": pl.Int32(),
+    "author": pl.String(),
+    "genres": pl.List(pl.String()),
+}
+
+HISTORY_ENTRY: Final = pl.Struct({"item_id": pl.String(), "liked": pl.Boolean(), "rating": pl.Float64()})
+
+SPLITS: Final = ("train", "valid", "test")
+
+# `samples.parquet`: the artefact that everything downstream reads. `history` runs from oldest to newest.
+SAMPLES: Final[dict[str, pl.DataType]] = {
+    "sample_id": pl.String(),
+    "split": pl.String(),
+    "user_id": pl.String(),
+    "item_id": pl.String(),
+    "label": pl.Int8(),
+    "rating": pl.Float64(),
+    "timestamp": pl.Int64(),
+    "history": pl.List(HISTORY_ENTRY),
+}
+
+# The per-sample score file: metrics, intervals and paired tests read only this.
+SCORES: Final[dict[str, pl.DataType]] = {
+    "sample_id": pl.String(),
+    "user_id": pl.String(),
+    "item_id": pl.String(),
+    "label": pl.Int8(),
+    "score": pl.Float64(),
+    "model": pl.String(),
+    "seed": pl.Int64(),
+}

@@ -1,0 +1,60 @@
+"""The exceptions that recalign raises on purpose.
+
+::
+
+    RecalignError               anything a user can act on; the CLI prints it on one line and exits with 2
+    ├── ConfigError             an option, recipe or template is wrong
+    ├── DataError               an input file or a prepared data directory is wrong
+    ├── ArtifactError           a saved artefact is missing, incomplete, altered or of another format version
+    ├── ModelError              a backbone, tokenizer or adapter cannot be used (as asked)
+    └── TeacherError            a teacher refused, failed or ran over budget
+
+A message names the thing, what was found, what was expected and, where there is one, the next command.
+Everything else that escapes is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class RecalignError(Exception):
+    """Base of every error that a user can act on."""
+
+    def __init__(self, thing: str, *, found: str = "", expected: str = "", hint: str = "") -> None:
+        """Build the one-line message.
+
+        Args:
+            thing: What is wrong, with its name (a path, an option, a column).
+            found: What was there.
+            expected: What should have been there.
+            hint: The next command or action.
+        """
+        self.thing, self.found, self.expected, self.hint = thing, found, expected, hint
+        parts = [thing]
+        if found:
+            parts.append(f"found {found}")
+        if expected:
+            parts.append(f"expected {expected}")
+        message = "; ".join(parts)
+        if hint:
+            message = f"{message}. {hint}"
+        super().__init__(" ".join(message.split()))
+
+
+class ConfigError(RecalignError):
+    """An option, recipe or template is wrong."""
+
+
+class DataError(RecalignError):
+    """An input file or a prepared data directory is wrong."""
+
+
+class ArtifactError(RecalignError):
+    """A saved artefact is missing, incomplete, altered or of another format version."""
+
+
+class ModelError(RecalignError):
+    """A backbone, tokenizer or adapter cannot be used, or not as asked."""
+
+
+class TeacherError(RecalignError):
+    """A teacher refused, failed or ran over budget."""

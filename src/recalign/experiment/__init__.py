@@ -1,0 +1,1 @@
+"""Whole runs: configuration, preparation, runner, evaluation, tables."""

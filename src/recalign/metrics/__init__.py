@@ -1,0 +1,1 @@
+"""Numbers computed from per-sample score files alone."""

@@ -1,0 +1,1 @@
+"""Samples in, prompt text and token ids out."""

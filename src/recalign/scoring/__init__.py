@@ -1,0 +1,1 @@
+"""The Scorer interface and the language-model scorer."""

@@ -1,0 +1,62 @@
+"""The central interface: a `Scorer` turns candidate lists into `Scores`.
+
+AUC is the one-item list; ranking, baselines, evaluation and serving use the same call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recalign.data.samples import CandidateList, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One float64 array per candidate list, in the order of its `item_ids`; a higher score means "liked more".
+
+    Attributes:
+        values: Finite scores. Where the scorer's `log_odds` is true they are log-odds of "liked", so
+            ``1 / (1 + exp(-value))`` is the predicted probability; otherwise only their order means something.
+        label_mass: Probability mass in [0, 1] that a language model puts on its two label answers together (how much of
+            its answer is an answer at all), shaped like `values`; None for scorers that are no language model.
+    """
+
+    values: tuple[NDArray[np.float64], ...]
+    label_mass: tuple[NDArray[np.float64], ...] | None = None
+
+    def flat(self) -> NDArray[np.float64]:
+        """All scores in one array, list after list."""
+        return np.concatenate(self.values) if self.values else np.empty(0)
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Anything that scores items for a history. `recalign.testing.ScorerContract` states what it must keep to:
+
+    finite values, shapes as asked, no dependence on the other lists of the call, on their order, or on the other items
+    of the same list (to 1e-5 in fp32), and no change of state between calls.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name for tables and score files."""
+        ...
+
+    @property
+    def log_odds(self) -> bool:
+        """Whether scores are log-odds (LogLoss and ECE are defined) or only an order."""
+        ...
+
+    def score(self, lists: Sequence[CandidateList]) -> Scores:
+        """Score every item of every list. An empty sequence gives empty `Scores`."""
+        ...
+
+
+def one_item_lists(samples: Sequence[Sample]) -> list[CandidateList]:
+    """The candidate lists that a label metric needs: each sample's target alone."""
+    return [CandidateList(sample.user_id, sample.history, (sample.item_id,)) for sample in samples]

@@ -1,0 +1,1 @@
+"""Stages of tuning: samples, a parent adapter and a config in, an adapter out."""

@@ -1,0 +1,17 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real rating files (RECALIGN_DATA); the test is skipped where it is unset."""
+    value = os.environ.get("RECALIGN_DATA")
+    if not value:
+        pytest.skip("RECALIGN_DATA is unset: the real rating files are not at hand")
+    return Path(value)
