@@ -1,0 +1,42 @@
+"""Self-describing directories that survive crashes and notice damage.
+
+An artefact is a directory of plain files plus ``manifest.json``, which names its kind, its configuration, the
+fingerprints of what it was made from and the SHA-256 of every file. The manifest is written last and the directory
+appears under its name by one rename, so what is there is complete. No pickle anywhere.
+
+Files beside the manifest that it does not list (append-only logs, notes) are allowed and ignored: they are neither
+verified nor part of the fingerprint, and they go with the directory when it is overwritten.
+
+POSIX only (``fcntl`` locks). On kill, crash or power loss the previous complete artefact or the new one is there;
+what a dead process left lying is swept by the next write to the same target.
+"""
+
+from __future__ import annotations
+
+from recalign.artifacts.directory import write_directory
+from recalign.artifacts.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    FileRecord,
+    Manifest,
+    append_info,
+    fingerprint,
+    read_manifest,
+    verify,
+)
+from recalign.artifacts.storage import Storage, io, write_file_atomic
+
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST_NAME",
+    "FileRecord",
+    "Manifest",
+    "Storage",
+    "append_info",
+    "fingerprint",
+    "io",
+    "read_manifest",
+    "verify",
+    "write_directory",
+    "write_file_atomic",
+]

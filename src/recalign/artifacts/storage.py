@@ -1,0 +1,184 @@
+"""The seam through which artefacts reach the disk, locks, and the atomic write of one file.
+
+Everything that can fail or be interrupted goes through the module's `io` object, so a test can replace one of its
+methods and inject a full disk, another device or a kill at the n-th call.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from recalign.errors import ArtifactError
+
+_LOCK_SECONDS = 60.0
+_POLL_SECONDS = 0.02
+_CAUSES: dict[int | None, str] = {
+    errno.ENOSPC: "no space left on the device",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "a read-only file system",
+    errno.EXDEV: "a path on another device, where a rename is impossible",
+}
+_FULL_HINT = "Nothing was published: free some space or choose an output on another device."
+_HINTS: dict[int | None, str] = {
+    errno.ENOSPC: _FULL_HINT,
+    errno.EDQUOT: _FULL_HINT,
+    errno.EXDEV: "Nothing was published: choose an output directory that is not a mount point.",
+}
+
+
+class Storage:
+    """Operating-system calls, one method each. Tests replace methods to inject faults."""
+
+    def mkdir(self, path: Path) -> None:
+        """Create one directory (mode by umask)."""
+        path.mkdir()
+
+    def open(self, path: Path, flags: int) -> int:
+        """Open `path` and return the descriptor (mode by umask)."""
+        return os.open(path, flags | os.O_CLOEXEC, 0o666)
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        """Write all of `data`."""
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+    def fsync(self, descriptor: int) -> None:
+        """Flush a file or directory to the device."""
+        os.fsync(descriptor)
+
+    def rename(self, source: Path, destination: Path) -> None:
+        """Rename within one file system; replaces a file or an empty directory."""
+        os.rename(source, destination)  # noqa: PTH104  (Path.rename would hide that this is the plain system call)
+
+    def unlink(self, path: Path) -> None:
+        """Remove one file."""
+        path.unlink()
+
+    def rmtree(self, path: Path) -> None:
+        """Remove a directory with all it holds, following no link."""
+        shutil.rmtree(path)
+
+
+io = Storage()
+
+
+def explain(error: BaseException, path: Path) -> ArtifactError:
+    """Turn a storage failure into one clear line that names `path`."""
+    number = getattr(error, "errno", errno.ENOSPC if is_full(error) else None)
+    found = _CAUSES.get(number) or getattr(error, "strerror", None) or type(error).__name__
+    return ArtifactError(
+        f"cannot write {path}", found=found, hint=_HINTS.get(number, "Check the path and permissions.")
+    )
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether `error` says that the disk or the quota is full."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # Writers in native code (safetensors, parquet) say it in words only.
+    return "No space left on device" in str(error) or "os error 28" in str(error)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Report any OSError of the block as an ArtifactError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise explain(error, path) from error
+
+
+def fsync_path(path: Path) -> None:
+    """Flush the file or directory at `path`."""
+    descriptor = io.open(path, os.O_RDONLY)
+    try:
+        io.fsync(descriptor)
+    except OSError as error:
+        # Some file systems cannot flush a directory and say EINVAL; then the rename itself is all there is.
+        if not (error.errno == errno.EINVAL and path.is_dir()):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Take the exclusive lock of an open file if it is free. The kernel gives it back when its process dies."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of `path`: the file ``.<name>.lock`` beside it, gone again afterwards.
+
+    Raises:
+        ArtifactError: another process kept the lock for a minute.
+    """
+    lock = path.parent / f".{path.name}.lock"
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        descriptor = io.open(lock, os.O_RDWR | os.O_CREAT)
+        # A holder removes the file before it lets go, so a lock on a file that is no longer at its path counts for
+        # nothing: the next comer would lock a new file.
+        if try_lock(descriptor) and _is_at(descriptor, lock):
+            break
+        os.close(descriptor)
+        if time.monotonic() > deadline:
+            raise ArtifactError(f"{path} is in use", found=f"the lock {lock} held", hint="Try again when it is free.")
+        time.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        try:
+            io.unlink(lock)
+        finally:
+            os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def write_file_atomic(path: Path, data: bytes) -> None:
+    """Write `path` so that after a crash it holds its old content or all of `data`; missing parents are created.
+
+    Raises:
+        ArtifactError: the disk is full, the folder is not writable, … (the old content is intact).
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path):
+            replace_file(path, data)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """The atomic write for a caller that holds the lock of `path` (so one temporary name suffices, and an orphan of a
+    killed process is overwritten by the next write).
+    """
+    temporary = path.parent / f".{path.name}.tmp"
+    descriptor = io.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
+    try:
+        try:
+            io.write(descriptor, data)
+            io.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        io.rename(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_path(path.parent)
