@@ -1,0 +1,280 @@
+"""Likes and dislikes in, ranked items out, each with a faithful explanation: for the CLI, for Python and for a server.
+
+::
+
+    from recalign import Recommender
+
+    recommender = Recommender.load("runs/movies")
+    recommender.recommend(likes=["Heat (1995)"], dislikes=["Batman & Robin (1997)"], k=10)
+
+Any `Scorer` will do: a tuned language model, a prior, a baseline. Nothing here knows about prompts or weights, and the
+user need not be one the model has seen. An explanation is no prose: it is the change of an item's score when one entry
+of the history is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recalign.data.catalog import ItemCatalog
+from recalign.data.matching import Match, TitleIndex
+from recalign.data.samples import CandidateList, HistoryEntry
+from recalign.errors import ConfigError, DataError, ModelError
+from recalign.scoring.base import Scorer
+from recalign.terminal import printable
+
+# No source has a user of this name, so nothing that a scorer learned about users applies.
+UNSEEN_USER: Final = "(unseen user)"
+
+Progress = Callable[[int, int], None]
+"""Called with (items scored, items to score) after each batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """What one history entry does to one recommended item.
+
+    Attributes:
+        effect: Score with the whole history minus the score without this entry (leave-one-out), in the scorer's unit
+            (log-odds where `Scorer.log_odds`). Positive: the entry raises the item's score. Effects need not add up
+            to the score, because entries interact.
+        score_without: The score without this entry.
+    """
+
+    item_id: str
+    title: str
+    liked: bool
+    effect: float
+    score_without: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """One recommended item.
+
+    Attributes:
+        rank: 1 for the best item.
+        score: The scorer's value; higher is better.
+        probability: Predicted probability in [0, 1] that the user likes the item; None where scores are no log-odds.
+        influences: Strongest effects first; empty unless asked for.
+    """
+
+    rank: int
+    item_id: str
+    title: str
+    score: float
+    probability: float | None
+    influences: tuple[Influence, ...] = ()
+
+
+class Recommender:
+    """Ranks a catalogue for a history with any `Scorer`; keeps no state between calls."""
+
+    def __init__(self, scorer: Scorer, catalog: ItemCatalog, *, batch_items: int = 512) -> None:
+        """Combine a scorer and the catalogue that it can score.
+
+        Args:
+            scorer: Scores items for a history.
+            catalog: The items to recommend from; also where titles are looked up.
+            batch_items: How many items go into one call of the scorer. A smaller number only needs less memory.
+
+        Raises:
+            ConfigError: `batch_items` is below 1.
+        """
+        if batch_items < 1:
+            raise ConfigError("batch_items", found=str(batch_items), expected="at least 1")
+        self.scorer = scorer
+        self.catalog = catalog
+        self._batch_items = batch_items
+        self._titles: TitleIndex | None = None
+
+    @classmethod
+    def load(cls, run: str | Path, data: str | Path | None = None) -> Recommender:
+        """Load the model of a run directory, with the catalogue stored in it or that of another prepared directory.
+
+        Args:
+            run: A run directory (`recalign tune`, `recalign run`).
+            data: A prepared data directory (`recalign prepare`) whose catalogue replaces the run's: new items.
+
+        Raises:
+            ArtifactError: A directory is missing, incomplete, altered or of another kind.
+            ModelError: The backbone or the adapter cannot be loaded.
+        """
+        # These load torch and the artefact code: a recommender around a prior does without.
+        from recalign.data.samples import SampleSet
+        from recalign.tuning.run import load_catalog, load_scorer
+
+        if data is None:
+            return cls(load_scorer(Path(run)), load_catalog(Path(run)))
+        samples = SampleSet.load(Path(data))
+        return cls(load_scorer(Path(run), data=samples), samples.catalog)
+
+    def match(self, title: str) -> Match:
+        """Find the item that `title` (or an id) means; see `recalign.data.matching` for how forgiving this is.
+
+        Raises:
+            DataError: Nothing matches, or several items do.
+        """
+        if self._titles is None:
+            self._titles = TitleIndex(self.catalog)
+        return self._titles.match(title)
+
+    def history(self, likes: Iterable[str] = (), dislikes: Iterable[str] = ()) -> tuple[HistoryEntry, ...]:
+        """Turn titles or ids into a history (oldest first), for `rank`.
+
+        Likes and dislikes are spread evenly over the history, each in the order given, so that a model with a short
+        memory loses some of both. An item given twice counts once.
+
+        Raises:
+            DataError: A title is not found or ambiguous, an item is liked and disliked, or nothing is given at all.
+        """
+        liked = list(dict.fromkeys(self.match(title).item_id for title in likes))
+        disliked = list(dict.fromkeys(self.match(title).item_id for title in dislikes))
+        for item_id in liked:
+            if item_id in disliked:
+                title = printable(self.catalog.title(item_id))
+                raise DataError(f'"{title}" (id {printable(item_id)})', found="it liked and disliked", expected="one")
+        if not liked and not disliked:
+            raise DataError("a recommendation", found="no likes and no dislikes", expected="at least one title")
+        placed = [((place + 0.5) / len(liked), HistoryEntry(item_id, True)) for place, item_id in enumerate(liked)]
+        placed += [((place + 0.5) / len(disliked), HistoryEntry(each, False)) for place, each in enumerate(disliked)]
+        return tuple(entry for _, entry in sorted(placed, key=lambda pair: pair[0]))
+
+    def recommend(
+        self,
+        likes: Iterable[str] = (),
+        dislikes: Iterable[str] = (),
+        k: int = 10,
+        *,
+        explain: bool = False,
+        progress: Progress | None = None,
+    ) -> list[Recommendation]:
+        """Return the `k` best items for someone with these likes and dislikes (titles or ids), the best first.
+
+        Raises:
+            ConfigError: `k` is below 1.
+            DataError: See `history`; or nothing is left to recommend.
+            ModelError: The scorer gave a score that is not finite.
+        """
+        history = self.history(likes, dislikes)
+        ranked = self.rank(history, k, progress=progress)
+        return self.explain(history, ranked) if explain else ranked
+
+    def rank(
+        self,
+        history: Sequence[HistoryEntry],
+        k: int = 10,
+        *,
+        candidates: Iterable[str] | None = None,
+        progress: Progress | None = None,
+    ) -> list[Recommendation]:
+        """Rank the catalogue (or `candidates`, ids of it) for a history (oldest first) and return the best `k`.
+
+        Items of the history are never recommended, nor are items with the very same item text as one of them (another
+        edition or a duplicate, which a language model could not tell apart). Equal scores are ordered by item id. Fewer
+        than `k` are returned where there are no more.
+
+        Raises:
+            ConfigError: `k` is below 1.
+            DataError: A history entry or candidate is not in the catalogue; or nothing is left to recommend.
+            ModelError: The scorer gave a score that is not finite.
+        """
+        if k < 1:
+            raise ConfigError("number of recommendations", found=str(k), expected="at least 1")
+        items = self._candidates(history, candidates)
+        scores = self._score_items(tuple(history), items, progress)
+        order = sorted(range(len(items)), key=lambda place: (-scores[place], items[place]))[:k]
+        return [
+            Recommendation(
+                rank=rank,
+                item_id=items[place],
+                title=self.catalog.title(items[place]),
+                score=float(scores[place]),
+                probability=_sigmoid(float(scores[place])) if self.scorer.log_odds else None,
+            )
+            for rank, place in enumerate(order, start=1)
+        ]
+
+    def explain(
+        self, history: Sequence[HistoryEntry], ranked: Sequence[Recommendation], *, top: int | None = None
+    ) -> list[Recommendation]:
+        """Return `ranked` with the `top` strongest influences of each item (all by default), by leave-one-out.
+
+        Each entry of `history`, which must be the one that `ranked` was made for, is left out once and the items are
+        scored again: len(history) × len(ranked) scores.
+
+        Raises:
+            ModelError: The scorer gave a score that is not finite.
+        """
+        if not ranked:
+            return []
+        items = tuple(each.item_id for each in ranked)
+        lists = [
+            CandidateList(UNSEEN_USER, (*history[:left_out], *history[left_out + 1 :]), items)
+            for left_out in range(len(history))
+        ]
+        per_call = max(1, self._batch_items // len(items))
+        without: list[NDArray[np.float64]] = []
+        for start in range(0, len(lists), per_call):
+            without.extend(self._finite(lists[start : start + per_call]))
+        return [
+            replace(
+                each, influences=self._influences(history, each, [float(scores[place]) for scores in without])[:top]
+            )
+            for place, each in enumerate(ranked)
+        ]
+
+    def _influences(
+        self, history: Sequence[HistoryEntry], item: Recommendation, without: Sequence[float]
+    ) -> tuple[Influence, ...]:
+        influences = [
+            Influence(entry.item_id, self.catalog.title(entry.item_id), entry.liked, item.score - score, score)
+            for entry, score in zip(history, without, strict=True)
+        ]
+        return tuple(sorted(influences, key=lambda influence: -abs(influence.effect)))
+
+    def _candidates(self, history: Sequence[HistoryEntry], candidates: Iterable[str] | None) -> list[str]:
+        asked = list(self.catalog.ids if candidates is None else dict.fromkeys(candidates))
+        for item_id in (*(entry.item_id for entry in history), *(asked if candidates is not None else ())):
+            if item_id not in self.catalog:
+                raise DataError(
+                    f"item id {printable(item_id)}", found="no such item", expected="an id of the catalogue"
+                )
+        given = {entry.item_id for entry in history}
+        texts = {self.catalog.text(item_id) for item_id in given}
+        items = [each for each in asked if each not in given and self.catalog.text(each) not in texts]
+        if not items:
+            raise DataError("the catalogue", found="no item besides those given", expected="something to recommend")
+        return items
+
+    def _score_items(
+        self, history: tuple[HistoryEntry, ...], items: Sequence[str], progress: Progress | None
+    ) -> NDArray[np.float64]:
+        scores: list[NDArray[np.float64]] = []
+        for start in range(0, len(items), self._batch_items):
+            batch = tuple(items[start : start + self._batch_items])
+            scores.extend(self._finite([CandidateList(UNSEEN_USER, history, batch)]))
+            if progress is not None:
+                progress(start + len(batch), len(items))
+        return np.concatenate(scores)
+
+    def _finite(self, lists: Sequence[CandidateList]) -> tuple[NDArray[np.float64], ...]:
+        """Score lists; a NaN would silently sort anywhere, so it is an error."""
+        values = self.scorer.score(lists).values
+        for asked, scores in zip(lists, values, strict=True):
+            for item_id, score in zip(asked.item_ids, scores, strict=True):
+                if not np.isfinite(score):
+                    thing = f"model {printable(self.scorer.name)}, item id {printable(item_id)}"
+                    raise ModelError(thing, found=f"the score {score}", expected="a finite number")
+        return values
+
+
+def _sigmoid(value: float) -> float:
+    """Logistic function in the form that does not overflow."""
+    return float(1 / (1 + np.exp(-value)) if value >= 0 else np.exp(value) / (1 + np.exp(value)))
