@@ -7,7 +7,8 @@
     ├── DataError               an input file or a prepared data directory is wrong
     ├── ArtifactError           a saved artefact is missing, incomplete, altered or of another format version
     ├── ModelError              a backbone, tokenizer or adapter cannot be used (as asked)
-    └── TeacherError            a teacher refused, failed or ran over budget
+    ├── TeacherError            a teacher refused, failed or ran over budget
+    └── Interrupted             a signal stopped the work; what was done is saved and the same command continues
 
 A message names the thing, what was found, what was expected and, where there is one, the next command.
 Everything else that escapes is a bug and keeps its traceback.
@@ -58,3 +59,15 @@ class ModelError(RecalignError):
 
 class TeacherError(RecalignError):
     """A teacher refused, failed or ran over budget."""
+
+
+class Interrupted(RecalignError):
+    """A signal stopped the work; what was done is saved and the same command continues.
+
+    Attributes:
+        signal_number: The signal; the process exits with 128 + this number.
+    """
+
+    def __init__(self, signal_number: int, thing: str) -> None:
+        self.signal_number = signal_number
+        super().__init__(thing, hint="Everything is saved: run the same command again to continue")

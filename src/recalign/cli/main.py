@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from recalign.errors import RecalignError
+from recalign.errors import Interrupted, RecalignError
 
 app = typer.Typer(
     name="recalign",
@@ -29,6 +29,9 @@ def run() -> None:
     """Entry point: a `RecalignError` becomes one line on stderr and exit code 2; anything else is a bug."""
     try:
         app()
+    except Interrupted as stop:
+        sys.stderr.write(f"recalign: {stop}\n")
+        raise SystemExit(128 + stop.signal_number) from None
     except RecalignError as error:
         sys.stderr.write(f"recalign: {error}\n")
         raise SystemExit(2) from None

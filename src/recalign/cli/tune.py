@@ -1,0 +1,123 @@
+"""`recalign tune`: one stage from options, or the stages of a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recalign.errors import ConfigError
+
+
+def tune(
+    recipe: Annotated[
+        Path | None, typer.Argument(help="A recipe: run its data and stages, without evaluating.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Directory of the model (or of the recipe's run).")
+    ] = Path("runs/model"),
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", help="Prepared data to tune on; repeat for several domains.")
+    ] = None,
+    backbone: Annotated[str, typer.Option(help="'nano', a local checkpoint directory, or a hub id.")] = "nano",
+    revision: Annotated[str | None, typer.Option(help="Hub revision of the backbone.")] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    quantization: Annotated[str | None, typer.Option(help="4bit or 8bit (needs a GPU and recalign[quant]).")] = None,
+    parent: Annotated[Path | None, typer.Option(help="Model to continue from.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="Target data, for --selection paper.")] = None,
+    kind: Annotated[str, typer.Option(help="rec (rec-tuning) or instruction (instruction tuning).")] = "rec",
+    mode: Annotated[str | None, typer.Option(help="lora, or full (default for nano without a parent).")] = None,
+    template: Annotated[str | None, typer.Option(help="Prompt template; default: the one the data names.")] = None,
+    shots: Annotated[int | None, typer.Option(help="K: number of training samples.")] = None,
+    selection: Annotated[str, typer.Option(help="last, strict-k, source or paper.")] = "last",
+    seed: Annotated[int, typer.Option(help="Root of all randomness.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Any other setting of the stage, e.g. optim.lr=3e-4."),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Discard checkpoints and models made from other inputs.")
+    ] = False,
+) -> None:
+    """Tune a language model on prepared samples."""
+    from recalign.cli.progress import TerminalReporter
+
+    if recipe is not None:
+        from recalign.experiment.config import load_recipe
+        from recalign.experiment.runner import tune_recipe
+
+        with TerminalReporter() as reporter:
+            run = tune_recipe(load_recipe(recipe), output, restart=restart, reporter=reporter)
+            for name, path in run.models.items():
+                reporter.note(f"{name}: {path}")
+        return
+    if not data:
+        raise ConfigError(
+            "recalign tune", found="neither a recipe nor --data", hint="Run: recalign tune --data DIR --output RUN"
+        )
+    options: dict[str, Any] = {"kind": kind, "shots": shots, "selection": selection, "seed": seed}
+    options["mode"] = mode or ("full" if backbone == "nano" and parent is None else "lora")
+    if template:
+        options["template"] = template
+    for setting in settings or []:
+        _set(options, setting)
+    names = {"name": backbone, "revision": revision, "dtype": dtype, "quantization": quantization}
+    with TerminalReporter() as reporter:
+        _tune_one(options, names, data, parent, validation, output, restart, reporter)
+        reporter.note(f"model: {output}")
+        reporter.note(f"next: recalign evaluate {output} --data {data[-1]}")
+
+
+def _tune_one(
+    options: dict[str, Any],
+    names: dict[str, Any],
+    data: list[Path],
+    parent: Path | None,
+    validation: Path | None,
+    output: Path,
+    restart: bool,
+    reporter: Any,
+) -> None:
+    from pydantic import ValidationError
+
+    from recalign.data.samples import SampleSet
+    from recalign.experiment.backbones import resolve_backbone
+    from recalign.experiment.config import describe
+    from recalign.models.backbone import BackboneConfig
+    from recalign.models.nano import NanoConfig
+    from recalign.tuning.config import StageConfig
+    from recalign.tuning.model_artifact import backbone_of
+    from recalign.tuning.stage import StageInputs, tune_stage
+
+    sets = [SampleSet.load(path) for path in data]
+    options.setdefault("template", sets[-1].template)
+    try:
+        config = StageConfig.model_validate(options)
+        asked = BackboneConfig.model_validate(names)
+    except ValidationError as error:
+        raise ConfigError("options of recalign tune", found=describe(error)) from None
+    if parent is not None and names["name"] == "nano":
+        resolved = backbone_of(parent)
+    else:
+        resolved = resolve_backbone(asked, NanoConfig(), sets, progress=reporter.task("pretraining nano"))
+    target = SampleSet.load(validation) if validation else (sets[-1] if config.selection == "paper" else None)
+    inputs = StageInputs(config=config, data=sets, backbone=resolved, parent=parent, validation=target)
+    tune_stage(inputs, output, restart=restart, overwrite=restart, progress=reporter.task(output.name))
+
+
+def _set(options: dict[str, Any], setting: str) -> None:
+    """Put ``a.b=value`` into the tree; the value is read as TOML, or as text where it is no TOML value."""
+    import tomllib
+
+    path, sign, text = setting.partition("=")
+    if not sign:
+        raise ConfigError("--set", found=repr(setting), expected="PATH=VALUE, for example optim.lr=3e-4")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, leaf = path.strip().split(".")
+    for name in parents:
+        options = options.setdefault(name, {})
+    options[leaf] = value

@@ -1,0 +1,160 @@
+"""The one configuration tree: a recipe, as TOML.
+
+A recipe names its data, its backbone, a list of stages and what to evaluate. Leaf configurations live beside their
+consumers (`PrepareConfig`, `BackboneConfig`, `NanoConfig`, `StageConfig`); this module only puts them together.
+Unknown keys are refused, and all errors are reported at once, each with its path.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from recalign.errors import ConfigError
+from recalign.experiment.prepare import PrepareConfig
+from recalign.models.backbone import BackboneConfig
+from recalign.models.nano import NanoConfig
+from recalign.tuning.config import Selection, StageConfig
+
+_VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
+
+
+class StageEntry(StageConfig):
+    """A stage of a recipe: its configuration, its place in the fold, and the grid it spans.
+
+    `shots_grid` × `seeds` × `selections` gives one model each, named ``NAME-64shot-seed1-strict-k``; without a grid there
+    is one model, called like the stage.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Name of the stage and of its model.")
+    data: tuple[str, ...] = Field(min_length=1, description="Names of the training data sets; several: multi-domain.")
+    parent: str | None = Field(None, description="Stage to start from; the bare backbone if not given.")
+    validation: str | None = Field(None, description="Target data set, for selection 'paper'.")
+    zero_shot_for: tuple[str, ...] = Field((), description="Data sets whose labels must not have been seen; enforced.")
+    shots_grid: tuple[int, ...] = Field((), description="Values of shots.")
+    seeds: tuple[int, ...] = Field((), description="Values of seed.")
+    selections: tuple[Selection, ...] = Field((), description="Values of selection.")
+
+    def expand(self) -> list[tuple[str, StageConfig]]:
+        """The models of this stage: names and plain stage configurations."""
+        own = set(StageEntry.model_fields) - set(StageConfig.model_fields)
+        base = self.model_dump(exclude=own)
+        models = []
+        for shots in self.shots_grid or (self.shots,):
+            for selection in self.selections or (self.selection,):
+                for seed in self.seeds or (self.seed,):
+                    name = self.name
+                    name += f"-{shots}shot" if self.shots_grid else ""
+                    name += f"-{selection}" if self.selections else ""
+                    name += f"-seed{seed}" if self.seeds else ""
+                    changed = {**base, "shots": shots, "selection": selection, "seed": seed}
+                    models.append((name, StageConfig.model_validate(changed)))
+        return models
+
+
+class EvaluationEntry(BaseModel):
+    """What is scored on which data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str = Field(description="Data set to score.")
+    split: str = Field("test", description="Split to score.")
+    stages: tuple[str, ...] = Field((), description="Stages whose models are scored; all of them if not given.")
+    fit: str | None = Field(None, description="Data set that the item priors may learn from; none: no item priors.")
+    resamples: int = Field(2000, ge=100, description="Bootstrap resamples of users.")
+
+
+class BackboneEntry(BackboneConfig):
+    """The backbone of a recipe; with name 'nano' it is built from the recipe's own data."""
+
+    nano: NanoConfig = Field(default_factory=NanoConfig, description="The embedded backbone.")
+    sources: tuple[str, ...] = Field((), description="nano: data sets whose titles and unlabelled sequences are read.")
+    targets: tuple[str, ...] = Field((), description="nano: data sets of which only the titles may be read.")
+
+
+class Recipe(BaseModel):
+    """A whole run: data → backbone → stages → evaluations."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Name of the recipe.")
+    description: str = Field("", description="One line for people.")
+    data: dict[str, PrepareConfig] = Field(min_length=1, description="Data sets by name.")
+    backbone: BackboneEntry = Field(default_factory=lambda: BackboneEntry(name="nano"), description="The backbone.")
+    stages: tuple[StageEntry, ...] = Field(min_length=1, description="Stages, in the order of the fold.")
+    evaluations: tuple[EvaluationEntry, ...] = Field((), description="Evaluations, after all stages.")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        problems: list[str] = []
+        known: set[str] = set()
+        for stage in self.stages:
+            wanted = [*stage.data, *stage.zero_shot_for, *([stage.validation] if stage.validation else [])]
+            problems += [f"stage {stage.name}: unknown data set {name!r}" for name in wanted if name not in self.data]
+            if stage.parent is not None and stage.parent not in known:
+                problems.append(f"stage {stage.name}: parent {stage.parent!r} is no earlier stage")
+            if "paper" in (stage.selection, *stage.selections) and stage.validation is None:
+                problems.append(f"stage {stage.name}: selection 'paper' needs validation = '<target data set>'")
+            if stage.name in known:
+                problems.append(f"stage {stage.name}: the name is taken")
+            known.add(stage.name)
+        for evaluation in self.evaluations:
+            wanted = [evaluation.data, *([evaluation.fit] if evaluation.fit else [])]
+            problems += [f"evaluation: unknown data set {name!r}" for name in wanted if name not in self.data]
+            problems += [f"evaluation: unknown stage {name!r}" for name in evaluation.stages if name not in known]
+        wanted = [*self.backbone.sources, *self.backbone.targets]
+        problems += [f"backbone: unknown data set {name!r}" for name in wanted if name not in self.data]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and validate a recipe. ``${NAME}`` in a string is replaced by the environment variable.
+
+    Raises:
+        ConfigError: The file is missing, no TOML, or names unknown keys or values; all problems in one message.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"recipe {path}", found="no such file", hint="Shipped recipes lie in recipes/") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {path}", found=f"no valid TOML ({error})") from None
+    try:
+        return Recipe.model_validate(_substitute(content, path))
+    except ValidationError as error:
+        raise ConfigError(f"recipe {path}", found=describe(error)) from None
+
+
+def describe(error: ValidationError) -> str:
+    """All problems of a validation error on one line, each with its path."""
+    lines = []
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"])
+        lines.append(f"{place}: {problem['msg']}" if place else problem["msg"])
+    return "; ".join(lines)
+
+
+def _substitute(value: Any, path: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: _substitute(item, path) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_substitute(item, path) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            raise ConfigError(
+                f"recipe {path}", found=f"${{{name}}}, which is not set", hint=f"Set it: export {name}=/path/to/data"
+            )
+        return os.environ[name]
+
+    return _VARIABLE.sub(replace, value)

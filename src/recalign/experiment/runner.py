@@ -1,0 +1,148 @@
+"""The runner: a recipe in, a run directory out. Only this module knows how a run directory is laid out.
+
+::
+
+    RUN/data/NAME/        prepared data sets (artefacts)
+    RUN/models/NAME/      one model artefact per stage (and per point of its grid)
+    RUN/scores/*.parquet  per-sample scores of every evaluated model
+    RUN/results.json      metrics of every model, and the tables printed from them
+    RUN/results.md        the same tables as Markdown
+
+What is there and was made from the same inputs is not made again, so a stopped run continues where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from recalign.artifacts import fingerprint, read_manifest
+from recalign.data.samples import SampleSet
+from recalign.errors import ArtifactError
+from recalign.experiment.backbones import resolve_backbone
+from recalign.experiment.config import Recipe, StageEntry
+from recalign.experiment.prepare import PrepareConfig, prepare
+from recalign.models.backbone import BackboneConfig
+from recalign.tuning.loop import StepReport
+from recalign.tuning.stage import StageInputs, is_done, tune_stage
+
+
+class Reporter(Protocol):
+    """What a run tells while it works; the command line shows it, tests ignore it."""
+
+    def note(self, text: str) -> None:
+        """One line about what happens next or has been found done."""
+        ...
+
+    def task(self, name: str) -> Callable[[StepReport], None]:
+        """A progress callback for a training loop called `name`."""
+        ...
+
+
+class Silent:
+    """A `Reporter` that says nothing."""
+
+    def note(self, text: str) -> None:
+        """Ignore `text`."""
+
+    def task(self, name: str) -> Callable[[StepReport], None]:
+        """A callback that ignores its reports."""
+        return lambda report: None
+
+
+@dataclass(frozen=True)
+class Run:
+    """Artefacts of a recipe: data sets and models by name; `grids` maps a stage to the names of its models."""
+
+    data: dict[str, SampleSet]
+    models: dict[str, Path] = field(default_factory=dict)
+    grids: dict[str, list[str]] = field(default_factory=dict)
+
+
+def tune_recipe(recipe: Recipe, output: Path, *, restart: bool = False, reporter: Reporter | None = None) -> Run:
+    """Prepare the data, build the backbone and run all stages of a recipe.
+
+    Args:
+        recipe: The recipe.
+        output: The run directory; what it already holds is kept where it fits and refused where it does not.
+        restart: Discard models and checkpoints made from other inputs instead of refusing them.
+        reporter: Where progress is told.
+
+    Raises:
+        RecalignError: See `prepare`, `build_nano` and `tune_stage`.
+    """
+    reporter = reporter or Silent()
+    data = {name: _prepared(name, config, output, restart, reporter) for name, config in recipe.data.items()}
+    run = Run(data)
+    backbone = _backbone(recipe, run, reporter)
+    for stage in recipe.stages:
+        run.grids[stage.name] = []
+        for name, config in stage.expand():
+            inputs = StageInputs(
+                config=config,
+                data=[data[key] for key in stage.data],
+                backbone=backbone,
+                parent=run.models[stage.parent] if stage.parent else None,
+                validation=data[stage.validation] if stage.validation else None,
+                unseen=[data[key] for key in stage.zero_shot_for],
+            )
+            target = output / "models" / name
+            _tuned(name, inputs, target, restart, reporter)
+            run.models[name] = target
+            run.grids[stage.name].append(name)
+    return run
+
+
+def _prepared(name: str, config: PrepareConfig, output: Path, restart: bool, reporter: Reporter) -> SampleSet:
+    target = output / "data" / name
+    wanted = config.model_copy(update={"output": target})
+    if target.exists():
+        manifest = read_manifest(target, kind="samples")
+        if manifest.info.get("request") == fingerprint(_request(wanted)):
+            reporter.note(f"data {name}: already prepared")
+            return SampleSet.load(target)
+        if not restart:
+            raise ArtifactError(
+                f"data set {target}",
+                found="samples prepared with other settings",
+                expected="the recipe's settings",
+                hint="Choose another --output, or discard it with --restart",
+            )
+    reporter.note(f"data {name}: preparing {config.dataset} ({config.protocol})")
+    prepare(wanted.model_copy(update={"overwrite": restart or config.overwrite}))
+    return SampleSet.load(target)
+
+
+def _backbone(recipe: Recipe, run: Run, reporter: Reporter) -> BackboneConfig:
+    entry = recipe.backbone
+    plain = BackboneConfig.model_validate(entry.model_dump(include=set(BackboneConfig.model_fields)))
+    sources = entry.sources or recipe.stages[0].data
+    return resolve_backbone(
+        plain,
+        entry.nano,
+        [run.data[name] for name in sources],
+        [run.data[name] for name in entry.targets],
+        progress=reporter.task("pretraining nano"),
+    )
+
+
+def _tuned(name: str, inputs: StageInputs, target: Path, restart: bool, reporter: Reporter) -> None:
+    if target.exists():
+        if is_done(inputs, target):
+            reporter.note(f"stage {name}: already tuned")
+            return
+        if not restart:
+            raise ArtifactError(
+                f"model {target}",
+                found="a model made from other inputs",
+                expected="the recipe's stage",
+                hint="Choose another --output, or discard it with --restart",
+            )
+    tune_stage(inputs, target, restart=restart, overwrite=restart, progress=reporter.task(name))
+
+
+def stage_of(recipe: Recipe, name: str) -> StageEntry:
+    """The stage entry called `name`."""
+    return next(stage for stage in recipe.stages if stage.name == name)

@@ -1,0 +1,183 @@
+"""Checkpoints: what the loop needs to go on exactly where it stopped.
+
+A checkpoint is an artefact (kind ``checkpoint``) with ``weights.safetensors`` (what is trained), ``optimizer.safetensors``,
+optionally ``ema.safetensors`` and ``best.safetensors``, ``rng.safetensors`` and ``state.json``. It names what it belongs
+to (stage configuration, data, parent, world size): another owner is refused with the difference. The newest
+one that is whole is used; a damaged one is reported and passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from recalign.artifacts import Manifest, read_manifest, write_directory
+from recalign.errors import ArtifactError
+
+logger = logging.getLogger(__name__)
+
+KIND = "checkpoint"
+KEPT = 2  # the newest and the one before it, to fall back on
+REQUIRED = ("weights.safetensors", "optimizer.safetensors", "rng.safetensors", "state.json")
+
+
+@dataclass
+class LoopState:
+    """Everything that changes while the loop runs.
+
+    Attributes:
+        step: Optimizer steps done.
+        weights: Trained tensors by parameter name.
+        optimizer: Optimizer tensors, flattened to ``<parameter>/<slot>``.
+        rng: States of torch's generators by device name (uint8).
+        ema: Averaged weights, where averaging is on.
+        best: Weights of the best validation so far, where the stage selects.
+        progress: JSON-able facts: best value and step, validations without a gain, log so far.
+    """
+
+    step: int
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    rng: dict[str, Tensor]
+    ema: dict[str, Tensor] | None = None
+    best: dict[str, Tensor] | None = None
+    progress: dict[str, Any] = field(default_factory=dict)
+
+
+class CheckpointStore:
+    """The checkpoints of one stage, in one working directory.
+
+    Args:
+        directory: Working directory of the stage.
+        owner: What the checkpoints belong to; plain JSON values.
+    """
+
+    def __init__(self, directory: Path, owner: Mapping[str, Any]) -> None:
+        self.directory = directory
+        self.owner = json.loads(json.dumps(owner))
+
+    def save(self, state: LoopState) -> None:
+        """Write a checkpoint for `state.step` and drop all but the newest `KEPT`. Raises ArtifactError."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        target = self.directory / f"step-{state.step:08d}"
+        with write_directory(target, KIND, config={"owner": self.owner, "step": state.step}, overwrite=True) as stage:
+            _save(state.weights, stage / "weights.safetensors")
+            _save(state.optimizer, stage / "optimizer.safetensors")
+            _save(state.rng, stage / "rng.safetensors")
+            if state.ema is not None:
+                _save(state.ema, stage / "ema.safetensors")
+            if state.best is not None:
+                _save(state.best, stage / "best.safetensors")
+            content = {"step": state.step, "progress": state.progress}
+            (stage / "state.json").write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
+        for old in self._directories()[:-KEPT]:
+            shutil.rmtree(old)
+
+    def load_latest(self) -> LoopState | None:
+        """The newest whole checkpoint, or None where there is none.
+
+        Raises:
+            ArtifactError: It belongs to another configuration, data set, parent or world size; or checkpoints are there
+                and none is whole.
+        """
+        directories = self._directories()
+        for directory in reversed(directories):
+            try:
+                manifest = read_manifest(directory, kind=KIND)
+            except ArtifactError as error:
+                logger.warning("passing over a damaged checkpoint: %s", error)
+                continue
+            self._check_owner(directory, manifest)
+            return _load(directory, manifest)
+        if directories:
+            raise ArtifactError(
+                f"checkpoints in {self.directory}",
+                found=f"{len(directories)}, none of them whole",
+                expected="at least one whole checkpoint",
+                hint="Start the stage again with --restart",
+            )
+        return None
+
+    def clear(self) -> None:
+        """Remove the working directory (after the stage's artefact has been published)."""
+        if self.directory.exists():
+            shutil.rmtree(self.directory)
+
+    def _directories(self) -> list[Path]:
+        return sorted(self.directory.glob("step-????????"))
+
+    def _check_owner(self, directory: Path, manifest: Manifest) -> None:
+        theirs = manifest.config["owner"]
+        if theirs != self.owner:
+            changes = "; ".join(_differences(theirs, self.owner))
+            raise ArtifactError(
+                f"checkpoint {directory.name} in {directory.parent}",
+                found=f"another run's state ({changes})",
+                expected="the configuration, data and parent it was written with",
+                hint="Put the old settings back, or start the stage again with --restart",
+            )
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+
+
+def _load(directory: Path, manifest: Manifest) -> LoopState:
+    missing = [name for name in REQUIRED if name not in manifest.files]
+    if missing:
+        raise ArtifactError(
+            f"checkpoint {directory}",
+            found=f"no {', '.join(missing)}",
+            expected="weights, optimizer, random-generator and loop state together",
+            hint="Start the stage again with --restart",
+        )
+    content = json.loads((directory / "state.json").read_text(encoding="utf-8"))
+
+    def optional(name: str) -> dict[str, Tensor] | None:
+        return load_file(directory / name) if name in manifest.files else None
+
+    return LoopState(
+        step=content["step"],
+        weights=load_file(directory / "weights.safetensors"),
+        optimizer=load_file(directory / "optimizer.safetensors"),
+        rng=load_file(directory / "rng.safetensors"),
+        ema=optional("ema.safetensors"),
+        best=optional("best.safetensors"),
+        progress=content["progress"],
+    )
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Paths at which two JSON trees differ, as ``path: old -> new``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            line
+            for key in sorted({*old, *new})
+            for line in _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+        ]
+    return [] if old == new else [f"{path}: {old} -> {new}"]
+
+
+def rng_state() -> dict[str, Tensor]:
+    """State of torch's generators: the CPU's and, where CUDA is in use, each device's."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        for index, state in enumerate(torch.cuda.get_rng_state_all()):
+            states[f"cuda:{index}"] = state
+    return states
+
+
+def restore_rng(states: Mapping[str, Tensor]) -> None:
+    """Put torch's generators back into `states`."""
+    torch.set_rng_state(states["cpu"])
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([states[f"cuda:{index}"] for index in range(torch.cuda.device_count())])

@@ -1,0 +1,151 @@
+"""Pretraining of nano: a language model of catalogues and unlabelled item sequences, and of nothing else.
+
+`Corpus.build` takes titles, attributes and item ids in order of time; ratings and labels have no way in (SPEC §3), which
+a test checks by changing all of them. The result is cached under a fingerprint of everything it depends on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from recalign.artifacts import fingerprint, read_manifest, write_directory
+from recalign.data.catalog import ItemCatalog
+from recalign.models.nano import NanoConfig, init_model, train_tokenizer
+from recalign.prompting.encoding import EncodedPrompt
+from recalign.prompting.packing import IGNORE
+from recalign.prompting.template import Domain, PromptTemplate
+from recalign.prompting.titles import clean_title
+from recalign.seeding import generator
+from recalign.tuning.config import OptimConfig
+from recalign.tuning.instructions import generate_instructions
+from recalign.tuning.loop import LoopConfig, StepReport, train
+from recalign.tuning.sources import PromptSource
+
+KIND = "backbone"
+TEMPLATES = ("default", "tallrec", "tlrec")
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Unlabelled text.
+
+    Attributes:
+        lines: What the model is trained on.
+        tokenizer_lines: What the tokenizer sees besides: titles as prompts quote them, the templates' wording.
+    """
+
+    lines: tuple[str, ...]
+    tokenizer_lines: tuple[str, ...]
+
+    @classmethod
+    def build(
+        cls,
+        catalogs: Sequence[tuple[Domain, ItemCatalog]],
+        sequences: Sequence[tuple[ItemCatalog, Sequence[Sequence[str]]]],
+        *,
+        instructions: int,
+        seed: int,
+    ) -> Corpus:
+        """Assemble the text.
+
+        Args:
+            catalogs: Catalogues with their domains; the first is the main one.
+            sequences: Item ids of users in order of time, per catalogue; no ratings, no labels.
+            instructions: Number of catalogue instructions, over all catalogues.
+            seed: Root of their choice.
+        """
+        lines: list[str] = []
+        quoted: list[str] = []
+        for domain, catalog in catalogs:
+            texts = [clean_title(catalog.text(item_id)) for item_id in catalog.ids]
+            lines += [f"A {domain.noun}: {text}" for text in texts]
+            quoted += [f'"{text}"' for text in texts]
+            template = PromptTemplate.load("default")
+            for row in generate_instructions(catalog, domain, n=instructions // len(catalogs), seed=seed):
+                prompt = template.frame(row)
+                lines.append(prompt.context + prompt.answer)
+        for catalog, users in sequences:
+            for items in users:
+                lines.append(", ".join(f'"{clean_title(catalog.text(item))}"' for item in items))
+        wording = [
+            prompt.context + prompt.answer
+            for domain, _ in catalogs
+            for name in TEMPLATES
+            for label in (0, 1)
+            for prompt in [_wording(PromptTemplate.load(name), domain, label)]
+        ]
+        return cls(tuple(lines), tuple(quoted + wording * 20))
+
+
+def _wording(template: PromptTemplate, domain: Domain, label: int):  # type: ignore[no-untyped-def]
+    return template.frame(template.instruction(domain, [], "", label))
+
+
+def cache_directory() -> Path:
+    """Where built backbones are kept: ``$RECALIGN_CACHE``, else ``$XDG_CACHE_HOME/recalign``, else ``~/.cache/recalign``."""
+    root = os.environ.get("RECALIGN_CACHE")
+    if root:
+        return Path(root)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recalign"
+
+
+def build_nano(
+    config: NanoConfig,
+    corpus: Corpus,
+    *,
+    cache: Path | None = None,
+    device: str = "cpu",
+    precision: str = "auto",
+    progress: Callable[[StepReport], None] | None = None,
+) -> Path:
+    """The pretrained backbone as a local checkpoint directory, from the cache where it is there.
+
+    Raises:
+        ArtifactError: The cached directory is damaged, or cannot be written.
+    """
+    owner = {"nano": config.model_dump(mode="json"), "corpus": fingerprint([corpus.lines, corpus.tokenizer_lines])}
+    directory = (cache or cache_directory()) / f"nano-{fingerprint([owner, precision])[:16]}"
+    if directory.exists():
+        read_manifest(directory, kind=KIND)
+        return directory
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer = train_tokenizer([*corpus.tokenizer_lines, *corpus.lines], config.vocabulary)
+    model = init_model(config, tokenizer).to(torch.device(device))
+    source = PromptSource(
+        _chunks(corpus.lines, tokenizer, config),
+        max(1, config.batch_tokens // config.row_tokens),
+        config.seed,
+        config.row_tokens,
+    )
+    loop = LoopConfig(
+        steps=config.steps,
+        seed=config.seed,
+        optim=OptimConfig(lr=config.lr, weight_decay=0.1, betas=(0.9, 0.95), warmup_steps=20, schedule="cosine"),
+        row_tokens=config.row_tokens,
+        micro_batch_tokens=config.batch_tokens,
+        precision=precision,
+    )
+    result = train(model, source, loop, pad_id=int(tokenizer.pad_token_id), progress=progress)
+    info = {"labels_seen": {}, "seconds": round(result.seconds, 1), "log": result.log}
+    with write_directory(directory, KIND, config={**owner, "precision": precision}, info=info) as stage:
+        model.save_pretrained(stage)
+        tokenizer.save_pretrained(stage)
+    return directory
+
+
+def _chunks(lines: Sequence[str], tokenizer, config: NanoConfig) -> list[EncodedPrompt]:  # type: ignore[no-untyped-def]
+    """Shuffled lines, joined by the end token, cut into rows of equal length; every token is a target."""
+    order = generator(config.seed, "nano", "lines").permutation(len(lines))
+    encoded = tokenizer([lines[index] for index in order], add_special_tokens=False)["input_ids"]
+    stream = [token for ids in encoded for token in (tokenizer.bos_token_id, *ids, tokenizer.eos_token_id)]
+    size = min(config.row_tokens, len(stream))
+    chunks = []
+    for start in range(0, len(stream) - size + 1, size):
+        ids = tuple(stream[start : start + size])
+        chunks.append(EncodedPrompt(ids=ids, labels=(IGNORE, *ids[1:]), answer_start=1))
+    return chunks

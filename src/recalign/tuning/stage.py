@@ -1,0 +1,318 @@
+"""One stage of tuning, a pure function from artefacts to an artefact: samples, parent and configuration in, model out.
+
+Tuning in several stages is a fold of `tune_stage` (TALLRec §2.2: instruction tuning, then rec-tuning; TLRec §4): each
+stage starts from the model artefact of the one before it and writes its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from torch import nn
+
+from recalign.artifacts import Manifest, read_manifest, write_directory
+from recalign.data.samples import Sample, SampleSet
+from recalign.errors import ConfigError, DataError
+from recalign.metrics.classification import auc
+from recalign.models.adapter import attach, save_adapter
+from recalign.models.backbone import Backbone, BackboneConfig, load_backbone
+from recalign.prompting.encoding import PromptEncoder
+from recalign.prompting.template import Domain, PromptTemplate
+from recalign.scoring.base import one_item_lists
+from recalign.scoring.yes_no import YesNoScorer
+from recalign.seeding import generator
+from recalign.tuning.checkpoint import CheckpointStore
+from recalign.tuning.config import StageConfig
+from recalign.tuning.instructions import generate_instructions, read_instructions
+from recalign.tuning.loop import LoopConfig, LoopResult, StepReport, train
+from recalign.tuning.model_artifact import KIND, load_base, parent_adapter
+from recalign.tuning.sources import (
+    DomainPrompts,
+    HistorySource,
+    PromptSource,
+    choose_shots,
+    holdout_users,
+    user_sequences,
+)
+
+Progress = Callable[[StepReport], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StageInputs:
+    """What a stage is made from.
+
+    Attributes:
+        config: The stage's full configuration.
+        data: Training data sets; several for a multi-domain stage. The last one's catalogue and domain go with the model.
+        backbone: The backbone; its name is a local path or a hub id.
+        parent: Model artefact of the stage before, or None to start from the bare backbone.
+        validation: The target data set, for selection "paper" alone: its validation labels are then read.
+        unseen: Data sets whose labels no stage may have seen (zero-shot); checked, and recorded in the manifest.
+    """
+
+    config: StageConfig
+    data: Sequence[SampleSet]
+    backbone: BackboneConfig
+    parent: Path | None = None
+    validation: SampleSet | None = None
+    unseen: Sequence[SampleSet] = field(default=())
+
+
+def tune_stage(
+    inputs: StageInputs,
+    output: Path,
+    *,
+    restart: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Tune one stage and write its model artefact to `output`.
+
+    An interrupted stage continues from its newest checkpoint when called again with the same inputs (``restart=True``
+    discards it).
+
+    Raises:
+        ConfigError: The inputs contradict each other, or a zero-shot promise.
+        DataError: There is nothing to train on.
+        ModelError, ArtifactError: See `attach`, `train` and `write_directory`.
+    """
+    config = inputs.config
+    labels = _labels_seen(inputs)
+    _check_unseen(inputs, labels)
+    backbone = load_backbone(inputs.backbone)
+    base = load_base(backbone, inputs.parent, config.mode)
+    model = attach(backbone, config.mode, config.lora, parent_adapter(inputs.parent, config.mode), seed=config.seed)
+    domains = [_domain_prompts(data, backbone, config) for data in inputs.data]
+    source = _source(inputs, domains)
+    validate = _validation(inputs, domains, backbone)
+    owner = _owner(inputs, backbone, labels)
+    store = CheckpointStore(output.parent / f".{output.name}.checkpoints", owner)
+    if restart:
+        store.clear()
+    steps = config.max_steps or max(1, round(config.epochs * source.steps_per_epoch))
+    loop = _loop_config(config, steps)
+    result = train(
+        model, source, loop, pad_id=domains[0].encoder.pad_id, validate=validate, store=store, progress=progress
+    )
+    _write(inputs, output, model, owner, base, result, overwrite=overwrite)
+    store.clear()
+    return output
+
+
+def _loop_config(config: StageConfig, steps: int) -> LoopConfig:
+    return LoopConfig(
+        steps=steps,
+        seed=config.seed,
+        optim=config.optim,
+        row_tokens=config.row_tokens,
+        micro_batch_tokens=config.micro_batch_tokens,
+        precision=config.precision,
+        lm_weight=config.lm_weight,
+        lm_fraction=config.lm_fraction,
+        eval_steps=config.eval_steps,
+        patience=config.patience,
+        checkpoint_steps=config.checkpoint_steps,
+    )
+
+
+def _domain_prompts(data: SampleSet, backbone: Backbone, config: StageConfig) -> DomainPrompts:
+    encoder = PromptEncoder(
+        PromptTemplate.load(config.template),
+        Domain(**data.domain),
+        backbone.tokenizer,
+        max_length=min(config.max_length, backbone.max_positions),
+        train_on_inputs=config.train_on_inputs,
+    )
+    return DomainPrompts(encoder, data.catalog)
+
+
+def _source(inputs: StageInputs, domains: Sequence[DomainPrompts]) -> PromptSource | HistorySource:
+    config = inputs.config
+    if config.kind == "instruction":
+        prompts = [
+            prompt
+            for data, domain in zip(inputs.data, domains, strict=True)
+            for prompt in _taught(config, data, domain)
+        ]
+        return PromptSource(prompts, config.batch_size, config.seed, config.row_tokens)
+    parts = [(domain, _training_rows(config, data)) for data, domain in zip(inputs.data, domains, strict=True)]
+    if config.sampling.targets_per_history > 1:
+        sequences = [(domain, user_sequences(rows)) for domain, rows in parts]
+        return HistorySource(sequences, config.sampling, config.batch_size, config.seed, config.row_tokens)
+    prompts = []
+    for domain, rows in parts:
+        samples = choose_shots(SampleSet.to_samples(rows), config.shots, config.seed)
+        prompts += domain.encoder.encode_many(
+            [domain.history(sample.history) for sample in samples],
+            [domain.catalog.text(sample.item_id) for sample in samples],
+            [sample.label for sample in samples],
+        )
+    return PromptSource(prompts, config.batch_size, config.seed, config.row_tokens)
+
+
+def _taught(config: StageConfig, data: SampleSet, domain: DomainPrompts) -> list[Any]:
+    if config.instruction_file:
+        rows = read_instructions(Path(config.instruction_file))
+    else:
+        rows = generate_instructions(data.catalog, Domain(**data.domain), n=config.instructions, seed=config.seed)
+    return [domain.encoder.encode_instruction(row) for row in rows]
+
+
+def _training_rows(config: StageConfig, data: SampleSet) -> pl.DataFrame:
+    """Rows of the train split, without the users that selection "source" holds out."""
+    rows = data.frame("train")
+    if config.selection == "source":
+        held_out = holdout_users(rows["user_id"].unique().to_list(), config.holdout, config.seed)
+        rows = rows.filter(~pl.col("user_id").is_in(list(held_out)))
+    if rows.is_empty():
+        raise DataError(f"train split of {data.path}", found="no samples", expected="at least one")
+    return rows
+
+
+def _validation(
+    inputs: StageInputs, domains: Sequence[DomainPrompts], backbone: Backbone
+) -> Callable[[nn.Module], float] | None:
+    """The function that selection maximises: AUC on held-out source users, or on the target's validation split."""
+    config = inputs.config
+    if config.selection in ("last", "strict-k") or config.kind == "instruction":
+        return None
+    if config.selection == "paper":
+        if inputs.validation is None:
+            raise ConfigError("selection 'paper'", found="no validation data", expected="the target data set")
+        parts = [(_domain_prompts(inputs.validation, backbone, config), inputs.validation.samples("valid"))]
+    else:
+        parts = [(domain, _held_out(config, data)) for data, domain in zip(inputs.data, domains, strict=True)]
+    chosen = [(domain, _subset(samples, config)) for domain, samples in parts]
+
+    def validate(model: nn.Module) -> float:
+        values = []
+        for domain, samples in chosen:
+            scorer = YesNoScorer(model, domain.encoder, domain.catalog)
+            scores = scorer.score(one_item_lists(samples)).flat()
+            value = auc([sample.label for sample in samples], scores)
+            if value is None:
+                raise DataError(
+                    "validation samples of the stage", found="one class only", expected="liked and disliked"
+                )
+            values.append(value)
+        return sum(values) / len(values)
+
+    return validate
+
+
+def _held_out(config: StageConfig, data: SampleSet) -> list[Sample]:
+    users = holdout_users(data.frame("train")["user_id"].unique().to_list(), config.holdout, config.seed)
+    return SampleSet.to_samples(data.frame().filter(pl.col("user_id").is_in(list(users))))
+
+
+def _subset(samples: list[Sample], config: StageConfig) -> list[Sample]:
+    if not samples:
+        raise DataError("validation samples of the stage", found="none", expected="at least one of each class")
+    order = generator(config.seed, "validation").permutation(len(samples))[: config.max_eval_samples]
+    return [samples[index] for index in sorted(order)]
+
+
+def _labels_seen(inputs: StageInputs) -> dict[str, dict[str, Any]]:
+    """How many labels of each data set (by fingerprint) this model and its parents have seen, by split."""
+    seen: dict[str, dict[str, Any]] = {}
+    if inputs.parent is not None:
+        seen = json.loads(json.dumps(read_manifest(inputs.parent, kind=KIND, verify=False).config["labels_seen"]))
+    if inputs.config.kind == "instruction":
+        return seen
+    shots = inputs.config.shots
+    for data in inputs.data:
+        entry = seen.setdefault(data.fingerprint, {"data": data.path.name, "train": 0, "valid": 0})
+        entry["train"] = max(entry["train"], shots or len(data.frame("train")))
+        if inputs.config.selection == "source":
+            entry["valid"] = max(entry["valid"], len(data.frame("valid")))
+    if inputs.config.selection == "paper" and inputs.validation is not None:
+        data = inputs.validation
+        entry = seen.setdefault(data.fingerprint, {"data": data.path.name, "train": 0, "valid": 0})
+        entry["valid"] = max(entry["valid"], len(data.frame("valid")))
+    return seen
+
+
+def _check_unseen(inputs: StageInputs, labels: dict[str, dict[str, Any]]) -> None:
+    for data in inputs.unseen:
+        entry = labels.get(data.fingerprint)
+        if entry is not None:
+            raise ConfigError(
+                f"zero-shot stage for {data.path}",
+                found=f"{entry['train']} training and {entry['valid']} validation labels of it seen",
+                expected="none",
+                hint="Train and select on the source alone (selection = 'source' or 'last')",
+            )
+
+
+def _owner(inputs: StageInputs, backbone: Backbone, labels: dict[str, Any]) -> dict[str, Any]:
+    """Everything the stage is a function of."""
+    parents = {f"data-{index}": data.fingerprint for index, data in enumerate(inputs.data)}
+    parents["backbone"] = backbone.fingerprint
+    if inputs.parent is not None:
+        parents["parent"] = read_manifest(inputs.parent, kind=KIND, verify=False).fingerprint
+    if inputs.validation is not None and inputs.config.selection == "paper":
+        parents["validation"] = inputs.validation.fingerprint
+    return {
+        "stage": inputs.config.model_dump(mode="json"),
+        "backbone": inputs.backbone.model_dump(mode="json", exclude={"name", "device"}),
+        "domain": dict(inputs.data[-1].domain),
+        "labels_seen": labels,
+        "unseen": sorted(data.fingerprint for data in inputs.unseen),
+        "parents": parents,
+    }
+
+
+def is_done(inputs: StageInputs, output: Path) -> Manifest | None:
+    """The manifest of `output` where it holds exactly what `tune_stage` would write, else None."""
+    if not output.exists():
+        return None
+    manifest = read_manifest(output, kind=KIND)
+    backbone = load_backbone(inputs.backbone)
+    owner = _owner(inputs, backbone, _labels_seen(inputs))
+    same = all(manifest.config.get(key) == json.loads(json.dumps(owner))[key] for key in owner if key != "parents")
+    return manifest if same and manifest.parents == owner["parents"] else None
+
+
+def _write(
+    inputs: StageInputs,
+    output: Path,
+    model: nn.Module,
+    owner: dict[str, Any],
+    base: Path | None,
+    result: LoopResult,
+    *,
+    overwrite: bool,
+) -> None:
+    """Publish the model artefact: adapter, template, catalogue, log, manifest."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    config = {key: value for key, value in owner.items() if key != "parents"}
+    config["location"] = {
+        "backbone": _relative(inputs.backbone.name, output),
+        "base": os.path.relpath(base, output) if base else None,
+    }
+    info = {
+        "seconds": round(result.seconds, 2),
+        "kept_step": result.kept_step,
+        "steps_done": result.steps_done,
+        "test_reads": [],
+    }
+    with write_directory(
+        output, KIND, config=config, parents=owner["parents"], info=info, overwrite=overwrite
+    ) as stage:
+        save_adapter(model, stage / "adapter", inputs.config.mode)
+        (stage / "template.toml").write_text(PromptTemplate.load(inputs.config.template).to_toml(), encoding="utf-8")
+        inputs.data[-1].catalog.frame.write_parquet(stage / "items.parquet")
+        lines = "".join(json.dumps(entry) + "\n" for entry in result.log)
+        (stage / "metrics.jsonl").write_text(lines, encoding="utf-8")
+
+
+def _relative(name: str, output: Path) -> str:
+    """A backbone directory is named relative to the artefact, so that both can move together; a hub id stays."""
+    return os.path.relpath(name, output) if Path(name).is_dir() else name

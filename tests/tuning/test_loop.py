@@ -1,0 +1,232 @@
+"""The loop on a tiny Llama: exact resume, interruption, selection, and the same gradients however prompts are packed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from recalign.errors import ArtifactError, Interrupted
+from recalign.models.forward import logits_at, supports_packing
+from recalign.prompting.encoding import EncodedPrompt
+from recalign.prompting.packing import IGNORE, Tree, build_row, collate, grow_tree
+from recalign.tuning.checkpoint import CheckpointStore
+from recalign.tuning.config import OptimConfig
+from recalign.tuning.loop import LoopConfig, StepReport, train
+from recalign.tuning.sources import PromptSource
+
+STEPS = 6
+
+
+def tiny_model(seed: int = 0) -> LlamaForCausalLM:
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=40,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=64,
+            attention_dropout=0.1,
+        )
+    )
+
+
+def make_prompt(index: int) -> EncodedPrompt:
+    ids = (1, 2, 3 + index % 5, 8 + index % 7, 20 + index % 3, 30 + index % 2)
+    return EncodedPrompt(ids=ids, labels=(*(IGNORE,) * 5, ids[5]), answer_start=5)
+
+
+def source() -> PromptSource:
+    return PromptSource([make_prompt(index) for index in range(23)], batch_size=8, seed=3, row_tokens=16)
+
+
+def config(**changes: object) -> LoopConfig:
+    values: dict[str, object] = {
+        "steps": STEPS,
+        "seed": 5,
+        "optim": OptimConfig(lr=1e-2, warmup_steps=2, ema=0.9, weight_decay=0.01),
+        "row_tokens": 16,
+        "micro_batch_tokens": 20,
+        "precision": "fp32",
+        "lm_weight": 0.3,
+        "eval_steps": 2,
+        "checkpoint_steps": 1,
+    }
+    return LoopConfig(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def validate(model: torch.nn.Module) -> float:
+    with torch.no_grad():
+        return float(sum(parameter.sum() for parameter in model.parameters()))
+
+
+def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name, tensor in a.items():
+        assert torch.equal(tensor, b[name]), name
+
+
+class Stop(Exception):
+    """Stands for kill -9: nothing after the checkpoint runs."""
+
+
+@pytest.mark.parametrize("selecting", [False, True])
+def test_resume_after_a_stop_at_any_step_is_bit_equal(tmp_path: Path, selecting: bool) -> None:
+    validation = validate if selecting else None
+    losses: list[float] = []
+    whole = tiny_model()
+    result = train(whole, source(), config(), pad_id=0, validate=validation, progress=lambda r: losses.append(r.loss))
+    for stop in range(1, STEPS):
+        seen: list[float] = []
+
+        def halt(report: StepReport, stop: int = stop, seen: list[float] = seen) -> None:
+            seen.append(report.loss)
+            if report.step == stop + 1:  # the checkpoint of step `stop` is there, that of the next one is not
+                raise Stop
+
+        store = CheckpointStore(tmp_path / f"{stop}", {"seed": 5})
+        with pytest.raises(Stop):
+            train(tiny_model(), source(), config(), pad_id=0, validate=validation, store=store, progress=halt)
+        torch.manual_seed(12345)
+        model = tiny_model(seed=99)  # other weights: everything must come from the checkpoint
+        rest: list[float] = []
+        again = train(
+            model,
+            source(),
+            config(),
+            pad_id=0,
+            validate=validation,
+            store=store,
+            progress=lambda r: rest.append(r.loss),
+        )
+        assert [*seen[:stop], *rest] == losses
+        assert again.log == result.log
+        assert again.kept_step == result.kept_step
+        assert_same(weights(whole), weights(model))
+
+
+def test_same_inputs_give_the_same_bits() -> None:
+    first, second = tiny_model(), tiny_model()
+    train(first, source(), config(), pad_id=0)
+    train(second, source(), config(), pad_id=0)
+    assert_same(weights(first), weights(second))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_next_call_goes_on_exactly(tmp_path: Path, number: signal.Signals) -> None:
+    whole = tiny_model()
+    train(whole, source(), config(), pad_id=0)
+    store = CheckpointStore(tmp_path / "c", {"seed": 5})
+
+    def interrupt(report: StepReport) -> None:
+        if report.step == 3:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Interrupted) as caught:
+        train(tiny_model(), source(), config(checkpoint_steps=100), pad_id=0, store=store, progress=interrupt)
+    assert caught.value.signal_number == number
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    model = tiny_model(seed=1)
+    train(model, source(), config(checkpoint_steps=100), pad_id=0, store=store)
+    assert_same(weights(whole), weights(model))
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {here!r})
+from test_loop import *
+store = CheckpointStore(Path({directory!r}), {{"seed": 5}})
+def die(report):
+    if report.step == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+train(tiny_model(), source(), config(), pad_id=0, store=store, progress=die)
+"""
+
+
+def test_kill_9_between_steps(tmp_path: Path) -> None:
+    script = KILLED.format(here=str(Path(__file__).parent), directory=str(tmp_path / "c"))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    whole, model = tiny_model(), tiny_model(seed=1)
+    train(whole, source(), config(), pad_id=0)
+    train(model, source(), config(), pad_id=0, store=CheckpointStore(tmp_path / "c", {"seed": 5}))
+    assert_same(weights(whole), weights(model))
+
+
+def test_another_owner_is_refused_with_the_difference(tmp_path: Path) -> None:
+    train(tiny_model(), source(), config(), pad_id=0, store=CheckpointStore(tmp_path / "c", {"lr": 1, "data": "abc"}))
+    with pytest.raises(ArtifactError, match=r"lr: 1 -> 2.*--restart"):
+        train(
+            tiny_model(), source(), config(), pad_id=0, store=CheckpointStore(tmp_path / "c", {"lr": 2, "data": "abc"})
+        )
+
+
+@pytest.mark.parametrize("name", ["optimizer.safetensors", "rng.safetensors", "weights.safetensors", "state.json"])
+def test_a_checkpoint_with_a_part_missing_is_not_used(tmp_path: Path, name: str) -> None:
+    store = CheckpointStore(tmp_path / "c", {})
+    train(tiny_model(), source(), config(steps=1), pad_id=0, store=store)
+    train(tiny_model(), source(), config(steps=3), pad_id=0, store=store)
+    for directory in (tmp_path / "c").glob("step-*"):
+        (directory / name).unlink()
+    with pytest.raises(ArtifactError, match="none of them whole"):
+        store.load_latest()
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = CheckpointStore(tmp_path / "c", {})
+    train(tiny_model(), source(), config(steps=4), pad_id=0, store=store)
+    newest = max((tmp_path / "c").glob("step-*"))
+    blob = bytearray((newest / "weights.safetensors").read_bytes())
+    blob[-3] ^= 4
+    (newest / "weights.safetensors").write_bytes(bytes(blob))
+    state = store.load_latest()
+    assert state is not None
+    assert state.step == int(newest.name[-8:]) - 1
+    assert "weights.safetensors" in caplog.text
+
+
+def test_selection_keeps_the_best_step_and_stops_early() -> None:
+    values = iter([0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    model = tiny_model()
+    result = train(
+        model, source(), config(steps=50, eval_steps=1, patience=3), pad_id=0, validate=lambda _: next(values)
+    )
+    assert (result.kept_step, result.steps_done) == (2, 5)
+
+
+def gradients(model: LlamaForCausalLM, trees: list[list[Tree]]) -> dict[str, torch.Tensor]:
+    """Gradient of the mean answer loss over all prompts of `trees`, one row per list."""
+    model.zero_grad()
+    batch = collate([build_row(row) for row in trees], 0)
+    rows, columns = (batch.labels != IGNORE).nonzero()
+    positions = torch.tensor(batch.previous[rows, columns])
+    logits = logits_at(model, batch, torch.stack([torch.tensor(rows), positions], 1).numpy())
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(batch.ids[rows, columns]), reduction="none")
+    (loss * torch.tensor(batch.weights[rows, columns]).float()).mean().backward()
+    return {name: tensor.grad.clone() for name, tensor in model.named_parameters() if tensor.grad is not None}
+
+
+def test_a_tree_has_the_gradient_of_its_separate_prompts() -> None:
+    model = tiny_model().eval()
+    prompts = [EncodedPrompt((1, 2, 3, 4, 5 + i, 6, 30 + i % 2), (*(IGNORE,) * 6, 30 + i % 2), 6) for i in range(4)]
+    apart = gradients(model, [[grow_tree([one])] for one in prompts])
+    joined = gradients(model, [[grow_tree(prompts)]])
+    for name, tensor in apart.items():
+        assert torch.allclose(tensor, joined[name], rtol=1e-4, atol=1e-7), name
+
+
+def test_a_llama_supports_packing() -> None:
+    assert supports_packing(tiny_model(), pad_id=0)
