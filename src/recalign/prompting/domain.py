@@ -1,0 +1,91 @@
+"""The words of a domain (`Domain`): noun, verb, answers, language. A prompt template contains none of its own."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+# Words that a domain starts from, by language; whatever is given replaces them.
+_WORDS: Final[dict[str, dict[str, str]]] = {
+    "en": {
+        "noun": "item",
+        "noun_plural": "items",
+        "verb": "like",
+        "past": "liked",
+        "consumed": "chosen",
+        "yes": "Yes.",
+        "no": "No.",
+    },
+    "de": {
+        "noun": "Artikel",
+        "noun_plural": "Artikel",
+        "verb": "mögen",
+        "past": "gemocht",
+        "consumed": "gewählte",
+        "yes": "Ja.",
+        "no": "Nein.",
+    },
+}
+_KNOWN_NOUNS: Final[dict[str, dict[str, str]]] = {
+    "movie": {"noun_plural": "movies", "consumed": "watched"},
+    "book": {"noun_plural": "books", "consumed": "read"},
+}
+
+
+class Domain(BaseModel):
+    """What a domain's items and answers are called. All values are plain text that templates insert.
+
+    Words that are not given come from the language (German: "Artikel", "mögen", "Ja.", "Nein.") and, for the plural,
+    from an English noun (``noun="shoe"`` has the plural "shoes").
+
+    Attributes:
+        noun: One item: "movie".
+        noun_plural: Several: "movies".
+        verb: What the question asks: "like".
+        past: The same of the history: "liked".
+        consumed: What the user did with history items before judging them: "watched", "read", "chosen".
+        yes: The positive answer, as the model must say it.
+        no: The negative answer; it must differ from `yes` at the first token.
+        language: Language tag ("en", "de", "de-AT"); selects a template's wording.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_min_length=1)
+
+    language: str = Field(
+        "en", pattern=r"^[a-zA-Z]{2,3}(-[a-zA-Z0-9]+)*$", description="Language tag, such as en or de."
+    )
+    noun: str = Field(default="item", description="What one item is called.")
+    noun_plural: str = Field(default="items", description="What several items are called.")
+    verb: str = Field(default="like", description="What the question asks about the target.")
+    past: str = Field(default="liked", description="Past participle of the verb.")
+    consumed: str = Field(default="chosen", description="What the user did with an item: watched, read, bought.")
+    yes: str = Field(default="Yes.", description="The positive answer.")
+    no: str = Field(default="No.", description="The negative answer.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        language = str(values.get("language", "en"))
+        words = dict(_WORDS.get(language.split("-")[0].lower(), _WORDS["en"]))
+        noun = values.get("noun")
+        if isinstance(noun, str) and noun and words["noun"] == "item":
+            words |= _KNOWN_NOUNS.get(noun, {"noun_plural": f"{noun}s"})
+        return {**words, "language": language, **values}
+
+    @model_validator(mode="after")
+    def _one_line(self) -> Domain:
+        for name in type(self).model_fields:
+            value = str(getattr(self, name))
+            if len(value.splitlines()) != 1 or value != value.strip():
+                raise ValueError(f"{name} must be one line without spaces around it, found {value!r}")
+        if self.yes == self.no:
+            raise ValueError(f"yes and no must differ, found {self.yes!r} twice")
+        return self
+
+    @property
+    def primary_language(self) -> str:
+        """The language without region or script: "de" for "de-AT"."""
+        return self.language.split("-")[0].lower()

@@ -1,0 +1,69 @@
+"""The plain records that templates take and give: text only, no tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recalign.prompting.domain import Domain
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryText:
+    """One history item as a template sees it. `rating` is on the source's own scale, None where there is none."""
+
+    text: str
+    liked: bool
+    rating: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """The triple of instruction tuning; `output` is empty where the answer is what is asked for."""
+
+    instruction: str
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model sees and what it must say; the two are tokenised together.
+
+    With `chat`, `context` is a user message that the encoder puts into the tokenizer's chat template.
+    """
+
+    context: str
+    answer: str
+    chat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSample:
+    """A rendered prompt taken apart: (text, liked) per history item, target text, label (1, 0) and the words used."""
+
+    history: tuple[tuple[str, bool], ...]
+    target: str
+    label: int
+    domain: Domain
+
+
+@dataclass(frozen=True, slots=True)
+class CotFields:
+    """What chain-of-thought stages are rendered from; stage n needs the answers of the stages before it.
+
+    Attributes:
+        consumed_items: Texts of the items that the user watched, read, ...
+        candidates: Texts of the candidate set.
+        preferences: Answer 1, plain text.
+        featured: Answer 2: items in descending order.
+        pairs: Answer 3: (item of the history, recommended candidate).
+        n_recommend: How many recommendations are asked for.
+    """
+
+    consumed_items: Sequence[str]
+    candidates: Sequence[str]
+    preferences: str = ""
+    featured: Sequence[str] = ()
+    pairs: Sequence[tuple[str, str]] = ()
+    n_recommend: int = 10
