@@ -1,0 +1,294 @@
+"""Protocols: who becomes a target, with which history, in which split."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recalign.data.feedback import FeedbackConfig
+from recalign.data.samples import check_samples, split_counts
+from recalign.data.schema import INTERACTIONS, SPLITS
+from recalign.data.splitting import PROTOCOLS, SplitConfig, make_samples, plan, resolve_protocol
+from recalign.errors import ConfigError, DataError
+
+LIKE = FeedbackConfig(like_above=3)
+Row = tuple[str, str, float, int | None]
+
+
+def table(*rows: Row) -> pl.DataFrame:
+    """(user, item, rating, time) in file order."""
+    return pl.DataFrame([(*row, place) for place, row in enumerate(rows)], schema=dict(INTERACTIONS), orient="row")
+
+
+def prepare(interactions: pl.DataFrame, name: str, feedback: FeedbackConfig = LIKE, **options: Any) -> pl.DataFrame:
+    protocol = resolve_protocol(name, interactions)
+    items = tuple({str(item) for item in range(40)} | set(interactions["item_id"]))
+    steps = plan(protocol, SplitConfig(**options), feedback)
+    samples = make_samples(interactions, protocol, steps, feedback, item_ids=items)
+    check_samples(samples)
+    return samples
+
+
+def targets(samples: pl.DataFrame) -> dict[str, list[str]]:
+    """Per split "user:item<history" in order."""
+    told = [
+        f"{user}:{item}<{''.join(entry['item_id'] for entry in history)}"
+        for user, item, history in samples.select("user_id", "item_id", "history").iter_rows()
+    ]
+    return {split: [one for one, its in zip(told, samples["split"], strict=True) if its == split] for split in SPLITS}
+
+
+@st.composite
+def interactions(draw: st.DrawFn) -> pl.DataFrame:
+    """Few users, items and times, so that ties and repeats are common."""
+    rows = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["1", "2", "10", "x"]),
+                st.integers(0, 11).map(str),
+                st.integers(0, 10),
+                st.integers(0, 6),
+            ),
+            min_size=8,
+            max_size=50,
+            unique_by=lambda row: row[:2],
+        )
+    )
+    return table(*((user, item, half / 2, time) for user, item, half, time in rows))
+
+
+TALLREC = table(
+    ("b", "1", 5, 10), ("a", "2", 1, 30), ("b", "3", 2, 5), ("a", "4", 5, 20), ("b", "5", 4, 10), ("a", "6", 4, 20),
+    ("b", "7", 1, 11), ("a", "8", 3, 40),
+)  # fmt: skip
+
+
+def test_tallrec_movie_slides_full_windows_over_users_by_first_appearance() -> None:
+    samples = prepare(TALLREC, "tallrec", window=2, ratios=(2, 1, 1))
+    assert targets(samples) == {"train": ["b:5<31", "b:7<15"], "valid": ["a:2<46"], "test": ["a:8<62"]}
+    assert samples["label"].to_list() == [1, 0, 0, 0]
+    assert samples["history"][0].to_list() == [
+        {"item_id": "3", "liked": False, "rating": 2.0},
+        {"item_id": "1", "liked": True, "rating": 5.0},
+    ]
+
+
+def test_tallrec_movie_keeps_the_last_ten_thousand_and_cuts_them_consecutively() -> None:
+    rows = table(*((str(user), str(item), 4, item) for user in range(110) for item in range(102)))
+    samples = prepare(rows, "tallrec", window=1)
+    assert [counts["samples"] for counts in split_counts(samples).values()] == [8000, 1000, 1000]
+    everything = prepare(rows[:102], "tallrec", window=1)
+    assert [counts["samples"] for counts in split_counts(everything).values()] == [80, 10, 11]
+
+
+def test_tallrec_without_timestamps_takes_one_target_per_user() -> None:
+    rows = table(*((str(user), str(item), item, None) for user in range(50) for item in range(2 + user % 3)))
+    samples = prepare(rows.with_columns(timestamp=pl.lit(None, pl.Int64)), "tallrec")
+    assert samples["user_id"].n_unique() == len(samples) == 16  # more than three items
+    assert [counts["users"] for counts in split_counts(samples).values()] == [12, 2, 2]
+    assert samples["history"].list.len().unique().to_list() == [3]
+    items = [
+        {entry["item_id"] for entry in history} | {target}
+        for target, history in samples.select("item_id", "history").iter_rows()
+    ]
+    assert all(each == {"0", "1", "2", "3"} for each in items)
+    assert samples["item_id"].n_unique() > 1
+
+
+def test_explicit_only_drops_zeros_before_it_counts() -> None:
+    rows = table(
+        *(("u", str(item), item, None) for item in range(5)), *(("v", str(item), 0, None) for item in range(9))
+    )
+    samples = prepare(rows, "explicit-only", FeedbackConfig(like_above=5))
+    assert samples["user_id"].to_list() == ["u"]
+    assert len(prepare(rows, "tallrec-book", FeedbackConfig(like_above=5))) == 2
+
+
+def test_temporal_is_one_order_with_ties_on_one_side() -> None:
+    rows = table(
+        ("b", "1", 5, 1), ("a", "2", 1, 1), ("a", "9", 5, 2), ("a", "10", 5, 2), ("b", "3", 2, 2), ("b", "4", 2, 3),
+        ("b", "5", 2, 9), ("a", "3", 5, 9),
+    )  # fmt: skip
+    samples = prepare(rows, "temporal", ratios=(1, 1, 1))
+    assert targets(samples) == {
+        "train": ["a:9<2", "a:10<29", "b:3<1"],  # 9 before 10: ids are numbers
+        "valid": ["b:4<13"],
+        "test": ["a:3<2910", "b:5<134"],
+    }
+
+
+def test_leave_one_out_tests_the_last_and_validates_the_one_before() -> None:
+    rows = table(
+        ("u", "3", 1, 3), ("u", "1", 5, 1), ("u", "2", 5, 2), ("u", "4", 4, 4), ("v", "1", 5, 1), ("v", "2", 5, 2)
+    )
+    samples = prepare(rows, "leave-one-out")
+    assert targets(samples) == {"train": ["u:2<1"], "valid": ["u:3<12"], "test": ["u:4<123", "v:2<1"]}
+    assert targets(prepare(rows, "leave-one-out", min_history=2, window=2)) == {
+        "train": [], "valid": ["u:3<12"], "test": ["u:4<23"],
+    }  # fmt: skip
+
+
+def test_a_repeated_interaction_counts_once() -> None:
+    rows = table(("u", "1", 5, 1), ("u", "2", 5, 2), ("u", "1", 1, 3), ("u", "3", 5, 4))
+    for name in ("temporal", "leave-one-out"):
+        assert sorted(prepare(rows, name)["item_id"]) == ["2", "3"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(interactions(), st.sampled_from(sorted(PROTOCOLS)), st.integers(1, 4), st.integers(0, 3))
+def test_no_protocol_leaks(rows: pl.DataFrame, name: str, window: int, seed: int) -> None:
+    options: dict[str, Any] = {"window": window, "min_history": 1, "seed": seed}
+    if name in ("tallrec-book", "explicit-only"):
+        options["order"] = "time"
+    try:
+        samples = prepare(rows, name, **options)
+    except DataError as error:
+        assert "no target" in str(error) or "no interactions" in str(error)  # noqa: PT017
+        return
+    known = {(user, item): (rating, time) for user, item, rating, time, _ in rows.iter_rows()}
+    for row in samples.iter_rows(named=True):
+        rating, time = known[row["user_id"], row["item_id"]]
+        assert (row["rating"], row["timestamp"], row["label"]) == (rating, time, int(rating > 3))
+        assert 1 <= len(row["history"]) <= window
+        names = [entry["item_id"] for entry in row["history"]]
+        assert len({*names, row["item_id"]}) == len(names) + 1
+        times = [known[row["user_id"], item][1] for item in names]
+        assert times == sorted(times)
+        assert times[-1] <= time
+        for entry in row["history"]:
+            assert entry["rating"] == known[row["user_id"], entry["item_id"]][0]
+            assert entry["liked"] == (entry["rating"] > 3)
+    assert samples.select("user_id", "item_id").n_unique() == len(samples)
+    if name == "temporal":
+        spans = [samples.filter(pl.col("split") == split)["timestamp"] for split in SPLITS]
+        filled = [span for span in spans if len(span)]
+        assert all(before.max() < after.min() for before, after in pairwise(filled))  # type: ignore[operator]
+    if name in ("tallrec-book", "explicit-only"):
+        assert samples["user_id"].n_unique() == len(samples)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    interactions(),
+    st.sampled_from(["temporal", "leave-one-out", "tallrec-book", "explicit-only"]),
+    st.sampled_from([LIKE, FeedbackConfig(kind="implicit", negatives=2, negatives_in_history=True)]),
+    st.integers(0, 99),
+)
+def test_the_order_of_the_input_does_not_matter(
+    rows: pl.DataFrame, name: str, feedback: FeedbackConfig, shuffle: int
+) -> None:
+    moved = rows.sample(fraction=1, shuffle=True, seed=shuffle).with_columns(order=pl.int_range(pl.len()))
+    try:
+        expected = prepare(rows, name, feedback)
+    except DataError:
+        with pytest.raises(DataError):
+            prepare(moved, name, feedback)
+        return
+    assert prepare(moved, name, feedback).equals(expected)
+
+
+@pytest.mark.parametrize("name", ["temporal", "leave-one-out"])
+def test_implicit_negatives_are_asked_beside_their_positive(name: str) -> None:
+    rows = table(*((user, str(item), 0, 10 * item) for user in "ab" for item in range(5)))
+    samples = prepare(rows, name, FeedbackConfig(kind="implicit", negatives=3))
+    grouped = samples.group_by("user_id", "timestamp").agg(
+        pl.col("split").n_unique(), pl.col("history").n_unique(), pl.col("label").sum(), pl.len()
+    )
+    assert grouped.select("split", "history", "label", "len").unique().rows() == [(1, 1, 1, 4)]
+    assert samples.filter(pl.col("label") == 0)["rating"].null_count() == len(samples) * 3 // 4
+    assert all(entry["liked"] for history in samples["history"] for entry in history)
+
+
+def test_without_timestamps_the_order_must_be_named() -> None:
+    rows = table(
+        ("u", "3", 4, None), ("u", "1", 4, None), ("u", "2", 4, None), ("v", "1", 4, None), ("v", "5", 4, None)
+    )
+    with pytest.raises(DataError, match=r"5 of 5 without a timestamp.*Name another order: --order file\."):
+        prepare(rows, "temporal")
+    with pytest.raises(DataError, match="--order file or --order shuffle"):
+        prepare(rows, "leave-one-out")
+    assert targets(prepare(rows, "leave-one-out", order="file"))["test"] == ["u:2<31", "v:5<1"]
+    assert targets(prepare(rows, "temporal", order="file", ratios=(2, 0, 1))) == {
+        "train": ["u:1<3", "u:2<31"], "valid": [], "test": ["v:5<1"],
+    }  # fmt: skip
+    drawn = {tuple(targets(prepare(rows, "leave-one-out", order="shuffle", seed=seed))["test"]) for seed in range(9)}
+    assert len(drawn) > 1
+    moved = rows[::-1].with_columns(order=pl.int_range(pl.len()))
+    assert prepare(moved, "leave-one-out", order="shuffle").equals(prepare(rows, "leave-one-out", order="shuffle"))
+
+
+def test_some_timestamps_are_not_enough() -> None:
+    rows = table(("u", "1", 4, 1), ("u", "2", 4, None))
+    with pytest.raises(DataError, match="1 of 2 without a timestamp"):
+        prepare(rows, "tallrec")
+    with pytest.raises(DataError, match="1 of 2 without a timestamp"):
+        prepare(rows, "leave-one-out")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("nearest", {}, "protocol 'nearest'; expected tallrec, tallrec-movie"),
+        ("temporal", {"order": "shuffle"}, "found order shuffle; expected order time or file"),
+        ("leave-one-out", {"ratios": (8, 1, 1)}, "has no proportions; found split 8:1:1"),
+    ],
+)
+def test_what_a_protocol_cannot_do_is_said(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        prepare(TALLREC, name, **options)
+
+
+@pytest.mark.parametrize("wrong", [{"ratios": (0, 0, 0)}, {"ratios": (-1, 1, 1)}, {"window": 0}, {"min_history": 0}])
+def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"ratios|greater than or equal"):
+        SplitConfig(**wrong)
+
+
+def test_no_target_is_an_error_with_the_longest_user() -> None:
+    with pytest.raises(DataError, match=r"2 users, the longest with 4 interactions; expected a user with more than 10"):
+        prepare(TALLREC, "tallrec")
+
+
+def like_rate_auc(samples: pl.DataFrame) -> float:
+    """AUC of the share of liked history items on the test split, by counting pairs."""
+    test = samples.filter(pl.col("split") == "test")
+    flags = pl.col("history").list.eval(pl.element().struct.field("liked").cast(pl.Float64)).list.mean()
+    rates, labels = test.select(flags).to_series().to_numpy(), test["label"].to_numpy()
+    difference = rates[labels == 1][:, None] - rates[labels == 0][None, :]
+    return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
+
+
+@pytest.fixture(scope="module")
+def movielens(real_data: Path) -> pl.DataFrame:
+    raw = pl.read_csv(
+        real_data / "ml-100k" / "u.data", separator="\t", has_header=False, new_columns=list(INTERACTIONS)[:4],
+        schema_overrides=list(INTERACTIONS.values())[:4],
+    )  # fmt: skip
+    return raw.with_columns(order=pl.int_range(pl.len(), dtype=pl.Int64))
+
+
+@pytest.mark.real_data
+def test_movielens_by_tallrec_is_the_published_split(movielens: pl.DataFrame) -> None:
+    samples = prepare(movielens, "tallrec")
+    assert split_counts(samples) == {
+        "train": {"samples": 8000, "users": 80, "positive": 4457},
+        "valid": {"samples": 1000, "users": 14, "positive": 658},
+        "test": {"samples": 1000, "users": 16, "positive": 528},
+    }
+    assert like_rate_auc(samples) == pytest.approx(0.7260, abs=5e-5)
+
+
+@pytest.mark.real_data
+def test_movielens_by_leave_one_out_has_every_user(movielens: pl.DataFrame) -> None:
+    samples = prepare(movielens, "leave-one-out")
+    counts = split_counts(samples)
+    assert [counts[split]["users"] for split in SPLITS] == [943, 943, 943]
+    assert len(samples) == 100_000 - 943
+    assert like_rate_auc(samples) == pytest.approx(0.752, abs=5e-4)
