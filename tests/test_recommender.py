@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import sys
-import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -173,29 +171,34 @@ def test_batch_items_must_be_positive() -> None:
         Recommender(GenreScorer(), catalogue(), batch_items=0)
 
 
-def test_load_uses_the_catalogue_of_the_run_or_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    class FakeSamples:
-        catalog = catalogue()
-
-        @classmethod
-        def load(cls, directory: Path) -> FakeSamples:
-            assert directory == Path("prepared")
-            return cls()
-
+def test_load_asks_for_the_model_of_the_run_and_the_catalogue_of_the_data(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     asked: list[object] = []
 
-    def load_scorer(run: Path, data: object | None = None) -> GenreScorer:
-        asked.append((run, type(data).__name__))
-        return GenreScorer()
+    class Loaded(GenreScorer):
+        catalog = catalogue()
 
-    stored = catalogue()
-    fake = types.ModuleType("recalign.tuning.run")
-    vars(fake).update(load_scorer=load_scorer, load_catalog=lambda run: stored)
-    monkeypatch.setitem(sys.modules, "recalign.tuning.run", fake)
-    monkeypatch.setattr("recalign.data.samples.SampleSet", FakeSamples, raising=False)
-    assert Recommender.load("runs/x").catalog is stored
-    assert Recommender.load("runs/x", "prepared").catalog is FakeSamples.catalog
-    assert asked == [(Path("runs/x"), "NoneType"), (Path("runs/x"), "FakeSamples")]
+    def load_scorer(run: Path, data: object, **options: object) -> Loaded:
+        asked.append((run, data, options))
+        return Loaded()
+
+    monkeypatch.setattr("recalign.tuning.model_artifact.load_scorer", load_scorer)
+    monkeypatch.setattr("recalign.data.samples.SampleSet.load", lambda path: f"samples of {path}")
+    assert Recommender.load("runs/x").catalog is Loaded.catalog
+    Recommender.load("runs/x", "prepared", backbone="here", device="cpu")
+    assert asked == [
+        (Path("runs/x"), None, {"backbone": None, "device": "auto"}),
+        (Path("runs/x"), "samples of prepared", {"backbone": "here", "device": "cpu"}),
+    ]
+    for name in ("rt", "it"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "manifest.json").touch()
+    with pytest.raises(ConfigError, match="2 models in it: it, rt; expected the directory of one"):
+        Recommender.load(tmp_path)
+    (tmp_path / "models" / "it" / "manifest.json").unlink()
+    Recommender.load(tmp_path)
+    assert asked[-1] == (tmp_path / "models" / "rt", None, {"backbone": None, "device": "auto"})
 
 
 def test_package_exports_it_lazily() -> None:

@@ -95,25 +95,30 @@ class Recommender:
         self._titles: TitleIndex | None = None
 
     @classmethod
-    def load(cls, run: str | Path, data: str | Path | None = None) -> Recommender:
-        """Load the model of a run directory, with the catalogue stored in it or that of another prepared directory.
+    def load(
+        cls, run: str | Path, data: str | Path | None = None, *, backbone: str | None = None, device: str = "auto"
+    ) -> Recommender:
+        """Load a tuned model, with the catalogue stored with it or that of another prepared directory.
 
         Args:
-            run: A run directory (`recalign tune`, `recalign run`).
-            data: A prepared data directory (`recalign prepare`) whose catalogue replaces the run's: new items.
+            run: A model directory (the output of `recalign tune`, or one of the models of a recipe's run).
+            data: A prepared data directory (`recalign prepare`) whose catalogue replaces the model's: new items.
+            backbone: Path or hub id of the backbone, where it is no longer where the model says.
+            device: "auto", "cpu" or "cuda".
 
         Raises:
             ArtifactError: A directory is missing, incomplete, altered or of another kind.
+            ConfigError: `run` is the run of a recipe with several models.
             ModelError: The backbone or the adapter cannot be loaded.
         """
-        # These load torch and the artefact code: a recommender around a prior does without.
+        # These load torch: a recommender around a prior does without.
         from recalign.data.samples import SampleSet
-        from recalign.tuning.run import load_catalog, load_scorer
+        from recalign.tuning.model_artifact import load_scorer
 
-        if data is None:
-            return cls(load_scorer(Path(run)), load_catalog(Path(run)))
-        samples = SampleSet.load(Path(data))
-        return cls(load_scorer(Path(run), data=samples), samples.catalog)
+        directory = _model_directory(Path(run))
+        samples = SampleSet.load(Path(data)) if data is not None else None
+        scorer = load_scorer(directory, samples, backbone=backbone, device=device)
+        return cls(scorer, scorer.catalog)
 
     def match(self, title: str) -> Match:
         """Find the item that `title` (or an id) means; see `recalign.data.matching` for how forgiving this is.
@@ -275,6 +280,20 @@ class Recommender:
         return values
 
 
+def _model_directory(run: Path) -> Path:
+    """`run` itself, or the only model of a recipe's run."""
+    models = sorted(path.parent for path in run.glob("models/*/manifest.json"))
+    if (run / "manifest.json").exists() or not models:
+        return run
+    if len(models) > 1:
+        raise ConfigError(
+            f"run {run}",
+            found=f"{len(models)} models in it: {', '.join(model.name for model in models)}",
+            expected="the directory of one",
+            hint=f"For example {models[-1]}",
+        )
+    return models[0]
+
+
 def _sigmoid(value: float) -> float:
-    """Logistic function in the form that does not overflow."""
-    return float(1 / (1 + np.exp(-value)) if value >= 0 else np.exp(value) / (1 + np.exp(value)))
+    return float(np.exp(-np.logaddexp(0.0, -value)))  # 1 / (1 + exp(-value)) would overflow

@@ -47,7 +47,8 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path | None]]:
     catalog = ItemCatalog.from_items(pl.DataFrame(rows, schema=ITEMS, orient="row"), "{title}")
     calls: list[tuple[Path, Path | None]] = []
 
-    def load(run: Path, data: Path | None = None) -> Recommender:
+    def load(run: Path, data: Path | None, *, backbone: str | None, device: str) -> Recommender:
+        assert (backbone, device) == (None, "auto")
         calls.append((run, data))
         return Recommender(Descending(), catalog)
 

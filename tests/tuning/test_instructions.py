@@ -21,7 +21,7 @@ from recalign.tuning.instructions import generate_instructions, languages, read_
 
 MOVIES = Domain(noun="movie")
 GENRES = ("Drama", "Comedy", "Thriller", "Western")
-AUTHORS = ("Ann Author", "Bob Writer", "Cleo Quill")
+AUTHORS = ("Ann Author", "Bob Writer", "Cleo Quill", "Dee Pen", "Eve Ink", "Flo Page", "Gus Line", "Hal Verse")
 WORDS = ("Silver", "Golden", "Hidden", "Silent", "River", "Mountain", "Garden", "Harbour")
 
 
@@ -31,7 +31,7 @@ def table(rows: int = 40, *, years: bool = True, genres: bool = True, authors: b
             str(n),
             f"{WORDS[n % 8]} {WORDS[(n // 8 + n) % 8]} {n}" + (f" ({1950 + n % 23})" if years and n % 2 else ""),
             1950 + n % 23 if years else None,
-            AUTHORS[n % 3] if authors else None,
+            AUTHORS[n % 8] if authors else None,
             [GENRES[n % 4], *([GENRES[(n + 1) % 4]] if n % 3 == 0 else [])] if genres else None,
         )
         for n in range(rows)
@@ -116,7 +116,7 @@ def test_answers_are_right() -> None:
         listed, answers = quoted(row.input), quoted(row.output)
         if found := re.fullmatch(r"Which of these movies belong to the genre (\w+)\?", row.instruction):
             assert answers == [title for title in listed if found[1] in genres[title]]
-        elif found := re.fullmatch(r"Which of these movies are by (.+)\?", row.instruction):
+        elif found := re.fullmatch(r"Which of these movies are by ([A-Z].+)\?", row.instruction):
             assert answers == [title for title in listed if author[title] == found[1]]
         elif found := re.fullmatch(r"Which of these movies came out in (\d+)\?", row.instruction):
             assert answers == [title for title in listed if year[title] == int(found[1])]
@@ -173,8 +173,8 @@ def test_braces_in_titles_are_text() -> None:
 
 
 def test_small_catalogues_give_fewer_rows_and_tiny_ones_an_error() -> None:
-    few = generate_instructions(catalogue(table(4)), MOVIES, n=100_000, seed=0)
-    assert 20 < len(few) == len(set(few)) < 100_000
+    few = generate_instructions(catalogue(table(2)), MOVIES, n=1000, seed=0)
+    assert 20 < len(few) == len(set(few)) < 100
     with pytest.raises(DataError, match="0 distinct titles"):
         generate_instructions(catalogue(table(0)), MOVIES, n=10, seed=0)
     assert generate_instructions(catalogue(table(0)), MOVIES, n=0, seed=0) == []
@@ -237,7 +237,7 @@ def test_german() -> None:
 
 
 def test_a_language_without_wordings_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="language 'fr' of the domain; expected one .* de, en"):
+    with pytest.raises(ConfigError, match=r"language 'fr' of the domain; expected one .* de, en"):
         generate_instructions(catalogue(table()), Domain(language="fr"), n=1, seed=0)
 
 

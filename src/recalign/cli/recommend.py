@@ -22,7 +22,7 @@ _METHOD: Final = "leave-one-out: score with the whole history minus score withou
 
 
 def recommend(
-    run: Annotated[Path, typer.Argument(help="Run directory with the tuned model.", show_default=False)],
+    run: Annotated[Path, typer.Argument(help="Directory of the tuned model.", show_default=False)],
     likes: Annotated[
         list[str] | None,
         typer.Option("--likes", help="Title or id of an item the user likes; repeat for more.", show_default=False),
@@ -36,6 +36,11 @@ def recommend(
         Path | None,
         typer.Option("--data", help="Prepared data whose catalogue is used instead of the run's.", show_default=False),
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Path or hub id of the backbone, if it has moved since tuning.", show_default=False),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     explain: Annotated[
         bool, typer.Option("--explain", help="Add what each history entry does to each score (leave-one-out).")
     ] = False,
@@ -48,7 +53,7 @@ def recommend(
     """
     from recalign.recommender import Recommender
 
-    recommender = Recommender.load(run, data)
+    recommender = Recommender.load(run, data, backbone=backbone, device=device)
     matches = [[recommender.match(title) for title in titles or ()] for titles in (likes, dislikes)]
     history = recommender.history(likes or (), dislikes or ())
     with _progress_bar() as progress:

@@ -3,8 +3,8 @@
 A task draws items and returns the fields of its wordings; `TASKS` names them all. Answers are facts or titles, never
 the label words, lest a model learn to prefer one of them before it has seen a single like.
 
-Fields: ``item`` one quoted title, ``items`` a list of them, ``answer``/``answers`` the right one/ones of the list, in its
-order; ``start`` the beginning of a title; ``position``, ``word``, ``year``, ``genre``, ``genres``, ``author``, ``count``.
+Fields: ``item`` one quoted title, ``items`` a list of them, ``answer``/``answers`` what is right in it, in its order;
+``start`` the beginning of a title; ``position``, ``word``, ``year``, ``genre``, ``genres``, ``author``, ``count``.
 """
 
 from __future__ import annotations
