@@ -1,0 +1,57 @@
+"""Small prepared data directories, for tests of scorers and of what is built on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recalign.artifacts import write_directory
+from recalign.data.catalog import ItemCatalog
+from recalign.data.samples import ITEMS_FILE, KIND, SAMPLES_FILE, Sample, SampleSet
+from recalign.data.schema import ITEMS, SAMPLES
+
+
+def write_sample_set(
+    directory: Path,
+    titles: Mapping[str, str],
+    samples: Mapping[str, Iterable[Sample]],
+    *,
+    config: Mapping[str, Any] | None = None,
+) -> SampleSet:
+    """Write and load a prepared directory from Python objects.
+
+    Args:
+        directory: Where; it must not exist yet.
+        titles: Title by item id; the item text is the title.
+        samples: Samples by split ("train", "valid", "test").
+        config: Entries of the manifest's config beside ``domain`` and ``template``.
+
+    Raises:
+        ArtifactError: `directory` exists or cannot be written.
+        DataError: The samples break a rule of `recalign.data.samples.check_samples`.
+    """
+    rows = [
+        (
+            each.sample_id,
+            split,
+            each.user_id,
+            each.item_id,
+            each.label,
+            None,
+            each.timestamp,
+            [{"item_id": entry.item_id, "liked": entry.liked, "rating": entry.rating} for entry in each.history],
+        )
+        for split, part in samples.items()
+        for each in part
+    ]
+    items = pl.DataFrame(
+        [(item, title, None, None, None) for item, title in titles.items()], schema=ITEMS, orient="row"
+    )
+    full = {"domain": {}, "template": "default", **(config or {})}
+    with write_directory(directory, KIND, config=full) as staging:
+        pl.DataFrame(rows, schema=SAMPLES, orient="row").write_parquet(staging / SAMPLES_FILE)
+        ItemCatalog.from_items(items, "{title}").write(staging / ITEMS_FILE)
+    return SampleSet.load(directory)

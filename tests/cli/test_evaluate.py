@@ -1,0 +1,173 @@
+"""`recalign evaluate`: one JSON object, priors beside the model, clear errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from recalign.artifacts import read_manifest, write_directory
+from recalign.cli.evaluate import evaluate
+from recalign.data.samples import CandidateList, HistoryEntry, Sample
+from recalign.errors import ArtifactError, ConfigError, DataError, RecalignError
+from recalign.experiment.score_file import ScoreFile
+from recalign.scoring.base import Scores
+from recalign.testing.data import write_sample_set
+
+TITLES = {str(i): f"Title {i}" for i in range(8)}
+PRIORS = {"prior:like-rate", "prior:item-mean", "prior:popularity", "prior:like-rate+item-mean"}
+FAST = ("--resamples", "20")
+
+
+def samples(prefix: str, seed: int) -> list[Sample]:
+    rng = np.random.default_rng(seed)
+    return [
+        Sample(
+            f"{prefix}{i}",
+            f"u{i % 12}",
+            str(rng.integers(0, 8)),
+            int(rng.random() < 0.5),
+            tuple(HistoryEntry(str(k), bool(rng.random() < 0.5)) for k in range(3)),
+        )
+        for i in range(60)
+    ]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    splits = {"train": samples("t", 0), "valid": samples("v", 1), "test": samples("e", 2)}
+    return write_sample_set(tmp_path / "data", TITLES, splits).directory
+
+
+@pytest.fixture
+def untrained(tmp_path: Path) -> Path:
+    return write_sample_set(tmp_path / "untrained", TITLES, {"test": samples("e", 2)}).directory
+
+
+def invoke(*arguments: object) -> str:
+    """Run the command as the program does, without its error boundary: errors are raised."""
+    app = typer.Typer()
+    app.command()(evaluate)
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and isinstance(result.exception, RecalignError):
+        raise result.exception
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout
+
+
+def test_json_is_one_object_with_the_metrics_and_the_other_priors(data: Path) -> None:
+    text = invoke("prior:like-rate", "--data", data, "--json", *FAST)
+    assert text.count("\n") == 1
+    answer = json.loads(text)
+    assert {"auc", "gauc", "logloss", "ece", "n", "n_users", "auc_ci", "reasons"} <= set(answer)
+    assert answer["model"] == "prior:like-rate"
+    assert answer["n"] == 60
+    assert set(answer["priors"]) == PRIORS - {"prior:like-rate"}
+    assert answer["priors"]["prior:item-mean"]["auc"] is not None
+    assert answer["best_prior"] is None
+    assert answer["temperature"] > 0
+
+
+def test_the_table_shows_all_priors_and_what_they_learned_from(data: Path) -> None:
+    text = invoke("prior:item-mean", "--data", data, *FAST)
+    for name in PRIORS:
+        assert name in text
+    assert "train split of the evaluated data itself" in " ".join(text.split())
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_fit_names_what_the_priors_learn_from(data: Path, untrained: Path) -> None:
+    answer = json.loads(invoke("prior:item-mean", "--data", untrained, "--fit", data, "--json", *FAST))
+    assert "--fit" in answer["priors_note"]
+    with pytest.raises(ConfigError, match=r"prior:item-mean has nothing to learn from.*--fit DIR"):
+        invoke("prior:item-mean", "--data", untrained)
+    with pytest.raises(DataError, match="no train samples"):
+        invoke("prior:item-mean", "--data", data, "--fit", untrained)
+    alone = json.loads(invoke("prior:like-rate", "--data", untrained, "--json", *FAST))
+    assert alone["priors"] == {}
+    assert "left out" in alone["priors_note"]
+
+
+def test_output_is_the_score_file_of_the_model_alone(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "scores.parquet"
+    invoke("prior:like-rate", "--data", data, "--output", path, "--seed", "5", *FAST)
+    scores = ScoreFile.read(path)
+    assert scores.frame["model"].unique().to_list() == ["prior:like-rate"]
+    assert scores.frame["seed"].unique().to_list() == [5]
+    assert scores.frame.height == 60
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("prior:likerate", r"unknown prior 'likerate'.*Did you mean prior:like-rate"),
+        ("prior:zzz", r"unknown prior 'zzz'; expected prior:like-rate"),
+        ("like-rate", r"model 'like-rate'; found no such directory.*Did you mean prior:like-rate\?"),
+        ("runs/none", r"model 'runs/none'; found no such directory; expected a run directory"),
+    ],
+)
+def test_an_unknown_model_is_one_clear_line(data: Path, model: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        invoke(model, "--data", data)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_or_unknown_split_is_one_clear_line(untrained: Path) -> None:
+    with pytest.raises(DataError, match=r"split 'valid' of the data; found no samples \(train 0, valid 0, test 60\)"):
+        invoke("prior:like-rate", "--data", untrained, "--split", "valid")
+    with pytest.raises(ConfigError, match=r"split 'tset'.*train"):
+        invoke("prior:like-rate", "--data", untrained, "--split", "tset")
+
+
+def test_missing_data_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError):
+        invoke("prior:like-rate", "--data", tmp_path / "nothing")
+
+
+class Stub:
+    """Stands for the language model."""
+
+    name = "stub"
+    log_odds = True
+
+    def score(self, lists: Sequence[CandidateList]) -> Scores:
+        values = tuple(np.array([float(int(item) % 3) for item in each.item_ids]) for each in lists)
+        return Scores(values, tuple(np.full(v.shape, 0.9) for v in values))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run directory whose scorer is the stub."""
+    with write_directory(tmp_path / "run", "model", config={}) as staging:
+        (staging / "weights").write_bytes(b"w")
+    monkeypatch.setattr("recalign.cli.evaluate._load", lambda *_: Stub())
+    return tmp_path / "run"
+
+
+def test_a_run_is_compared_with_the_priors_and_its_test_read_is_logged(data: Path, run: Path) -> None:
+    answer = json.loads(invoke(run, "--data", data, "--json", *FAST))
+    assert set(answer["priors"]) == PRIORS
+    assert answer["best_prior"]["prior"] in PRIORS
+    assert isinstance(answer["best_prior"]["beats"], bool)
+    assert answer["label_mass"] == pytest.approx(0.9)
+    assert len(read_manifest(run).info["test_reads"]) == 1
+    invoke(run, "--data", data, "--split", "valid", *FAST)
+    assert len(read_manifest(run).info["test_reads"]) == 1
+
+
+def test_a_run_sees_validation_labels_only_when_told(data: Path, run: Path) -> None:
+    assert json.loads(invoke(run, "--data", data, "--json", *FAST))["temperature"] is None
+    assert json.loads(invoke(run, "--data", data, "--json", "--calibrate", *FAST))["temperature"] > 0
+    text = " ".join(invoke(run, "--data", data, *FAST).split())
+    assert "no temperature, because validation labels were not to be used" in text
+
+
+def test_a_broken_run_directory_is_one_clear_line(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ArtifactError):
+        invoke(tmp_path / "empty", "--data", data)
