@@ -143,6 +143,9 @@ def _show(table: ResultsTable, main: Evaluation) -> None:
         lines.append(f"{main.model}: with temperature {temperature:.3f} fitted on validation {calibrated}.")
     if mass is not None:
         lines.append(f"{main.model}: probability of the two answers together {mass:.3f} on average.")
-    lines += [f"{main.model}: no {name}, because {reason}." for name, reason in main.metrics["reasons"].items()]
+    missing: dict[str, list[str]] = {}
+    for metric, reason in main.metrics["reasons"].items():
+        missing.setdefault(reason, []).append(metric)
+    lines += [f"{main.model}: no {', '.join(metrics)}, because {reason}." for reason, metrics in missing.items()]
     for line in lines:
         console.print(Text(line))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from recalign.artifacts import append_info, read_manifest
 from recalign.baselines.priors import NEEDS_FIT, ItemStatistics, Prior, prior
@@ -19,7 +19,14 @@ from recalign.errors import ConfigError, DataError
 from recalign.experiment.score_file import LABEL_MASS, ScoreFile, score_split
 from recalign.metrics.calibration import apply_temperature, ece, fit_temperature, probability
 from recalign.metrics.classification import accuracy, auc, gauc, log_loss, undefined_reason
-from recalign.metrics.significance import RESAMPLES, Interval, PairedDifference, bootstrap_ci, paired_bootstrap
+from recalign.metrics.significance import (
+    RESAMPLES,
+    Interval,
+    PairedDifference,
+    Statistic,
+    bootstrap_ci,
+    paired_bootstrap,
+)
 from recalign.scoring.base import Scorer
 
 NO_LOG_ODDS: Final = "the scores are an order, not log-odds"
@@ -147,8 +154,11 @@ def compute_metrics(
         raise DataError("score file", found="no rows", expected="at least one sample")
     labels, values = frame["label"].to_numpy(), frame["score"].to_numpy()
     within = gauc(labels, values, frame["user_id"].to_numpy())
-    intervals = {key: bootstrap_ci(key, frame, n_resamples=resamples, seed=seed) for key in ("auc", "gauc")}
     reasons: dict[str, str | None] = {"auc": undefined_reason(labels), "gauc": within.reason}
+    intervals: dict[Statistic, Interval | None] = {
+        key: bootstrap_ci(key, frame, n_resamples=resamples, seed=seed) if reasons[key] is None else None
+        for key in get_args(Statistic)
+    }
     metrics: dict[str, Any] = {
         "model": frame["model"][0],
         "split": scores.split,
@@ -162,7 +172,7 @@ def compute_metrics(
         "gauc_ci": _as_list(intervals["gauc"]),
         "gauc_users": within.n_users,
     }
-    for key in ("auc", "gauc"):
+    for key in intervals:
         if intervals[key] is None and reasons[key] is None:
             reasons[f"{key}_ci"] = "fewer than two users" if metrics["n_users"] < 2 else "most resamples are undefined"
     metrics |= _probability_metrics(scores, validation, reasons)
