@@ -21,6 +21,7 @@ from recalign.artifacts.manifest import (
     Manifest,
     append_info,
     fingerprint,
+    hash_file,
     read_manifest,
     verify,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "Storage",
     "append_info",
     "fingerprint",
+    "hash_file",
     "io",
     "read_manifest",
     "verify",

@@ -1,0 +1,303 @@
+"""Adapters: what tuning changes of a backbone, attached, saved and loaded.
+
+An adapter directory is a set of plain files inside an artefact that someone else stages:
+
+* mode ``lora``: ``adapter_model.safetensors`` and ``adapter_config.json`` in PEFT's format, so that PEFT and what
+  builds on it can read it too. Where the LoRA sits on a parent of mode ``full``, that parent's weights lie beside it as
+  ``base.safetensors``: the directory and the backbone are all that is needed.
+* mode ``full``: ``model.safetensors``, all parameters.
+* ``recalign_adapter.json`` in both: the backbone's fingerprint, the settings, the hashes, the ancestors.
+
+Only the last file decides what is loaded. ``adapter_config.json`` names a base model, and following that name would
+mean the network and somebody else's weights: it is written for others and never read here.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import (
+    LoraConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    prepare_model_for_kbit_training,
+    set_peft_model_state_dict,
+)
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from recalign.errors import ModelError
+from recalign.models.backbone import Backbone
+from recalign.models.config import LoraSettings
+from recalign.models.targets import fan_in_fan_out, resolve_targets
+from recalign.models.weights import check_fit, fill, read_tensors, unique_tensors, write_tensors
+from recalign.seeding import derive_seed
+
+__all__ = ["AdapterRecord", "LoraSettings", "Mode", "attach", "load_adapter", "merged", "read_record", "save_adapter"]
+
+Mode = Literal["lora", "full"]
+RECORD = "recalign_adapter.json"
+LORA_WEIGHTS, FULL_WEIGHTS, BASE_WEIGHTS = "adapter_model.safetensors", "model.safetensors", "base.safetensors"
+_NAME = "default"  # PEFT's name of a model's first adapter
+
+
+class Ancestor(BaseModel):
+    """An adapter that another one was started from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Mode
+    weights: str
+
+
+class AdapterRecord(BaseModel):
+    """Content of ``recalign_adapter.json``.
+
+    Attributes:
+        mode: What was trained.
+        backbone: The backbone's name when it was trained; for reading only, it is never followed.
+        revision: Its hub commit.
+        base_fingerprint: `Backbone.fingerprint` of it: the adapter loads on no other.
+        lora: Settings with resolved targets; None in mode ``full``.
+        weights: SHA-256 of the weights file.
+        base_weights: SHA-256 of ``base.safetensors``: the full weights that the LoRA sits on instead of the backbone's.
+        ancestors: The adapters it was continued from, the oldest first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    mode: Mode
+    backbone: str
+    revision: str | None
+    base_fingerprint: str
+    lora: LoraSettings | None
+    weights: str
+    base_weights: str | None
+    ancestors: tuple[Ancestor, ...]
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What `save_adapter` has to know of a model that `attach` returned; it travels with the model."""
+
+    mode: Mode
+    backbone: Backbone
+    lora: LoraSettings | None
+    ancestors: tuple[Ancestor, ...]
+    base: dict[str, Tensor] | None  # the full weights beneath the LoRA, as their file has them
+
+
+def attach(backbone: Backbone, mode: Mode, lora: LoraSettings, parent: Path | None, *, seed: int = 0) -> Any:
+    """Make the backbone trainable and return the model (the backbone's own is changed in place).
+
+    ================  =================================  ==================================================
+    mode              parent of mode ``lora``            parent of mode ``full``
+    ================  =================================  ==================================================
+    ``lora``          continues with its very weights    a new LoRA on the parent's weights, which are kept
+    ``full``          its LoRA is merged, all is tuned   continues with its weights
+    ================  =================================  ==================================================
+
+    A new LoRA changes nothing at first (its B is zero). Mode ``full`` trains in float32 whatever type was loaded.
+
+    Args:
+        backbone: Freshly loaded; it can be used once.
+        mode: Train a LoRA or all parameters.
+        lora: LoRA settings; with a LoRA parent, rank, alpha and targets must be its own (the dropout may change).
+        parent: Adapter directory to start from.
+        seed: Root of the LoRA initialisation, which depends on nothing else.
+
+    Raises:
+        ModelError: the parent belongs to another backbone or has other shapes; a LoRA target that is not there; mode
+            ``full`` (or a parent of that mode) on a quantised backbone; a backbone used before.
+        ArtifactError: a file of the parent is missing or altered.
+    """
+    record = _claim(backbone, parent)
+    if (mode == "full" or _holds_full_weights(record)) and backbone.config.quantization is not None:
+        found = f"quantization {backbone.config.quantization}"
+        raise ModelError("full weights need an unquantised backbone", found=found, hint="Use mode lora from the start.")
+    ancestors: tuple[Ancestor, ...] = ()
+    if record is not None:
+        ancestors = (*record.ancestors, Ancestor(mode=record.mode, weights=record.weights))
+    if mode == "full":
+        backbone.model.float()
+        model = merged(_restore(backbone, record, parent)[0])
+        model.requires_grad_(True)
+        origin = _Origin(mode, backbone, None, ancestors, None)
+    else:
+        if backbone.config.quantization is not None:
+            prepare_model_for_kbit_training(backbone.model, use_gradient_checkpointing=False)
+        targets = resolve_targets(backbone.model, lora.targets)
+        settings = lora.model_copy(update={"targets": targets})
+        if record is not None and record.lora is not None:
+            _check_same_lora(settings, record.lora, parent)
+        model, base = _restore(backbone, record, parent, settings)
+        if not isinstance(model, PeftModel):
+            model = _add_lora(model, settings, seed)
+        origin = _Origin(mode, backbone, settings, ancestors, base)
+    model.recalign_origin = origin
+    return model.train()
+
+
+def load_adapter(backbone: Backbone, directory: Path) -> Any:
+    """Apply a saved adapter and return the model for inference: in evaluation mode, nothing trainable.
+
+    Raises:
+        ModelError: the adapter belongs to another backbone (the network is not asked), or its shapes differ.
+        ArtifactError: a file is missing or altered.
+    """
+    record = _claim(backbone, directory)
+    if _holds_full_weights(record) and backbone.config.quantization is not None:
+        found = f"quantization {backbone.config.quantization}"
+        raise ModelError(f"adapter {directory} holds full weights", found=found, expected="an unquantised backbone")
+    model, _ = _restore(backbone, record, directory)
+    return model.requires_grad_(False).eval()
+
+
+def save_adapter(model: Any, directory: Path) -> AdapterRecord:
+    """Write the adapter of a model that `attach` returned into `directory` (created if need be).
+
+    The same weights give the same bytes. Crash safety is the business of the artefact around it.
+    """
+    origin: _Origin = model.recalign_origin
+    directory.mkdir(parents=True, exist_ok=True)
+    base = None
+    if origin.mode == "full":
+        weights = write_tensors(unique_tensors(model), directory / FULL_WEIGHTS)
+    else:
+        weights = write_tensors(_lora_tensors(model), directory / LORA_WEIGHTS)
+        _write_json(_peft_config(model, origin.backbone), directory / "adapter_config.json")
+        if origin.base is not None:
+            base = write_tensors(origin.base, directory / BASE_WEIGHTS)
+    record = AdapterRecord(
+        mode=origin.mode,
+        backbone=origin.backbone.name,
+        revision=origin.backbone.revision,
+        base_fingerprint=origin.backbone.fingerprint,
+        lora=origin.lora,
+        weights=weights,
+        base_weights=base,
+        ancestors=origin.ancestors,
+    )
+    _write_json(record.model_dump(mode="json"), directory / RECORD)
+    return record
+
+
+def read_record(directory: Path) -> AdapterRecord:
+    """Read ``recalign_adapter.json``.
+
+    Raises:
+        ModelError: there is none, or none that this version understands.
+    """
+    path = directory / RECORD
+    try:
+        return AdapterRecord.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ModelError(f"{directory} is no adapter of recalign", found=f"no {RECORD} in it") from error
+    except OSError as error:
+        raise ModelError(f"cannot read {path}", found=error.strerror or type(error).__name__) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "document"
+        raise ModelError(f"{path} is no adapter record", found=f"{field}: {first['msg']}") from error
+
+
+def merged(model: Any) -> Any:
+    """The plain model with the LoRA added into its weights; a model without one is returned as it is."""
+    if not isinstance(model, PeftModel):
+        return model
+    return model.merge_and_unload(safe_merge=True)
+
+
+def _claim(backbone: Backbone, directory: Path | None) -> AdapterRecord | None:
+    """Check that the adapter in `directory`, if any, belongs to this unused backbone."""
+    if backbone.adapted:
+        raise ModelError(f"backbone {backbone.name}", found="one that carries an adapter", expected="a fresh one")
+    record = None if directory is None else read_record(directory)
+    if record is not None and record.base_fingerprint != backbone.fingerprint:
+        raise ModelError(
+            f"adapter {directory} was made for another backbone",
+            found=f"{record.backbone} ({record.base_fingerprint[:12]})",
+            expected=f"{backbone.name} ({backbone.fingerprint[:12]})",
+            hint="Pass the backbone that it was tuned from.",
+        )
+    backbone.adapted = True
+    return record
+
+
+def _holds_full_weights(record: AdapterRecord | None) -> bool:
+    return record is not None and (record.mode == "full" or record.base_weights is not None)
+
+
+def _restore(
+    backbone: Backbone, record: AdapterRecord | None, directory: Path | None, settings: LoraSettings | None = None
+) -> tuple[Any, dict[str, Tensor] | None]:
+    """Put a saved adapter on the backbone; return the model and the full weights that came with it, if any."""
+    model, full = backbone.model, None
+    if record is None or directory is None:
+        return model, full
+    if record.mode == "full":
+        full = read_tensors(directory / FULL_WEIGHTS, record.weights)
+    elif record.base_weights is not None:
+        full = read_tensors(directory / BASE_WEIGHTS, record.base_weights)
+    if full is not None:
+        fill(model, full, f"adapter {directory}")
+    if record.lora is not None:
+        tensors = read_tensors(directory / LORA_WEIGHTS, record.weights)
+        model = _add_lora(model, settings or record.lora, seed=0)
+        check_fit(tensors, _lora_tensors(model), f"adapter {directory}")
+        set_peft_model_state_dict(model, tensors, adapter_name=_NAME)
+    return model, full
+
+
+def _add_lora(model: Any, settings: LoraSettings, seed: int) -> PeftModel:
+    targets = resolve_targets(model, settings.targets)
+    config = LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(targets),
+        fan_in_fan_out=fan_in_fan_out(model, targets),
+        task_type="CAUSAL_LM",
+    )
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(derive_seed(seed, "adapter", "lora"))
+        with warnings.catch_warnings():
+            # PEFT 0.21 reads this property under its old name, which users can do nothing about.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            return get_peft_model(model, config, adapter_name=_NAME)
+
+
+def _check_same_lora(wanted: LoraSettings, parent: LoraSettings, directory: Path | None) -> None:
+    for field in ("r", "alpha", "targets"):
+        asked, there = getattr(wanted, field), getattr(parent, field)
+        if asked != there and not (field == "targets" and set(asked) == set(there)):
+            raise ModelError(
+                f"parent adapter {directory} has another lora.{field}",
+                found=str(there),
+                expected=str(asked),
+                hint=f"Set lora.{field} to the parent's value to continue it.",
+            )
+
+
+def _lora_tensors(model: PeftModel) -> dict[str, Tensor]:
+    # Left to itself PEFT asks the hub whether the base model's vocabulary was resized.
+    return dict(get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=False))
+
+
+def _peft_config(model: PeftModel, backbone: Backbone) -> dict[str, Any]:
+    config: dict[str, Any] = model.peft_config[_NAME].to_dict()
+    names = {"base_model_name_or_path": backbone.name, "revision": backbone.revision, "inference_mode": True}
+    return {**config, **names}
+
+
+def _write_json(document: dict[str, Any], path: Path) -> None:
+    # PEFT keeps names in sets, whose order differs from process to process.
+    path.write_text(json.dumps(document, indent=2, sort_keys=True, default=sorted) + "\n", encoding="utf-8")
