@@ -73,9 +73,9 @@ def test_trees_respect_the_budget_and_keep_the_order(group: list[EncodedPrompt],
 
 
 def test_common_prefix() -> None:
-    assert common_prefix([[1, 2, 3], [1, 2, 4], [1, 2, 3, 5]]) == 2
-    assert common_prefix([[1], [2]]) == 0
-    assert common_prefix([[1, 2], [1, 2]]) == 2
+    assert common_prefix([(1, 2, 3), (1, 2, 4), (1, 2, 3, 5)]) == 2
+    assert common_prefix([(1,), (2,)]) == 0
+    assert common_prefix([(1, 2), (1, 2)]) == 2
 
 
 def test_identical_prompts_keep_their_answers_apart() -> None:

@@ -1,4 +1,4 @@
-"""The loop on a tiny Llama: exact resume, interruption, selection, and the same gradients however prompts are packed."""
+"""The loop on a tiny Llama: exact resume, interruption, selection, and equal gradients however prompts are packed."""
 
 from __future__ import annotations
 
@@ -102,17 +102,9 @@ def test_resume_after_a_stop_at_any_step_is_bit_equal(tmp_path: Path, selecting:
             train(tiny_model(), source(), config(), pad_id=0, validate=validation, store=store, progress=halt)
         torch.manual_seed(12345)
         model = tiny_model(seed=99)  # other weights: everything must come from the checkpoint
-        rest: list[float] = []
-        again = train(
-            model,
-            source(),
-            config(),
-            pad_id=0,
-            validate=validation,
-            store=store,
-            progress=lambda r: rest.append(r.loss),
-        )
-        assert [*seen[:stop], *rest] == losses
+        rest: list[StepReport] = []
+        again = train(model, source(), config(), pad_id=0, validate=validation, store=store, progress=rest.append)
+        assert [*seen[:stop], *(report.loss for report in rest)] == losses
         assert again.log == result.log
         assert again.kept_step == result.kept_step
         assert_same(weights(whole), weights(model))

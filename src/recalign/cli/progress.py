@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar with loss, samples per second and time left; plain lines where there is no terminal."""
+"""Progress on the terminal: a bar with loss, samples per second and time left; lines where there is no terminal."""
 
 from __future__ import annotations
 

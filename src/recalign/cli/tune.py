@@ -84,7 +84,7 @@ def _tune_one(
     from recalign.data.samples import SampleSet
     from recalign.experiment.backbones import resolve_backbone
     from recalign.experiment.config import describe
-    from recalign.models.backbone import BackboneConfig
+    from recalign.models.config import BackboneConfig
     from recalign.models.nano import NanoConfig
     from recalign.tuning.config import StageConfig
     from recalign.tuning.model_artifact import backbone_of

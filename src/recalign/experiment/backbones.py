@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from recalign.data.samples import SampleSet
-from recalign.models.backbone import BackboneConfig
+from recalign.models.config import BackboneConfig
 from recalign.models.nano import NanoConfig
 from recalign.prompting.template import Domain
 from recalign.tuning.loop import StepReport

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from recalign.errors import ConfigError
 from recalign.experiment.prepare import PrepareConfig
-from recalign.models.backbone import BackboneConfig
+from recalign.models.config import BackboneConfig
 from recalign.models.nano import NanoConfig
 from recalign.tuning.config import Selection, StageConfig
 
@@ -27,8 +27,8 @@ _VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
 class StageEntry(StageConfig):
     """A stage of a recipe: its configuration, its place in the fold, and the grid it spans.
 
-    `shots_grid` × `seeds` × `selections` gives one model each, named ``NAME-64shot-seed1-strict-k``; without a grid there
-    is one model, called like the stage.
+    `shots_grid` × `seeds` × `selections` gives one model each, named ``NAME-64shot-strict-k-seed1``; without a grid
+    there is one model, called like the stage.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Name of the stage and of its model.")

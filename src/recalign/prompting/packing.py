@@ -65,7 +65,7 @@ class Row:
     answers: NDArray[np.int64]
 
 
-def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
+def common_prefix(sequences: Sequence[tuple[int, ...]]) -> int:
     """Length of the longest common prefix of all `sequences` (compares the two extremes in sorted order)."""
     low, high = min(sequences), max(sequences)
     length = 0
@@ -136,9 +136,9 @@ def build_row(trees: Sequence[Tree]) -> Row:
             previous += [-1 if index == 0 else fork, *range(start, start + len(part) - 1)][: len(part)]
             weights += [float(len(tree.branches)) if index == 0 else 1.0] * len(part)
         tree_index += [number] * (len(ids) - root)
-    integers = (ids, labels, positions, tree_index, branch_index, previous)
-    columns = [np.asarray(values, dtype=np.int64) for values in integers]
-    return Row(*columns, weights=np.asarray(weights), answers=np.asarray(answers, dtype=np.int64))
+    integers: tuple[list[int], ...] = (ids, labels, positions, tree_index, branch_index, previous)
+    first_six = [np.asarray(values, dtype=np.int64) for values in integers]
+    return Row(*first_six, np.asarray(weights), np.asarray(answers, dtype=np.int64))  # type: ignore[arg-type]
 
 
 def pack(trees: Iterable[Tree], row_tokens: int) -> list[list[int]]:

@@ -33,8 +33,9 @@ class YesNoScorer:
         encoder: The one encoding path, with the template that the adapter was tuned with.
         catalog: Texts of the items that histories and candidates name.
         name: Name in tables.
-        kind: "log-odds", or "paper" for p(Yes) − p(No), the order in which the reference code ranks (it applies a second softmax
-            to the two probabilities). It can reorder samples and is no log-odds, so LogLoss and ECE are undefined.
+        kind: "log-odds", or "paper" for p(Yes) − p(No), the order in which the reference code ranks (it applies a
+            second softmax to the two probabilities). It can reorder samples and is no log-odds, so LogLoss and ECE are
+            undefined.
         row_tokens: Token budget of a packed row.
         batch_tokens: Token budget of one forward pass (padding included).
     """
@@ -76,9 +77,9 @@ class YesNoScorer:
         for batch_trees, places in self._batches(prompts, sizes):
             batch_scores, batch_mass = self._forward(batch_trees)
             scores[places], mass[places] = batch_scores, batch_mass
-        cuts = np.cumsum(sizes)[:-1] if sizes else []
         if not lists:
             return Scores((), ())
+        cuts = np.cumsum(sizes)[:-1]
         return Scores(tuple(np.split(scores, cuts)), tuple(np.split(mass, cuts)))
 
     def _encode(self, lists: Sequence[CandidateList]) -> list[EncodedPrompt]:

@@ -1,9 +1,9 @@
 """Checkpoints: what the loop needs to go on exactly where it stopped.
 
-A checkpoint is an artefact (kind ``checkpoint``) with ``weights.safetensors`` (what is trained), ``optimizer.safetensors``,
-optionally ``ema.safetensors`` and ``best.safetensors``, ``rng.safetensors`` and ``state.json``. It names what it belongs
-to (stage configuration, data, parent, world size): another owner is refused with the difference. The newest
-one that is whole is used; a damaged one is reported and passed over.
+A checkpoint is an artefact (kind ``checkpoint``) with ``weights.safetensors`` (what is trained),
+``optimizer.safetensors``, ``rng.safetensors``, ``state.json`` and optionally ``ema.safetensors`` and
+``best.safetensors``. It names what it belongs to (stage configuration, data, parent): another owner is refused with
+the difference. The newest one that is whole is used; a damaged one is reported and passed over.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from recalign.models.adapter import LoraSettings
+from recalign.models.config import LoraSettings
 
 Selection = Literal["last", "strict-k", "source", "paper"]
 

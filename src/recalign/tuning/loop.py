@@ -1,7 +1,7 @@
 """The one training loop: trees of prompts in, tuned weights out.
 
-Every tuning stage and the pretraining of nano run through `train`. What is trained, on what and when to stop is decided by
-its arguments; it knows nothing of recommendation, files of a run, or the command line.
+Every tuning stage and the pretraining of nano run through `train`. What is trained, on what and when to stop is decided
+by its arguments; it knows nothing of recommendation, files of a run, or the command line.
 """
 
 from __future__ import annotations
@@ -343,7 +343,7 @@ def _signals() -> Iterator[list[int]]:
         for name in old:
             signal.signal(name, old[name])
 
-    old: dict[int, Any] = {}
+    old: dict[signal.Signals, Any] = {}
     try:
         for name in (signal.SIGINT, signal.SIGTERM):
             old[name] = signal.signal(name, note)

@@ -2,7 +2,7 @@
 
 ::
 
-    adapter/          PEFT format (or model.safetensors in mode full), with the fingerprint of its base
+    adapter/          see `recalign.models.adapter`: PEFT format, or model.safetensors in mode full
     template.toml     the template it was tuned with: prompts are always rendered with this one
     items.parquet     the catalogue of the data it was tuned on
     metrics.jsonl     losses, learning rates, validations
@@ -20,25 +20,14 @@ from torch import nn
 from recalign.artifacts import Manifest, read_manifest
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import SampleSet
-from recalign.errors import ArtifactError
 from recalign.models.adapter import load_adapter
-from recalign.models.backbone import Backbone, BackboneConfig, load_backbone
+from recalign.models.backbone import Backbone, load_backbone
+from recalign.models.config import BackboneConfig
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import Domain, PromptTemplate
 from recalign.scoring.yes_no import ScoreKind, YesNoScorer
 
 KIND = "model"
-
-
-def mode_of(manifest: Manifest) -> str:
-    """ "lora" or "full"."""
-    return str(manifest.config["stage"]["mode"])
-
-
-def base_of(directory: Path) -> Path | None:
-    """The full-parameter model artefact that the model in `directory` stands on, or None for the bare backbone."""
-    location = read_manifest(directory, kind=KIND, verify=False).config["location"]["base"]
-    return (directory / location).resolve() if location else None
 
 
 def backbone_of(directory: Path) -> BackboneConfig:
@@ -48,29 +37,6 @@ def backbone_of(directory: Path) -> BackboneConfig:
     if (directory / name).is_dir():
         name = str((directory / name).resolve())
     return BackboneConfig(name=name, **manifest.config["backbone"])
-
-
-def load_base(backbone: Backbone, parent: Path | None, mode: str) -> Path | None:
-    """Load the weights that a child of `parent` stands on into `backbone`; returns their artefact's directory.
-
-    A LoRA child of a full-parameter model stands on it; a child of a LoRA model stands on what its parent stands on.
-    """
-    if parent is None:
-        return None
-    manifest = read_manifest(parent, kind=KIND)
-    base = parent if mode_of(manifest) == "full" and mode == "lora" else base_of(parent)
-    if base is not None:
-        read_manifest(base, kind=KIND)
-        load_adapter(backbone, base / "adapter")
-    return base
-
-
-def parent_adapter(parent: Path | None, mode: str) -> Path | None:
-    """The adapter directory that a child continues from, or None where it stands on the parent instead."""
-    if parent is None:
-        return None
-    own = mode_of(read_manifest(parent, kind=KIND, verify=False))
-    return None if own == "full" and mode == "lora" else parent / "adapter"
 
 
 def load_model(
@@ -84,20 +50,12 @@ def load_model(
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        ArtifactError: The artefact (or the one it stands on) is missing, altered or incomplete.
+        ArtifactError: The artefact is missing, altered or incomplete.
         ModelError: The backbone cannot be loaded, or is not the one that the adapter was tuned on.
     """
     manifest = read_manifest(directory, kind=KIND)
     config = backbone_of(directory)
     loaded = load_backbone(config.model_copy(update={"name": backbone or config.name, "device": device}))
-    base = base_of(directory)
-    if base is not None:
-        if not base.exists():
-            raise ArtifactError(
-                f"model {directory}", found=f"no {base}", expected="the full-parameter model that it stands on"
-            )
-        read_manifest(base, kind=KIND)
-        load_adapter(loaded, base / "adapter")
     return load_adapter(loaded, directory / "adapter"), loaded, manifest
 
 

@@ -1,7 +1,7 @@
 """Pretraining of nano: a language model of catalogues and unlabelled item sequences, and of nothing else.
 
-`Corpus.build` takes titles, attributes and item ids in order of time; ratings and labels have no way in (SPEC §3), which
-a test checks by changing all of them. The result is cached under a fingerprint of everything it depends on.
+`Corpus.build` takes titles, attributes and item ids in order of time; ratings and labels have no way in (SPEC §3),
+which a test checks by changing all of them. The result is cached under a fingerprint of everything it depends on.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _wording(template: PromptTemplate, domain: Domain, label: int):  # type: ign
 
 
 def cache_directory() -> Path:
-    """Where built backbones are kept: ``$RECALIGN_CACHE``, else ``$XDG_CACHE_HOME/recalign``, else ``~/.cache/recalign``."""
+    """Where built backbones are kept: ``$RECALIGN_CACHE``, else ``recalign`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     root = os.environ.get("RECALIGN_CACHE")
     if root:
         return Path(root)

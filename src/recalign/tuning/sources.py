@@ -1,6 +1,7 @@
 """Training data of a stage as trees by step: `BatchSource` implementations.
 
-Each is a pure function of (data, configuration, seed, step); nothing is consumed, so a resumed run sees the same batches.
+Each is a pure function of (data, configuration, seed, step); nothing is consumed, so a resumed run sees the same
+batches.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ class HistorySource:
 def draw(
     entries: Sequence[HistoryEntry], config: SamplingConfig, rng: np.random.Generator
 ) -> tuple[list[HistoryEntry], list[HistoryEntry]]:
-    """Draw one history (oldest first) and its targets from a user's interactions; neither contains an item of the other."""
+    """Draw one history (oldest first) and its targets from a user's interactions; they have no item in common."""
     n = len(entries)
     longest = min(config.max_history, n - 1)
     length = int(rng.integers(min(config.min_history, longest), longest + 1))

@@ -17,11 +17,12 @@ import polars as pl
 from torch import nn
 
 from recalign.artifacts import Manifest, read_manifest, write_directory
-from recalign.data.samples import Sample, SampleSet
+from recalign.data.samples import Sample, SampleSet, to_samples
 from recalign.errors import ConfigError, DataError
 from recalign.metrics.classification import auc
 from recalign.models.adapter import attach, save_adapter
-from recalign.models.backbone import Backbone, BackboneConfig, load_backbone
+from recalign.models.backbone import Backbone, load_backbone
+from recalign.models.config import BackboneConfig
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import Domain, PromptTemplate
 from recalign.scoring.base import one_item_lists
@@ -31,7 +32,7 @@ from recalign.tuning.checkpoint import CheckpointStore
 from recalign.tuning.config import StageConfig
 from recalign.tuning.instructions import generate_instructions, read_instructions
 from recalign.tuning.loop import LoopConfig, LoopResult, StepReport, train
-from recalign.tuning.model_artifact import KIND, load_base, parent_adapter
+from recalign.tuning.model_artifact import KIND
 from recalign.tuning.sources import (
     DomainPrompts,
     HistorySource,
@@ -50,7 +51,8 @@ class StageInputs:
 
     Attributes:
         config: The stage's full configuration.
-        data: Training data sets; several for a multi-domain stage. The last one's catalogue and domain go with the model.
+        data: Training data sets; several for a multi-domain stage. The last one's catalogue and domain stay with the
+            model.
         backbone: The backbone; its name is a local path or a hub id.
         parent: Model artefact of the stage before, or None to start from the bare backbone.
         validation: The target data set, for selection "paper" alone: its validation labels are then read.
@@ -84,11 +86,13 @@ def tune_stage(
         ModelError, ArtifactError: See `attach`, `train` and `write_directory`.
     """
     config = inputs.config
+    if inputs.parent is not None:
+        read_manifest(inputs.parent, kind=KIND)  # a damaged parent is refused before anything is loaded from it
     labels = _labels_seen(inputs)
     _check_unseen(inputs, labels)
     backbone = load_backbone(inputs.backbone)
-    base = load_base(backbone, inputs.parent, config.mode)
-    model = attach(backbone, config.mode, config.lora, parent_adapter(inputs.parent, config.mode), seed=config.seed)
+    parent = inputs.parent / "adapter" if inputs.parent else None
+    model = attach(backbone, config.mode, config.lora, parent, seed=config.seed)
     domains = [_domain_prompts(data, backbone, config) for data in inputs.data]
     source = _source(inputs, domains)
     validate = _validation(inputs, domains, backbone)
@@ -101,7 +105,7 @@ def tune_stage(
     result = train(
         model, source, loop, pad_id=domains[0].encoder.pad_id, validate=validate, store=store, progress=progress
     )
-    _write(inputs, output, model, owner, base, result, overwrite=overwrite)
+    _write(inputs, output, model, owner, result, overwrite=overwrite)
     store.clear()
     return output
 
@@ -148,7 +152,7 @@ def _source(inputs: StageInputs, domains: Sequence[DomainPrompts]) -> PromptSour
         return HistorySource(sequences, config.sampling, config.batch_size, config.seed, config.row_tokens)
     prompts = []
     for domain, rows in parts:
-        samples = choose_shots(SampleSet.to_samples(rows), config.shots, config.seed)
+        samples = choose_shots(to_samples(rows), config.shots, config.seed)
         prompts += domain.encoder.encode_many(
             [domain.history(sample.history) for sample in samples],
             [domain.catalog.text(sample.item_id) for sample in samples],
@@ -209,7 +213,7 @@ def _validation(
 
 def _held_out(config: StageConfig, data: SampleSet) -> list[Sample]:
     users = holdout_users(data.frame("train")["user_id"].unique().to_list(), config.holdout, config.seed)
-    return SampleSet.to_samples(data.frame().filter(pl.col("user_id").is_in(list(users))))
+    return to_samples(data.frame().filter(pl.col("user_id").is_in(list(users))))
 
 
 def _subset(samples: list[Sample], config: StageConfig) -> list[Sample]:
@@ -285,7 +289,6 @@ def _write(
     output: Path,
     model: nn.Module,
     owner: dict[str, Any],
-    base: Path | None,
     result: LoopResult,
     *,
     overwrite: bool,
@@ -293,10 +296,7 @@ def _write(
     """Publish the model artefact: adapter, template, catalogue, log, manifest."""
     output.parent.mkdir(parents=True, exist_ok=True)
     config = {key: value for key, value in owner.items() if key != "parents"}
-    config["location"] = {
-        "backbone": _relative(inputs.backbone.name, output),
-        "base": os.path.relpath(base, output) if base else None,
-    }
+    config["location"] = {"backbone": _relative(inputs.backbone.name, output)}
     info = {
         "seconds": round(result.seconds, 2),
         "kept_step": result.kept_step,
@@ -306,7 +306,7 @@ def _write(
     with write_directory(
         output, KIND, config=config, parents=owner["parents"], info=info, overwrite=overwrite
     ) as stage:
-        save_adapter(model, stage / "adapter", inputs.config.mode)
+        save_adapter(model, stage / "adapter")
         (stage / "template.toml").write_text(PromptTemplate.load(inputs.config.template).to_toml(), encoding="utf-8")
         inputs.data[-1].catalog.frame.write_parquet(stage / "items.parquet")
         lines = "".join(json.dumps(entry) + "\n" for entry in result.log)
