@@ -41,12 +41,14 @@ def samples(prefix: str, seed: int) -> list[Sample]:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     splits = {"train": samples("t", 0), "valid": samples("v", 1), "test": samples("e", 2)}
-    return write_sample_set(tmp_path / "data", TITLES, splits).directory
+    write_sample_set(tmp_path / "data", TITLES, splits)
+    return tmp_path / "data"
 
 
 @pytest.fixture
 def untrained(tmp_path: Path) -> Path:
-    return write_sample_set(tmp_path / "untrained", TITLES, {"test": samples("e", 2)}).directory
+    write_sample_set(tmp_path / "untrained", TITLES, {"test": samples("e", 2)})
+    return tmp_path / "untrained"
 
 
 def invoke(*arguments: object) -> str:
@@ -165,6 +167,18 @@ def test_a_run_sees_validation_labels_only_when_told(data: Path, run: Path) -> N
     assert json.loads(invoke(run, "--data", data, "--json", "--calibrate", *FAST))["temperature"] > 0
     text = " ".join(invoke(run, "--data", data, *FAST).split())
     assert "no temperature, because validation labels were not to be used" in text
+
+
+def test_a_recipe_run_stands_for_its_only_model(data: Path, run: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    (whole / "models").mkdir(parents=True)
+    run.rename(whole / "models" / "first")
+    assert json.loads(invoke(whole, "--data", data, "--json", *FAST))["model"] == "stub"
+    assert len(read_manifest(whole / "models" / "first").info["test_reads"]) == 1
+    with write_directory(whole / "models" / "second", "model", config={}) as staging:
+        (staging / "weights").write_bytes(b"w")
+    with pytest.raises(ConfigError, match=r"2 models in it: first, second; .*For example .*models/second"):
+        invoke(whole, "--data", data)
 
 
 def test_a_broken_run_directory_is_one_clear_line(data: Path, tmp_path: Path) -> None:

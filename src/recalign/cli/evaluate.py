@@ -83,13 +83,23 @@ def evaluate(
 
 
 def _run_directory(model: str) -> Path:
-    """The run directory, checked to exist before anything is loaded."""
+    """The directory of one model, checked before anything is loaded: `model`, or the only model of a recipe's run."""
     from recalign.baselines.priors import NEEDS_FIT, PREFIX
     from recalign.errors import ConfigError
 
     path = Path(model)
     if path.is_dir():
-        return path
+        inside = sorted(manifest.parent for manifest in path.glob("models/*/manifest.json"))
+        if (path / "manifest.json").exists() or not inside:
+            return path
+        if len(inside) == 1:
+            return inside[0]
+        raise ConfigError(
+            f"run {path}",
+            found=f"{len(inside)} models in it: {', '.join(each.name for each in inside)}",
+            expected="the directory of one",
+            hint=f"For example {inside[-1]}",
+        )
     near = difflib.get_close_matches(model, [*NEEDS_FIT, *(PREFIX + name for name in NEEDS_FIT)], n=1)
     name = f"{PREFIX}{near[0].removeprefix(PREFIX)}" if near else ""
     raise ConfigError(

@@ -10,7 +10,7 @@ import polars as pl
 
 from recalign.artifacts import write_directory
 from recalign.data.catalog import ItemCatalog
-from recalign.data.samples import ITEMS_FILE, KIND, SAMPLES_FILE, Sample, SampleSet
+from recalign.data.samples import ITEMS_FILE, KIND, SAMPLES_FILE, Sample, SampleSet, check_samples
 from recalign.data.schema import ITEMS, SAMPLES
 
 
@@ -50,8 +50,10 @@ def write_sample_set(
     items = pl.DataFrame(
         [(item, title, None, None, None) for item, title in titles.items()], schema=ITEMS, orient="row"
     )
+    table = pl.DataFrame(rows, schema=SAMPLES, orient="row")
+    check_samples(table)
     full = {"domain": {}, "template": "default", **(config or {})}
     with write_directory(directory, KIND, config=full) as staging:
-        pl.DataFrame(rows, schema=SAMPLES, orient="row").write_parquet(staging / SAMPLES_FILE)
+        table.write_parquet(staging / SAMPLES_FILE)
         ItemCatalog.from_items(items, "{title}").write(staging / ITEMS_FILE)
     return SampleSet.load(directory)
