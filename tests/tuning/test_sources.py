@@ -12,7 +12,7 @@ from recalign.errors import DataError
 from recalign.prompting.encoding import EncodedPrompt
 from recalign.prompting.packing import IGNORE
 from recalign.tuning.config import SamplingConfig
-from recalign.tuning.sources import PromptSource, choose_shots, draw, holdout_users, user_sequences
+from recalign.tuning.sources import PromptSource, choose_shots, holdout_users, lay_out, user_sequences
 
 
 def entries(n: int) -> list[HistoryEntry]:
@@ -20,37 +20,37 @@ def entries(n: int) -> list[HistoryEntry]:
 
 
 @given(
-    n=st.integers(2, 40),
-    targets=st.integers(1, 12),
-    random_share=st.sampled_from([0.0, 0.5, 1.0]),
-    dropped=st.sampled_from([0.0, 0.5]),
+    n=st.integers(2, 60),
+    targets=st.integers(1, 16),
+    random_share=st.sampled_from([0.0, 1.0]),
+    short_share=st.sampled_from([0.0, 0.5]),
     seed=st.integers(0, 10_000),
 )
 @settings(max_examples=200, deadline=None)
-def test_draws_keep_history_and_targets_apart(
-    n: int, targets: int, random_share: float, dropped: float, seed: int
+def test_blocks_ask_about_each_interaction_at_most_once_and_only_after_its_history(
+    n: int, targets: int, random_share: float, short_share: float, seed: int
 ) -> None:
-    config = SamplingConfig(
-        targets_per_history=targets, random_share=random_share, min_history=1, max_history=10, drop_flags=dropped
-    )
+    config = SamplingConfig(targets_per_history=targets, random_share=random_share, short_share=short_share)
     user = entries(n)
-    history, asked = draw(user, config, np.random.default_rng(seed))
-    assert 1 <= len(history) <= 10
-    assert 1 <= len(asked) <= targets
-    ids = [entry.item_id for entry in history]
-    assert not set(ids) & {entry.item_id for entry in asked}
-    places = [int(item[1:]) for item in ids]
-    assert places == sorted(places)
-    if random_share == 0.0:
-        assert max(places) < min(int(entry.item_id[1:]) for entry in asked)
-    assert all(entry in user for entry in [*history, *asked])
+    blocks = lay_out(user, config, np.random.default_rng(seed))
+    asked = [entry.item_id for block in blocks for entry in block.targets]
+    assert len(set(asked)) == len(asked) == n - min(10, max(1, n // 2))
+    before = set() if random_share else {entry.item_id for entry in user} - set(asked)
+    for block in blocks:
+        assert 1 <= len(block.targets) <= targets
+        assert 1 <= len(block.history) <= 10
+        history = {entry.item_id for entry in block.history}
+        assert not history & {entry.item_id for entry in block.targets}
+        if not random_share:
+            assert history <= before
+            before |= {entry.item_id for entry in block.targets}
 
 
-def test_drop_ratings_hides_the_rating_and_keeps_the_flag() -> None:
-    history, asked = draw(entries(12), SamplingConfig(drop_ratings=1.0), np.random.default_rng(0))
-    assert all(entry.rating is None for entry in history)
-    assert all(entry.rating is not None for entry in asked)
-    assert [entry.liked for entry in history] == [int(entry.item_id[1:]) % 2 == 0 for entry in history]
+def test_a_full_history_is_the_latest_ten_in_order_of_time() -> None:
+    config = SamplingConfig(targets_per_history=4, random_share=0.0, short_share=0.0)
+    for block in lay_out(entries(40), config, np.random.default_rng(1)):
+        start = int(block.targets[0].item_id[1:])
+        assert [entry.item_id for entry in block.history] == [f"i{place}" for place in range(start - 10, start)]
 
 
 def test_user_sequences_recover_each_interaction_once_in_order() -> None:

@@ -96,7 +96,10 @@ def grow_trees(prompts: Sequence[EncodedPrompt], row_tokens: int) -> list[Tree]:
     group: list[EncodedPrompt] = []
     shared = total = 0
     for prompt in prompts:
-        joint = min(common_prefix([group[0].ids, prompt.ids]), prompt.answer_start - 1) if group else 0
+        joint = 0
+        if group:
+            first = group[0]
+            joint = min(common_prefix([first.ids, prompt.ids]), first.answer_start - 1, prompt.answer_start - 1)
         stem = min(shared, joint) if len(group) > 1 else joint
         size = total + len(prompt.ids) - stem * len(group) if group else len(prompt.ids)
         if group and size > row_tokens:
@@ -138,7 +141,7 @@ def build_row(trees: Sequence[Tree]) -> Row:
         tree_index += [number] * (len(ids) - root)
     integers: tuple[list[int], ...] = (ids, labels, positions, tree_index, branch_index, previous)
     first_six = [np.asarray(values, dtype=np.int64) for values in integers]
-    return Row(*first_six, np.asarray(weights), np.asarray(answers, dtype=np.int64))  # type: ignore[arg-type]
+    return Row(*first_six, np.asarray(weights), np.asarray(answers, dtype=np.int64))  # type: ignore[arg-type, call-arg]
 
 
 def pack(trees: Iterable[Tree], row_tokens: int) -> list[list[int]]:

@@ -8,6 +8,8 @@ Beyond Jinja's own filters there are:
 
 * ``quoted``: the text in double quotes, unless it brings its own, as ``"Title" written by Author`` does.
 * ``number``: a rating without superfluous zeros: 4.0 is ``4``, 4.5 is ``4.5``.
+* ``bare``: an answer without the full stop (or other closing mark) that the papers' answers carry.
+* ``single_quoted``: double quotes inside the text become single ones, so that it cannot close the quotes around it.
 * ``upper_first``: the first letter in upper case, the others unchanged.
 """
 
@@ -32,6 +34,16 @@ def quoted(text: str) -> str:
     return text if QUOTED_TEXT.fullmatch(text) else f'"{text}"'
 
 
+def bare(answer: str) -> str:
+    """`answer` without closing punctuation: ``Yes.`` becomes ``Yes``; an answer of nothing else stays as it is."""
+    return answer.rstrip(".!。！") or answer
+
+
+def single_quoted(text: str) -> str:
+    """`text` with its double quotes turned into single ones."""
+    return text.replace('"', "'")
+
+
 def number(value: float) -> str:
     """Shortest decimal form: ``4``, ``4.5``."""
     return f"{value:g}"
@@ -50,7 +62,8 @@ def _environment() -> ImmutableSandboxedEnvironment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"quoted": quoted, "number": number, "upper_first": upper_first}
+    filters = (bare, number, quoted, single_quoted, upper_first)
+    environment.filters |= {function.__name__: function for function in filters}
     return environment
 
 

@@ -34,11 +34,16 @@ class Wording(_Spec):
 
 
 class Frame(_Spec):
-    """What stands around instruction and input, and how the answer follows. The default is Alpaca's frame."""
+    """What stands around instruction and input, and how the answer follows. The default is Alpaca's frame.
+
+    With `ends` the model also learns to stop after a Yes/No answer (the tokenizer's EOS follows it), as in the papers'
+    code; a template whose answers are only ever scored can do without.
+    """
 
     with_input: str = _WITH_INPUT
     without_input: str = _WITHOUT_INPUT
     answer: str = "{{ output }}"
+    ends: bool = True
 
 
 class Parse(_Spec):

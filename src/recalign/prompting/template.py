@@ -134,6 +134,16 @@ class PromptTemplate:
         return self._spec.chat
 
     @property
+    def parses(self) -> bool:
+        """Whether `parse` is possible."""
+        return self._spec.parse is not None
+
+    @property
+    def ends(self) -> bool:
+        """Whether EOS follows a Yes/No answer in training."""
+        return self._spec.frame.ends
+
+    @property
     def languages(self) -> tuple[str, ...]:
         """Languages that the template has a wording for."""
         return tuple(self._wording or self._stages)

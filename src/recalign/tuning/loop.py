@@ -179,7 +179,8 @@ class _Run:
         rows = [[trees[index] for index in row] for row in pack(trees, self.config.row_tokens)]
         if not self.packed:
             rows = [[tree] for tree in trees]
-        built = [build_row(row) for row in rows]
+        # Rows of like length run together: the sum of the losses is the same, the padding is not.
+        built = sorted((build_row(row) for row in rows), key=lambda row: len(row.ids))
         answer_total = sum(float(row.weights[row.labels != IGNORE].sum()) for row in built)
         lm_masks = self._language_model_masks(built)
         lm_total = sum(float(row.weights[mask].sum()) for row, mask in zip(built, lm_masks, strict=True))

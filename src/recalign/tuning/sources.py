@@ -6,6 +6,7 @@ batches.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,11 +77,27 @@ class PromptSource:
         return trees
 
 
-class HistorySource:
-    """Several targets per history, drawn anew at every step from the users' training interactions.
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One history (oldest first) and the targets that are asked about after it."""
 
-    A draw picks a user, a cut in time (or, for a share of the draws, a random subset), up to `max_history` items before
-    it as history, and the next items as targets. Targets of a history are independent of each other (SPEC §3).
+    part: int
+    history: tuple[HistoryEntry, ...]
+    targets: tuple[HistoryEntry, ...]
+
+
+class BlockSource:
+    """Several targets per history: every epoch lays each user's interactions out in blocks, see `SamplingConfig`.
+
+    Args:
+        parts: Prompts and user sequences of each data set; their blocks are shuffled together.
+        config: Layout.
+        batch_size: Prompts per step; a step takes ``batch_size // targets_per_history`` blocks.
+        seed: Root of layouts and order.
+        row_tokens: Token budget of a row.
+
+    Raises:
+        DataError: No user has a history and a target.
     """
 
     def __init__(
@@ -92,67 +109,71 @@ class HistorySource:
         row_tokens: int,
     ) -> None:
         self.config, self.seed, self.row_tokens = config, seed, row_tokens
-        self.histories = max(1, batch_size // config.targets_per_history)
-        self.users = [
-            (domain, sequence)
-            for domain, sequences in parts
-            for sequence in sequences
-            if len(sequence.entries) > config.min_history
-        ]
+        self.prompts = [prompts for prompts, _ in parts]
+        self.users = [(part, user) for part, (_, users) in enumerate(parts) for user in users if len(user.entries) > 1]
         if not self.users:
             raise DataError(
-                "training data of the stage",
-                found="no user with a history and a target",
-                expected=f"users with more than sampling.min_history = {config.min_history} interactions",
+                "training data of the stage", found="no user with a history and a target", expected="at least one"
             )
-        sizes = np.asarray([len(sequence.entries) for _, sequence in self.users], dtype=np.float64)
-        weights = {"user": np.ones_like(sizes), "sqrt": np.sqrt(sizes), "interaction": sizes}[config.user_weight]
-        self.weights = weights / weights.sum()
-        self.targets = float(sum(len(sequence.entries) - config.min_history for _, sequence in self.users))
+        self.blocks_per_step = max(1, batch_size // config.targets_per_history)
+        self._starts = [0]
+        self._epoch: tuple[int, list[Block]] = (-1, [])
 
     @property
     def steps_per_epoch(self) -> float:
-        """Steps until as many targets were drawn as there are."""
-        return self.targets / (self.histories * self.config.targets_per_history)
+        """Optimizer steps in the first epoch (the number of blocks varies a little between epochs)."""
+        return len(self._blocks(0)) / self.blocks_per_step
 
     def batch(self, step: int) -> list[Tree]:
-        """Trees of `histories` fresh draws."""
-        rng = generator(self.seed, "histories", step)
+        """Trees of the next `blocks_per_step` blocks of the endless sequence of shuffled epochs."""
         trees: list[Tree] = []
-        for index in rng.choice(len(self.users), size=self.histories, p=self.weights):
-            domain, sequence = self.users[index]
-            history, targets = draw(sequence.entries, self.config, rng)
-            texts = domain.history(history)
-            prompts = domain.encoder.encode_many(
-                [texts] * len(targets),
-                [domain.catalog.text(target.item_id) for target in targets],
-                [int(target.liked) for target in targets],
-            )
-            trees += grow_trees(prompts, self.row_tokens)
+        for place in range(step * self.blocks_per_step, (step + 1) * self.blocks_per_step):
+            epoch = self._epoch_of(place)
+            trees += self._trees(self._blocks(epoch)[place - self._starts[epoch]])
         return trees
 
+    def _epoch_of(self, place: int) -> int:
+        while place >= self._starts[-1]:
+            self._starts.append(self._starts[-1] + len(self._blocks(len(self._starts) - 1)))
+        return bisect.bisect_right(self._starts, place) - 1
 
-def draw(
-    entries: Sequence[HistoryEntry], config: SamplingConfig, rng: np.random.Generator
-) -> tuple[list[HistoryEntry], list[HistoryEntry]]:
-    """Draw one history (oldest first) and its targets from a user's interactions; they have no item in common."""
-    n = len(entries)
-    longest = min(config.max_history, n - 1)
-    length = int(rng.integers(min(config.min_history, longest), longest + 1))
-    if rng.random() < config.random_share:
-        chosen = rng.permutation(n)[: length + config.targets_per_history]
-        history = [entries[index] for index in sorted(chosen[:length])]
-        targets = [entries[index] for index in chosen[length:]]
-    else:
-        cut = int(rng.integers(length, n))
-        history = list(entries[cut - length : cut])
-        targets = list(entries[cut : cut + config.targets_per_history])
-    if config.drop_flags:
-        kept = rng.random(len(history)) >= config.drop_flags
-        history = [entry for entry, keep in zip(history, kept, strict=True) if keep] or history
-    if rng.random() < config.drop_ratings:
-        history = [HistoryEntry(entry.item_id, entry.liked) for entry in history]
-    return history, targets
+    def _blocks(self, epoch: int) -> list[Block]:
+        """The shuffled blocks of an epoch (the last one asked for is kept)."""
+        if self._epoch[0] != epoch:
+            rng = generator(self.seed, "blocks", epoch)
+            blocks = [block for part, user in self.users for block in lay_out(user.entries, self.config, rng, part)]
+            self._epoch = (epoch, [blocks[index] for index in rng.permutation(len(blocks))])
+        return self._epoch[1]
+
+    def _trees(self, block: Block) -> list[Tree]:
+        prompts = self.prompts[block.part]
+        history = prompts.history(block.history)
+        encoded = prompts.encoder.encode_many(
+            [history] * len(block.targets),
+            [prompts.catalog.text(target.item_id) for target in block.targets],
+            [int(target.liked) for target in block.targets],
+        )
+        return grow_trees(encoded, self.row_tokens)
+
+
+def lay_out(
+    entries: Sequence[HistoryEntry], config: SamplingConfig, rng: np.random.Generator, part: int = 0
+) -> list[Block]:
+    """Cut one user's interactions into blocks: consecutive targets after their history, in time or shuffled order.
+
+    The first interactions (as many as a full history, or half of a shorter sequence) are targets in shuffled epochs
+    only, when others come first; the first cut is random, so that the targets that share a history vary.
+    """
+    n, longest = len(entries), config.max_history
+    order = rng.permutation(n) if rng.random() < config.random_share else np.arange(n)
+    first = min(longest, max(1, n // 2))
+    cuts = [first, *range(first + int(rng.integers(1, config.targets_per_history + 1)), n, config.targets_per_history)]
+    blocks = []
+    for start, stop in zip(cuts, [*cuts[1:], n], strict=True):
+        length = int(rng.integers(1, longest)) if longest > 1 and rng.random() < config.short_share else longest
+        history = tuple(entries[index] for index in order[max(0, start - length) : start])
+        blocks.append(Block(part, history, tuple(entries[index] for index in order[start:stop])))
+    return blocks
 
 
 def user_sequences(train: pl.DataFrame) -> list[UserSequence]:

@@ -34,8 +34,8 @@ from recalign.tuning.instructions import generate_instructions, read_instruction
 from recalign.tuning.loop import LoopConfig, LoopResult, StepReport, train
 from recalign.tuning.model_artifact import KIND
 from recalign.tuning.sources import (
+    BlockSource,
     DomainPrompts,
-    HistorySource,
     PromptSource,
     choose_shots,
     holdout_users,
@@ -137,7 +137,7 @@ def _domain_prompts(data: SampleSet, backbone: Backbone, config: StageConfig) ->
     return DomainPrompts(encoder, data.catalog)
 
 
-def _source(inputs: StageInputs, domains: Sequence[DomainPrompts]) -> PromptSource | HistorySource:
+def _source(inputs: StageInputs, domains: Sequence[DomainPrompts]) -> PromptSource | BlockSource:
     config = inputs.config
     if config.kind == "instruction":
         prompts = [
@@ -149,7 +149,7 @@ def _source(inputs: StageInputs, domains: Sequence[DomainPrompts]) -> PromptSour
     parts = [(domain, _training_rows(config, data)) for data, domain in zip(inputs.data, domains, strict=True)]
     if config.sampling.targets_per_history > 1:
         sequences = [(domain, user_sequences(rows)) for domain, rows in parts]
-        return HistorySource(sequences, config.sampling, config.batch_size, config.seed, config.row_tokens)
+        return BlockSource(sequences, config.sampling, config.batch_size, config.seed, config.row_tokens)
     prompts = []
     for domain, rows in parts:
         samples = choose_shots(to_samples(rows), config.shots, config.seed)

@@ -1,0 +1,279 @@
+"""The one way from samples to token ids; tuning, scoring and serving all use it.
+
+The whole prompt is tokenised jointly with either answer. The *answer position* is the last id that the two share: the
+model is asked there, and the loss starts at the id behind it. A prompt that is too long loses its oldest history items
+(and states its counts for those that are left), never its target or its answer, and what it loses does not depend on
+the label. Titles cannot become control tokens (`recalign.prompting.control`).
+
+BOS and the like are what the tokenizer adds by default, once; in chat mode what the chat template writes. With a label
+the answer ends with EOS where the tokenizer has one, so the model also learns to stop; EOS bears loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from recalign.errors import DataError, ModelError
+from recalign.prompting.control import ControlTokens
+from recalign.prompting.domain import Domain
+from recalign.prompting.prompts import HistoryText, Instruction, Prompt
+from recalign.prompting.template import PromptTemplate
+from recalign.prompting.titles import clean_title
+from recalign.prompting.verbalizer import Verbalizer, shared_length
+
+IGNORE: Final = -100
+_CHUNK: Final = 4096  # texts per tokenizer call: bounds memory, changes no result
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """Token ids of one prompt.
+
+    Attributes:
+        ids: The prompt, with its answer where one was given.
+        labels: The id itself where loss is due, -100 elsewhere; as long as `ids`.
+        answer_start: Index of the first id of the answer; ``ids[answer_start - 1]`` is the answer position. Without an
+            answer it is ``len(ids)``.
+    """
+
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    answer_start: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A prompt encoded with either answer: index 0 is "no", 1 is "yes"; `shared` ids are the same in both."""
+
+    answers: tuple[list[int], list[int]]
+    shared: int
+
+
+class PromptEncoder:
+    """Encodes samples and instruction-tuning data for one template, domain and tokenizer.
+
+    Attributes:
+        yes_id: First token of the positive answer.
+        no_id: First token of the negative answer.
+        pad_id: The tokenizer's padding token, else EOS, else 0 (padding is always masked, so any id will do).
+    """
+
+    def __init__(
+        self,
+        template: PromptTemplate,
+        domain: Domain,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_length: int,
+        train_on_inputs: bool = False,
+    ) -> None:
+        """Verify that template, domain and tokenizer go together.
+
+        Args:
+            template: A Yes/No template.
+            domain: Words of the domain.
+            tokenizer: The backbone's tokenizer; it is not changed.
+            max_length: Longest prompt in tokens, answer and EOS included.
+            train_on_inputs: Loss on the whole prompt, as TALLRec's public code does, instead of the answer alone.
+
+        Raises:
+            ConfigError: the template has no wording for the domain's language.
+            ModelError: the answers do not differ at the first token, or a chat template is needed and missing.
+        """
+        self.template, self.domain, self.tokenizer = template, domain, tokenizer
+        self.max_length, self.train_on_inputs = max_length, train_on_inputs
+        eos = tokenizer.eos_token_id
+        self._eos: int | None = None if eos is None else int(eos)
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos
+        self.pad_id = 0 if pad is None else int(pad)
+        empty = self._texts([template.frame(Instruction("x", "", "")), template.frame(Instruction("x", "x", ""))])
+        self._control = ControlTokens(tokenizer, "\n".join(empty))
+        self._answers = tuple(template.frame(template.instruction(domain, (), "", label)).answer for label in (0, 1))
+        self.verbalizer = self._verify()
+        self.yes_id, self.no_id = self.verbalizer.yes_id, self.verbalizer.no_id
+
+    def encode(self, history: Sequence[HistoryText], target: str, label: int | None) -> EncodedPrompt:
+        """Encode one sample (history oldest first); see `encode_many`."""
+        return self.encode_many([history], [target], [label])[0]
+
+    def encode_many(
+        self,
+        histories: Sequence[Sequence[HistoryText]],
+        targets: Sequence[str],
+        labels: Sequence[int | None] | None = None,
+    ) -> list[EncodedPrompt]:
+        """Encode samples; each comes out as it would alone.
+
+        Args:
+            histories: One history per sample, oldest item first.
+            targets: One target text per sample.
+            labels: 1, 0 or None per sample. None (or no `labels`): the ids end at the answer position.
+
+        Raises:
+            DataError: a prompt does not fit into `max_length` even with an empty history.
+        """
+        labels = [None] * len(targets) if labels is None else labels
+        texts = [entry.text for history in histories for entry in history] + list(targets)
+        inert = dict(zip(texts, self._control.inert(texts, clean_title), strict=True))
+        safe = [[HistoryText(inert[e.text], e.liked, e.rating) for e in history] for history in histories]
+        pairs = self._fit(safe, [inert[target] for target in targets])
+        return [self._finish(pair, label) for pair, label in zip(pairs, labels, strict=True)]
+
+    def encode_instruction(self, instruction: Instruction) -> EncodedPrompt:
+        """Encode instruction-tuning data; see `encode_instructions`."""
+        return self.encode_instructions([instruction])[0]
+
+    def encode_instructions(self, instructions: Sequence[Instruction]) -> list[EncodedPrompt]:
+        """Encode arbitrary instructions with this template's frame; loss on the output and EOS.
+
+        Control tokens in the texts stay text; line breaks are kept.
+
+        Raises:
+            DataError: an instruction has no output, or is longer than `max_length` (nothing is cut off).
+        """
+        fields = [text for row in instructions for text in (row.instruction, row.input, row.output)]
+        inert = iter(self._control.inert(fields, _encodable))
+        prompts = [self.template.frame(Instruction(*parts)) for parts in zip(inert, inert, inert, strict=True)]
+        contexts = self._texts(prompts)
+        alone = self._tokenise(contexts)
+        joint = self._tokenise([text + prompt.answer for text, prompt in zip(contexts, prompts, strict=True)])
+        encoded = []
+        for row, context_ids, ids in zip(instructions, alone, joint, strict=True):
+            start = shared_length(context_ids, ids)
+            if not row.output.strip():
+                raise DataError(f"instruction {row.instruction[:60]!r} has no output", expected="an answer to learn")
+            full = self._with_eos(ids)
+            if len(full) > self.max_length:
+                raise self._too_long(f"instruction {row.instruction[:60]!r}", len(full))
+            encoded.append(self._labelled(full, start))
+        return encoded
+
+    def _verify(self) -> Verbalizer:
+        context = self._contexts([()], ["x"])[0]
+        no, yes = self._answers
+        context_ids, no_ids, yes_ids = self._tokenise([context, context + no, context + yes])
+        return Verbalizer.from_tokenizer(
+            self.tokenizer, yes=yes, no=no, context_ids=context_ids, yes_ids=yes_ids, no_ids=no_ids
+        )
+
+    def _contexts(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[str]:
+        template, domain = self.template, self.domain
+        return self._texts(
+            [
+                template.frame(template.instruction(domain, history, target, None))
+                for history, target in zip(histories, targets, strict=True)
+            ]
+        )
+
+    def _texts(self, prompts: Sequence[Prompt]) -> list[str]:
+        """What is tokenised before the answer: the context, or the chat rendered around it."""
+        if not self.template.chat:
+            return [prompt.context for prompt in prompts]
+        if self.tokenizer.chat_template is None:
+            raise ModelError(
+                f"prompt template {self.template.name!r} needs a tokenizer with a chat template",
+                found="a tokenizer without one",
+                hint="Use an instruct backbone, or another prompt template such as 'default'.",
+            )
+        chats = [[{"role": "user", "content": prompt.context}] for prompt in prompts]
+        try:
+            # Templates of "thinking" models open a chain of thought unless told not to; others ignore the switch.
+            texts: list[str] = self.tokenizer.apply_chat_template(
+                chats, tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+        except (TemplateError, ValueError, TypeError) as error:
+            raise ModelError("the tokenizer's chat template failed on a user message", found=str(error)) from error
+        return texts
+
+    def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        ids: list[list[int]] = []
+        for start in range(0, len(texts), _CHUNK):
+            ids += self.tokenizer(
+                list(texts[start : start + _CHUNK]),
+                add_special_tokens=not self.template.chat,  # a chat template writes them itself
+                padding=False,
+                truncation=False,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
+            )["input_ids"]
+        return ids
+
+    def _pairs(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[_Pair]:
+        contexts = self._contexts(histories, targets)
+        ids = self._tokenise([context + answer for context in contexts for answer in self._answers])
+        pairs = []
+        for no, yes in zip(ids[0::2], ids[1::2], strict=True):
+            shared = shared_length(no, yes)
+            if not 0 < shared < min(len(no), len(yes)) or (no[shared], yes[shared]) != (self.no_id, self.yes_id):
+                raise ModelError(
+                    f"the tokenizer joins the answers with what stands before them in template {self.template.name!r}",
+                    found=f"first answer ids {no[shared : shared + 1]} and {yes[shared : shared + 1]}",
+                    expected=f"{self.no_id} and {self.yes_id}",
+                    hint="End the template's frame with a line break.",
+                )
+            pairs.append(_Pair((no, yes), shared))
+        return pairs
+
+    def _fit(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[_Pair]:
+        """Encode with as many of the newest history items as fit, found by halving for all samples at once."""
+        best: dict[int, _Pair] = {}
+        spans = {index: (0, len(history)) for index, history in enumerate(histories)}
+        kept = {index: len(history) for index, history in enumerate(histories)}
+        while kept:
+            shown = [histories[index][len(histories[index]) - n :] for index, n in kept.items()]
+            pairs = self._pairs(shown, [targets[index] for index in kept])
+            for (index, n), pair in zip(kept.items(), pairs, strict=True):
+                low, high = spans[index]
+                fits = self._length(pair) <= self.max_length
+                if fits:
+                    best[index] = pair
+                spans[index] = (n + 1, high) if fits else (low, n - 1)
+                if not fits and n == 0:
+                    raise self._too_long(f"the prompt for target {targets[index][:60]!r}", self._length(pair))
+            kept = {index: (low + high) // 2 for index, (low, high) in spans.items() if index in kept and low <= high}
+        return [best[index] for index in range(len(targets))]
+
+    def _length(self, pair: _Pair) -> int:
+        """Length with the longer answer, so that truncation knows nothing of the label."""
+        return max(len(self._answered(ids)) for ids in pair.answers)
+
+    def _answered(self, ids: list[int]) -> list[int]:
+        return self._with_eos(ids) if self.template.ends else ids
+
+    def _with_eos(self, ids: list[int]) -> list[int]:
+        return ids if self._eos is None or ids[-1] == self._eos else [*ids, self._eos]
+
+    def _finish(self, pair: _Pair, label: int | None) -> EncodedPrompt:
+        if label is None:
+            ids = tuple(pair.answers[0][: pair.shared])
+            return EncodedPrompt(ids, (IGNORE,) * len(ids), len(ids))
+        return self._labelled(self._answered(pair.answers[int(label == 1)]), pair.shared)
+
+    def _labelled(self, ids: list[int], start: int) -> EncodedPrompt:
+        if not 0 < start < len(ids):
+            raise DataError(
+                "a prompt without answer tokens",
+                found=f"{len(ids)} tokens, the answer from {start}",
+                expected="an answer",
+            )
+        masked = 0 if self.train_on_inputs else start
+        return EncodedPrompt(tuple(ids), (IGNORE,) * masked + tuple(ids[masked:]), start)
+
+    def _too_long(self, thing: str, length: int) -> DataError:
+        return DataError(
+            f"{thing} is too long",
+            found=f"{length} tokens with template {self.template.name!r}, without a history",
+            expected=f"at most max_length = {self.max_length}",
+            hint="Raise max_length (the backbone must have as many positions), or shorten the text.",
+        )
+
+
+def _encodable(text: str) -> str:
+    """Replace lone surrogates, which no tokenizer accepts."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
