@@ -41,7 +41,9 @@ class FeedbackConfig(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.kind == "explicit" and self.like_above is None:
-            raise ValueError("explicit feedback needs like_above: ratings above it are likes")
+            raise ValueError(
+                "explicit feedback needs like_above (ratings above it are likes); others are binary, implicit"
+            )
         if self.kind != "explicit" and self.like_above is not None:
             raise ValueError(f"like_above is for explicit feedback, and the feedback is {self.kind}")
         if self.kind != "implicit" and self.negatives_in_history:

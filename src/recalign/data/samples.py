@@ -66,7 +66,7 @@ class SampleSet:
             DataError: the samples do not have the columns of `schema.SAMPLES` or break its rules (`check_samples`).
         """
         check_samples(samples)
-        self.directory, self.manifest, self.catalog = directory, manifest, catalog
+        self.path, self.manifest, self.catalog = directory, manifest, catalog
         self._samples = samples
 
     @classmethod

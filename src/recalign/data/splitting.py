@@ -65,7 +65,7 @@ class Plan:
     window: int
     min_history: int
     order: Order
-    ratios: Ratios | None
+    ratios: Ratios
     negatives_in_history: bool
     seed: int
 
@@ -78,7 +78,7 @@ class Protocol:
         run: Maps labelled rows to samples in splits.
         orders: The orders it can use, its default first.
         min_history: Interactions that a target needs before it; None: a full window.
-        ratios: Default proportions of the splits; None: it has none.
+        proportions: Whether it cuts its splits by proportions (else `SplitConfig.ratios` is an error).
         first_only: Drop a user's later interactions with the same item, whose answer the first would give away.
         drop_zero: Drop ratings of 0.
     """
@@ -89,7 +89,7 @@ class Protocol:
     run: Callable[[pl.DataFrame, Plan], pl.DataFrame]
     orders: tuple[Order, ...]
     min_history: int | None
-    ratios: Ratios | None = (8, 1, 1)
+    proportions: bool = True
     first_only: bool = False
     drop_zero: bool = False
 
@@ -121,7 +121,7 @@ def plan(protocol: Protocol, config: SplitConfig, feedback: FeedbackConfig) -> P
         raise ConfigError(
             f"protocol {protocol.name}", found=f"order {config.order}", expected=f"order {' or '.join(protocol.orders)}"
         )
-    if config.ratios is not None and protocol.ratios is None:
+    if config.ratios is not None and not protocol.proportions:
         raise ConfigError(
             f"protocol {protocol.name} has no proportions", found=f"split {':'.join(map(str, config.ratios))}"
         )
@@ -129,7 +129,7 @@ def plan(protocol: Protocol, config: SplitConfig, feedback: FeedbackConfig) -> P
         window=config.window,
         min_history=config.min_history or protocol.min_history or config.window,
         order=config.order or protocol.orders[0],
-        ratios=config.ratios or protocol.ratios,
+        ratios=config.ratios or (8, 1, 1),
         negatives_in_history=feedback.negatives_in_history,
         seed=config.seed,
     )
@@ -212,9 +212,25 @@ def _built(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     )
 
 
-def _cuts(total: int, plan: Plan) -> tuple[int, int]:
+def cut_users(samples: pl.DataFrame, ratios: Ratios, seed: int) -> pl.DataFrame:
+    """Add ``split``: users are shuffled by seed and cut by `ratios`. Rows come out as train, valid, test.
+
+    A user's rows must stand together. Within a split the order is that of `samples`.
+    """
+    user = samples["user_id"].rle_id()
+    users = user.n_unique()
+    rank = generator(seed, "split", "users").permutation(users)[user.to_numpy()]
+    split = np.array(SPLITS)[np.searchsorted(_cuts(users, ratios), rank, side="right")]
+    return _by_split(samples.with_columns(pl.Series("split", split, dtype=pl.String)))
+
+
+def _by_split(samples: pl.DataFrame) -> pl.DataFrame:
+    return samples.sort(pl.col("split").cast(pl.Enum(SPLITS)), maintain_order=True)
+
+
+def _cuts(total: int, ratios: Ratios) -> tuple[int, int]:
     """Where valid and test start among `total` rows."""
-    train, valid, test = plan.ratios or (8, 1, 1)
+    train, valid, test = ratios
     return total * train // (train + valid + test), total * (train + valid) // (train + valid + test)
 
 
@@ -227,20 +243,14 @@ def _cut(samples: pl.DataFrame, cuts: tuple[int, int]) -> pl.DataFrame:
 def _windows(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     """`tallrec-movie`. The published files are this, not "the most recent 10,000 interactions" of the paper's text."""
     samples = _built(_ordered(rows, plan, users="order", ties="order"), plan).tail(RECENT)
-    return _cut(samples, _cuts(len(samples), plan))
+    return _cut(samples, _cuts(len(samples), plan.ratios))
 
 
 def _one_per_user(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     """`tallrec-book`: the last event of each user; users shuffled by seed, then cut."""
     samples = _built(_ordered(rows, plan), plan)
     samples = samples.filter(pl.col("position") == pl.col("position").max().over("user_id"))
-    user = samples["user_id"].rle_id()
-    users = int(user.max()) + 1 if len(user) else 0  # type: ignore[arg-type]
-    rank = pl.Series("rank", generator(plan.seed, "split", "users").permutation(users), dtype=pl.Int64)[user]
-    samples = samples.with_columns(rank).sort("rank", maintain_order=True)
-    starts = _cuts(users, plan)
-    first, second = (int((samples["rank"] < start).sum()) for start in starts)
-    return _cut(samples, (first, second))
+    return cut_users(samples, plan.ratios, plan.seed)
 
 
 def _temporal(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
@@ -248,7 +258,7 @@ def _temporal(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     time = "timestamp" if plan.order == "time" else "order"
     samples = _built(_ordered(rows, plan), plan).sort(time, "event", "negative", maintain_order=True)
     times = samples[time].to_numpy()
-    first, second = (_between_times(times, cut) for cut in _cuts(len(samples), plan))
+    first, second = (_between_times(times, cut) for cut in _cuts(len(samples), plan.ratios))
     return _cut(samples, (first, second))
 
 
@@ -264,8 +274,7 @@ def _leave_one_out(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     samples = _built(_ordered(rows, plan), plan)
     left = pl.col("position").max().over("user_id") - pl.col("position")
     split = pl.when(left == 0).then(pl.lit("test")).when(left == 1).then(pl.lit("valid")).otherwise(pl.lit("train"))
-    samples = samples.with_columns(split.alias("split"))
-    return samples.sort(pl.col("split").cast(pl.Enum(SPLITS)), maintain_order=True)
+    return _by_split(samples.with_columns(split.alias("split")))
 
 
 _ALL: Final = (
@@ -284,7 +293,7 @@ _ALL: Final = (
     Protocol("temporal", 1, "one global time order", _temporal, ("time", "file"), 1, first_only=True),
     Protocol(
         "leave-one-out", 1, "each user's last item is the test target, the one before it valid",
-        _leave_one_out, ("time", "file", "shuffle"), 1, None, first_only=True,
+        _leave_one_out, ("time", "file", "shuffle"), 1, proportions=False, first_only=True,
     ),
 )  # fmt: skip
 PROTOCOLS: Final[dict[str, Protocol]] = {protocol.name: protocol for protocol in _ALL}

@@ -1,0 +1,107 @@
+"""What about a prepared data set can mislead: a list of findings, computed from its tables.
+
+Nothing here changes data. A finding is ``info`` (worth knowing) or ``warning`` (changes what a metric means); neither
+stops anything. The checks are in `recalign.data.audit_checks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from recalign.data import audit_checks as checks
+from recalign.data.catalog import ItemCatalog
+from recalign.data.samples import Sample, SampleSet, to_samples
+from recalign.errors import ConfigError
+
+PromptLengths = Callable[[Sequence[Sample]], Sequence[int]]  # token counts of the samples' untruncated prompts
+
+_MEASURED: Final = 5_000  # samples whose prompts are measured, evenly spaced
+
+
+class Finding(BaseModel):
+    """One thing found. `examples` are at most three, escaped, safe to print."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str = Field(description="Stable name of the check.")
+    severity: Literal["info", "warning"] = Field(description="Worth knowing, or changes what a metric means.")
+    message: str = Field(description="One line with the numbers.")
+    count: int = Field(description="How many rows, items or users it concerns.")
+    examples: tuple[str, ...] = Field((), max_length=3, description="At most three.")
+
+
+class AuditReport(BaseModel):
+    """All findings, warnings first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    findings: tuple[Finding, ...] = Field(description="Warnings first, then by code.")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """The findings that change what a metric means."""
+        return tuple(finding for finding in self.findings if finding.severity == "warning")
+
+    def summary(self) -> dict[str, int]:
+        """Code and count of every finding, for a manifest."""
+        return {finding.code: finding.count for finding in self.findings}
+
+
+def audit(
+    sample_set: SampleSet, *, prompt_lengths: PromptLengths | None = None, max_length: int | None = None
+) -> AuditReport:
+    """Audit a prepared directory.
+
+    Args:
+        sample_set: The prepared data.
+        prompt_lengths: Counts the tokens of untruncated prompts (this package knows no tokenizer); with it, prompts
+            longer than `max_length` are reported.
+        max_length: The longest prompt in tokens.
+
+    Raises:
+        ConfigError: only one of `prompt_lengths` and `max_length` is given.
+    """
+    return audit_tables(
+        sample_set.frame(),
+        sample_set.catalog,
+        sample_set.manifest.config,
+        prompt_lengths=prompt_lengths,
+        max_length=max_length,
+    )
+
+
+def audit_tables(
+    samples: pl.DataFrame,
+    catalog: ItemCatalog,
+    config: Mapping[str, Any],
+    *,
+    prompt_lengths: PromptLengths | None = None,
+    max_length: int | None = None,
+) -> AuditReport:
+    """Audit tables that are not on disk yet; `config` is the manifest's (``protocol``, ``feedback``, ``domain``)."""
+    if (prompt_lengths is None) != (max_length is None):
+        raise ConfigError("prompt lengths and the longest prompt go together", found="one without the other")
+    protocol = str(config["protocol"]["name"])
+    found = [
+        *checks.users_in_several_splits(samples, protocol),
+        *checks.targets_out_of_time(samples, protocol),
+        *checks.targets_in_histories(samples),
+        *checks.repeated_targets(samples),
+        *checks.prevalence(samples),
+        *checks.few_users(samples),
+        *checks.zero_ratings(samples, config["feedback"]),
+        *checks.duplicate_texts(catalog.frame),
+        *checks.label_words(catalog.frame, config["domain"]),
+        *checks.suspicious_texts(catalog.frame, config["domain"]),
+        *checks.deciding_words(samples, catalog.frame),
+    ]
+    if prompt_lengths is not None and max_length is not None:
+        step = -(-len(samples) // _MEASURED) or 1
+        measured = samples.gather_every(step)
+        found += checks.truncated_prompts(prompt_lengths(to_samples(measured)), max_length)
+    findings = [Finding.model_validate(each) for each in found]
+    return AuditReport(findings=tuple(sorted(findings, key=lambda each: (each.severity != "warning", each.code))))

@@ -1,0 +1,227 @@
+"""The checks of the data audit: functions from tables to findings (dictionaries with the fields of `audit.Finding`)."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from recalign.data.schema import SPLITS
+
+Found = Iterator[dict[str, Any]]
+
+_BY_DESIGN: Final = frozenset({"temporal", "leave-one-out"})  # protocols whose splits share users
+_FEW_USERS: Final = 100
+_SHIFT: Final = 0.05
+_LONGEST_EXAMPLE: Final = 100
+
+# Text that looks like part of a prompt, or speaks to the reader instead of naming a thing. Matched case-insensitively
+# after NFKC normalisation, which maps full-width look-alikes to ASCII.
+_INJECTIONS: Final = (
+    r"#{2,}\s*\w+\s*:",
+    r"<\|[^|<>]{1,40}\|>",
+    r"\[/?inst\]|<</?sys>>|</?s>|<(?:start|end)_of_turn>",
+    r"\b(?:ignore|disregard|forget)\b.{0,30}\b(?:instruction|prompt|above|previous)",
+    r"^\s*(?:system|assistant|user)\s*:",
+)
+_HIDDEN: Final = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"
+_ANSWER_VERBS: Final = r"\b(?:answer|respond|reply|say|output|print)\b\W{0,3}(?:with|only|just)?\W{0,3}"
+
+
+def _finding(code: str, severity: str, count: int, message: str, examples: Sequence[str] = ()) -> dict[str, Any]:
+    shown = tuple(repr(text[:_LONGEST_EXAMPLE])[1:-1] for text in examples[:3])
+    return {"code": code, "severity": severity, "count": count, "message": message, "examples": shown}
+
+
+def _split(samples: pl.DataFrame, name: str) -> pl.DataFrame:
+    return samples.filter(pl.col("split") == name)
+
+
+def users_in_several_splits(samples: pl.DataFrame, protocol: str) -> Found:
+    """Users with targets in more than one split; by design in protocols that split each user's time line."""
+    spread = samples.group_by("user_id").agg(pl.col("split").n_unique()).filter(pl.col("split") > 1)
+    if len(spread):
+        design = protocol in _BY_DESIGN
+        note = f"{len(spread)} of {samples['user_id'].n_unique()} users have targets in more than one split"
+        note += ", as the protocol intends" if design else ": the splits are not independent"
+        users = spread["user_id"].sort().head(3).to_list()
+        yield _finding("user-overlap", "info" if design else "warning", len(spread), note, users)
+    if protocol == "published":
+        note = "the file names no users: every row counts as a user of its own, so overlap cannot be seen"
+        yield _finding("users-unknown", "info", len(samples), note)
+
+
+def targets_out_of_time(samples: pl.DataFrame, protocol: str) -> Found:
+    """Targets of an earlier split that are as late as, or later than, the first target of a later one."""
+    intended = {"leave-one-out": "in order within each user", "tallrec-book": "users are split, not time"}
+    intended["explicit-only"] = intended["tallrec-book"]
+    timed = samples.filter(pl.col("timestamp").is_not_null())
+    for earlier, later in pairwise(name for name in SPLITS if len(_split(timed, name))):
+        first = _split(timed, later)["timestamp"].min()
+        late = int((_split(timed, earlier)["timestamp"] >= first).sum())
+        if late:
+            total = len(_split(timed, earlier))
+            note = f"{late} of {total} {earlier} targets are not older than the oldest {later} target"
+            note += f" ({intended[protocol]})" if protocol in intended else ": time runs across the splits"
+            severity = "info" if protocol in intended else "warning"
+            yield _finding(f"time-overlap-{earlier}-{later}", severity, late, note)
+
+
+def targets_in_histories(samples: pl.DataFrame) -> Found:
+    """Targets that their own history names, or that a history of an earlier split gives away."""
+    shown = samples.select(
+        "sample_id", "split", "user_id", "item_id", pl.col("history").list.eval(pl.element().struct.field("item_id"))
+    )
+    own = shown.filter(pl.col("history").list.contains(pl.col("item_id")))
+    if len(own):
+        note = f"{len(own)} targets occur in their own history: the user interacted with the item before"
+        yield _finding("target-in-history", "warning", len(own), note)
+    entries = shown.select("split", "user_id", pl.col("history").alias("item_id")).explode(
+        "item_id", empty_as_null=False
+    )
+    for place, name in enumerate(SPLITS[1:], start=1):
+        earlier = entries.filter(pl.col("split").is_in(SPLITS[:place])).select("user_id", "item_id").unique()
+        given = len(_split(shown, name).join(earlier, on=["user_id", "item_id"], how="semi"))
+        if given:
+            note = f"{given} {name} targets occur, with their answer, in histories of earlier splits"
+            yield _finding(f"{name}-target-seen", "warning", given, note)
+
+
+def repeated_targets(samples: pl.DataFrame) -> Found:
+    """A user's targets that name the same item, and histories that occur under several users."""
+    repeated = len(samples) - samples.select("user_id", "item_id").n_unique()
+    if repeated:
+        note = f"{repeated} targets repeat a user and an item"
+        yield _finding("duplicate-targets", "warning", repeated, note)
+    names = pl.col("history").list.eval(pl.element().struct.field("item_id")).list.join("\x1f")
+    long = samples.filter(pl.col("history").list.len() >= 5).select("user_id", "split", names.alias("key"))
+    shared = long.group_by("key").agg(pl.col("user_id").n_unique(), pl.col("split").n_unique())
+    count = len(shared.filter((pl.col("user_id") > 1) & (pl.col("split") > 1)))
+    if count:
+        note = f"{count} histories of 5 or more items occur under several users and in several splits: one person?"
+        yield _finding("duplicate-histories", "warning", count, note)
+
+
+def prevalence(samples: pl.DataFrame) -> Found:
+    """Share of positive labels: a shift between splits, or a split without both labels."""
+    shares = {name: _split(samples, name)["label"].cast(pl.Float64).mean() for name in SPLITS}
+    known = {name: float(share) for name, share in shares.items() if isinstance(share, float)}
+    spread = max(known.values(), default=0.0) - min(known.values(), default=0.0)
+    if spread > _SHIFT:
+        told = ", ".join(f"{share:.1%} {name}" for name, share in known.items())
+        note = f"the share of positive labels differs between splits: {told}"
+        yield _finding("prevalence-shift", "warning", round(100 * spread), note)
+    for name, share in known.items():
+        if share in (0.0, 1.0):
+            note = f"every {name} label is {'positive' if share else 'negative'}: AUC is undefined there"
+            yield _finding(f"one-class-{name}", "warning", len(_split(samples, name)), note)
+
+
+def few_users(samples: pl.DataFrame) -> Found:
+    """Splits whose users are too few for a narrow interval, and splits without a sample."""
+    counts = {name: _split(samples, name)["user_id"].n_unique() for name in SPLITS}
+    small = {name: users for name, users in counts.items() if 0 < users < _FEW_USERS}
+    if small:
+        told = ", ".join(f"{users} in {name}" for name, users in small.items())
+        note = f"few users, so intervals over users will be wide: {told}"
+        yield _finding("few-users", "warning", min(small.values()), note)
+    empty = [name for name, users in counts.items() if not users]
+    if empty:
+        note = f"no sample in {', '.join(empty)}"
+        yield _finding("empty-split", "info", len(empty), note)
+
+
+def zero_ratings(samples: pl.DataFrame, feedback: Mapping[str, Any]) -> Found:
+    """Ratings of 0 that an explicit threshold turns into dislikes (BookCrossing's 0 means "not rated")."""
+    zeros = int((samples["rating"] == 0).sum())
+    if feedback["kind"] == "explicit" and zeros and (feedback.get("like_above") or 0) >= 0:
+        note = f"{zeros} of {len(samples)} targets have the rating 0, which counts as a dislike"
+        yield _finding("zero-as-dislike", "warning", zeros, f"{note}; protocol explicit-only drops them")
+
+
+def duplicate_texts(items: pl.DataFrame) -> Found:
+    """Different items with the same text, which a language model cannot tell apart; items without a title."""
+    groups = items.group_by("text").len().filter(pl.col("len") > 1).sort("len", "text", descending=[True, False])
+    if len(groups):
+        note = f"{len(groups)} item texts stand for {groups['len'].sum()} different items"
+        yield _finding("duplicate-titles", "info", len(groups), note, groups["text"].head(3).to_list())
+    untitled = int((items["title"].fill_null("").str.strip_chars() == "").sum())
+    if untitled:
+        yield _finding("untitled-items", "warning", untitled, f"{untitled} items have no title")
+
+
+def label_words(items: pl.DataFrame, domain: Mapping[str, Any]) -> Found:
+    """Item texts that contain a label word as a word of its own ("No.1")."""
+    words = _label_words(domain)
+    pattern = rf"(?i)\b(?:{'|'.join(map(re.escape, words))})\b"
+    hits = items.filter(pl.col("text").str.contains(pattern) & bool(words))["text"]
+    if len(hits):
+        note = f"{len(hits)} item texts contain a label word ({', '.join(words)})"
+        yield _finding("label-words", "info", len(hits), note, hits.head(3).to_list())
+
+
+def _label_words(domain: Mapping[str, Any]) -> list[str]:
+    words = (re.sub(r"^\W+|\W+$", "", str(domain[key])) for key in ("yes", "no"))
+    return [word for word in words if word]
+
+
+def suspicious_texts(items: pl.DataFrame, domain: Mapping[str, Any]) -> Found:
+    """Item texts that look like an injection (prompt markers, orders to the reader) or hide characters."""
+    answers = "|".join(re.escape(word) for word in _label_words(domain)) or "(?:yes|no)"
+    patterns = [*_INJECTIONS, rf"{_ANSWER_VERBS}\b(?:{answers})\b"]
+    text = pl.col("text")
+    plain = text.str.normalize("NFKC").str.replace_all(_HIDDEN, "")
+    hits = items.filter(plain.str.contains(f"(?i){'|'.join(patterns)}"))["text"]
+    if len(hits):
+        note = f"{len(hits)} item texts look like an injection (prompt markers or orders to the model)"
+        yield _finding("injection-titles", "warning", len(hits), note, hits.head(3).to_list())
+    hidden = items.filter(text.str.contains(_HIDDEN))["text"]
+    if len(hidden):
+        note = f"{len(hidden)} item texts contain control or invisible characters (templates drop them)"
+        yield _finding("hidden-characters", "warning", len(hidden), note, hidden.head(3).to_list())
+
+
+def deciding_words(samples: pl.DataFrame, items: pl.DataFrame) -> Found:
+    """Words of several items' texts whose train targets all have one label: what a planted trigger would look like.
+
+    A word is reported if its targets (20 or more, over 3 or more items and users) would all share one label by chance
+    with a probability below one in a million, were labels drawn at the split's own rate.
+    """
+    train = _split(samples, SPLITS[0])
+    share = float(np.mean(train["label"].to_numpy())) if len(train) else 0.0
+    if not 0 < share < 1:
+        return
+    words = items.select(
+        "item_id", pl.col("text").str.to_lowercase().str.extract_all(r"\w+").list.unique().alias("word")
+    )
+    targets = train.group_by("item_id").agg(
+        pl.len().alias("targets"), pl.col("label").cast(pl.Int64).sum().alias("liked"), pl.col("user_id")
+    )
+    table = words.explode("word", empty_as_null=False).join(targets, on="item_id")
+    users = pl.col("user_id").explode(empty_as_null=False).n_unique()
+    per_word = table.group_by("word").agg(
+        pl.col("targets", "liked").sum(), pl.len().alias("items"), users.alias("users")
+    )
+    chance = pl.when(pl.col("liked") == 0).then(math.log(1 - share)).otherwise(math.log(share)) * pl.col("targets")
+    decided = per_word.filter(
+        (pl.col("liked") == 0) | (pl.col("liked") == pl.col("targets")),
+        pl.col("targets") >= 20,
+        pl.min_horizontal("items", "users") >= 3,
+        chance < math.log(1e-6),
+    ).sort("targets", "word", descending=[True, False])
+    if len(decided):
+        note = f"{len(decided)} words occur in train targets of one label only (a planted trigger looks like this)"
+        yield _finding("deciding-words", "warning", len(decided), note, decided["word"].head(3).to_list())
+
+
+def truncated_prompts(lengths: Sequence[int], max_length: int) -> Found:
+    """Prompts that lose history entries at `max_length` tokens."""
+    long = sum(length > max_length for length in lengths)
+    if long:
+        note = f"{long} of {len(lengths)} measured prompts exceed {max_length} tokens and lose their oldest history"
+        yield _finding("truncated-prompts", "warning", long, f"{note} (longest: {max(lengths)})")
