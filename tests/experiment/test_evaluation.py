@@ -12,7 +12,20 @@ import polars as pl
 import pytest
 
 from recalign.artifacts import read_manifest, write_directory
-from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet
+from recalign.data.catalog import ItemCatalog
+from recalign.data.feedback import FeedbackConfig
+from recalign.data.samples import (
+    ITEMS_FILE,
+    KIND,
+    SAMPLES_FILE,
+    CandidateList,
+    HistoryEntry,
+    Sample,
+    SampleSet,
+)
+from recalign.data.sources.base import SourceData, SourceOptions
+from recalign.data.sources.movielens import read_movielens, read_movielens_100k
+from recalign.data.splitting import SplitConfig, make_samples, plan, resolve_protocol
 from recalign.errors import ArtifactError, ConfigError, DataError
 from recalign.experiment.evaluation import (
     Evaluation,
@@ -27,6 +40,7 @@ from recalign.experiment.score_file import ScoreFile
 from recalign.scoring.base import Scores
 from recalign.testing.data import write_sample_set
 
+LIKES = FeedbackConfig(kind="explicit", like_above=3.0)
 TITLES = {str(i): f"Title {i}" for i in range(10)}
 
 
@@ -221,3 +235,53 @@ def test_evaluation_knows_its_model(data: SampleSet) -> None:
     evaluation = evaluate(Taste(), data, resamples=10, name="mine")
     assert isinstance(evaluation, Evaluation)
     assert evaluation.model == evaluation.metrics["model"] == "mine"
+
+
+def prepared(directory: Path, data: SourceData, name: str) -> SampleSet:
+    """A prepared directory without its renderings."""
+    protocol = resolve_protocol(name, data.interactions)
+    samples = make_samples(data.interactions, protocol, plan(protocol, SplitConfig(), LIKES), LIKES)
+    with write_directory(directory, KIND, config={"feedback": LIKES.model_dump()}) as staging:
+        samples.write_parquet(staging / SAMPLES_FILE)
+        ItemCatalog.from_items(data.items, "{title}").write(staging / ITEMS_FILE)
+    return SampleSet.load(directory)
+
+
+@pytest.fixture(scope="module")
+def source(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> SampleSet:
+    data = read_movielens(real_data / "ml-latest-small", SourceOptions())
+    return prepared(tmp_path_factory.mktemp("source") / "data", data, "leave-one-out")
+
+
+@pytest.fixture(scope="module")
+def target(real_data: Path) -> SourceData:
+    return read_movielens_100k(real_data / "ml-100k", SourceOptions())
+
+
+def figures(data: SampleSet, fit: SampleSet) -> dict[str, tuple[float, float | None]]:
+    found = [evaluate(scorer, data, resamples=1).metrics for scorer in priors_for(data, fit).scorers]
+    return {each["model"]: (each["auc"], each["gauc"]) for each in found}
+
+
+@pytest.mark.real_data
+def test_published_figures_of_the_priors_on_the_movie_test(
+    source: SampleSet, target: SourceData, tmp_path: Path
+) -> None:
+    data = prepared(tmp_path / "movie", target, "tallrec")
+    assert (data.frame("test").height, data.frame("test")["user_id"].n_unique()) == (1000, 16)
+    found = figures(data, source)
+    assert found["prior:like-rate"] == (pytest.approx(0.7260, abs=5e-5), pytest.approx(0.541, abs=5e-4))
+    assert found["prior:item-mean"] == (pytest.approx(0.678, abs=1e-3), pytest.approx(0.684, abs=1e-3))
+    assert found["prior:like-rate+item-mean"][0] == pytest.approx(0.764, abs=1e-3)
+
+
+@pytest.mark.real_data
+def test_published_figures_of_the_priors_on_leave_one_out(
+    source: SampleSet, target: SourceData, tmp_path: Path
+) -> None:
+    data = prepared(tmp_path / "loo", target, "leave-one-out")
+    assert data.frame("test").height == data.frame("test")["user_id"].n_unique() == 943
+    found = figures(data, source)
+    assert found["prior:like-rate"] == (pytest.approx(0.752, abs=1e-3), None)
+    assert found["prior:item-mean"][0] == pytest.approx(0.660, abs=1e-3)
+    assert found["prior:like-rate+item-mean"][0] == pytest.approx(0.772, abs=1e-3)
