@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,6 @@ from recalign.testing.tiny import ARCHITECTURES, make_tiny
 
 LORA = LoraSettings()
 TEXT = 'The user liked "Heat (1995)". Will the user like "Casino (1995)"? Yes.'
-
-
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("backbones")
-    return {name: make_tiny(root / name, name) for name in ARCHITECTURES}
 
 
 @pytest.fixture
@@ -257,22 +250,12 @@ def test_merged_for_inference(llama: Path, tmp_path: Path) -> None:
 # ---- refusals ----
 
 
-def test_foreign_base_is_refused_without_network(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_foreign_base_is_refused_without_network(llama: Path, tmp_path: Path, network: list[Any]) -> None:
     parent = tuned(llama, tmp_path / "a")
     config = json.loads((parent / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(llama)
     config["base_model_name_or_path"] = "somebody/else"
     (parent / "adapter_config.json").write_text(json.dumps(config))
-    asked: list[Any] = []
-
-    def blocked(*arguments: Any, **_options: Any) -> None:
-        asked.append(arguments)
-        raise OSError("blocked")
-
-    for name in ("connect", "connect_ex"):
-        monkeypatch.setattr(socket.socket, name, blocked)
-    monkeypatch.setattr(socket, "getaddrinfo", blocked)
-    monkeypatch.setattr(socket, "create_connection", blocked)
     load_adapter(fresh(llama), parent)  # the name in PEFT's file is nothing to go by
 
     other = make_tiny(tmp_path / "other", "llama", seed=1)
@@ -287,7 +270,7 @@ def test_foreign_base_is_refused_without_network(llama: Path, tmp_path: Path, mo
     (parent / "recalign_adapter.json").write_text(json.dumps({**record, "base_fingerprint": "0" * 64}))
     with pytest.raises(ModelError, match="another backbone"):
         load_adapter(fresh(llama), parent)
-    assert asked == []
+    assert network == []
 
 
 @pytest.mark.parametrize(

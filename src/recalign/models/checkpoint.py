@@ -115,9 +115,10 @@ def _patterns() -> dict[str, Any]:
 def _download(name: str, revision: str | None) -> Path:
     shown = name if revision is None else f"{name} at revision {revision}"
     try:
-        # The download itself sets no time limit, so a network that swallows packets would hang it: ask first.
-        commit = HfApi().model_info(name, revision=revision, timeout=_HUB_SECONDS).sha
-        return Path(snapshot_download(name, revision=commit, **_patterns()))
+        # The download sets no time limit, so a network that swallows packets would hang it: ask first.
+        HfApi().model_info(name, revision=revision, timeout=_HUB_SECONDS)
+        # By the name of the revision, not its commit: so the cache remembers what the name stood for.
+        return Path(snapshot_download(name, revision=revision, **_patterns()))
     except GatedRepoError as error:
         hint = "Accept its licence on its hub page, then log in: hf auth login."
         raise ModelError(f"backbone {shown} is gated", hint=hint) from error
