@@ -31,7 +31,8 @@ ATTRIBUTES = {
     "yaml.load",
     "os.system",
 }
-KEYWORDS = {"trust_remote_code", "allow_pickle", "shell"}
+# Keyword → the only value it may have.
+KEYWORDS = {"trust_remote_code": "False", "allow_pickle": "False", "shell": "False", "weights_only": "True"}
 
 
 def findings(source: str) -> Iterator[str]:
@@ -48,11 +49,8 @@ def findings(source: str) -> Iterator[str]:
         elif isinstance(node, ast.Attribute):
             dotted = ast.unparse(node)
             yield from (name for name in ATTRIBUTES if dotted == name or dotted.endswith(f".{name}"))
-        elif isinstance(node, ast.keyword) and node.arg in KEYWORDS:
-            if not (isinstance(node.value, ast.Constant) and node.value.value is False):
-                yield f"{node.arg}={ast.unparse(node.value)}"
-        elif isinstance(node, ast.Call | ast.keyword) and ast.unparse(node) == "weights_only=False":
-            yield "weights_only=False"
+        elif isinstance(node, ast.keyword) and ast.unparse(node.value) != KEYWORDS.get(node.arg or "", ""):
+            yield from ([ast.unparse(node)] if node.arg in KEYWORDS else [])
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
@@ -77,6 +75,7 @@ def test_source_is_clean(path: Path) -> None:
         "f(trust_remote_code=True)",
         "f(trust_remote_code=flag)",
         "subprocess.run(text, shell=True)",
+        "f(weights_only=False)",
     ],
 )
 def test_the_ban_notices(source: str) -> None:

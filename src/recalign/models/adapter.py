@@ -18,7 +18,7 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from peft import (
@@ -29,10 +29,10 @@ from peft import (
     prepare_model_for_kbit_training,
     set_peft_model_state_dict,
 )
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from recalign.errors import ModelError
+from recalign.models.adapter_record import RECORD, AdapterRecord, Ancestor, Mode, read_record
 from recalign.models.backbone import Backbone
 from recalign.models.config import LoraSettings
 from recalign.models.targets import fan_in_fan_out, resolve_targets
@@ -41,46 +41,8 @@ from recalign.seeding import derive_seed
 
 __all__ = ["AdapterRecord", "LoraSettings", "Mode", "attach", "load_adapter", "merged", "read_record", "save_adapter"]
 
-Mode = Literal["lora", "full"]
-RECORD = "recalign_adapter.json"
 LORA_WEIGHTS, FULL_WEIGHTS, BASE_WEIGHTS = "adapter_model.safetensors", "model.safetensors", "base.safetensors"
 _NAME = "default"  # PEFT's name of a model's first adapter
-
-
-class Ancestor(BaseModel):
-    """An adapter that another one was started from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mode: Mode
-    weights: str
-
-
-class AdapterRecord(BaseModel):
-    """Content of ``recalign_adapter.json``.
-
-    Attributes:
-        mode: What was trained.
-        backbone: The backbone's name when it was trained; for reading only, it is never followed.
-        revision: Its hub commit.
-        base_fingerprint: `Backbone.fingerprint` of it: the adapter loads on no other.
-        lora: Settings with resolved targets; None in mode ``full``.
-        weights: SHA-256 of the weights file.
-        base_weights: SHA-256 of ``base.safetensors``: the full weights that the LoRA sits on instead of the backbone's.
-        ancestors: The adapters it was continued from, the oldest first.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format_version: Literal[1] = 1
-    mode: Mode
-    backbone: str
-    revision: str | None
-    base_fingerprint: str
-    lora: LoraSettings | None
-    weights: str
-    base_weights: str | None
-    ancestors: tuple[Ancestor, ...]
 
 
 @dataclass(frozen=True)
@@ -177,7 +139,7 @@ def save_adapter(model: Any, directory: Path) -> AdapterRecord:
             base = write_tensors(origin.base, directory / BASE_WEIGHTS)
     record = AdapterRecord(
         mode=origin.mode,
-        backbone=origin.backbone.name,
+        backbone=_public_name(origin.backbone),
         revision=origin.backbone.revision,
         base_fingerprint=origin.backbone.fingerprint,
         lora=origin.lora,
@@ -187,25 +149,6 @@ def save_adapter(model: Any, directory: Path) -> AdapterRecord:
     )
     _write_json(record.model_dump(mode="json"), directory / RECORD)
     return record
-
-
-def read_record(directory: Path) -> AdapterRecord:
-    """Read ``recalign_adapter.json``.
-
-    Raises:
-        ModelError: there is none, or none that this version understands.
-    """
-    path = directory / RECORD
-    try:
-        return AdapterRecord.model_validate_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise ModelError(f"{directory} is no adapter of recalign", found=f"no {RECORD} in it") from error
-    except OSError as error:
-        raise ModelError(f"cannot read {path}", found=error.strerror or type(error).__name__) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "document"
-        raise ModelError(f"{path} is no adapter record", found=f"{field}: {first['msg']}") from error
 
 
 def merged(model: Any) -> Any:
@@ -294,8 +237,12 @@ def _lora_tensors(model: PeftModel) -> dict[str, Tensor]:
 
 def _peft_config(model: PeftModel, backbone: Backbone) -> dict[str, Any]:
     config: dict[str, Any] = model.peft_config[_NAME].to_dict()
-    names = {"base_model_name_or_path": backbone.name, "revision": backbone.revision, "inference_mode": True}
+    names = {"base_model_name_or_path": _public_name(backbone), "revision": backbone.revision, "inference_mode": True}
     return {**config, **names}
+
+
+def _public_name(backbone: Backbone) -> str:
+    return backbone.name if backbone.revision is not None else Path(backbone.name).resolve().name
 
 
 def _write_json(document: dict[str, Any], path: Path) -> None:
