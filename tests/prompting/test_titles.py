@@ -9,8 +9,13 @@ from hypothesis import strategies as st
 
 from recalign.prompting.titles import clean_title
 
-NASTY = "\n\r\t\v\f\x00\x1b\x1c\x85\u2028\u2029\u200b\u200c\u200d\u2060\ufeff\u202e\u2066\xad\ufe0f\u0301#＃﹟♯:ReEp sponse🏴\U000e0067"
-nasty_text = st.one_of(st.text(), st.text(alphabet=NASTY), st.text(alphabet=st.characters(categories=["Cs", "Cf", "Cc"])))
+NASTY = (
+    "\n\r\t\v\f\x00\x1b\x1c\x85\u2028\u2029\u200b\u200c\u200d\u2060\ufeff\u202e\u2066\xad\ufe0f\u0301"
+    "#\uff03\ufe5f\u266f\u2317:ReEp sponse\U0001f3f4\U000e0067"
+)
+nasty_text = st.one_of(
+    st.text(), st.text(alphabet=NASTY), st.text(alphabet=st.characters(categories=["Cs", "Cf", "Cc"]))
+)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +77,9 @@ def test_a_cleaned_title_is_one_harmless_line(title: str) -> None:
     assert "\t" not in cleaned
     cleaned.encode("utf-8")
     assert not [char for char in cleaned if unicodedata.category(char) in ("Cc", "Zl", "Zp", "Cs")]
-    seen = [char for char in unicodedata.normalize("NFKC", cleaned) if unicodedata.category(char) not in ("Cf", "Mn", "Zs")]
+    seen = [
+        char for char in unicodedata.normalize("NFKC", cleaned) if unicodedata.category(char) not in ("Cf", "Mn", "Zs")
+    ]
     assert "##" not in "".join(seen)
 
 

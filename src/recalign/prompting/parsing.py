@@ -1,4 +1,4 @@
-"""Takes a rendered list of item texts apart again. Titles contain quotes and commas, so a list has several readings.
+"""Takes the pieces of a rendered prompt apart again. Titles contain quotes and commas, so a list has several readings.
 
 A *reading* is a guess; whoever asks for one renders it again and keeps it only if the same string comes out.
 """
@@ -6,8 +6,13 @@ A *reading* is a guess; whoever asks for one renders it again and keeps it only 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
+
+from pydantic import ValidationError
+
+from recalign.errors import DataError
+from recalign.prompting.domain import Domain
 
 _AUTHORED: Final = re.compile(r'".*" written by .*')
 _FRAGMENT: Final = re.compile(r', (?=")')
@@ -26,11 +31,23 @@ def list_readings(text: str) -> Iterator[list[str]]:
 
 
 def target_readings(text: str) -> Iterator[str]:
-    """Readings of what stands where the target is: as it is, without quotes, with the spaces that a quirk removed."""
-    yield text
+    """Readings of what stands where the target is: with the spaces that a quirk removed, without quotes, as it is."""
+    if '"written by' in text:
+        yield text.replace('"written by', '" written by ')
     if len(text) >= 2 and text[0] == text[-1] == '"':
         yield text[1:-1]
-    yield text.replace('"written by', '" written by ')
+    yield text
+
+
+def parsed_domain(found: Mapping[str, str | None]) -> Domain:
+    """The domain with the words that a prompt names. Raises DataError where they cannot be used."""
+    words = {key: found[key] for key in ("verb", "noun", "yes", "no") if found.get(key)}
+    try:
+        return Domain.model_validate(words)
+    except ValidationError as error:
+        raise DataError(
+            "the words of the prompt", found=str(words), expected="a verb, a noun and two answers"
+        ) from error
 
 
 def _authored(text: str) -> list[str] | None:

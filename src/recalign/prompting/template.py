@@ -21,15 +21,14 @@ import difflib
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
 from recalign.errors import ConfigError, DataError
 from recalign.prompting.domain import Domain
-from recalign.prompting.parsing import list_readings, target_readings
+from recalign.prompting.parsing import list_readings, parsed_domain, target_readings
 from recalign.prompting.prompts import CotFields, HistoryText, Instruction, ParsedSample, Prompt
 from recalign.prompting.rendering import Rendering
 from recalign.prompting.spec import TemplateSpec, Wording, read_spec
@@ -97,7 +96,7 @@ class PromptTemplate:
                 expected=f"one of {', '.join(names)}, or a path that ends in .toml",
                 hint=f"Did you mean {near[0]!r}?" if near else "",
             )
-        return cls.from_toml(_folder().joinpath(f"{name_or_path}.toml").read_text(encoding="utf-8"))
+        return _shipped(str(name_or_path))
 
     @classmethod
     def from_toml(cls, text: str, where: str = "") -> PromptTemplate:
@@ -210,7 +209,7 @@ class PromptTemplate:
         if first is None or second is None:
             raise DataError(f"the {'input' if first else 'instruction'} is not in the form of template {self.name!r}")
         found = first.groupdict() | second.groupdict()
-        domain = _parsed_domain(found)
+        domain = parsed_domain(found)
         if instruction.output not in (domain.yes, domain.no):
             raise DataError("unknown answer", found=instruction.output[:40], expected=f"{domain.yes} or {domain.no}")
         label = int(instruction.output == domain.yes)
@@ -283,15 +282,10 @@ def shipped_templates() -> tuple[str, ...]:
     return tuple(sorted(item.name[:-5] for item in _folder().iterdir() if item.name.endswith(".toml")))
 
 
+@lru_cache
+def _shipped(name: str) -> PromptTemplate:
+    return PromptTemplate.from_toml(_folder().joinpath(f"{name}.toml").read_text(encoding="utf-8"))
+
+
 def _folder() -> Any:
     return resources.files("recalign.prompting").joinpath("templates")
-
-
-def _parsed_domain(found: Mapping[str, str | None]) -> Domain:
-    words = {key: found[key] for key in ("verb", "noun", "yes", "no") if found.get(key)}
-    try:
-        return Domain.model_validate(words)
-    except ValidationError as error:
-        raise DataError(
-            "the words of the prompt", found=str(words), expected="a verb, a noun and two answers"
-        ) from error

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from recalign.errors import ModelError
+from recalign.prompting.verbalizer import Verbalizer, shared_length
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [([], [], 0), ([1], [2], 0), ([1, 2], [1, 2], 2), ([1, 2, 3], [1, 2], 2), ([*range(99), 1], [*range(99), 2], 99)],
+)
+def test_shared_length(first: list[int], second: list[int], shared: int) -> None:
+    assert shared_length(first, second) == shared
+    assert shared_length([7, *first], [8, *second]) == 0
+
+
+def make(tokenizer: PreTrainedTokenizerBase, yes: str, no: str, context: str = "Answer:\n") -> Verbalizer:
+    ids = tokenizer([context, context + yes, context + no])["input_ids"]
+    return Verbalizer.from_tokenizer(tokenizer, yes=yes, no=no, context_ids=ids[0], yes_ids=ids[1], no_ids=ids[2])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "chatml"])
+@pytest.mark.parametrize("context", ["Answer:\n", "Answer:", "\n"])
+def test_label_ids_come_from_the_joint_encoding(
+    tokenizers: dict[str, PreTrainedTokenizerBase], name: str, context: str
+) -> None:
+    tokenizer = tokenizers[name]
+    found = make(tokenizer, "Yes.", "No.", context)
+    assert found.yes_id != found.no_id
+    assert tokenizer.decode([found.yes_id]).strip()[0] == "Y"
+    assert tokenizer.decode([found.no_id]).strip()[0] == "N"
+
+
+@pytest.mark.parametrize(("yes", "no"), [("Yes, A.", "Yes, B."), ("Yes.", "Yes. But"), ("Да.", "Нет.")])
+def test_answers_that_start_alike_are_refused(
+    tokenizers: dict[str, PreTrainedTokenizerBase], yes: str, no: str
+) -> None:
+    with pytest.raises(ModelError) as caught:
+        make(tokenizers["gpt2"], yes, no)
+    message = str(caught.value)
+    assert f"the answers {yes!r} and {no!r} do not differ at the first token" in message
+    assert "Choose other answers" in message
+    assert "[" in message  # the ids
+
+
+def test_answers_that_the_tokenizer_does_not_know_are_refused(tokenizers: dict[str, PreTrainedTokenizerBase]) -> None:
+    with pytest.raises(ModelError, match="does not know one of the answers"):
+        make(tokenizers["lowercase"], "Yes.", "侍")
+
+
+def test_a_blank_first_token_is_refused(tokenizers: dict[str, PreTrainedTokenizerBase]) -> None:
+    with pytest.raises(ModelError, match="blank token"):
+        make(tokenizers["gpt2"], " \u4f8d", " No")
