@@ -1,0 +1,211 @@
+"""Unpacking archives from strangers: zip and tar, into an empty folder of ours, or not at all.
+
+Refused: absolute paths, ``..``, backslashes and drive letters, names that occur twice, links, devices and pipes,
+encrypted members, and bombs by number, total size or ratio. Sizes are counted as bytes come out, whatever the headers
+claim.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import os
+import stat
+import tarfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final, cast
+
+from recalign.artifacts.storage import storage_errors
+from recalign.errors import DataError
+
+_CHUNK: Final = 1024 * 1024
+# The largest header that tarfile may read in one piece: a "long name" of gigabytes would fill the memory.
+_MAX_READ: Final = 16 * 1024 * 1024
+_BROKEN: Final = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    # A name that is a file here and a folder there.
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may come out of an archive.
+
+    Attributes:
+        members: Files and folders.
+        total_bytes: All files together.
+        ratio: Bytes out per byte of archive, looked at once `free_bytes` have come out.
+        free_bytes: See `ratio`; small archives of repetitive text are no bombs.
+    """
+
+    members: int = 100_000
+    total_bytes: int = 16 * 1024**3
+    ratio: float = 100.0
+    free_bytes: int = 64 * 1024**2
+
+
+def unpack(archive: Path, target: Path, limits: Limits | None = None) -> None:
+    """Unpack a zip, tar, tar.gz or tar.bz2 archive into `target`.
+
+    Args:
+        archive: The file.
+        target: An existing, empty folder that nobody else writes to. After an error it holds rubbish: remove it.
+        limits: How much may come out.
+
+    Raises:
+        DataError: no zip or tar, damaged, or a member or size that is refused.
+        ArtifactError: `target` cannot be written.
+    """
+    guard = _Guard(archive, target, limits or Limits(), archive.stat().st_size)
+    with storage_errors(target), _damage(archive):
+        if zipfile.is_zipfile(archive):
+            _unpack_zip(archive, guard)
+        else:
+            _unpack_tar(archive, guard)
+
+
+@contextmanager
+def _damage(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except (*_BROKEN, OSError) as error:
+        # The system's errors have a number; decompressors raise OSError without one.
+        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, _BROKEN):
+            raise
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        found = f"no archive, or a damaged one ({reason})"
+        raise DataError(str(archive), found=found, expected="a whole zip or tar file") from error
+
+
+@dataclass
+class _Guard:
+    """What may be written where, and how much is left."""
+
+    archive: Path
+    target: Path
+    limits: Limits
+    packed: int
+    members: int = 0
+    written: int = 0
+    seen: set[str] = field(default_factory=set)
+
+    def refuse(self, name: str, found: str, expected: str = "plain files and folders below the archive") -> DataError:
+        return DataError(f"member {name[:200]!r} of {self.archive}", found=found, expected=expected)
+
+    def place(self, name: str) -> Path:
+        """The path below `target` for a member, or an error."""
+        self.members += 1
+        if self.members > self.limits.members:
+            raise self.refuse(name, f"more than {self.limits.members:,} members", "fewer")
+        parts = name.rstrip("/").removeprefix("./").split("/")
+        strange = any(unicodedata.category(char) in ("Cc", "Cs") for char in name)
+        if name.startswith("/") or "\\" in name or strange or (len(name) > 1 and name[1] == ":"):
+            raise self.refuse(name, "an absolute or malformed path")
+        if any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts):
+            raise self.refuse(name, "a path that leaves its folder")
+        key = unicodedata.normalize("NFC", "/".join(parts)).casefold()
+        if key in self.seen:
+            raise self.refuse(name, "the same name twice", "each name once")
+        self.seen.add(key)
+        return self.target.joinpath(*parts)
+
+    def count(self, name: str, size: int) -> None:
+        """Bytes came out."""
+        self.written += size
+        limit = self.limits
+        if self.written > limit.total_bytes:
+            raise self.refuse(name, f"more than {limit.total_bytes:,} bytes in all", "a smaller archive")
+        if self.written > limit.free_bytes and self.written > limit.ratio * self.packed:
+            raise self.refuse(name, f"more than {limit.ratio:g} bytes per packed byte", "data, not a bomb")
+
+    def write(self, source: IO[bytes], name: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(path, flags, 0o666), "wb") as sink:
+            while chunk := source.read(_CHUNK):
+                self.count(name, len(chunk))
+                sink.write(chunk)
+
+
+def _unpack_zip(archive: Path, guard: _Guard) -> None:
+    with zipfile.ZipFile(archive) as bundle:
+        for member in bundle.infolist():
+            path = guard.place(member.orig_filename if "\0" in member.orig_filename else member.filename)
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise guard.refuse(member.filename, "a link or device")
+            if member.flag_bits & 0x1:
+                raise guard.refuse(member.filename, "an encrypted member")
+            # Not LZMA: a header of it may ask for gigabytes of memory.
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
+                raise guard.refuse(member.filename, f"compression method {member.compress_type}", "deflate or none")
+            if member.is_dir():
+                path.mkdir(parents=True, exist_ok=True)
+                continue
+            with bundle.open(member) as source:
+                guard.write(source, member.filename, path)
+
+
+def _unpack_tar(archive: Path, guard: _Guard) -> None:
+    with _decompressed(archive) as stream:
+        # Not tarfile's own detection: it reads the first header, of whatever length, before anyone can look.
+        bounded = cast("IO[bytes]", _Bounded(stream))
+        with tarfile.open(fileobj=bounded, mode="r:") as bundle:
+            for member in bundle:
+                if member.isdir() and member.name in (".", "./"):
+                    continue
+                path = guard.place(member.name)
+                if member.isdir():
+                    path.mkdir(parents=True, exist_ok=True)
+                elif member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse():
+                    source = bundle.extractfile(member)
+                    if source is None:
+                        raise guard.refuse(member.name, "a member without content")
+                    with source:
+                        guard.write(source, member.name, path)
+                else:
+                    raise guard.refuse(member.name, "a link, device or sparse file")
+
+
+def _decompressed(archive: Path) -> IO[bytes]:
+    """The tar stream inside gzip, bzip2 or nothing. Not xz: a header of it may ask for gigabytes of memory."""
+    with archive.open("rb") as handle:
+        magic = handle.read(6)
+    if magic.startswith(b"\x1f\x8b"):
+        return cast("IO[bytes]", gzip.open(archive))
+    if magic.startswith(b"BZh"):
+        return cast("IO[bytes]", bz2.open(archive))
+    return archive.open("rb")
+
+
+class _Bounded:
+    """A readable, seekable stream that refuses to be read in huge pieces."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0 or size > _MAX_READ:
+            raise tarfile.TarError(f"a header of {size} bytes")
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()

@@ -1,0 +1,178 @@
+"""Datasets with a public address: fetched, checked against a SHA-256, unpacked, and only then put in place.
+
+No dataset is bundled, and no hash is invented: one is pinned only where it was computed from the real file, otherwise
+the user names it. What an altered or cut download brings is never unpacked, and nothing half-unpacked is ever seen.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from recalign.artifacts import hash_file
+from recalign.artifacts.storage import locked, storage_errors
+from recalign.data.archives import Limits, unpack
+from recalign.data.sources import bookcrossing, movielens
+from recalign.data.transfer import TIMEOUT_SECONDS, Progress, check_url, fetch
+from recalign.errors import ConfigError, DataError
+
+_GROUPLENS: Final = "https://files.grouplens.org/datasets/movielens"
+_HEX: Final = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset that can be downloaded.
+
+    Attributes:
+        name: What the user calls it.
+        reader: The reader for it (`recalign.data.sources.READERS`).
+        url: Its public address; None where it has none any more.
+        licence: Terms of use, one line.
+        sha256: Hash of the archive, where it was computed from the real file; else None.
+    """
+
+    name: str
+    reader: str
+    url: str | None
+    licence: str
+    sha256: str | None = None
+
+
+DATASETS: Final[dict[str, Dataset]] = {
+    dataset.name: dataset
+    for dataset in (
+        Dataset("movielens-100k", "movielens-100k", f"{_GROUPLENS}/ml-100k.zip", movielens.LICENCE),
+        Dataset("movielens-1m", "movielens", f"{_GROUPLENS}/ml-1m.zip", movielens.LICENCE),
+        Dataset("movielens-latest-small", "movielens", f"{_GROUPLENS}/ml-latest-small.zip", movielens.LICENCE),
+        Dataset(
+            "bookcrossing",
+            "bookcrossing",
+            None,
+            bookcrossing.LICENCE,
+        ),
+    )
+}
+
+
+def find_dataset(name: str) -> Dataset:
+    """Return a dataset of the registry.
+
+    Raises:
+        ConfigError: there is none of that name; the message lists those there are.
+    """
+    if name not in DATASETS:
+        hint = "Netflix Prize and Amazon-Books have no public address: bring your own copy"
+        raise ConfigError(f"dataset {name!r}", found="no address for it", expected=", ".join(DATASETS), hint=hint)
+    return DATASETS[name]
+
+
+def download(
+    name: str,
+    output: Path,
+    sha256: str | None = None,
+    *,
+    url: str | None = None,
+    progress: Progress | None = None,
+    timeout: float = TIMEOUT_SECONDS,
+    limits: Limits | None = None,
+) -> Path:
+    """Fetch, check and unpack a dataset.
+
+    An interrupted download continues with the same call. The archive is kept beside `output` only until it is unpacked.
+
+    Args:
+        name: A key of `DATASETS`.
+        output: Folder that appears with the unpacked files; it must not exist, or be empty.
+        sha256: Hash of the archive, 64 hex digits; needed where none is pinned. It may not contradict a pinned one.
+        url: Another address of the same archive, e.g. a mirror.
+        progress: Told the bytes received and the total (None where unknown).
+        timeout: Seconds without a byte after which a connection is given up.
+        limits: How much may come out of the archive.
+
+    Returns:
+        `output`.
+
+    Raises:
+        ConfigError: unknown dataset, no or a malformed hash, no address, an address that is not http or https.
+        DataError: `output` is in use, the download fails, its hash is another one, or the archive is refused.
+        ArtifactError: the disk is full or not writable.
+    """
+    dataset = find_dataset(name)
+    expected = _expected_hash(dataset, sha256)
+    address = url or dataset.url
+    if address is None:
+        raise ConfigError(f"dataset {name!r}", found="no public address any more", expected="--url of a copy")
+    check_url(address)
+    output = output.absolute()
+    with storage_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+    with locked(output):
+        _refuse_used(output)
+        # The hash in the name: the rest of one archive never continues another one.
+        archive = output.parent / f".{output.name}.{expected[:16]}.part"
+        _fetch_checked(address, archive, expected, progress, timeout)
+        _publish(archive, output, limits)
+    return output
+
+
+def _expected_hash(dataset: Dataset, given: str | None) -> str:
+    if given is not None:
+        given = given.strip().lower().removeprefix("sha256:")
+        if len(given) != 64 or not _HEX.issuperset(given):
+            raise ConfigError("option --sha256", found=given[:80], expected="64 hexadecimal digits")
+    if dataset.sha256 is None and given is None:
+        raise ConfigError(
+            f"dataset {dataset.name!r}",
+            found="no pinned SHA-256",
+            expected="--sha256 HEX of the archive",
+            hint="Take it from a source you trust, or from a copy you have checked: sha256sum FILE",
+        )
+    if dataset.sha256 and given and dataset.sha256 != given:
+        raise ConfigError("option --sha256", found=given, expected=f"the pinned {dataset.sha256} of {dataset.name}")
+    return given or dataset.sha256 or ""
+
+
+def _refuse_used(output: Path) -> None:
+    if output.is_symlink() or (output.exists() and not output.is_dir()):
+        raise DataError(str(output), found="a file or link", expected="a new folder", hint="Choose another --output")
+    if output.is_dir() and any(output.iterdir()):
+        raise DataError(
+            str(output), found="a folder with files", expected="a new folder", hint="Choose another --output"
+        )
+
+
+def _fetch_checked(url: str, archive: Path, expected: str, progress: Progress | None, timeout: float) -> None:
+    """Fetch until the hash is right; what was pieced together wrongly is fetched once more in one piece."""
+    for last in (False, True):
+        pieced = fetch(url, archive, progress=progress, timeout=timeout)
+        with storage_errors(archive):
+            found = hash_file(archive).sha256
+        if found == expected:
+            return
+        with storage_errors(archive):
+            archive.unlink()
+        if last or not pieced:
+            raise DataError(
+                f"archive from {url}",
+                found=f"SHA-256 {found}",
+                expected=expected,
+                hint="It was deleted and nothing was unpacked: the file was altered, or the hash is of another version",
+            )
+
+
+def _publish(archive: Path, output: Path, limits: Limits | None) -> None:
+    staging = output.parent / f".{output.name}.unpacking"
+    with storage_errors(staging):
+        # A killed process may have left one; the lock says that nobody else is at work in it.
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        try:
+            unpack(archive, staging, limits)
+            staging.rename(output)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        archive.unlink()
