@@ -30,7 +30,7 @@ _INJECTIONS: Final = (
     r"^\s*(?:system|assistant|user)\s*:",
 )
 _HIDDEN: Final = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"
-_ANSWER_VERBS: Final = r"\b(?:answer|respond|reply|say|output|print)\b\W{0,3}(?:with|only|just)?\W{0,3}"
+_ANSWER_VERBS: Final = r"\b(?:answer|respond|reply|output)\b\W{0,3}(?:with|only|just)?\W{0,3}"
 
 
 def _finding(code: str, severity: str, count: int, message: str, examples: Sequence[str] = ()) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def suspicious_texts(items: pl.DataFrame, domain: Mapping[str, Any]) -> Found:
         yield _finding("injection-titles", "warning", len(hits), note, hits.head(3).to_list())
     hidden = items.filter(text.str.contains(_HIDDEN))["text"]
     if len(hidden):
-        note = f"{len(hidden)} item texts contain control or invisible characters (templates drop them)"
+        note = f"{len(hidden)} item texts contain control or invisible characters (templates make them inert)"
         yield _finding("hidden-characters", "warning", len(hidden), note, hidden.head(3).to_list())
 
 

@@ -1,0 +1,148 @@
+"""`recalign prepare`: ratings and titles in, a prepared directory out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recalign.cli.audit import show_findings
+from recalign.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_DATASETS = "movielens-100k, movielens, bookcrossing, netflix, amazon-books, table, synthetic or alpaca-json."
+_SOURCE = "Own files (dataset table)"
+_TEXT = "Prompts"
+_LIKES = "Likes"
+_SPLITS = "Samples"
+_SYNTHETIC = "Dataset synthetic"
+
+
+def _option(text: str, panel: str | None = None) -> Any:
+    return typer.Option(help=text, rich_help_panel=panel, show_default=False)
+
+
+def prepare(
+    dataset: Annotated[str, typer.Argument(help=_DATASETS, show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.", show_default=False)],
+    input: Annotated[Path | None, _option("Folder or file of the dataset.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a prepared directory.")] = False,
+    protocol: Annotated[
+        str | None, _option("tallrec, temporal, leave-one-out or explicit-only. Default: the dataset's.", _SPLITS)
+    ] = None,
+    split: Annotated[str | None, _option("Train, valid and test in proportion, e.g. 8:1:1 or 0:0:1.", _SPLITS)] = None,
+    window: Annotated[int | None, _option("Longest history (10).", _SPLITS)] = None,
+    min_history: Annotated[int | None, _option("Interactions that a target needs before it.", _SPLITS)] = None,
+    order: Annotated[str | None, _option("A user's order: time, file or shuffle.", _SPLITS)] = None,
+    seed: Annotated[int | None, _option("Root of all randomness (0).", _SPLITS)] = None,
+    max_samples: Annotated[
+        int | None, _option("Most samples in the .jsonl files (100,000); samples.parquet has all.", _SPLITS)
+    ] = None,
+    like_above: Annotated[float | None, _option("Ratings above this are likes, e.g. 3.5.", _LIKES)] = None,
+    feedback: Annotated[str | None, _option("explicit (ratings), binary (yes/no), implicit (events).", _LIKES)] = None,
+    negatives: Annotated[int | None, _option("Implicit: sampled unseen items per event (1).", _LIKES)] = None,
+    negatives_in_history: Annotated[
+        bool, typer.Option("--negatives-in-history", help="Implicit: show them in histories.", rich_help_panel=_LIKES)
+    ] = False,
+    template: Annotated[str | None, _option("Prompt template of the .jsonl files: a name or a .toml.", _TEXT)] = None,
+    item_text: Annotated[str | None, _option("Text of an item, e.g. '{title}[ ({year})]'.", _TEXT)] = None,
+    noun: Annotated[str | None, _option("What one item is called, e.g. shoe.", _TEXT)] = None,
+    noun_plural: Annotated[str | None, _option("Several items, e.g. shoes.", _TEXT)] = None,
+    verb: Annotated[str | None, _option("What the question asks, e.g. like.", _TEXT)] = None,
+    past: Annotated[str | None, _option("The same in the past, e.g. liked.", _TEXT)] = None,
+    consumed: Annotated[str | None, _option("What the user did, e.g. bought.", _TEXT)] = None,
+    yes: Annotated[str | None, _option("The positive answer, e.g. Yes.", _TEXT)] = None,
+    no: Annotated[str | None, _option("The negative answer, e.g. No.", _TEXT)] = None,
+    language: Annotated[str | None, _option("Language of the template: en, de.", _TEXT)] = None,
+    columns: Annotated[list[str] | None, _option("Ours=theirs, e.g. user_id=KundenNr; repeat.", _SOURCE)] = None,
+    item_columns: Annotated[list[str] | None, _option("The same for the items file; repeat.", _SOURCE)] = None,
+    separator: Annotated[str | None, _option("Column separator; found from the header by default.", _SOURCE)] = None,
+    encoding: Annotated[str | None, _option("Text encoding; UTF-8 by default.", _SOURCE)] = None,
+    items: Annotated[str | None, _option("Items file. Dataset synthetic: number of items (400).", _SOURCE)] = None,
+    domain: Annotated[str | None, _option("movies (default) or books.", _SYNTHETIC)] = None,
+    users: Annotated[int | None, _option("Number of users (300).", _SYNTHETIC)] = None,
+    ratings_per_user: Annotated[int | None, _option("Mean number of ratings per user (30).", _SYNTHETIC)] = None,
+) -> None:
+    """Prepare samples: histories, targets and labels, split into train, valid and test.
+
+    Writes samples.parquet and items.parquet (what tuning and evaluation read), train/valid/test.jsonl (prompts to look
+    at), rejects.jsonl (every input line that was not used, and why), audit.json and manifest.json.
+    """
+    given = {name: value for name, value in locals().items() if value is not None and value is not False}
+    from rich.console import Console
+
+    from recalign.experiment.prepare import PrepareConfig
+    from recalign.experiment.prepare import prepare as run
+
+    for name in ("columns", "item_columns"):
+        if name in given:
+            given[name] = dict(_mapping(name, given[name]))
+    if dataset == "synthetic" and items is not None and items.isdecimal():
+        given["items"] = int(items)
+    elif items is not None:
+        given["items"] = Path(items)
+    config = PrepareConfig.build(**given)
+    with Console(stderr=True).status(f"preparing {dataset}"):
+        path = run(config)
+    _show(Console(highlight=False), path)
+
+
+def _mapping(name: str, pairs: list[str]) -> Iterator[tuple[str, str]]:
+    for pair in pairs:
+        ours, sign, theirs = pair.partition("=")
+        if not sign or not ours:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} {pair!r}", expected="our column = yours, such as user_id=KundenNr"
+            )
+        yield ours, theirs
+
+
+def _show(console: Console, path: Path) -> None:
+    """What was read, what became of it, what to know, what to do next; fits 80 columns."""
+    import json
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from recalign.artifacts import read_manifest
+    from recalign.data.audit import AuditReport
+    from recalign.experiment.prepare import AUDIT_FILE
+
+    manifest = read_manifest(path, kind="samples", verify=False)
+    info, config = manifest.info, manifest.config
+    if info["accounts"]:
+        table = Table("file", *_right("lines", "headers", "parsed", "rejected"), box=None, pad_edge=False)
+        for account in info["accounts"]:
+            numbers = (f"{account[key]:,}" for key in ("lines", "header", "parsed", "rejected"))
+            table.add_row(Text(account["path"], overflow="ellipsis"), *numbers)
+        console.print(table)
+        for reason, count in info["rejects"].items():
+            console.print(Text(f"  {count:,} × {reason}"))
+        console.print(Text(f"licence: {info['licence']}"))
+        console.print()
+    table = Table("split", *_right("samples", "users", "liked", "in .jsonl"), box=None, pad_edge=False)
+    for split in ("train", "valid", "test"):
+        counts = info["splits"][split]
+        share = f"{counts['positive'] / counts['samples']:.1%}" if counts["samples"] else "-"
+        table.add_row(split, f"{counts['samples']:,}", f"{counts['users']:,}", share, f"{info['rendered'][split]:,}")
+    console.print(table)
+    protocol = config["protocol"]
+    facts = f"protocol {protocol['name']} v{protocol['version']}, template {config['template']}"
+    if info["users_without_sample"]:
+        facts += f"; {info['users_without_sample']:,} of {info['users']:,} users have no sample"
+    console.print(Text(facts))
+    console.print()
+    show_findings(console, AuditReport.model_validate(json.loads((path / AUDIT_FILE).read_bytes())))
+    console.print(
+        Text(f"{path}\nnext: recalign evaluate prior:like-rate --data {path}\n      recalign tune --data {path}")
+    )
+
+
+def _right(*names: str) -> Iterator[Any]:
+    from rich.table import Column
+
+    return (Column(name, justify="right") for name in names)

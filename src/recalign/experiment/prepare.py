@@ -1,0 +1,224 @@
+"""`prepare`: from a source to a prepared directory (samples, catalogue, renderings, rejects, audit, manifest).
+
+The samples are the artefact; ``train/valid/test.jsonl`` are renderings of it for people and other tools. Tuning and
+evaluating never read them: they render the history with the adapter's own template.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from recalign.artifacts import write_directory
+from recalign.artifacts.manifest import hash_file
+from recalign.data.audit import audit_tables
+from recalign.data.catalog import ItemCatalog
+from recalign.data.rejects import RejectLedger
+from recalign.data.samples import ITEMS_FILE, KIND, SAMPLES_FILE, Sample, split_counts, to_samples, with_sample_ids
+from recalign.data.schema import SAMPLES, SPLITS
+from recalign.data.sources import FileAccount, SourceData, read_source
+from recalign.data.splitting import cut_users, make_samples, plan, resolve_protocol
+from recalign.data.synthetic import generate
+from recalign.errors import ArtifactError, ConfigError
+from recalign.experiment.prepare_config import DATASETS, PrepareConfig
+from recalign.prompting.alpaca import AlpacaData, read_alpaca
+from recalign.prompting.domain import Domain
+from recalign.prompting.template import HistoryText, PromptTemplate
+from recalign.seeding import generator
+
+__all__ = ["DATASETS", "PrepareConfig", "prepare"]
+
+AUDIT_FILE: Final = "audit.json"
+REJECTS_FILE: Final = "rejects.jsonl"
+RENDERED: Final = 100_000  # samples rendered where --max-samples does not say otherwise
+PUBLISHED_VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """Everything that is written, before it is written."""
+
+    samples: pl.DataFrame
+    catalog: ItemCatalog
+    domain: Domain
+    accounts: tuple[FileAccount, ...]
+    rejects: RejectLedger
+    config: dict[str, Any]
+    facts: dict[str, Any]
+
+
+def prepare(config: PrepareConfig) -> Path:
+    """Prepare a dataset and return the directory written (`SampleSet.load` reads it).
+
+    Raises:
+        ConfigError: settings that are missing or do not fit the dataset, protocol or template.
+        DataError: an input file is missing or unusable, or lacks what the protocol or feedback needs.
+        ArtifactError: the output exists or cannot be written. Nothing half-written is left in any case.
+    """
+    if config.output is None:
+        raise ConfigError("prepare needs an output directory", hint="Pass --output DIR.")
+    _check_output(config.output, config.overwrite)
+    template = PromptTemplate.load(config.template_name)
+    if config.published:
+        prepared = _from_published(config, template)
+    else:
+        domain = config.domain_words()
+        template.instruction(domain, (), "title", 1)  # a template without the language fails before any reading
+        prepared = _from_ratings(config, domain, template)
+    return _write(config, config.output, prepared, template)
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    """Fail before the reading, not after it; `write_directory` has the last word."""
+    if not overwrite and output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise ArtifactError(f"{output} exists already", hint="Choose another output or pass --overwrite to replace it.")
+
+
+def _from_ratings(config: PrepareConfig, domain: Domain, template: PromptTemplate) -> _Prepared:
+    source = _read(config)
+    item_text = config.item_text or config.defaults.item_text
+    catalog = ItemCatalog.from_items(source.items, item_text)
+    protocol = resolve_protocol(config.protocol, source.interactions)
+    feedback = config.feedback_config()
+    steps = plan(protocol, config.split_config(), feedback)
+    samples = make_samples(source.interactions, protocol, steps, feedback, item_ids=catalog.ids)
+    settings = {
+        "protocol": {"name": protocol.name, "version": protocol.version, **asdict(steps)},
+        "feedback": feedback.model_dump(),
+        "item_text": item_text,
+    }
+    users = source.interactions["user_id"].n_unique()
+    facts = {
+        "interactions": len(source.interactions),
+        "users": users,
+        "users_without_sample": users - samples["user_id"].n_unique(),
+        "licence": source.licence,
+    }
+    described = _describe(config, domain, template, settings)
+    return _Prepared(samples, catalog, domain, source.accounts, source.rejects, described, facts)
+
+
+def _read(config: PrepareConfig) -> SourceData:
+    if config.dataset != "synthetic":
+        assert config.input is not None
+        return read_source(config.dataset, config.input, config.source_options())
+    given = {"users": config.users, "items": config.items, "ratings_per_user": config.ratings_per_user}
+    numbers = {name: value for name, value in given.items() if isinstance(value, int)}
+    return generate(config.domain or "movies", seed=config.seed, **numbers)
+
+
+def _from_published(config: PrepareConfig, template: PromptTemplate) -> _Prepared:
+    assert config.input is not None
+    words = config.words()
+    data = read_alpaca(config.input, template, config.domain_words() if words else None)
+    ratios = config.split or (8, 1, 1)
+    samples = _published_samples(data, ratios, config.seed)
+    settings = {
+        "protocol": {"name": "published", "version": PUBLISHED_VERSION, "ratios": ratios, "seed": config.seed},
+        "feedback": {"kind": "binary", "like_above": None},
+        "item_text": "{text}",
+    }
+    described = _describe(config, data.domain, template, settings)
+    facts = {"users": len(samples), "users_without_sample": 0, "licence": data.licence}
+    return _Prepared(samples, ItemCatalog(data.items), data.domain, data.accounts, data.rejects, described, facts)
+
+
+def _published_samples(data: AlpacaData, ratios: tuple[int, int, int], seed: int) -> pl.DataFrame:
+    """One row and one user per row of the file; users are split by seed, rows keep the order of the file."""
+    rows = [
+        (
+            str(row.row),
+            row.item_id,
+            row.label,
+            row.row,
+            [{"item_id": item, "liked": liked, "rating": None} for item, liked in row.history],
+        )
+        for row in data.samples
+    ]
+    schema = {name: SAMPLES[name] for name in ("user_id", "item_id", "label")}
+    frame = pl.DataFrame(rows, schema={**schema, "position": pl.Int64(), "history": SAMPLES["history"]}, orient="row")
+    frame = with_sample_ids(frame, "published").with_columns(
+        rating=pl.lit(None, SAMPLES["rating"]), timestamp=pl.lit(None, SAMPLES["timestamp"])
+    )
+    return cut_users(frame, ratios, seed).select(*SAMPLES)
+
+
+def _describe(
+    config: PrepareConfig, domain: Domain, template: PromptTemplate, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """The manifest's config: what decides the content, and no path but a template's."""
+    made: dict[str, Any] = {}
+    if config.dataset == "synthetic":
+        made = {"domain": config.domain or "movies", "users": config.users, "items": config.items}
+        made = {"synthetic": {**made, "ratings_per_user": config.ratings_per_user}}
+    return {
+        "dataset": config.dataset,
+        **made,
+        **settings,
+        "domain": domain.model_dump(),
+        "template": config.template_name,
+        "template_version": template.version,
+        "seed": config.seed,
+        "max_samples": config.max_samples,
+    }
+
+
+def _write(config: PrepareConfig, output: Path, prepared: _Prepared, template: PromptTemplate) -> Path:
+    samples, catalog = prepared.samples, prepared.catalog
+    report = audit_tables(samples, catalog, prepared.config)
+    rendered = _to_render(samples, config.max_samples or RENDERED, config.seed)
+    info = {
+        "request": config.request,
+        "splits": split_counts(samples),
+        "rendered": {split: int((rendered["split"] == split).sum()) for split in SPLITS},
+        "items": len(catalog),
+        **prepared.facts,
+        "accounts": [{**asdict(account), "path": Path(account.path).name} for account in prepared.accounts],
+        "sources": {Path(account.path).name: hash_file(Path(account.path)).sha256 for account in prepared.accounts},
+        "rejects": prepared.rejects.counts(),
+        "audit": report.summary(),
+    }
+    with write_directory(output, KIND, config=prepared.config, info=info, overwrite=config.overwrite) as staging:
+        samples.write_parquet(staging / SAMPLES_FILE)
+        catalog.write(staging / ITEMS_FILE)
+        for split in SPLITS:
+            part = to_samples(rendered.filter(pl.col("split") == split))
+            with (staging / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n") as stream:
+                stream.writelines(_render(part, catalog, prepared.domain, template))
+        prepared.rejects.write(staging / REJECTS_FILE)
+        (staging / AUDIT_FILE).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return output
+
+
+def _to_render(samples: pl.DataFrame, limit: int, seed: int) -> pl.DataFrame:
+    """All samples, or a seeded subset in their order that gives every split its share (and at least one row)."""
+    if len(samples) <= limit:
+        return samples
+    drawn = generator(seed, "prepare", "rendered").permutation(len(samples))
+    first = pl.int_range(pl.len()).over("split") == 0
+    rank = samples.select(pl.when(first).then(-1).otherwise(pl.Series(drawn)).rank("ordinal").alias("rank"))["rank"]
+    return samples.filter(rank <= limit)
+
+
+def _render(samples: Sequence[Sample], catalog: ItemCatalog, domain: Domain, template: PromptTemplate) -> Iterator[str]:
+    for sample in samples:
+        history = [HistoryText(catalog.text(entry.item_id), entry.liked, entry.rating) for entry in sample.history]
+        prompt = template.instruction(domain, history, catalog.text(sample.item_id), sample.label)
+        row = {
+            "sample_id": sample.sample_id,
+            "instruction": prompt.instruction,
+            "input": prompt.input,
+            "output": prompt.output,
+            "user_id": sample.user_id,
+            "item_id": sample.item_id,
+            "label": sample.label,
+            "history": [
+                {"item_id": entry.item_id, "liked": entry.liked, "rating": entry.rating} for entry in sample.history
+            ],
+        }
+        yield json.dumps(row, ensure_ascii=False) + "\n"

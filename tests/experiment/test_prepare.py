@@ -1,0 +1,294 @@
+"""From a source to a prepared directory."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from recalign.artifacts import read_manifest
+from recalign.data.samples import SampleSet
+from recalign.data.sources import read_source
+from recalign.data.splitting import SplitConfig, make_samples, plan, resolve_protocol
+from recalign.errors import ArtifactError, ConfigError, DataError, RecalignError
+from recalign.experiment.prepare import DATASETS, PrepareConfig, prepare
+
+Make = Callable[..., Path]
+
+FILES = {"samples.parquet", "items.parquet", "train.jsonl", "valid.jsonl", "test.jsonl", "rejects.jsonl", "audit.json"}
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def run(name: str = "out", **settings: Any) -> Path:
+        return prepare(PrepareConfig.build(output=tmp_path / name, **settings))
+
+    return run
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """Ratings of shoes, as a German shop exports them: 12 customers, 8 shoes, a broken row."""
+    rows = [f"K{who};S{shoe};{1 + (who * shoe) % 5};{100 + 10 * who + shoe}" for who in range(12) for shoe in range(8)]
+    text = "\n".join(["KundenNr;Artikel;Sterne;Zeit", *rows, "K1;S1", ""])
+    (tmp_path / "ratings.csv").write_text(text, encoding="utf-8")
+    shoes = [f"S{shoe};Läufer {shoe};{50 + shoe}" for shoe in range(8)]
+    (tmp_path / "shoes.csv").write_text("\n".join(["Artikel;Name;Preis", *shoes, ""]), encoding="utf-8")
+    return tmp_path
+
+
+SHOP = {
+    "columns": {"user_id": "KundenNr", "item_id": "Artikel", "rating": "Sterne", "timestamp": "Zeit"},
+    "item_columns": {"item_id": "Artikel", "title": "Name"},
+    "like_above": 3,
+}
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def small(**changes: Any) -> dict[str, Any]:
+    return {"dataset": "synthetic", "users": 20, "items": 40, "ratings_per_user": 10, **changes}
+
+
+def test_a_prepared_directory_holds_samples_renderings_rejects_audit_and_manifest(make: Make) -> None:
+    path = make(**small())
+    manifest = read_manifest(path, kind="samples")
+    assert set(manifest.files) == FILES
+    loaded = SampleSet.load(path)
+    assert len(loaded.catalog) == 40
+    for split in ("train", "valid", "test"):
+        rendered = rows_of(path / f"{split}.jsonl")
+        samples = loaded.samples(split)
+        assert [row["sample_id"] for row in rendered] == [sample.sample_id for sample in samples]
+        assert manifest.info["splits"][split]["samples"] == manifest.info["rendered"][split] == len(samples)
+        for row, sample in zip(rendered, samples, strict=True):
+            assert list(row) == [
+                *("sample_id", "instruction", "input", "output", "user_id", "item_id", "label", "history")
+            ]
+            assert (row["user_id"], row["item_id"], row["label"]) == (sample.user_id, sample.item_id, sample.label)
+            assert row["history"] == [
+                {"item_id": entry.item_id, "liked": entry.liked, "rating": entry.rating} for entry in sample.history
+            ]
+            assert loaded.catalog.text(sample.item_id) in row["input"]
+    assert json.loads((path / "audit.json").read_text())["findings"]
+    assert (path / "rejects.jsonl").read_bytes() == b""
+    assert manifest.config["protocol"]["name"] == "leave-one-out"
+    assert manifest.config["protocol"]["order"] == "time"
+    assert manifest.config["feedback"]["like_above"] == 3
+    assert manifest.config["domain"]["noun_plural"] == "movies"
+    assert manifest.config["template"] == "default"
+
+
+def test_the_same_request_gives_the_same_fingerprint_and_the_seed_another(make: Make) -> None:
+    first, again, other = (
+        read_manifest(make(name, **small(seed=seed))) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+    assert first.info["request"] == again.info["request"] != other.info["request"]
+
+
+def test_synthetic_books_are_quoted_with_their_authors(make: Make) -> None:
+    loaded = SampleSet.load(make(**small(domain="books")))
+    assert loaded.domain["noun"] == "book"
+    assert '" written by ' in loaded.catalog.text("b0000")
+
+
+def test_own_files_with_other_names_separators_and_words(make: Make, shop: Path) -> None:
+    path = make(
+        dataset="table", input=shop / "ratings.csv", items=shop / "shoes.csv", **SHOP, language="de", noun="Schuh",
+        noun_plural="Schuhe", item_text="{title} ({Preis} EUR)", protocol="temporal", window=3,
+    )  # fmt: skip
+    loaded = SampleSet.load(path)
+    assert loaded.catalog.text("S3") == "Läufer 3 (53 EUR)"
+    row = rows_of(path / "test.jsonl")[0]
+    assert "Schuh" in row["instruction"] + row["input"]
+    assert row["output"].startswith(("Ja", "Nein"))
+    assert loaded.frame()["history"].list.len().max() == 3
+    info = loaded.manifest.info
+    [ratings] = [account for account in info["accounts"] if account["path"] == "ratings.csv"]
+    assert ratings["lines"] == ratings["header"] + ratings["parsed"] + ratings["rejected"] == 98
+    assert sum(info["rejects"].values()) == len(rows_of(path / "rejects.jsonl")) == 1
+    assert rows_of(path / "rejects.jsonl")[0]["line"] == 98
+
+
+def test_binary_and_implicit_feedback_from_own_files(make: Make, shop: Path) -> None:
+    names = {"user_id": "KundenNr", "item_id": "Artikel", "timestamp": "Zeit"}
+    source = {"dataset": "table", "items": shop / "shoes.csv", "item_columns": SHOP["item_columns"]}
+    rows = [f"K{who};S{shoe};{shoe};{(who + shoe) % 2}" for who in range(9) for shoe in range(5)]
+    (shop / "flags.csv").write_text("\n".join(["KundenNr;Artikel;Zeit;mag", *rows, ""]))
+    binary = make("binary", input=shop / "flags.csv", columns={**names, "liked": "mag"}, **source)
+    assert SampleSet.load(binary).manifest.config["feedback"]["kind"] == "binary"
+    assert SampleSet.load(binary).frame()["label"].n_unique() == 2
+    rows = [row.rpartition(";")[0] for row in rows]
+    (shop / "events.csv").write_text("\n".join(["KundenNr;Artikel;Zeit", *rows, ""]))
+    with pytest.raises(DataError, match="--feedback implicit"):
+        make("explicit", input=shop / "events.csv", columns=names, like_above=3, **source)
+    implicit = make("implicit", input=shop / "events.csv", columns=names, feedback="implicit", negatives=2, **source)
+    frame = SampleSet.load(implicit).frame()
+    assert frame["label"].mean() == pytest.approx(1 / 3)
+
+
+ALPACA = {
+    "instruction": "Given the user's preference and unpreference, identify whether the user will like the target movie "
+    'by answering "Yes." or "No.".',
+}
+
+
+def published(path: Path, rows: int) -> list[dict[str, str]]:
+    entries = [
+        {
+            **ALPACA,
+            "input": f'User Preference: "Heat {row} (1995)", "Old, The"\nUser Unpreference: "Bíg Ã\xad {row}"\n'
+            f'Whether the user will like the target movie "Target {row % 7}"?',
+            "output": "Yes." if row % 3 else "No.",
+        }
+        for row in range(rows)
+    ]
+    path.write_text(json.dumps([*entries, {"instruction": "other", "input": "", "output": "Yes."}]))
+    return entries
+
+
+def test_published_files_come_back_byte_for_byte(make: Make, tmp_path: Path) -> None:
+    entries = published(tmp_path / "valid.json", 30)
+    path = make(dataset="alpaca-json", input=tmp_path / "valid.json", split="0:0:1")
+    rendered = rows_of(path / "test.jsonl")
+    assert [{key: row[key] for key in ("instruction", "input", "output")} for row in rendered] == entries
+    assert (path / "train.jsonl").read_bytes() == b""
+    loaded = SampleSet.load(path)
+    assert loaded.manifest.config["protocol"]["name"] == "published"
+    assert loaded.domain["noun"] == "movie"
+    assert loaded.template == "tallrec"
+    assert sum(loaded.manifest.info["rejects"].values()) == 1
+
+
+def test_published_files_are_split_by_row(make: Make, tmp_path: Path) -> None:
+    published(tmp_path / "valid.json", 30)
+    loaded = SampleSet.load(make(dataset="alpaca-json", input=tmp_path / "valid.json", protocol="tallrec"))
+    assert [len(loaded.frame(split)) for split in ("train", "valid", "test")] == [24, 3, 3]
+    train = loaded.frame("train")["user_id"].cast(pl.Int64)
+    assert train.is_sorted()
+    assert train.to_list() != list(range(1, 25))
+
+
+def test_renderings_can_be_a_seeded_subset(make: Make) -> None:
+    whole, part, again = (make(name, **small(max_samples=n)) for name, n in (("a", None), ("b", 40), ("c", 40)))
+    ids = {name: [row["sample_id"] for row in rows_of(whole / f"{name}.jsonl")] for name in ("train", "valid", "test")}
+    subset = {name: [row["sample_id"] for row in rows_of(part / f"{name}.jsonl")] for name in ids}
+    assert sum(map(len, subset.values())) == 40
+    for name in ids:
+        assert subset[name] == [one for one in ids[name] if one in set(subset[name])]
+        assert subset[name]
+        assert (part / f"{name}.jsonl").read_bytes() == (again / f"{name}.jsonl").read_bytes()
+    assert SampleSet.load(part).frame().equals(SampleSet.load(whole).frame())
+
+
+def test_an_existing_output_is_kept_unless_told_otherwise(make: Make) -> None:
+    path = make(**small())
+    before = read_manifest(path).fingerprint
+    with pytest.raises(ArtifactError, match="exists already"):
+        make(**small(seed=1))
+    assert read_manifest(path).fingerprint == before
+    assert read_manifest(make(**small(seed=1, overwrite=True))).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dataset": "movielens-100"}, r"dataset: found 'movielens-100'; expected movielens-100k, "),
+        ({"dataset": "netflix"}, "dataset netflix needs an input path"),
+        ({"dataset": "table", "input": "x"}, "explicit feedback needs like_above"),
+        ({"dataset": "synthetic", "input": "x"}, "dataset synthetic has no use for input"),
+        ({"dataset": "netflix", "input": "x", "users": 3}, "dataset netflix has no use for users"),
+        ({"dataset": "synthetic", "items": "shoes.csv"}, "items is a number"),
+        ({"dataset": "netflix", "input": "x", "items": 4}, "items is a number"),
+        ({"dataset": "alpaca-json", "input": "x", "like_above": 3, "window": 10}, "no use for like_above, window"),
+        ({"dataset": "alpaca-json", "input": "x", "protocol": "temporal"}, "has fixed samples, found temporal"),
+        ({"dataset": "synthetic", "split": "8:1"}, "split: found '8:1'; expected three whole numbers"),
+        ({"dataset": "synthetic", "split": "0:0:0"}, "one of them must be positive"),
+        ({"dataset": "synthetic", "order": "upward"}, "order: Input should be 'time', 'file' or 'shuffle', found 'up"),
+        ({"dataset": "synthetic", "negatives": 3}, "negatives is for implicit feedback"),
+        ({"dataset": "table", "input": "x", "like_above": 3, "columns": {"user": "y"}}, "unknown column 'user'"),
+        ({"dataset": "synthetic", "widow": 3, "seed": -1}, r"seed: .*; widow: Extra inputs"),
+    ],
+)
+def test_settings_are_checked_before_anything_is_read(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PrepareConfig.build(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"template": "tallrek"}, "Did you mean 'tallrec'"),
+        ({"template": "tlrec-cot"}, "kind cot"),
+        ({"language": "fr"}, "no wording in the language 'fr'"),
+        ({"yes": "Ja.", "no": "Ja."}, "must differ"),
+        ({"item_text": "{publisher}"}, "'publisher'"),
+        ({"item_text": "{title"}, "item text"),
+        ({"protocol": "nearest"}, "protocol 'nearest'"),
+        ({"items": 4}, "synthetic data"),
+        ({"window": 500, "protocol": "tallrec"}, "finds no target"),
+        ({"split": "8:1:1"}, "has no proportions"),
+    ],
+)
+def test_a_failure_leaves_nothing_behind(make: Make, tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecalignError, match=message) as caught:
+        make(**small(**settings))
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_prepare_needs_an_output() -> None:
+    with pytest.raises(ConfigError, match="--output DIR"):
+        prepare(PrepareConfig.build(dataset="synthetic"))
+
+
+def test_defaults_are_declared_for_every_dataset() -> None:
+    for name in DATASETS:
+        needed: dict[str, Any] = {} if name == "synthetic" else {"input": "x"}
+        if name == "table":
+            needed["feedback"] = "implicit"
+        config = PrepareConfig.build(dataset=name, **needed)
+        assert config.protocol
+        assert config.template_name in ("default", "tallrec")
+
+
+@pytest.mark.real_data
+def test_tallrec_movie_files_are_reproduced_byte_for_byte(make: Make, real_data: Path) -> None:
+    path = make(dataset="movielens-100k", input=real_data / "ml-100k", protocol="tallrec")
+    expected = json.loads((real_data / "tallrec-movie" / "valid.json").read_text(encoding="utf-8"))
+    ours = [{key: row[key] for key in expected[0]} for row in rows_of(path / "valid.jsonl")]
+    assert ours == expected
+    assert len(ours) == 1000
+    test = SampleSet.load(path).frame("test")
+    assert (len(test), test["user_id"].n_unique()) == (1000, 16)
+
+
+@pytest.mark.real_data
+def test_tallrec_book_file_comes_back_byte_for_byte(make: Make, real_data: Path) -> None:
+    source = real_data / "tallrec-book" / "valid.json"
+    path = make(dataset="alpaca-json", input=source, split="0:0:1")
+    expected = json.loads(source.read_text(encoding="utf-8"))
+    ours = [{key: row[key] for key in expected[0]} for row in rows_of(path / "test.jsonl")]
+    assert ours == expected
+    assert len(ours) == 2427
+
+
+@pytest.mark.real_data
+def test_movielens_samples_are_made_in_under_a_second(real_data: Path) -> None:
+    source = read_source("movielens-100k", real_data / "ml-100k")
+    feedback = PrepareConfig.build(dataset="movielens-100k", input="x").feedback_config()
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        protocol = resolve_protocol("tallrec", source.interactions)
+        make_samples(source.interactions, protocol, plan(protocol, SplitConfig(), feedback), feedback)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.8
