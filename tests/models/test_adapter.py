@@ -108,11 +108,16 @@ def test_full_trains_everything_and_ties_stay_tied(checkpoints: dict[str, Path],
     assert again.lm_head.weight is again.model.embed_tokens.weight
 
 
-def test_full_in_float32_whatever_was_loaded(llama: Path) -> None:
+def test_full_in_float32_whatever_was_loaded(llama: Path, tmp_path: Path) -> None:
     backbone = load_backbone(BackboneConfig(name=str(llama), device="cpu", dtype="bfloat16"))
     assert backbone.model.dtype == torch.bfloat16
     model = attach(backbone, "full", LORA, None)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    step(model, ids(backbone))
+    after = logits(model, ids(backbone))
+    save_adapter(model, tmp_path)
+    again = load_adapter(load_backbone(backbone.config), tmp_path)
+    torch.testing.assert_close(logits(again, ids(backbone)), after, rtol=0, atol=0)
 
 
 def test_lora_on_a_bfloat16_base_is_float32_itself(llama: Path, tmp_path: Path) -> None:

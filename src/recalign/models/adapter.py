@@ -66,7 +66,8 @@ def attach(backbone: Backbone, mode: Mode, lora: LoraSettings, parent: Path | No
     ``full``          its LoRA is merged, all is tuned   continues with its weights
     ================  =================================  ==================================================
 
-    A new LoRA changes nothing at first (its B is zero). Mode ``full`` trains in float32 whatever type was loaded.
+    A new LoRA changes nothing at first (its B is zero). Mode ``full`` is float32 in training and use, whatever type was
+    loaded.
 
     Args:
         backbone: Freshly loaded; it can be used once.
@@ -186,6 +187,8 @@ def _restore(
     if record is None or directory is None:
         return model, full
     if record.mode == "full":
+        if settings is None:
+            model.float()  # as it was trained; a LoRA on top leaves the base in the type that was asked for
         full = read_tensors(directory / FULL_WEIGHTS, record.weights)
     elif record.base_weights is not None:
         full = read_tensors(directory / BASE_WEIGHTS, record.base_weights)
