@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from transformers import PreTrainedTokenizerBase
 
@@ -46,10 +48,30 @@ def test_answers_that_start_alike_are_refused(
 
 
 def test_answers_that_the_tokenizer_does_not_know_are_refused(tokenizers: dict[str, PreTrainedTokenizerBase]) -> None:
-    with pytest.raises(ModelError, match="does not know one of the answers"):
+    with pytest.raises(ModelError, match="not both known to the tokenizer"):
         make(tokenizers["lowercase"], "Yes.", "侍")
 
 
 def test_a_blank_first_token_is_refused(tokenizers: dict[str, PreTrainedTokenizerBase]) -> None:
-    with pytest.raises(ModelError, match="blank token"):
+    with pytest.raises(ModelError, match="one is blank"):
         make(tokenizers["gpt2"], " \u4f8d", " No")
+
+
+def test_an_answer_that_grows_together_with_the_prompt_needs_the_other_to_do_so_too() -> None:
+    class Letters:
+        unk_token_id = None
+
+        @staticmethod
+        def decode(ids: list[int]) -> str:
+            return "".join(map(chr, ids))
+
+    def made(yes_ids: list[int], no_ids: list[int]) -> Verbalizer:
+        tokenizer = cast("PreTrainedTokenizerBase", Letters())
+        return Verbalizer.from_tokenizer(
+            tokenizer, yes="Y", no="N", context_ids=[*b"a:"], yes_ids=yes_ids, no_ids=no_ids
+        )
+
+    for yes_ids, no_ids in (([*b"a:Y"], [*b"aN"]), ([*b"aY"], [*b"a:N"])):
+        with pytest.raises(ModelError, match="both joined"):
+            made(yes_ids, no_ids)
+    assert made([*b"aY"], [*b"aN"]).yes_id == ord("Y")

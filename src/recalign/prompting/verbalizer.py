@@ -57,32 +57,32 @@ class Verbalizer:
             ModelError: the answers do not differ at their first token, or that token of one is unknown or blank.
         """
         shared = shared_length(yes_ids, no_ids)
-        own = shared_length(context_ids, yes_ids)
-        shown = [tokenizer.convert_ids_to_tokens(list(ids[own : own + 6])) for ids in (yes_ids, no_ids)]
-        found = (
-            f"{yes!r} = {list(yes_ids[own : own + 6])} {shown[0]}, {no!r} = {list(no_ids[own : own + 6])} {shown[1]}"
-        )
-        hint = "Choose other answers for the domain (yes, no), such as words with different first letters."
-        if shared >= min(len(yes_ids), len(no_ids)) or tokenizer.decode(list(yes_ids[own:shared])).strip():
+        kept = max(shared_length(context_ids, yes_ids), shared_length(context_ids, no_ids))
+        own = min(kept, shared)
+        problem = _problem(tokenizer, yes_ids[own:], no_ids[own:], shared - kept)
+        if problem:
+            shown = [f"{list(ids[own : own + 6])} {tokenizer.decode(list(ids[own:]))!r}" for ids in (yes_ids, no_ids)]
             raise ModelError(
-                f"the answers {yes!r} and {no!r} do not differ at the first token",
-                found=found,
-                expected="two different first tokens",
-                hint=hint,
+                f"the answers {yes!r} and {no!r} {problem}",
+                found=f"{yes!r} = {shown[0]}, {no!r} = {shown[1]}",
+                expected="two different first tokens, each with a part of its word",
+                hint="Choose other answers for the domain (yes, no), or a template that ends differently.",
             )
-        yes_id, no_id = int(yes_ids[shared]), int(no_ids[shared])
-        if tokenizer.unk_token_id in (yes_id, no_id):
-            raise ModelError(
-                f"the tokenizer does not know one of the answers {yes!r} and {no!r}",
-                found=found,
-                expected="no unknown token",
-                hint=hint,
-            )
-        if not all(tokenizer.decode([index]).strip() for index in (yes_id, no_id)):
-            raise ModelError(
-                f"one of the answers {yes!r} and {no!r} begins with a blank token, which says nothing of the answer",
-                found=found,
-                expected="a first token with a part of the word",
-                hint="Take a template with a line break or no space before the answer, or choose other answers.",
-            )
-        return cls(yes, no, yes_id, no_id)
+        return cls(yes, no, int(yes_ids[shared]), int(no_ids[shared]))
+
+
+def _problem(tokenizer: PreTrainedTokenizerBase, yes: Sequence[int], no: Sequence[int], shared: int) -> str:
+    """What is wrong with the ids of the two answers, of which the first `shared` are the same; empty if nothing is.
+
+    `shared` is negative where only one of the answers has grown together with the last token of the prompt.
+    """
+    if shared < 0:
+        return "are not both joined with the text before them, or both apart from it"
+    if shared >= min(len(yes), len(no)) or tokenizer.decode(list(yes[:shared])).strip():
+        return "do not differ at the first token"
+    first = (yes[shared], no[shared])
+    if tokenizer.unk_token_id in first:
+        return "are not both known to the tokenizer"
+    if not all(tokenizer.decode([index]).strip() for index in first):
+        return "do not both begin with a token that says something (one is blank)"
+    return ""
