@@ -13,6 +13,7 @@ from recalign.cli.audit import audit
 from recalign.data.samples import HistoryEntry, Sample
 from recalign.errors import ArtifactError, RecalignError
 from recalign.testing.data import write_sample_set
+from recalign.testing.tiny import make_tiny
 
 CONFIG = {
     "protocol": {"name": "temporal", "version": 1},
@@ -67,3 +68,13 @@ def test_clean_data_says_so(tmp_path: Path) -> None:
 def test_only_prepared_directories_are_audited(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no artefact"):
         invoke(tmp_path)
+
+
+def test_prompts_that_a_backbone_would_truncate_are_counted(data: Path, tmp_path: Path) -> None:
+    backbone = make_tiny(tmp_path / "tiny")
+    told = json.loads(invoke(data, "--json", "--backbone", backbone, "--max-length", 16))
+    found = {finding["code"]: finding for finding in told["findings"]}["truncated-prompts"]
+    assert found["count"] == 300
+    assert "300 of 300 measured prompts exceed 16 tokens" in found["message"]
+    roomy = json.loads(invoke(data, "--json", "--backbone", backbone, "--max-length", 1000))
+    assert "truncated-prompts" not in {finding["code"] for finding in roomy["findings"]}

@@ -34,6 +34,7 @@ from recalign.seeding import generator
 
 Order = Literal["time", "file", "shuffle"]
 Ratios = tuple[int, int, int]
+Ids = tuple[str, ...]
 
 RECENT: Final = 10_000  # targets that TALLRec keeps of Movie
 
@@ -136,17 +137,12 @@ def plan(protocol: Protocol, config: SplitConfig, feedback: FeedbackConfig) -> P
 
 
 def make_samples(
-    interactions: pl.DataFrame,
-    protocol: Protocol,
-    plan: Plan,
-    feedback: FeedbackConfig,
-    *,
-    item_ids: tuple[str, ...] = (),
+    interactions: pl.DataFrame, protocol: Protocol, plan: Plan, feedback: FeedbackConfig, *, item_ids: Ids = ()
 ) -> pl.DataFrame:
-    """Turn interactions into samples.
+    """Turn interactions (columns of `schema.INTERACTIONS`) into samples.
 
     Args:
-        interactions: Columns of `schema.INTERACTIONS`.
+        interactions: The rows of the source.
         protocol: From `resolve_protocol`.
         plan: From `plan`.
         feedback: What counts as liked.

@@ -73,20 +73,25 @@ def generate(
         )
     rng = generator(seed, "synthetic", domain)
     themes = rng.integers(0, len(_WORDS), items)
+    interactions = _ratings(domain, themes, users, ratings_per_user, rng)
+    return SourceData(interactions, _items(themes, domain, rng), (), RejectLedger(), LICENCE)
+
+
+def _ratings(domain: SyntheticDomain, themes: Ints, users: int, mean: int, rng: np.random.Generator) -> pl.DataFrame:
+    """Stars = 3 + taste for the theme + quality of the item + bias of the user + noise, rounded to 1-5."""
     tastes = _draw_tastes(users, rng)
-    user, item = _exposures(tastes, themes, ratings_per_user, rng)
-    quality = rng.normal(0, _QUALITY, items)
+    user, item = _exposures(tastes, themes, mean, rng)
+    quality = rng.normal(0, _QUALITY, len(themes))
     bias = rng.normal(0, _BIAS, users)
     stars = 3.0 + _TASTE * tastes[user, themes[item]] + quality[item] + bias[user] + rng.normal(0, _NOISE, len(user))
     columns = {
         "user_id": _ids(f"{domain[0]}u", users)[user],
-        "item_id": _ids(domain[0], items)[item],
+        "item_id": _ids(domain[0], len(themes))[item],
         "rating": np.clip(np.rint(stars), 1, 5),
         "timestamp": _times(user, rng),
     }
     table = pl.DataFrame(columns).sort("timestamp", "user_id", "item_id")
-    table = table.with_columns(order=pl.int_range(pl.len(), dtype=pl.Int64)).select(*INTERACTIONS)
-    return SourceData(table, _items(themes, domain, rng), (), RejectLedger(), LICENCE)
+    return table.with_columns(order=pl.int_range(pl.len(), dtype=pl.Int64)).select(*INTERACTIONS)
 
 
 def _ids(prefix: str, count: int) -> pl.Series:
