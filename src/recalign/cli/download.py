@@ -42,7 +42,7 @@ def download(
     with _progress_bar(dataset) as progress:
         folder = fetch_dataset(dataset, output, sha256, url=url, progress=progress)
     sys.stdout.write(f"{folder}\n")
-    sys.stderr.write(f"Next: recalign prepare {chosen.reader} --input {folder} --protocol PROTOCOL --output DIR\n")
+    sys.stderr.write(f"Next: recalign prepare {chosen.reader} --input {folder} --output DIR\n")
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from recalign.data.sources import FileAccount, SourceData, SourceOptions
 from recalign.data.sources.movielens import GENRES_100K, read_movielens, read_movielens_100k
@@ -126,6 +128,18 @@ def test_dat(write: Write, check_books: Check, encoding: str) -> None:
     assert data.items.row(0) == ("1", "Élan: A Story::II (1995)", 1995, None, ["Drama", "War"])
     assert data.interactions.height == 2
     assert len(data.rejects) == 1
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(noise=st.lists(st.text(st.sampled_from('12\t|:,"x \r'), max_size=14), max_size=10))
+def test_any_damage_is_accounted_for(write: Write, check_books: Check, noise: list[str]) -> None:
+    damage = "\n".join(noise)
+    write("u.item", item_line(1, "A (1990)") + damage)
+    check_books(read_movielens_100k(write("u.data", "7\t1\t5\t100\n" + damage).parent, PLAIN))
+    write("movies.csv", "movieId,title,genres\n1,A,Drama\n" + damage)
+    check_books(read_movielens(write("ratings.csv", "userId,movieId,rating,timestamp\n1,1,4.5,10\n" + damage), PLAIN))
+    write("movies.dat", "1::A::Drama\n" + damage)
+    check_books(read_movielens(write("ratings.dat", "1::1::5::978300760\n" + damage), PLAIN))
 
 
 @pytest.mark.real_data

@@ -101,7 +101,7 @@ def test_a_liked_column_becomes_one_and_zero(write: Write, check_books: Check) -
 def test_rating_and_liked_together_are_ambiguous(write: Write) -> None:
     write("items.csv", ITEMS)
     path = write("ratings.csv", "user_id,item_id,liked,rating\nu,a,0,5\n")
-    with pytest.raises(ConfigError, match="--column liked="):
+    with pytest.raises(ConfigError, match="--columns liked="):
         read_table(path.parent, PLAIN)
     assert read_table(path.parent, SourceOptions(columns={"liked": ""})).interactions["rating"].item() == 5.0
     assert read_table(path.parent, SourceOptions(columns={"rating": ""})).interactions["rating"].item() == 0.0
@@ -145,7 +145,7 @@ def test_bad_rows_each_have_a_reason(write: Write, check_books: Check) -> None:
 @pytest.mark.parametrize(
     ("header", "options", "words"),
     [
-        ("user,item_id,rating", {}, r"'user_id' of .*found the columns user, item_id, rating.*--column user_id=NAME"),
+        ("user,item_id,rating", {}, r"'user_id' of .*found the columns user, item_id, rating.*--columns user_id=NAME"),
         ("user_id,item_id", {"columns": {"rating": "stars"}}, r"'stars' of .*a column for rating"),
         ("user_id,item_id,item_id", {}, "twice"),
         ('"user_id,item_id', {}, "header of"),
@@ -163,7 +163,7 @@ def test_items_without_titles_are_refused(write: Write) -> None:
     with pytest.raises(DataError, match="a column for title"):
         read_table(path, PLAIN)
     items = write("items.csv", "item_id,name,name\na,b,c\n")
-    with pytest.raises(DataError, match="--item-column title=NAME"):
+    with pytest.raises(DataError, match="--item-columns title=NAME"):
         read_table(path, SourceOptions(items=items))
     with pytest.raises(DataError, match="'name' twice"):
         read_table(path, SourceOptions(items=write("items.csv", "item_id,title,name,name\na,b,c,d\n")))
@@ -184,6 +184,16 @@ def test_columns_named_like_our_book_keeping(write: Write, check_books: Check) -
     data = read_table(write("ratings.csv", "user_id,item_id\nu,a\n").parent, PLAIN)
     check_books(data)
     assert data.items.select("line", "text", "file", "lines", "readable", "reason").row(0) == tuple("123456")
+
+
+def test_a_wide_table_with_quotes(write: Write, check_books: Check) -> None:
+    names = [f"x{number}" for number in range(300)]
+    cells = ['"v ""q"", w"' if number % 7 == 0 else "" for number in range(300)]
+    write("items.csv", ",".join(["item_id", *names, "title"]) + "\n" + ",".join(["a", *cells, "Alpha"]) + "\n")
+    data = read_table(write("ratings.csv", "user_id,item_id\nu,a\n").parent, PLAIN)
+    check_books(data)
+    assert data.items["x294"].item() == 'v "q", w'
+    assert data.items["title"].item() == "Alpha"
 
 
 def test_parquet(tmp_path: Path, check_books: Check) -> None:

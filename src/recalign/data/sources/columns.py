@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import polars as pl
+from pyarrow import parquet
 
 from recalign.data.sources.accounting import FileTally
 from recalign.data.sources.base import ITEM_COLUMNS, RATING_COLUMNS, SourceOptions
@@ -89,14 +90,7 @@ def _open_parquet(tally: FileTally, options: SourceOptions) -> TableFile:
     for name in ("separator", "encoding"):
         if getattr(options, name) is not None:
             raise ConfigError(f"option {name!r} for {tally.path}", found="a Parquet file", expected="a CSV file")
-    try:
-        table = pl.read_parquet(tally.path, use_pyarrow=True)
-    except Exception as error:
-        # pyarrow and polars raise a dozen types for damaged files; whatever it is, the file cannot be read.
-        reason = " ".join(str(error).split())[:160]
-        raise DataError(
-            str(tally.path), found=f"no readable Parquet file ({reason})", expected="a Parquet file"
-        ) from error
+    table = _read_parquet(tally.path)
 
     def rows(places: Mapping[str, int]) -> Iterator[pl.DataFrame]:
         columns = [
@@ -110,6 +104,19 @@ def _open_parquet(tally: FileTally, options: SourceOptions) -> TableFile:
         yield frame.with_columns(text, pl.lit(1, dtype=pl.Int64).alias("lines"))
 
     return TableFile(table.columns, None, rows)
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    try:
+        # pyarrow, because it can check what it read: polars takes a damaged file at its word, and may panic.
+        table = parquet.read_table(path).replace_schema_metadata(None)
+        table.validate(full=True)
+        frame = pl.from_arrow(table)
+    except (Exception, pl.exceptions.PanicException) as error:
+        # A dozen types for damaged files and those that are no files; whatever it is, this one cannot be read.
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(str(path), found=f"no readable Parquet file ({reason})", expected="a Parquet file") from error
+    return cast("pl.DataFrame", frame)
 
 
 def _as_text(column: pl.Series, path: Path) -> pl.Series:

@@ -188,21 +188,18 @@ class _Grammar:
     """The record grammar of one delimited file."""
 
     def __init__(self, separator: str, layout: Layout) -> None:
-        mark = re.escape(separator)
-        field = _field(separator)
-        wanted = {place: name for name, place in layout.columns.items()}
-        parts = [f"({field})" if place in wanted else field for place in range(layout.width)]
-        self._names = [wanted[place] for place in sorted(wanted)]
-        self._pattern = "^" + mark.join(parts) + "$"
+        mark, field = re.escape(separator), _field(separator)
+        self._separator, self._layout, self._names = separator, layout, list(layout.columns)
+        # With a separator before each field no match is empty, and the matches of a row that fits leave no gap.
+        self._marked = f"{mark}{field}"
         self._whole = re.compile(mark.join([field] * layout.width))
 
     def records(self, block: pl.DataFrame, tally: FileTally, *, last: bool) -> tuple[pl.DataFrame, pl.DataFrame | None]:
         """Rows of a block, and the lines at its end that may be the beginning of a row (None if there are none)."""
         rows = self._extract(block.with_columns(pl.lit(1, dtype=pl.Int64).alias("lines")))
-        fits = rows[self._names[0]].is_not_null()
-        if fits.all():
+        if rows["fits"].all():
             return self._finish(rows, tally), None
-        joined, lone, rejected, open_from = self._join(block, fits.to_list(), last)
+        joined, lone, rejected, open_from = self._join(block, rows["fits"].to_list(), last)
         tally.reject(rejected)
         rows = rows.filter(lone)
         if not joined.is_empty():
@@ -210,8 +207,16 @@ class _Grammar:
         return self._finish(rows, tally), None if open_from is None else block.slice(open_from)
 
     def _extract(self, rows: pl.DataFrame) -> pl.DataFrame:
-        groups = pl.col("text").str.extract_groups(self._pattern).struct.rename_fields(self._names)
-        return rows.with_columns(groups.alias("groups")).unnest("groups")
+        """Add the wanted fields, quotes and all, and `fits`: whether the text is a whole row."""
+        found = (pl.lit(self._separator) + pl.col("text")).str.extract_all(self._marked)
+        rows = rows.with_columns(found.alias("found"))
+        covered = pl.col("found").list.eval(pl.element().str.len_bytes()).list.sum()
+        fits = (pl.col("found").list.len() == self._layout.width) & (covered == pl.col("text").str.len_bytes() + 1)
+        fields = [
+            pl.col("found").list.get(place, null_on_oob=True).str.slice(1).alias(name)
+            for name, place in self._layout.columns.items()
+        ]
+        return rows.with_columns(fits.alias("fits"), *fields).drop("found")
 
     def _finish(self, rows: pl.DataFrame, tally: FileTally) -> pl.DataFrame:
         unreadable = rows.filter(~pl.col("readable"))
@@ -224,7 +229,7 @@ class _Grammar:
             pl.when(pl.col(name).str.starts_with('"')).then(value).otherwise(name).alias(name)
             for name, value in zip(quoted, bare, strict=True)
         ]
-        return rows.with_columns(resolved).drop("readable")
+        return rows.with_columns(resolved).drop("readable", "fits")
 
     def _join(
         self, block: pl.DataFrame, fits: list[bool], last: bool

@@ -72,7 +72,7 @@ def _read_items(builder: SourceBuilder, path: Path, options: SourceOptions) -> d
         optional=_DETAILS,
         path=path,
         soft=soft,
-        option="--item-column",
+        option="--item-columns",
     )
     extras = {
         f"c{place}": name
@@ -145,14 +145,14 @@ def _plan(table: TableFile, options: SourceOptions, path: Path, *, with_titles: 
     if with_titles:
         needed, optional = (*needed, "title"), (*optional, *_DETAILS)
     places = resolve_columns(
-        table.header, options.columns, needed=needed, optional=optional, path=path, soft=(), option="--column"
+        table.header, options.columns, needed=needed, optional=optional, path=path, soft=(), option="--columns"
     )
     if "rating" in places and "liked" in places:
         raise ConfigError(
             f"ratings in {path}",
             found=f"columns for both rating ({table.header[places['rating']]}) and liked",
             expected="one of them",
-            hint="Switch one off by mapping it to an empty name, e.g. --column liked=",
+            hint="Switch one off by mapping it to an empty name, e.g. --columns liked=",
         )
     kind = next((name for name in ("rating", "liked") if name in places), None)
     return _RatingPlan(places, kind, "timestamp" in places, table.separator not in (",", None))
