@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,9 +65,14 @@ def config(**changes: object) -> LoopConfig:
     return LoopConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def validate(model: torch.nn.Module) -> float:
-    with torch.no_grad():
+def validator(model: torch.nn.Module) -> Callable[[], float]:
+    """Something to maximise that depends on the weights alone."""
+
+    @torch.no_grad()
+    def validate() -> float:
         return float(sum(parameter.sum() for parameter in model.parameters()))
+
+    return validate
 
 
 def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -85,10 +91,13 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("selecting", [False, True])
 def test_resume_after_a_stop_at_any_step_is_bit_equal(tmp_path: Path, selecting: bool) -> None:
-    validation = validate if selecting else None
+    def validation(model: torch.nn.Module) -> Callable[[], float] | None:
+        return validator(model) if selecting else None
+
     losses: list[float] = []
     whole = tiny_model()
-    result = train(whole, source(), config(), pad_id=0, validate=validation, progress=lambda r: losses.append(r.loss))
+    check = validation(whole)
+    result = train(whole, source(), config(), pad_id=0, validate=check, progress=lambda r: losses.append(r.loss))
     for stop in range(1, STEPS):
         seen: list[float] = []
 
@@ -98,12 +107,14 @@ def test_resume_after_a_stop_at_any_step_is_bit_equal(tmp_path: Path, selecting:
                 raise Stop
 
         store = CheckpointStore(tmp_path / f"{stop}", {"seed": 5})
+        first = tiny_model()
         with pytest.raises(Stop):
-            train(tiny_model(), source(), config(), pad_id=0, validate=validation, store=store, progress=halt)
+            train(first, source(), config(), pad_id=0, validate=validation(first), store=store, progress=halt)
         torch.manual_seed(12345)
         model = tiny_model(seed=99)  # other weights: everything must come from the checkpoint
         rest: list[StepReport] = []
-        again = train(model, source(), config(), pad_id=0, validate=validation, store=store, progress=rest.append)
+        check = validation(model)
+        again = train(model, source(), config(), pad_id=0, validate=check, store=store, progress=rest.append)
         assert [*seen[:stop], *(report.loss for report in rest)] == losses
         assert again.log == result.log
         assert again.kept_step == result.kept_step
@@ -193,9 +204,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, caplo
 def test_selection_keeps_the_best_step_and_stops_early() -> None:
     values = iter([0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
     model = tiny_model()
-    result = train(
-        model, source(), config(steps=50, eval_steps=1, patience=3), pad_id=0, validate=lambda _: next(values)
-    )
+    result = train(model, source(), config(steps=50, eval_steps=1, patience=3), pad_id=0, validate=lambda: next(values))
     assert (result.kept_step, result.steps_done) == (2, 5)
 
 

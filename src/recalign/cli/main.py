@@ -9,6 +9,13 @@ import sys
 
 import typer
 
+from recalign.cli.audit import audit
+from recalign.cli.download import download
+from recalign.cli.evaluate import evaluate
+from recalign.cli.prepare import prepare
+from recalign.cli.recommend import recommend
+from recalign.cli.run import run as run_recipe
+from recalign.cli.tune import tune
 from recalign.errors import Interrupted, RecalignError
 
 app = typer.Typer(
@@ -23,6 +30,11 @@ app = typer.Typer(
 @app.callback()
 def main() -> None:
     """Align a language model with recommendation."""
+
+
+for verb in (prepare, audit, download, tune, evaluate, recommend):
+    app.command()(verb)
+app.command("run")(run_recipe)
 
 
 def run() -> None:

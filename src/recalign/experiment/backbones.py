@@ -46,8 +46,9 @@ def build_corpus(nano: NanoConfig, sources: Sequence[SampleSet], targets: Sequen
     """The unlabelled text that nano is built from: of each user's train interactions only the item ids, in order."""
     titled = [*sources, *(targets if nano.target_titles else ())]
     catalogs = [(Domain(**data.domain), data.catalog) for data in titled]
-    sequences = [
-        (data.catalog, [[entry.item_id for entry in user.entries] for user in user_sequences(data.frame("train"))])
-        for data in sources
-    ]
+    sequences = []
+    for data in sources:
+        users = user_sequences(data.frame("train"))
+        ids = [[entry.item_id for entry in user.entries] for user in users]
+        sequences.append((Domain(**data.domain), data.catalog, ids))
     return Corpus.build(catalogs, sequences, instructions=nano.instructions, seed=nano.seed)

@@ -16,7 +16,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from recalign.errors import ConfigError
-from recalign.experiment.prepare import PrepareConfig
+from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig
 from recalign.models.nano import NanoConfig
 from recalign.tuning.config import Selection, StageConfig

@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from recalign.artifacts import append_info, fingerprint, read_manifest
+from recalign.artifacts import read_manifest
 from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError
 from recalign.experiment.backbones import resolve_backbone
-from recalign.experiment.config import Recipe, StageEntry
-from recalign.experiment.prepare import PrepareConfig, prepare
+from recalign.experiment.config import Recipe
+from recalign.experiment.prepare import prepare
+from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig
 from recalign.tuning.loop import StepReport
 from recalign.tuning.stage import StageInputs, is_done, tune_stage
@@ -100,7 +101,7 @@ def _prepared(name: str, config: PrepareConfig, output: Path, restart: bool, rep
     wanted = config.model_copy(update={"output": target})
     if target.exists():
         manifest = read_manifest(target, kind="samples")
-        if manifest.info.get("requests") == [_request(config)]:
+        if manifest.info["request"] == wanted.request:
             reporter.note(f"data {name}: already prepared")
             return SampleSet.load(target)
         if not restart:
@@ -112,13 +113,7 @@ def _prepared(name: str, config: PrepareConfig, output: Path, restart: bool, rep
             )
     reporter.note(f"data {name}: preparing {config.dataset} ({config.protocol})")
     prepare(wanted.model_copy(update={"overwrite": restart or config.overwrite}))
-    append_info(target, "requests", _request(config))
     return SampleSet.load(target)
-
-
-def _request(config: PrepareConfig) -> str:
-    """Fingerprint of what a recipe asks of a data set."""
-    return fingerprint(config.model_dump(mode="json", exclude={"output", "overwrite"}))
 
 
 def _backbone(recipe: Recipe, run: Run, reporter: Reporter) -> BackboneConfig:
@@ -147,8 +142,3 @@ def _tuned(name: str, inputs: StageInputs, target: Path, restart: bool, reporter
                 hint="Choose another --output, or discard it with --restart",
             )
     tune_stage(inputs, target, restart=restart, overwrite=restart, progress=reporter.task(name))
-
-
-def stage_of(recipe: Recipe, name: str) -> StageEntry:
-    """The stage entry called `name`."""
-    return next(stage for stage in recipe.stages if stage.name == name)

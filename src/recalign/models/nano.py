@@ -24,7 +24,7 @@ class NanoConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hidden: int = Field(256, ge=32, multiple_of=8, description="Width.")
-    layers: int = Field(6, ge=1, description="Transformer layers.")
+    layers: int = Field(4, ge=1, description="Transformer layers.")
     heads: int = Field(4, ge=1, description="Attention heads.")
     intermediate: int = Field(688, ge=32, description="Width of the feed-forward layers.")
     vocabulary: int = Field(4096, ge=300, description="BPE vocabulary, trained on the catalogue and the templates.")
@@ -34,7 +34,7 @@ class NanoConfig(BaseModel):
     seed: int = Field(0, ge=0, description="Root of initialisation and pretraining order.")
     steps: int = Field(300, ge=1, description="Pretraining steps (language modelling only).")
     lr: float = Field(1e-3, gt=0, description="Peak learning rate of the pretraining.")
-    batch_tokens: int = Field(8192, ge=64, description="Tokens per pretraining step.")
+    batch_tokens: int = Field(12288, ge=64, description="Tokens per pretraining step.")
     row_tokens: int = Field(256, ge=32, description="Tokens per pretraining row.")
     instructions: int = Field(4000, ge=0, description="Catalogue instructions among the pretraining text.")
     target_titles: bool = Field(True, description="Whether titles of target domains may enter tokenizer and text.")

@@ -29,7 +29,7 @@ class YesNoScorer:
     """A `Scorer` around a causal language model.
 
     Args:
-        model: The tuned model; it is put into evaluation mode.
+        model: The tuned model; it is in evaluation mode while it scores.
         encoder: The one encoding path, with the template that the adapter was tuned with.
         catalog: Texts of the items that histories and candidates name.
         name: Name in tables.
@@ -51,7 +51,7 @@ class YesNoScorer:
         row_tokens: int = 768,
         batch_tokens: int = 6144,
     ) -> None:
-        self.model = model.eval()
+        self.model = model
         self.encoder = encoder
         self.catalog = catalog
         self.kind = kind
@@ -71,6 +71,7 @@ class YesNoScorer:
     def score(self, lists: Sequence[CandidateList]) -> Scores:
         """Score every item of every list; see `Scorer`. Raises DataError where an item is not in the catalogue."""
         sizes = [len(candidates.item_ids) for candidates in lists]
+        self.model.eval()
         prompts = self._encode(lists)
         scores = np.empty(len(prompts))
         mass = np.empty(len(prompts))

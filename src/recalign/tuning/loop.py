@@ -6,26 +6,26 @@ by its arguments; it knows nothing of recommendation, files of a run, or the com
 
 from __future__ import annotations
 
-import signal
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from recalign.errors import Interrupted, ModelError
-from recalign.models.forward import logits_at, supports_packing
-from recalign.prompting.packing import IGNORE, Batch, Row, Tree, build_row, collate, pack
+from recalign.models.forward import supports_packing
+from recalign.prompting.packing import Tree
 from recalign.seeding import derive_seed, generator
 from recalign.tuning.checkpoint import CheckpointStore, LoopState, restore_rng, rng_state
 from recalign.tuning.config import OptimConfig
+from recalign.tuning.guards import collected_signals, deterministic
+from recalign.tuning.objective import StepRows
 from recalign.tuning.optim import Averager, build_optimizer, flatten_optimizer, learning_rate, restore_optimizer
 
 
@@ -96,7 +96,7 @@ def train(
     config: LoopConfig,
     *,
     pad_id: int,
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Callable[[], float] | None = None,
     store: CheckpointStore | None = None,
     progress: Callable[[StepReport], None] | None = None,
 ) -> LoopResult:
@@ -107,8 +107,8 @@ def train(
         source: Training trees by step.
         config: Steps, optimizer, budgets.
         pad_id: Token id for padding.
-        validate: Value to maximise, called every `eval_steps` and at the end. The best step is kept, and the loop stops
-            after `patience` validations without a gain. Without it the last step is kept.
+        validate: Value of the model to maximise, called every `eval_steps` and at the end. The best step is kept, and
+            the loop stops after `patience` validations without a gain. Without it the last step is kept.
         store: Where checkpoints go; an interrupted run continues from the newest one, bit for bit.
         progress: Called after every step.
 
@@ -118,7 +118,7 @@ def train(
         ArtifactError: A checkpoint cannot be used or written.
     """
     run = _Run(model, source, config, pad_id, validate, store, progress)
-    with _deterministic(run.device), _signals() as pending:
+    with deterministic(run.device), collected_signals() as pending:
         return run.run(pending)
 
 
@@ -131,7 +131,7 @@ class _Run:
         source: BatchSource,
         config: LoopConfig,
         pad_id: int,
-        validate: Callable[[nn.Module], float] | None,
+        validate: Callable[[], float] | None,
         store: CheckpointStore | None,
         progress: Callable[[StepReport], None] | None,
     ) -> None:
@@ -175,62 +175,30 @@ class _Run:
 
     def _optimize(self) -> tuple[float, int]:
         """One optimizer step; returns the mean answer loss and the number of prompts."""
+        config = self.config
         trees = list(self.source.batch(self.step))
-        rows = [[trees[index] for index in row] for row in pack(trees, self.config.row_tokens)]
-        if not self.packed:
-            rows = [[tree] for tree in trees]
-        # Rows of like length run together: the sum of the losses is the same, the padding is not.
-        built = sorted((build_row(row) for row in rows), key=lambda row: len(row.ids))
-        answer_total = sum(float(row.weights[row.labels != IGNORE].sum()) for row in built)
-        lm_masks = self._language_model_masks(built)
-        lm_total = sum(float(row.weights[mask].sum()) for row, mask in zip(built, lm_masks, strict=True))
-        rate = learning_rate(self.step, self.config.steps, self.config.optim)
+        rate = learning_rate(self.step, config.steps, config.optim)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        draw = generator(config.seed, "lm-tokens", self.step)
+        step_rows = StepRows.build(
+            trees, config.row_tokens if self.packed else 0, draw, config.lm_fraction if config.lm_weight else 0.0
+        )
         total = 0.0
-        for start, stop in _micro_batches(built, self.config.micro_batch_tokens):
-            batch = collate(built[start:stop], self.pad_id)
-            answer_loss, lm_loss = self._losses(batch, lm_masks[start:stop])
-            loss = answer_loss / answer_total
-            if lm_total:
-                loss = loss + self.config.lm_weight * lm_loss / lm_total
-            self.accelerator.backward(loss)
-            total += float(answer_loss.detach()) / answer_total
-        if not np.isfinite(total):
+        for start, stop in step_rows.micro_batches(config.micro_batch_tokens):
+            answers, others = step_rows.losses(self.model, self.plain, start, stop, self.pad_id, packed=self.packed)
+            self.accelerator.backward(answers + config.lm_weight * others)
+            total += float(answers.detach())
+        if not math.isfinite(total):
             raise ModelError(
                 f"loss at step {self.step + 1}", found=str(total), expected="a finite number", hint="Lower optim.lr"
             )
-        self.accelerator.clip_grad_norm_(list(self.trained.values()), self.config.optim.clip_norm)
+        self.accelerator.clip_grad_norm_(list(self.trained.values()), config.optim.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average:
             self.average.update(self.trained, self.step)
         return total, sum(len(tree.branches) for tree in trees)
-
-    def _language_model_masks(self, rows: Sequence[Row]) -> list[np.ndarray[Any, np.dtype[np.bool_]]]:
-        """Prompt tokens that get the language-model loss: a seeded share of those that are no answer."""
-        if not self.config.lm_weight:
-            return [np.zeros(len(row.ids), dtype=np.bool_) for row in rows]
-        draw = generator(self.config.seed, "lm-tokens", self.step)
-        return [
-            (draw.random(len(row.ids)) < self.config.lm_fraction) & (row.labels == IGNORE) & (row.previous >= 0)
-            for row in rows
-        ]
-
-    def _losses(self, batch: Batch, lm_masks: Sequence[np.ndarray[Any, np.dtype[np.bool_]]]) -> tuple[Tensor, Tensor]:
-        """Weighted sums of cross-entropies: over the answer tokens, and over the language-model tokens."""
-        chosen = batch.labels != IGNORE
-        answers = chosen.copy()
-        for index, mask in enumerate(lm_masks):
-            chosen[index, : len(mask)] |= mask
-        rows, columns = np.nonzero(chosen)
-        positions = np.stack([rows, batch.previous[rows, columns]], axis=1)
-        logits = logits_at(self.model, batch, positions, packed=self.packed, inner=self.plain)
-        targets = torch.from_numpy(batch.ids[rows, columns]).to(self.device)
-        weights = torch.from_numpy(batch.weights[rows, columns]).to(self.device, torch.float32)
-        losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none") * weights
-        is_answer = torch.from_numpy(answers[rows, columns]).to(self.device)
-        return losses[is_answer].sum(), losses[~is_answer].sum()
 
     def _after_step(self, loss: float) -> None:
         config = self.config
@@ -241,7 +209,7 @@ class _Run:
             return
         with self._kept_weights():
             state = torch.get_rng_state()
-            value = self.validate(self.plain)
+            value = self.validate()
             torch.set_rng_state(state)
         self.model.train()
         self.facts["log"].append({"step": self.step, "validation": value})
@@ -310,49 +278,3 @@ class _Run:
         self.accelerator.free_memory()
         self.plain.eval()
         return LoopResult(kept_step, self.step, self.facts["log"], seconds)
-
-
-def _micro_batches(rows: Sequence[Row], budget: int) -> Iterator[tuple[int, int]]:
-    """Cut rows into consecutive groups whose padded size stays within `budget` tokens (at least one row each)."""
-    start, longest = 0, 0
-    for index, row in enumerate(rows):
-        if index > start and max(longest, len(row.ids)) * (index - start + 1) > budget:
-            yield start, index
-            start, longest = index, 0
-        longest = max(longest, len(row.ids))
-    yield start, len(rows)
-
-
-@contextmanager
-def _deterministic(device: torch.device) -> Iterator[None]:
-    """On a CPU, ask torch for its deterministic kernels: scatter-adds otherwise depend on thread timing."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(before or device.type == "cpu")
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying from them; a second signal acts at once."""
-    pending: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        pending.append(number)
-        for name in old:
-            signal.signal(name, old[name])
-
-    old: dict[signal.Signals, Any] = {}
-    try:
-        for name in (signal.SIGINT, signal.SIGTERM):
-            old[name] = signal.signal(name, note)
-    except ValueError:  # not the main thread: signals are somebody else's business
-        yield pending
-        return
-    try:
-        yield pending
-    finally:
-        for name, handler in old.items():
-            signal.signal(name, handler)

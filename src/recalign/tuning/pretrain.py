@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from recalign.artifacts import fingerprint, read_manifest, write_directory
 from recalign.data.catalog import ItemCatalog
+from recalign.models.backbone import quiet_progress
 from recalign.models.nano import NanoConfig, init_model, train_tokenizer
 from recalign.prompting.encoding import EncodedPrompt
 from recalign.prompting.packing import IGNORE
-from recalign.prompting.template import Domain, PromptTemplate
+from recalign.prompting.rendering import single_quoted, upper_first
+from recalign.prompting.template import Domain, Prompt, PromptTemplate
 from recalign.prompting.titles import clean_title
 from recalign.seeding import generator
 from recalign.tuning.config import OptimConfig
@@ -27,6 +30,7 @@ from recalign.tuning.loop import LoopConfig, StepReport, train
 from recalign.tuning.sources import PromptSource
 
 KIND = "backbone"
+SEQUENCE = 40
 TEMPLATES = ("default", "tallrec", "tlrec")
 
 
@@ -46,7 +50,7 @@ class Corpus:
     def build(
         cls,
         catalogs: Sequence[tuple[Domain, ItemCatalog]],
-        sequences: Sequence[tuple[ItemCatalog, Sequence[Sequence[str]]]],
+        sequences: Sequence[tuple[Domain, ItemCatalog, Sequence[Sequence[str]]]],
         *,
         instructions: int,
         seed: int,
@@ -57,21 +61,23 @@ class Corpus:
             catalogs: Catalogues with their domains; the first is the main one.
             sequences: Item ids of users in order of time, per catalogue; no ratings, no labels.
             instructions: Number of catalogue instructions, over all catalogues.
-            seed: Root of their choice.
+            seed: Root of their choice, and of the shuffled copy of each sequence.
         """
         lines: list[str] = []
         quoted: list[str] = []
         for domain, catalog in catalogs:
-            texts = [clean_title(catalog.text(item_id)) for item_id in catalog.ids]
+            texts = [_quoted(catalog, item_id) for item_id in catalog.ids]
             lines += [f"A {domain.noun}: {text}" for text in texts]
-            quoted += [f'"{text}"' for text in texts]
+            quoted += texts
             template = PromptTemplate.load("default")
             for row in generate_instructions(catalog, domain, n=instructions // len(catalogs), seed=seed):
                 prompt = template.frame(row)
                 lines.append(prompt.context + prompt.answer)
-        for catalog, users in sequences:
+        rng = generator(seed, "nano", "sequences")
+        for domain, catalog, users in sequences:
             for items in users:
-                lines.append(", ".join(f'"{clean_title(catalog.text(item))}"' for item in items))
+                for order in (items, [items[index] for index in rng.permutation(len(items))]):
+                    lines += _sequence_lines(domain, catalog, order)
         wording = [
             prompt.context + prompt.answer
             for domain, _ in catalogs
@@ -82,7 +88,21 @@ class Corpus:
         return cls(tuple(lines), tuple(quoted + wording * 20))
 
 
-def _wording(template: PromptTemplate, domain: Domain, label: int):  # type: ignore[no-untyped-def]
+def _quoted(catalog: ItemCatalog, item_id: str) -> str:
+    """An item as the default template shows it."""
+    return f'"{single_quoted(clean_title(catalog.text(item_id)))}"'
+
+
+def _sequence_lines(domain: Domain, catalog: ItemCatalog, items: Sequence[str]) -> list[str]:
+    """Unlabelled sequences of at most `SEQUENCE` items, one item a line."""
+    head = f"{upper_first(domain.noun_plural)} a user {domain.consumed}, in order:"
+    return [
+        "\n".join([head, *(_quoted(catalog, item) for item in items[start : start + SEQUENCE])])
+        for start in range(0, len(items), SEQUENCE)
+    ]
+
+
+def _wording(template: PromptTemplate, domain: Domain, label: int) -> Prompt:
     return template.frame(template.instruction(domain, [], "", label))
 
 
@@ -125,7 +145,7 @@ def build_nano(
     loop = LoopConfig(
         steps=config.steps,
         seed=config.seed,
-        optim=OptimConfig(lr=config.lr, weight_decay=0.1, betas=(0.9, 0.95), warmup_steps=20, schedule="cosine"),
+        optim=OptimConfig(lr=config.lr, weight_decay=0.05, betas=(0.9, 0.98), warmup_steps=50, schedule="cosine"),
         row_tokens=config.row_tokens,
         micro_batch_tokens=config.batch_tokens,
         precision=precision,
@@ -133,12 +153,13 @@ def build_nano(
     result = train(model, source, loop, pad_id=int(tokenizer.pad_token_id), progress=progress)
     info = {"labels_seen": {}, "seconds": round(result.seconds, 1), "log": result.log}
     with write_directory(directory, KIND, config={**owner, "precision": precision}, info=info) as stage:
-        model.save_pretrained(stage)
+        with quiet_progress():
+            model.save_pretrained(stage)
         tokenizer.save_pretrained(stage)
     return directory
 
 
-def _chunks(lines: Sequence[str], tokenizer, config: NanoConfig) -> list[EncodedPrompt]:  # type: ignore[no-untyped-def]
+def _chunks(lines: Sequence[str], tokenizer: PreTrainedTokenizerFast, config: NanoConfig) -> list[EncodedPrompt]:
     """Shuffled lines, joined by the end token, cut into rows of equal length; every token is a target."""
     order = generator(config.seed, "nano", "lines").permutation(len(lines))
     encoded = tokenizer([lines[index] for index in order], add_special_tokens=False)["input_ids"]

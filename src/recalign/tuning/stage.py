@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from recalign.errors import ConfigError, DataError
 from recalign.metrics.classification import auc
 from recalign.models.adapter import attach, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
-from recalign.models.config import BackboneConfig
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import Domain, PromptTemplate
 from recalign.scoring.base import one_item_lists
@@ -33,6 +31,7 @@ from recalign.tuning.config import StageConfig
 from recalign.tuning.instructions import generate_instructions, read_instructions
 from recalign.tuning.loop import LoopConfig, LoopResult, StepReport, train
 from recalign.tuning.model_artifact import KIND
+from recalign.tuning.provenance import StageInputs, check_unseen, labels_seen, owner_of
 from recalign.tuning.sources import (
     BlockSource,
     DomainPrompts,
@@ -42,29 +41,9 @@ from recalign.tuning.sources import (
     user_sequences,
 )
 
+__all__ = ["StageInputs", "is_done", "tune_stage"]
+
 Progress = Callable[[StepReport], None]
-
-
-@dataclass(frozen=True, slots=True)
-class StageInputs:
-    """What a stage is made from.
-
-    Attributes:
-        config: The stage's full configuration.
-        data: Training data sets; several for a multi-domain stage. The last one's catalogue and domain stay with the
-            model.
-        backbone: The backbone; its name is a local path or a hub id.
-        parent: Model artefact of the stage before, or None to start from the bare backbone.
-        validation: The target data set, for selection "paper" alone: its validation labels are then read.
-        unseen: Data sets whose labels no stage may have seen (zero-shot); checked, and recorded in the manifest.
-    """
-
-    config: StageConfig
-    data: Sequence[SampleSet]
-    backbone: BackboneConfig
-    parent: Path | None = None
-    validation: SampleSet | None = None
-    unseen: Sequence[SampleSet] = field(default=())
 
 
 def tune_stage(
@@ -88,15 +67,15 @@ def tune_stage(
     config = inputs.config
     if inputs.parent is not None:
         read_manifest(inputs.parent, kind=KIND)  # a damaged parent is refused before anything is loaded from it
-    labels = _labels_seen(inputs)
-    _check_unseen(inputs, labels)
+    labels = labels_seen(inputs)
+    check_unseen(inputs, labels)
     backbone = load_backbone(inputs.backbone)
     parent = inputs.parent / "adapter" if inputs.parent else None
     model = attach(backbone, config.mode, config.lora, parent, seed=config.seed)
     domains = [_domain_prompts(data, backbone, config) for data in inputs.data]
     source = _source(inputs, domains)
-    validate = _validation(inputs, domains, backbone)
-    owner = _owner(inputs, backbone, labels)
+    validate = _validation(inputs, domains, backbone, model)
+    owner = owner_of(inputs, backbone, labels)
     store = CheckpointStore(output.parent / f".{output.name}.checkpoints", owner)
     if restart:
         store.clear()
@@ -181,8 +160,8 @@ def _training_rows(config: StageConfig, data: SampleSet) -> pl.DataFrame:
 
 
 def _validation(
-    inputs: StageInputs, domains: Sequence[DomainPrompts], backbone: Backbone
-) -> Callable[[nn.Module], float] | None:
+    inputs: StageInputs, domains: Sequence[DomainPrompts], backbone: Backbone, model: nn.Module
+) -> Callable[[], float] | None:
     """The function that selection maximises: AUC on held-out source users, or on the target's validation split."""
     config = inputs.config
     if config.selection in ("last", "strict-k") or config.kind == "instruction":
@@ -193,12 +172,13 @@ def _validation(
         parts = [(_domain_prompts(inputs.validation, backbone, config), inputs.validation.samples("valid"))]
     else:
         parts = [(domain, _held_out(config, data)) for data, domain in zip(inputs.data, domains, strict=True)]
-    chosen = [(domain, _subset(samples, config)) for domain, samples in parts]
+    chosen = [
+        (YesNoScorer(model, domain.encoder, domain.catalog), _subset(samples, config)) for domain, samples in parts
+    ]
 
-    def validate(model: nn.Module) -> float:
+    def validate() -> float:
         values = []
-        for domain, samples in chosen:
-            scorer = YesNoScorer(model, domain.encoder, domain.catalog)
+        for scorer, samples in chosen:
             scores = scorer.score(one_item_lists(samples)).flat()
             value = auc([sample.label for sample in samples], scores)
             if value is None:
@@ -223,63 +203,13 @@ def _subset(samples: list[Sample], config: StageConfig) -> list[Sample]:
     return [samples[index] for index in sorted(order)]
 
 
-def _labels_seen(inputs: StageInputs) -> dict[str, dict[str, Any]]:
-    """How many labels of each data set (by fingerprint) this model and its parents have seen, by split."""
-    seen: dict[str, dict[str, Any]] = {}
-    if inputs.parent is not None:
-        seen = json.loads(json.dumps(read_manifest(inputs.parent, kind=KIND, verify=False).config["labels_seen"]))
-    if inputs.config.kind == "instruction":
-        return seen
-    shots = inputs.config.shots
-    for data in inputs.data:
-        entry = seen.setdefault(data.fingerprint, {"data": data.path.name, "train": 0, "valid": 0})
-        entry["train"] = max(entry["train"], shots or len(data.frame("train")))
-        if inputs.config.selection == "source":
-            entry["valid"] = max(entry["valid"], len(data.frame("valid")))
-    if inputs.config.selection == "paper" and inputs.validation is not None:
-        data = inputs.validation
-        entry = seen.setdefault(data.fingerprint, {"data": data.path.name, "train": 0, "valid": 0})
-        entry["valid"] = max(entry["valid"], len(data.frame("valid")))
-    return seen
-
-
-def _check_unseen(inputs: StageInputs, labels: dict[str, dict[str, Any]]) -> None:
-    for data in inputs.unseen:
-        entry = labels.get(data.fingerprint)
-        if entry is not None:
-            raise ConfigError(
-                f"zero-shot stage for {data.path}",
-                found=f"{entry['train']} training and {entry['valid']} validation labels of it seen",
-                expected="none",
-                hint="Train and select on the source alone (selection = 'source' or 'last')",
-            )
-
-
-def _owner(inputs: StageInputs, backbone: Backbone, labels: dict[str, Any]) -> dict[str, Any]:
-    """Everything the stage is a function of."""
-    parents = {f"data-{index}": data.fingerprint for index, data in enumerate(inputs.data)}
-    parents["backbone"] = backbone.fingerprint
-    if inputs.parent is not None:
-        parents["parent"] = read_manifest(inputs.parent, kind=KIND, verify=False).fingerprint
-    if inputs.validation is not None and inputs.config.selection == "paper":
-        parents["validation"] = inputs.validation.fingerprint
-    return {
-        "stage": inputs.config.model_dump(mode="json"),
-        "backbone": inputs.backbone.model_dump(mode="json", exclude={"name", "device"}),
-        "domain": dict(inputs.data[-1].domain),
-        "labels_seen": labels,
-        "unseen": sorted(data.fingerprint for data in inputs.unseen),
-        "parents": parents,
-    }
-
-
 def is_done(inputs: StageInputs, output: Path) -> Manifest | None:
     """The manifest of `output` where it holds exactly what `tune_stage` would write, else None."""
     if not output.exists():
         return None
     manifest = read_manifest(output, kind=KIND)
     backbone = load_backbone(inputs.backbone)
-    owner = _owner(inputs, backbone, _labels_seen(inputs))
+    owner = owner_of(inputs, backbone, labels_seen(inputs))
     same = all(manifest.config.get(key) == json.loads(json.dumps(owner))[key] for key in owner if key != "parents")
     return manifest if same and manifest.parents == owner["parents"] else None
 

@@ -1,0 +1,53 @@
+"""What the loop runs inside: torch's deterministic kernels, and signals that wait until a step is complete."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+
+
+@contextmanager
+def deterministic(device: torch.device) -> Iterator[None]:
+    """On a CPU, ask torch for its deterministic kernels: scatter-adds otherwise depend on thread timing.
+
+    The mode would also fill every new tensor with NaN, to show reads of memory that nobody wrote; that is left out, for
+    it costs a quarter of the time.
+    """
+    settings: Any = torch.utils.deterministic  # a module whose attributes are made at run time
+    before = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(before[0] or device.type == "cpu")
+    settings.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        settings.fill_uninitialized_memory = before[1]
+
+
+@contextmanager
+def collected_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying from them; a second signal acts at once."""
+    pending: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        pending.append(number)
+        for name in old:
+            signal.signal(name, old[name])
+
+    old: dict[signal.Signals, Any] = {}
+    try:
+        for name in (signal.SIGINT, signal.SIGTERM):
+            old[name] = signal.signal(name, note)
+    except ValueError:  # not the main thread: signals are somebody else's business
+        yield pending
+        return
+    try:
+        yield pending
+    finally:
+        for name, handler in old.items():
+            signal.signal(name, handler)

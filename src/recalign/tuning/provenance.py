@@ -1,0 +1,93 @@
+"""What a stage is made from, and whose labels it has seen.
+
+A model artefact records under ``labels_seen`` how many labels of each data set (by fingerprint) it and its parents were
+trained or selected on. A zero-shot promise is checked against that record before anything is trained.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recalign.artifacts import read_manifest
+from recalign.data.samples import SampleSet
+from recalign.errors import ConfigError
+from recalign.models.backbone import Backbone
+from recalign.models.config import BackboneConfig
+from recalign.tuning.config import StageConfig
+from recalign.tuning.model_artifact import KIND
+
+
+@dataclass(frozen=True, slots=True)
+class StageInputs:
+    """What a stage is made from.
+
+    Attributes:
+        config: The stage's full configuration.
+        data: Training data sets; several for a multi-domain stage. The last one's catalogue and domain stay with the
+            model.
+        backbone: The backbone; its name is a local path or a hub id.
+        parent: Model artefact of the stage before, or None to start from the bare backbone.
+        validation: The target data set, for selection "paper" alone: its validation labels are then read.
+        unseen: Data sets whose labels no stage may have seen (zero-shot); checked, and recorded in the manifest.
+    """
+
+    config: StageConfig
+    data: Sequence[SampleSet]
+    backbone: BackboneConfig
+    parent: Path | None = None
+    validation: SampleSet | None = None
+    unseen: Sequence[SampleSet] = field(default=())
+
+
+def labels_seen(inputs: StageInputs) -> dict[str, dict[str, Any]]:
+    """How many labels of each data set (by fingerprint) this model and its parents have seen, by split."""
+    seen: dict[str, dict[str, Any]] = {}
+    if inputs.parent is not None:
+        seen = json.loads(json.dumps(read_manifest(inputs.parent, kind=KIND, verify=False).config["labels_seen"]))
+    if inputs.config.kind == "instruction":
+        return seen
+    shots = inputs.config.shots
+    for data in inputs.data:
+        entry = seen.setdefault(data.fingerprint, {"data": data.path.name, "train": 0, "valid": 0})
+        entry["train"] = max(entry["train"], shots or len(data.frame("train")))
+        if inputs.config.selection == "source":
+            entry["valid"] = max(entry["valid"], len(data.frame("valid")))
+    if inputs.config.selection == "paper" and inputs.validation is not None:
+        data = inputs.validation
+        entry = seen.setdefault(data.fingerprint, {"data": data.path.name, "train": 0, "valid": 0})
+        entry["valid"] = max(entry["valid"], len(data.frame("valid")))
+    return seen
+
+
+def check_unseen(inputs: StageInputs, labels: dict[str, dict[str, Any]]) -> None:
+    for data in inputs.unseen:
+        entry = labels.get(data.fingerprint)
+        if entry is not None:
+            raise ConfigError(
+                f"zero-shot stage for {data.path}",
+                found=f"{entry['train']} training and {entry['valid']} validation labels of it seen",
+                expected="none",
+                hint="Train and select on the source alone (selection = 'source' or 'last')",
+            )
+
+
+def owner_of(inputs: StageInputs, backbone: Backbone, labels: dict[str, Any]) -> dict[str, Any]:
+    """Everything the stage is a function of."""
+    parents = {f"data-{index}": data.fingerprint for index, data in enumerate(inputs.data)}
+    parents["backbone"] = backbone.fingerprint
+    if inputs.parent is not None:
+        parents["parent"] = read_manifest(inputs.parent, kind=KIND, verify=False).fingerprint
+    if inputs.validation is not None and inputs.config.selection == "paper":
+        parents["validation"] = inputs.validation.fingerprint
+    return {
+        "stage": inputs.config.model_dump(mode="json"),
+        "backbone": inputs.backbone.model_dump(mode="json", exclude={"name", "device"}),
+        "domain": dict(inputs.data[-1].domain),
+        "labels_seen": labels,
+        "unseen": sorted(data.fingerprint for data in inputs.unseen),
+        "parents": parents,
+    }
