@@ -207,3 +207,32 @@ def test_package_exports_it_lazily() -> None:
     missing: Callable[[], object] = lambda: recalign.Recomender  # type: ignore[attr-defined]  # noqa: E731
     with pytest.raises(AttributeError, match="Recomender"):
         missing()
+
+
+def test_a_language_model_recommends_and_its_explanations_are_its_own_scores(tmp_path: Path) -> None:
+    from recalign.models.backbone import load_backbone
+    from recalign.models.config import BackboneConfig
+    from recalign.prompting.encoding import PromptEncoder
+    from recalign.prompting.template import Domain, PromptTemplate
+    from recalign.scoring.yes_no import YesNoScorer
+    from recalign.testing.tiny import make_tiny
+
+    backbone = load_backbone(BackboneConfig(name=str(make_tiny(tmp_path / "tiny")), device="cpu", dtype="float32"))
+    template = PromptTemplate.load("default")
+    encoder = PromptEncoder(template, Domain(noun="movie"), backbone.tokenizer, max_length=512)
+    catalog = catalogue()
+    scorer = YesNoScorer(backbone.model, encoder, catalog)
+    recommender = Recommender(scorer, catalog, batch_items=2)
+    history = recommender.history(["bravo strike", "delta in love"], ["echo in love"])
+    ranked = recommender.explain(history, recommender.rank(history))
+    together = Recommender(scorer, catalog).rank(history)
+    assert [each.score for each in ranked] == pytest.approx([each.score for each in together], abs=1e-5)
+    assert {each.item_id for each in ranked} == {each.item_id for each in together} == {"1", "3", "6", "7"}
+    for each in ranked:
+        assert len(each.influences) == 3
+        assert any(abs(influence.effect) > 1e-3 for influence in each.influences)
+        for influence in each.influences:
+            rest = tuple(entry for entry in history if entry.item_id != influence.item_id)
+            (score,) = scorer.score([CandidateList("anyone", rest, (each.item_id,))]).flat()
+            assert influence.score_without == pytest.approx(score, abs=1e-5)
+            assert influence.effect == pytest.approx(each.score - score, abs=1e-5)
