@@ -17,6 +17,7 @@ from recalign.cli.recommend import recommend
 from recalign.cli.run import run as run_recipe
 from recalign.cli.tune import tune
 from recalign.errors import Interrupted, RecalignError
+from recalign.terminal import printable
 
 app = typer.Typer(
     name="recalign",
@@ -38,12 +39,12 @@ app.command("run")(run_recipe)
 
 
 def run() -> None:
-    """Entry point: a `RecalignError` becomes one line on stderr and exit code 2; anything else is a bug."""
+    """Entry point: a `RecalignError` becomes one printable line on stderr and exit code 2; anything else is a bug."""
     try:
         app()
     except Interrupted as stop:
-        sys.stderr.write(f"recalign: {stop}\n")
+        sys.stderr.write(f"recalign: {printable(str(stop))}\n")
         raise SystemExit(128 + stop.signal_number) from None
     except RecalignError as error:
-        sys.stderr.write(f"recalign: {error}\n")
+        sys.stderr.write(f"recalign: {printable(str(error))}\n")
         raise SystemExit(2) from None
