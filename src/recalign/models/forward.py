@@ -83,12 +83,22 @@ def _mask(model: nn.Module, visible: Tensor) -> Tensor:
     return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, lowest)
 
 
-def supports_packing(model: nn.Module, pad_id: int) -> bool:
+def supports_packing(model: nn.Module, pad_id: int, *, longest: int) -> bool:
     """Whether `model` gives packed prompts the numbers that they get alone; checked by running it, once.
 
-    Sliding windows, ALiBi and recurrent layers do not, and a model may refuse custom masks; then rows hold one prompt
-    each and the reason is logged.
+    Sliding windows shorter than the longest prompt, ALiBi and recurrent layers do not, and a model may refuse custom
+    masks; then rows hold one prompt each and the reason is logged.
+
+    Args:
+        model: A causal language model, with or without PEFT; its mode is left as it is.
+        pad_id: Token id for padding.
+        longest: Length of the longest prompt in tokens. The run is of short ones, so windows are looked up.
     """
+    window = _window(model)
+    if window is not None and window < longest:
+        name = type(model).__name__
+        logger.warning("%s sees %d tokens back, prompts have up to %d: prompts run one by one", name, window, longest)
+        return False
     vocabulary = int(model.config.vocab_size)  # type: ignore[union-attr, arg-type]
     stem = [(7 * i + 1) % vocabulary for i in range(24)]
     prompts = []
@@ -115,3 +125,11 @@ def supports_packing(model: nn.Module, pad_id: int) -> bool:
         logger.warning("%s changes packed prompts by %.1e: prompts run one by one", type(model).__name__, gap)
         return False
     return True
+
+
+def _window(model: nn.Module) -> int | None:
+    """How many tokens back some layer sees, where the architecture limits it (Mistral, Gemma 2 and 3, Llama 4)."""
+    config: Any = model.config
+    text = config.get_text_config()
+    found = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return min((value for value in found if isinstance(value, int) and value > 0), default=None)

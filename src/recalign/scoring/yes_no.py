@@ -58,7 +58,7 @@ class YesNoScorer:
         self._name = name
         self._row_tokens = row_tokens
         self._batch_tokens = batch_tokens
-        self._packed = supports_packing(model, encoder.pad_id)
+        self._packed = supports_packing(model, encoder.pad_id, longest=encoder.max_length)
 
     @property
     def name(self) -> str:

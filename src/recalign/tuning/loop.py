@@ -42,6 +42,7 @@ class LoopConfig:
     """What the loop needs to know; see `StageConfig` for the meanings."""
 
     steps: int
+    max_length: int
     seed: int
     optim: OptimConfig
     row_tokens: int
@@ -139,7 +140,7 @@ class _Run:
         self.validate, self.store, self.progress = validate, store, progress
         self.plain = model
         self.device = next(model.parameters()).device
-        self.packed = supports_packing(model, pad_id)
+        self.packed = supports_packing(model, pad_id, longest=config.max_length)
         # Accelerate keeps one global state per process, with the precision of its first user.
         AcceleratorState._reset_state(reset_partial_state=True)
         self.accelerator = Accelerator(

@@ -144,6 +144,7 @@ def build_nano(
     )
     loop = LoopConfig(
         steps=config.steps,
+        max_length=config.row_tokens,
         seed=config.seed,
         optim=OptimConfig(lr=config.lr, weight_decay=0.05, betas=(0.9, 0.98), warmup_steps=50, schedule="cosine"),
         row_tokens=config.row_tokens,

@@ -92,6 +92,7 @@ def tune_stage(
 def _loop_config(config: StageConfig, steps: int) -> LoopConfig:
     return LoopConfig(
         steps=steps,
+        max_length=config.max_length,
         seed=config.seed,
         optim=config.optim,
         row_tokens=config.row_tokens,

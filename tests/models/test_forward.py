@@ -1,0 +1,138 @@
+"""The forward pass: logits at chosen positions are those of the full model, and packed prompts score as alone."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from recalign.models.adapter import LoraSettings, attach
+from recalign.models.backbone import Backbone, load_backbone
+from recalign.models.config import BackboneConfig
+from recalign.models.forward import head_at, logits_at, supports_packing
+from recalign.prompting.encoding import EncodedPrompt
+from recalign.prompting.packing import IGNORE, Batch, build_row, collate, grow_tree, grow_trees
+from recalign.testing.tiny import ARCHITECTURES, make_tiny
+
+TOLERANCE = 2e-5  # float32, logits of size 1 to 10
+
+
+def load(directory: Path) -> Backbone:
+    return load_backbone(BackboneConfig(name=str(directory), dtype="float32", device="cpu"))
+
+
+def with_lora(backbone: Backbone) -> Any:
+    """A LoRA that changes something: freshly attached ones do not."""
+    model = attach(backbone, "lora", LoraSettings(r=2), None)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if "lora_B" in name:
+                tensor.normal_(0.0, 0.3, generator=generator)
+    return model.eval()
+
+
+def prompts(n: int = 4, stem: int = 20) -> list[EncodedPrompt]:
+    """Prompts of different lengths that begin alike."""
+    rng = np.random.default_rng(1)
+    first = rng.integers(3, 250, stem).tolist()
+    return [ready((*first, *rng.integers(3, 250, 3 + 2 * index).tolist())) for index in range(n)]
+
+
+def ready(ids: tuple[int, ...]) -> EncodedPrompt:
+    return EncodedPrompt(ids=ids, labels=(IGNORE,) * len(ids), answer_start=len(ids))
+
+
+def separate(asked: list[EncodedPrompt], pad_id: int) -> Batch:
+    return collate([build_row([grow_tree([one])]) for one in asked], pad_id)
+
+
+@pytest.fixture(params=[(name, lora) for name in ARCHITECTURES for lora in (False, True)], ids=str)
+def model_and_pad(request: pytest.FixtureRequest, checkpoints: dict[str, Path]) -> tuple[Any, int]:
+    name, lora = request.param
+    backbone = load(checkpoints[name])
+    return (with_lora(backbone) if lora else backbone.model), backbone.pad_id
+
+
+@torch.no_grad()
+def test_logits_at_positions_are_those_of_the_full_model(model_and_pad: tuple[Any, int]) -> None:
+    model, pad_id = model_and_pad
+    batch = separate(prompts(), pad_id)
+    mask = torch.from_numpy(batch.mask[:, 0, :, 0].astype(np.int64))
+    full = model(input_ids=torch.from_numpy(batch.ids), attention_mask=mask).logits
+    positions = np.array([[0, 4], [3, 11], [1, 0], [3, 11], [2, 20]])
+    found = logits_at(model, batch, positions, packed=False)
+    assert found.shape == (5, full.shape[-1])
+    expected = full[positions[:, 0], positions[:, 1]]
+    assert float((found - expected).abs().max()) <= TOLERANCE
+    assert float(expected.std()) > 0.01, "logits that are all alike would show nothing"
+
+
+@torch.no_grad()
+def test_packed_prompts_have_the_logits_that_they_have_alone(model_and_pad: tuple[Any, int]) -> None:
+    model, pad_id = model_and_pad
+    assert supports_packing(model, pad_id, longest=1024)
+    asked = prompts()
+    alone = separate(asked, pad_id)
+    expected = logits_at(model, alone, alone.answers, packed=False)
+    other = prompts(2, stem=7)
+    rows = [[*grow_trees(other, 64), *grow_trees(asked, 64)], [grow_tree([ready((5, 6, 7))])]]
+    together = collate([build_row(row) for row in rows], pad_id)
+    found = logits_at(model, together, together.answers)[len(other) : len(other) + len(asked)]
+    assert float((found - expected).abs().max()) <= TOLERANCE
+
+
+@torch.no_grad()
+def test_the_head_is_whole_again_afterwards(checkpoints: dict[str, Path]) -> None:
+    model = load(checkpoints["llama"]).model
+    ids = torch.tensor([[3, 4, 5]])
+    before = model(ids).logits
+    with head_at(model, torch.tensor([0]), torch.tensor([1])):
+        narrow = model(ids).logits
+    assert narrow.shape == (1, 1, before.shape[-1])
+    assert float((narrow[0, 0] - before[0, 1]).abs().max()) <= TOLERANCE
+    assert torch.equal(model(ids).logits, before)
+
+
+@torch.no_grad()
+def test_the_head_is_whole_again_after_an_error(checkpoints: dict[str, Path]) -> None:
+    model = load(checkpoints["llama"]).model
+    ids = torch.tensor([[3, 4, 5]])
+    before = model(ids).logits
+    batch = separate([ready((3, 4, 5))], 0)
+    with pytest.raises(IndexError):
+        logits_at(model, batch, np.array([[0, 99]]), packed=False)
+    assert torch.equal(model(ids).logits, before)
+
+
+@pytest.mark.parametrize(("window", "longest", "supported"), [(8, 1024, False), (64, 512, False), (64, 60, True)])
+def test_a_sliding_window_shorter_than_the_prompts_is_not_packed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, window: int, longest: int, supported: bool
+) -> None:
+    backbone = load(make_tiny(tmp_path / "m", "mistral", sliding_window=window))
+    with caplog.at_level(logging.WARNING):
+        assert supports_packing(backbone.model, backbone.pad_id, longest=longest) is supported
+    assert ("one by one" in caplog.text) is not supported
+
+
+def test_what_takes_no_custom_mask_is_not_packed(
+    checkpoints: dict[str, Path], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = load(checkpoints["llama"])
+    whole = backbone.model.forward
+
+    def picky(*args: Any, attention_mask: torch.Tensor, **options: Any) -> Any:
+        if attention_mask.dim() == 4:
+            raise ValueError("no such mask")
+        return whole(*args, attention_mask=attention_mask, **options)
+
+    monkeypatch.setattr(backbone.model, "forward", picky)
+    backbone.model.train()
+    with caplog.at_level(logging.WARNING):
+        assert not supports_packing(backbone.model, backbone.pad_id, longest=64)
+    assert "no such mask" in caplog.text
+    assert backbone.model.training, "the check leaves the mode as it was"
