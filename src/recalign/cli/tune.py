@@ -88,7 +88,7 @@ def _tune_one(
     from recalign.models.nano import NanoConfig
     from recalign.tuning.config import StageConfig
     from recalign.tuning.model_artifact import backbone_of
-    from recalign.tuning.stage import StageInputs, tune_stage
+    from recalign.tuning.stage import StageInputs, is_done, tune_stage
 
     sets = [SampleSet.load(path) for path in data]
     options.setdefault("template", sets[-1].template)
@@ -103,7 +103,9 @@ def _tune_one(
         resolved = resolve_backbone(asked, NanoConfig(), sets, progress=reporter.task("pretraining nano"))
     target = SampleSet.load(validation) if validation else (sets[-1] if config.selection == "paper" else None)
     inputs = StageInputs(config=config, data=sets, backbone=resolved, parent=parent, validation=target)
-    tune_stage(inputs, output, restart=restart, overwrite=restart, progress=reporter.task(output.name))
+    if is_done(inputs, output):
+        reporter.note("already tuned from these inputs")
+    tune_stage(inputs, output, restart=restart, progress=reporter.task(output.name))
 
 
 def _set(options: dict[str, Any], setting: str) -> None:

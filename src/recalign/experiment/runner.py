@@ -130,15 +130,6 @@ def _backbone(recipe: Recipe, run: Run, reporter: Reporter) -> BackboneConfig:
 
 
 def _tuned(name: str, inputs: StageInputs, target: Path, restart: bool, reporter: Reporter) -> None:
-    if target.exists():
-        if is_done(inputs, target):
-            reporter.note(f"stage {name}: already tuned")
-            return
-        if not restart:
-            raise ArtifactError(
-                f"model {target}",
-                found="a model made from other inputs",
-                expected="the recipe's stage",
-                hint="Choose another --output, or discard it with --restart",
-            )
-    tune_stage(inputs, target, restart=restart, overwrite=restart, progress=reporter.task(name))
+    if is_done(inputs, target):
+        reporter.note(f"stage {name}: already tuned")
+    tune_stage(inputs, target, restart=restart, progress=reporter.task(name))

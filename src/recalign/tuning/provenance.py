@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recalign.artifacts import read_manifest
+from recalign.artifacts import fingerprint, hash_file, read_manifest
 from recalign.data.samples import SampleSet
-from recalign.errors import ConfigError
-from recalign.models.backbone import Backbone
+from recalign.errors import ConfigError, DataError
 from recalign.models.config import BackboneConfig
+from recalign.prompting.template import PromptTemplate
 from recalign.tuning.config import StageConfig
 from recalign.tuning.model_artifact import KIND
 
@@ -64,6 +64,7 @@ def labels_seen(inputs: StageInputs) -> dict[str, dict[str, Any]]:
 
 
 def check_unseen(inputs: StageInputs, labels: dict[str, dict[str, Any]]) -> None:
+    """Check the promise of `StageInputs.unseen` against `labels_seen`. Raises ConfigError where it is broken."""
     for data in inputs.unseen:
         entry = labels.get(data.fingerprint)
         if entry is not None:
@@ -75,10 +76,20 @@ def check_unseen(inputs: StageInputs, labels: dict[str, dict[str, Any]]) -> None
             )
 
 
-def owner_of(inputs: StageInputs, backbone: Backbone, labels: dict[str, Any]) -> dict[str, Any]:
-    """Everything the stage is a function of."""
+def owner_of(inputs: StageInputs, backbone: str, labels: dict[str, Any]) -> dict[str, Any]:
+    """Everything the stage is a function of; `backbone` is the backbone's fingerprint.
+
+    Files that the configuration names count by their content.
+
+    Raises:
+        ConfigError, DataError: A template or instruction file cannot be read.
+    """
     parents = {f"data-{index}": data.fingerprint for index, data in enumerate(inputs.data)}
-    parents["backbone"] = backbone.fingerprint
+    parents["backbone"] = backbone
+    if inputs.config.template.endswith(".toml"):
+        parents["template"] = fingerprint(PromptTemplate.load(inputs.config.template).to_toml())
+    if inputs.config.kind == "instruction" and inputs.config.instruction_file is not None:
+        parents["instructions"] = _content(Path(inputs.config.instruction_file))
     if inputs.parent is not None:
         parents["parent"] = read_manifest(inputs.parent, kind=KIND, verify=False).fingerprint
     if inputs.validation is not None and inputs.config.selection == "paper":
@@ -91,3 +102,10 @@ def owner_of(inputs: StageInputs, backbone: Backbone, labels: dict[str, Any]) ->
         "unseen": sorted(data.fingerprint for data in inputs.unseen),
         "parents": parents,
     }
+
+
+def _content(path: Path) -> str:
+    try:
+        return hash_file(path).sha256
+    except OSError as error:
+        raise DataError(f"instruction file {path}", found=error.strerror or str(error), expected="a file") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from torch import nn
 
 from recalign.artifacts import Manifest, read_manifest, write_directory
 from recalign.data.samples import Sample, SampleSet, to_samples
-from recalign.errors import ConfigError, DataError
+from recalign.errors import ArtifactError, ConfigError, DataError
 from recalign.metrics.classification import auc
 from recalign.models.adapter import attach, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
+from recalign.models.checkpoint import inspect, locate
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import Domain, PromptTemplate
 from recalign.scoring.base import one_item_lists
@@ -51,13 +53,13 @@ def tune_stage(
     output: Path,
     *,
     restart: bool = False,
-    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Tune one stage and write its model artefact to `output`.
 
-    An interrupted stage continues from its newest checkpoint when called again with the same inputs (``restart=True``
-    discards it).
+    Called again with the same inputs, an interrupted stage continues from its newest checkpoint and a finished one is
+    left as it is. What other inputs have left in `output` is refused before anything is trained, or with
+    ``restart=True`` discarded.
 
     Raises:
         ConfigError: The inputs contradict each other, or a zero-shot promise.
@@ -69,14 +71,25 @@ def tune_stage(
         read_manifest(inputs.parent, kind=KIND)  # a damaged parent is refused before anything is loaded from it
     labels = labels_seen(inputs)
     check_unseen(inputs, labels)
+    working = output.parent / f".{output.name}.checkpoints"
+    if is_done(inputs, output):
+        shutil.rmtree(working, ignore_errors=True)  # left by a crash just after the artefact was published
+        return output
+    if _occupied(output) and not restart:
+        raise ArtifactError(
+            f"model {output}",
+            found="a model made from other inputs",
+            expected="none, or the one that these inputs make",
+            hint="Choose another --output, or discard it with --restart",
+        )
     backbone = load_backbone(inputs.backbone)
     parent = inputs.parent / "adapter" if inputs.parent else None
     model = attach(backbone, config.mode, config.lora, parent, seed=config.seed)
     domains = [_domain_prompts(data, backbone, config) for data in inputs.data]
     source = _source(inputs, domains)
     validate = _validation(inputs, domains, backbone, model)
-    owner = owner_of(inputs, backbone, labels)
-    store = CheckpointStore(output.parent / f".{output.name}.checkpoints", owner)
+    owner = owner_of(inputs, backbone.fingerprint, labels)
+    store = CheckpointStore(working, owner)
     if restart:
         store.clear()
     steps = config.max_steps or max(1, round(config.epochs * source.steps_per_epoch))
@@ -84,7 +97,7 @@ def tune_stage(
     result = train(
         model, source, loop, pad_id=domains[0].encoder.pad_id, validate=validate, store=store, progress=progress
     )
-    _write(inputs, output, model, owner, result, overwrite=overwrite)
+    _write(inputs, output, model, owner, result, overwrite=restart)
     store.clear()
     return output
 
@@ -182,10 +195,7 @@ def _validation(
         for scorer, samples in chosen:
             scores = scorer.score(one_item_lists(samples)).flat()
             value = auc([sample.label for sample in samples], scores)
-            if value is None:
-                raise DataError(
-                    "validation samples of the stage", found="one class only", expected="liked and disliked"
-                )
+            assert value is not None, "_subset has both classes"
             values.append(value)
         return sum(values) / len(values)
 
@@ -193,26 +203,40 @@ def _validation(
 
 
 def _held_out(config: StageConfig, data: SampleSet) -> list[Sample]:
+    """All samples of the held-out users but those of the test split, which nothing is selected on."""
     users = holdout_users(data.frame("train")["user_id"].unique().to_list(), config.holdout, config.seed)
-    return to_samples(data.frame().filter(pl.col("user_id").is_in(list(users))))
+    return to_samples(data.frame().filter(pl.col("user_id").is_in(list(users)) & (pl.col("split") != "test")))
 
 
 def _subset(samples: list[Sample], config: StageConfig) -> list[Sample]:
-    if not samples:
-        raise DataError("validation samples of the stage", found="none", expected="at least one of each class")
+    """A seeded subset of the validation samples; an AUC needs both classes in it."""
     order = generator(config.seed, "validation").permutation(len(samples))[: config.max_eval_samples]
-    return [samples[index] for index in sorted(order)]
+    chosen = [samples[index] for index in sorted(order)]
+    if len({sample.label for sample in chosen}) < 2:
+        raise DataError(
+            "validation samples of the stage",
+            found=f"{len(chosen)} of one class" if chosen else "none",
+            expected="liked and disliked ones",
+            hint="Set a larger holdout or max_eval_samples, or selection = 'last'",
+        )
+    return chosen
 
 
 def is_done(inputs: StageInputs, output: Path) -> Manifest | None:
     """The manifest of `output` where it holds exactly what `tune_stage` would write, else None."""
-    if not output.exists():
+    if not _occupied(output):
         return None
     manifest = read_manifest(output, kind=KIND)
-    backbone = load_backbone(inputs.backbone)
+    directory, _ = locate(inputs.backbone.name, inputs.backbone.revision)
+    backbone = inspect(directory, inputs.backbone.name).fingerprint()
     owner = owner_of(inputs, backbone, labels_seen(inputs))
     same = all(manifest.config.get(key) == json.loads(json.dumps(owner))[key] for key in owner if key != "parents")
     return manifest if same and manifest.parents == owner["parents"] else None
+
+
+def _occupied(output: Path) -> bool:
+    """Whether something is there; an empty directory is as good as none."""
+    return output.exists() and not (output.is_dir() and not any(output.iterdir()))
 
 
 def _write(

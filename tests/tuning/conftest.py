@@ -1,0 +1,85 @@
+"""A tiny backbone and small prepared data, made once, for tests of stages. Tests must not change them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from recalign.data.samples import SampleSet
+from recalign.experiment.prepare import PrepareConfig, prepare
+from recalign.models.config import BackboneConfig
+from recalign.testing.tiny import make_tiny
+from recalign.tuning.config import StageConfig
+from recalign.tuning.provenance import StageInputs
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small only wait for each other in several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="package")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tuning")
+
+
+@pytest.fixture(scope="package")
+def source(folder: Path) -> SampleSet:
+    return synthetic(folder / "source", "movies", 1)
+
+
+@pytest.fixture(scope="package")
+def target(folder: Path) -> SampleSet:
+    return synthetic(folder / "target", "books", 2)
+
+
+def synthetic(directory: Path, domain: str, seed: int) -> SampleSet:
+    settings = {"domain": domain, "seed": seed, "users": 14, "items": 40, "ratings_per_user": 12}
+    prepare(PrepareConfig.build(dataset="synthetic", output=directory, window=4, **settings))
+    return SampleSet.load(directory)
+
+
+@pytest.fixture(scope="package")
+def backbone(folder: Path) -> BackboneConfig:
+    return BackboneConfig(name=str(make_tiny(folder / "llama", "llama")), dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="package")
+def stage() -> Callable[..., StageConfig]:
+    """Settings of a stage of three small steps; changes are given as keywords."""
+
+    def build(**changes: Any) -> StageConfig:
+        base: dict[str, Any] = {
+            "max_steps": 3,
+            "batch_size": 6,
+            "precision": "fp32",
+            "eval_steps": 2,
+            "max_eval_samples": 30,
+            "max_length": 384,
+            "instructions": 30,
+            "optim": {"lr": 1e-2, "warmup_steps": 1},
+        }
+        return StageConfig.model_validate({**base, **changes})
+
+    return build
+
+
+@pytest.fixture(scope="package")
+def inputs(
+    source: SampleSet, backbone: BackboneConfig, stage: Callable[..., StageConfig]
+) -> Callable[..., StageInputs]:
+    """Inputs of a stage on the source; `data`, `parent`, `validation` and `unseen` go there, the rest to the stage."""
+
+    def build(**changes: Any) -> StageInputs:
+        own = {name: changes.pop(name) for name in ("data", "parent", "validation", "unseen") if name in changes}
+        return StageInputs(config=stage(**changes), backbone=backbone, **{"data": [source], **own})
+
+    return build
