@@ -31,6 +31,7 @@ from recalign.tuning.sources import PromptSource
 
 KIND = "backbone"
 SEQUENCE = 40
+MICRO_BATCH_TOKENS = 2048  # logits of more tokens leave malloc's reuse and cost twice the time in page faults
 TEMPLATES = ("default", "tallrec", "tlrec")
 
 
@@ -85,7 +86,9 @@ class Corpus:
             for label in (0, 1)
             for prompt in [_wording(PromptTemplate.load(name), domain, label)]
         ]
-        return cls(tuple(lines), tuple(quoted + wording * 20))
+        # Often enough for the prompts' own words, the answers above all, to become whole tokens beside the titles' words.
+        repeats = max(20, len(quoted) // 20)
+        return cls(tuple(lines), tuple(quoted + wording * repeats))
 
 
 def _quoted(catalog: ItemCatalog, item_id: str) -> str:
@@ -148,7 +151,7 @@ def build_nano(
         seed=config.seed,
         optim=OptimConfig(lr=config.lr, weight_decay=0.05, betas=(0.9, 0.98), warmup_steps=50, schedule="cosine"),
         row_tokens=config.row_tokens,
-        micro_batch_tokens=config.batch_tokens,
+        micro_batch_tokens=MICRO_BATCH_TOKENS,
         precision=precision,
     )
     result = train(model, source, loop, pad_id=int(tokenizer.pad_token_id), progress=progress)

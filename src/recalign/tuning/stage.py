@@ -17,23 +17,20 @@ import polars as pl
 from torch import nn
 
 from recalign.artifacts import Manifest, read_manifest, write_directory
-from recalign.data.samples import Sample, SampleSet, to_samples
-from recalign.errors import ArtifactError, ConfigError, DataError
-from recalign.metrics.classification import auc
+from recalign.data.samples import SampleSet, to_samples
+from recalign.errors import ArtifactError, DataError
 from recalign.models.adapter import attach, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.checkpoint import inspect, locate
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import Domain, PromptTemplate
-from recalign.scoring.base import one_item_lists
-from recalign.scoring.yes_no import YesNoScorer
-from recalign.seeding import generator
 from recalign.tuning.checkpoint import CheckpointStore
 from recalign.tuning.config import StageConfig
 from recalign.tuning.instructions import generate_instructions, read_instructions
 from recalign.tuning.loop import LoopConfig, LoopResult, StepReport, train
 from recalign.tuning.model_artifact import KIND
 from recalign.tuning.provenance import StageInputs, check_unseen, labels_seen, owner_of
+from recalign.tuning.selection import validation
 from recalign.tuning.sources import (
     BlockSource,
     DomainPrompts,
@@ -87,7 +84,8 @@ def tune_stage(
     model = attach(backbone, config.mode, config.lora, parent, seed=config.seed)
     domains = [_domain_prompts(data, backbone, config) for data in inputs.data]
     source = _source(inputs, domains)
-    validate = _validation(inputs, domains, backbone, model)
+    target = _domain_prompts(inputs.validation, backbone, config) if inputs.validation is not None else None
+    validate = validation(inputs, domains, target, model)
     owner = owner_of(inputs, backbone.fingerprint, labels)
     store = CheckpointStore(working, owner)
     if restart:
@@ -171,55 +169,6 @@ def _training_rows(config: StageConfig, data: SampleSet) -> pl.DataFrame:
     if rows.is_empty():
         raise DataError(f"train split of {data.path}", found="no samples", expected="at least one")
     return rows
-
-
-def _validation(
-    inputs: StageInputs, domains: Sequence[DomainPrompts], backbone: Backbone, model: nn.Module
-) -> Callable[[], float] | None:
-    """The function that selection maximises: AUC on held-out source users, or on the target's validation split."""
-    config = inputs.config
-    if config.selection in ("last", "strict-k") or config.kind == "instruction":
-        return None
-    if config.selection == "paper":
-        if inputs.validation is None:
-            raise ConfigError("selection 'paper'", found="no validation data", expected="the target data set")
-        parts = [(_domain_prompts(inputs.validation, backbone, config), inputs.validation.samples("valid"))]
-    else:
-        parts = [(domain, _held_out(config, data)) for data, domain in zip(inputs.data, domains, strict=True)]
-    chosen = [
-        (YesNoScorer(model, domain.encoder, domain.catalog), _subset(samples, config)) for domain, samples in parts
-    ]
-
-    def validate() -> float:
-        values = []
-        for scorer, samples in chosen:
-            scores = scorer.score(one_item_lists(samples)).flat()
-            value = auc([sample.label for sample in samples], scores)
-            assert value is not None, "_subset has both classes"
-            values.append(value)
-        return sum(values) / len(values)
-
-    return validate
-
-
-def _held_out(config: StageConfig, data: SampleSet) -> list[Sample]:
-    """All samples of the held-out users but those of the test split, which nothing is selected on."""
-    users = holdout_users(data.frame("train")["user_id"].unique().to_list(), config.holdout, config.seed)
-    return to_samples(data.frame().filter(pl.col("user_id").is_in(list(users)) & (pl.col("split") != "test")))
-
-
-def _subset(samples: list[Sample], config: StageConfig) -> list[Sample]:
-    """A seeded subset of the validation samples; an AUC needs both classes in it."""
-    order = generator(config.seed, "validation").permutation(len(samples))[: config.max_eval_samples]
-    chosen = [samples[index] for index in sorted(order)]
-    if len({sample.label for sample in chosen}) < 2:
-        raise DataError(
-            "validation samples of the stage",
-            found=f"{len(chosen)} of one class" if chosen else "none",
-            expected="liked and disliked ones",
-            hint="Set a larger holdout or max_eval_samples, or selection = 'last'",
-        )
-    return chosen
 
 
 def is_done(inputs: StageInputs, output: Path) -> Manifest | None:
