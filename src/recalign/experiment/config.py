@@ -21,6 +21,7 @@ from recalign.models.config import BackboneConfig
 from recalign.models.nano import NanoConfig
 from recalign.tuning.config import Selection, StageConfig
 
+_NAME = r"^[a-z0-9][a-z0-9.-]*$"
 _VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
 
 
@@ -31,7 +32,7 @@ class StageEntry(StageConfig):
     there is one model, called like the stage.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Name of the stage and of its model.")
+    name: str = Field(pattern=_NAME, description="Name of the stage and of its model.")
     data: tuple[str, ...] = Field(min_length=1, description="Names of the training data sets; several: multi-domain.")
     parent: str | None = Field(None, description="Stage to start from; the bare backbone if not given.")
     validation: str | None = Field(None, description="Target data set, for selection 'paper'.")
@@ -82,7 +83,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Name of the recipe.")
+    name: str = Field(pattern=_NAME, description="Name of the recipe.")
     description: str = Field("", description="One line for people.")
     data: dict[str, PrepareConfig] = Field(min_length=1, description="Data sets by name.")
     backbone: BackboneEntry = Field(default_factory=lambda: BackboneEntry(name="nano"), description="The backbone.")
@@ -90,28 +91,44 @@ class Recipe(BaseModel):
     evaluations: tuple[EvaluationEntry, ...] = Field((), description="Evaluations, after all stages.")
 
     @model_validator(mode="after")
-    def _names_exist(self) -> Self:
-        problems: list[str] = []
-        known: set[str] = set()
-        for stage in self.stages:
-            wanted = [*stage.data, *stage.zero_shot_for, *([stage.validation] if stage.validation else [])]
-            problems += [f"stage {stage.name}: unknown data set {name!r}" for name in wanted if name not in self.data]
-            if stage.parent is not None and stage.parent not in known:
-                problems.append(f"stage {stage.name}: parent {stage.parent!r} is no earlier stage")
-            if "paper" in (stage.selection, *stage.selections) and stage.validation is None:
-                problems.append(f"stage {stage.name}: selection 'paper' needs validation = '<target data set>'")
-            if stage.name in known:
-                problems.append(f"stage {stage.name}: the name is taken")
-            known.add(stage.name)
+    def _consistent(self) -> Self:
+        problems = [
+            f"data set {name!r}: expected a name like {_NAME}" for name in self.data if not re.match(_NAME, name)
+        ]
+        problems += self._stage_problems()
+        stages = {stage.name for stage in self.stages}
         for evaluation in self.evaluations:
             wanted = [evaluation.data, *([evaluation.fit] if evaluation.fit else [])]
             problems += [f"evaluation: unknown data set {name!r}" for name in wanted if name not in self.data]
-            problems += [f"evaluation: unknown stage {name!r}" for name in evaluation.stages if name not in known]
+            problems += [f"evaluation: unknown stage {name!r}" for name in evaluation.stages if name not in stages]
         wanted = [*self.backbone.sources, *self.backbone.targets]
         problems += [f"backbone: unknown data set {name!r}" for name in wanted if name not in self.data]
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _stage_problems(self) -> list[str]:
+        problems: list[str] = []
+        models: dict[str, list[str]] = {}
+        for stage in self.stages:
+            wanted = [*stage.data, *stage.zero_shot_for, *([stage.validation] if stage.validation else [])]
+            found = [f"unknown data set {name!r}" for name in wanted if name not in self.data]
+            if stage.parent is not None and stage.parent not in models:
+                found.append(f"parent {stage.parent!r} is no earlier stage")
+            elif stage.parent is not None and models[stage.parent] != [stage.parent]:
+                found.append(f"parent {stage.parent!r} is a grid of models, expected a single one")
+            if "paper" in (stage.selection, *stage.selections) and stage.validation is None:
+                found.append("selection 'paper' needs validation = '<target data set>'")
+            try:
+                names = [name for name, _ in stage.expand()]
+            except ValidationError as error:
+                names, found = [], [*found, f"its grid: {describe(error)}"]
+            taken = {name for others in models.values() for name in others} | set(models)
+            if stage.name in models or taken.intersection(names) or len(set(names)) < len(names):
+                found.append("the name is taken")
+            models[stage.name] = names
+            problems += [f"stage {stage.name}: {problem}" for problem in found]
+        return problems
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -124,6 +141,8 @@ def load_recipe(path: Path) -> Recipe:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"recipe {path}", found="no such file", hint="Shipped recipes lie in recipes/") from None
+    except OSError as error:
+        raise ConfigError(f"recipe {path}", found=error.strerror or str(error), expected="a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"recipe {path}", found=f"no valid TOML ({error})") from None
     try:
