@@ -68,6 +68,7 @@ class Interrupted(RecalignError):
         signal_number: The signal; the process exits with 128 + this number.
     """
 
-    def __init__(self, signal_number: int, thing: str) -> None:
+    def __init__(self, signal_number: int, thing: str, *, saved: bool = True) -> None:
         self.signal_number = signal_number
-        super().__init__(thing, hint="Everything is saved: run the same command again to continue")
+        saved_hint = "Everything is saved: run the same command again to continue"
+        super().__init__(thing, hint=saved_hint if saved else "Nothing of it was saved")

@@ -6,6 +6,7 @@ Verbs import their heavy parts when they run, so `--help` loads neither torch no
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
@@ -17,12 +18,13 @@ from recalign.cli.recommend import recommend
 from recalign.cli.run import run as run_recipe
 from recalign.cli.tune import tune
 from recalign.errors import Interrupted, RecalignError
-from recalign.terminal import printable
+
+# typer takes it from click, or from its own copy of click, depending on its version.
+_UsageError: Any = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="recalign",
     help="Align a language model with recommendation: ratings and item titles in, a tuned recommender out.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -39,12 +41,20 @@ app.command("run")(run_recipe)
 
 
 def run() -> None:
-    """Entry point: a `RecalignError` becomes one printable line on stderr and exit code 2; anything else is a bug."""
+    """Entry point: a `RecalignError` becomes one line on stderr and exit code 2; anything else is a bug."""
     try:
-        app()
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False, prog_name="recalign")
     except Interrupted as stop:
-        sys.stderr.write(f"recalign: {printable(str(stop))}\n")
+        sys.stderr.write(f"recalign: {stop}\n")
         raise SystemExit(128 + stop.signal_number) from None
     except RecalignError as error:
-        sys.stderr.write(f"recalign: {printable(str(error))}\n")
+        sys.stderr.write(f"recalign: {error}\n")
         raise SystemExit(2) from None
+    except _UsageError as error:
+        message = " ".join(error.format_message().split()).rstrip(".")
+        command = error.ctx.command_path if error.ctx else "recalign"
+        sys.stderr.write(f"recalign: {message}. See {command} --help\n")
+        raise SystemExit(2) from None
+    except typer.Abort:
+        raise SystemExit(130) from None
+    raise SystemExit(code if isinstance(code, int) else 0)

@@ -88,6 +88,7 @@ def _tune_one(
     from recalign.models.nano import NanoConfig
     from recalign.tuning.config import StageConfig
     from recalign.tuning.model_artifact import backbone_of
+    from recalign.tuning.provenance import check_data
     from recalign.tuning.stage import StageInputs, is_done, tune_stage
 
     sets = [SampleSet.load(path) for path in data]
@@ -97,6 +98,7 @@ def _tune_one(
         asked = BackboneConfig.model_validate(names)
     except ValidationError as error:
         raise ConfigError("options of recalign tune", found=describe(error)) from None
+    check_data(config, sets)
     if parent is not None and names["name"] == "nano":
         resolved = backbone_of(parent)
     else:
@@ -113,13 +115,15 @@ def _set(options: dict[str, Any], setting: str) -> None:
     import tomllib
 
     path, sign, text = setting.partition("=")
-    if not sign:
+    *parents, leaf = (name.strip() for name in path.split("."))
+    if not sign or not all((*parents, leaf)):
         raise ConfigError("--set", found=repr(setting), expected="PATH=VALUE, for example optim.lr=3e-4")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    *parents, leaf = path.strip().split(".")
     for name in parents:
         options = options.setdefault(name, {})
+        if not isinstance(options, dict):
+            raise ConfigError("--set", found=f"{setting!r}, but {name} is one value", expected="a setting inside it")
     options[leaf] = value

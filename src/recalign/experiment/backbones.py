@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from recalign.data.samples import SampleSet
+from recalign.models.backbone import resolve_device
 from recalign.models.config import BackboneConfig
 from recalign.models.nano import NanoConfig
 from recalign.prompting.template import Domain
@@ -38,7 +39,7 @@ def resolve_backbone(
     if config.name != NANO:
         return config
     corpus = build_corpus(nano, sources, targets)
-    path = build_nano(nano, corpus, progress=progress)
+    path = build_nano(nano, corpus, device=str(resolve_device(config.device)), progress=progress)
     return config.model_copy(update={"name": str(path)})
 
 

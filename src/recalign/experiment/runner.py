@@ -27,6 +27,7 @@ from recalign.experiment.prepare import prepare
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig
 from recalign.tuning.loop import StepReport
+from recalign.tuning.provenance import check_data
 from recalign.tuning.stage import StageInputs, is_done, tune_stage
 
 
@@ -77,6 +78,8 @@ def tune_recipe(recipe: Recipe, output: Path, *, restart: bool = False, reporter
     reporter = reporter or Silent()
     data = {name: _prepared(name, config, output, restart, reporter) for name, config in recipe.data.items()}
     run = Run(data)
+    for stage in recipe.stages:
+        check_data(stage, [data[key] for key in stage.data])
     backbone = _backbone(recipe, run, reporter)
     for stage in recipe.stages:
         run.grids[stage.name] = []

@@ -212,8 +212,8 @@ def _add_lora(model: Any, settings: LoraSettings, seed: int) -> PeftModel:
         fan_in_fan_out=fan_in_fan_out(model, targets),
         task_type="CAUSAL_LM",
     )
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    # Seeding seeds every device, so every device's state is put back.
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derive_seed(seed, "adapter", "lora"))
         with warnings.catch_warnings():
             # PEFT 0.21 reads this property under its old name, which users can do nothing about.

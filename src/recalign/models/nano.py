@@ -73,6 +73,6 @@ def init_model(config: NanoConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaF
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derive_seed(config.seed, "nano", "init"))
         return LlamaForCausalLM(shape)

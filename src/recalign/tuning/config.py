@@ -33,8 +33,8 @@ class SamplingConfig(BaseModel):
 
     With the defaults each prepared sample is one prompt, as in both papers. With ``targets_per_history`` T > 1 every
     epoch cuts each user's training interactions into blocks of T consecutive ones, which are asked about independently
-    of each other, given the interactions before the block: each interaction is a target once an epoch. (Drawing users
-    at random instead repeats light users a hundred times and overfits within minutes: docs/results.md.)
+    of each other, given the interactions before the block: each interaction is a target about once an epoch.
+    (Drawing users at random instead repeats light users many times as often, and overfits them first.)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

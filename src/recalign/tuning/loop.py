@@ -169,7 +169,8 @@ class _Run:
                 self.progress(StepReport(self.step, self.config.steps, loss, samples, seconds))
             if pending:
                 self._save()
-                raise Interrupted(pending[0], f"stopped after step {self.step} of {self.config.steps}")
+                done = f"stopped after step {self.step} of {self.config.steps}"
+                raise Interrupted(pending[0], done, saved=self.store is not None)
             if self.step % self.config.checkpoint_steps == 0 and self.step < self.config.steps:
                 self._save()
         return self._finish(time.monotonic() - started)

@@ -24,6 +24,7 @@ from recalign.prompting.rendering import single_quoted, upper_first
 from recalign.prompting.template import Domain, Prompt, PromptTemplate
 from recalign.prompting.titles import clean_title
 from recalign.seeding import generator
+from recalign.tuning.checkpoint import CheckpointStore
 from recalign.tuning.config import OptimConfig
 from recalign.tuning.instructions import generate_instructions
 from recalign.tuning.loop import LoopConfig, StepReport, train
@@ -86,7 +87,7 @@ class Corpus:
             for label in (0, 1)
             for prompt in [_wording(PromptTemplate.load(name), domain, label)]
         ]
-        # Often enough for the prompts' own words, the answers above all, to become whole tokens beside the titles' words.
+        # Often enough for the prompts' own words, the answers above all, to become whole tokens beside the titles'.
         repeats = max(20, len(quoted) // 20)
         return cls(tuple(lines), tuple(quoted + wording * repeats))
 
@@ -128,8 +129,11 @@ def build_nano(
 ) -> Path:
     """The pretrained backbone as a local checkpoint directory, from the cache where it is there.
 
+    An interrupted pretraining continues from its newest checkpoint.
+
     Raises:
         ArtifactError: The cached directory is damaged, or cannot be written.
+        Interrupted: See `train`.
     """
     owner = {"nano": config.model_dump(mode="json"), "corpus": fingerprint([corpus.lines, corpus.tokenizer_lines])}
     directory = (cache or cache_directory()) / f"nano-{fingerprint([owner, precision])[:16]}"
@@ -154,12 +158,14 @@ def build_nano(
         micro_batch_tokens=MICRO_BATCH_TOKENS,
         precision=precision,
     )
-    result = train(model, source, loop, pad_id=int(tokenizer.pad_token_id), progress=progress)
+    store = CheckpointStore(directory.parent / f".{directory.name}.checkpoints", {**owner, "precision": precision})
+    result = train(model, source, loop, pad_id=int(tokenizer.pad_token_id), store=store, progress=progress)
     info = {"labels_seen": {}, "seconds": round(result.seconds, 1), "log": result.log}
     with write_directory(directory, KIND, config={**owner, "precision": precision}, info=info) as stage:
         with quiet_progress():
             model.save_pretrained(stage)
         tokenizer.save_pretrained(stage)
+    store.clear()
     return directory
 
 

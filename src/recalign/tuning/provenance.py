@@ -16,8 +16,9 @@ from recalign.artifacts import fingerprint, hash_file, read_manifest
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError, DataError
 from recalign.models.config import BackboneConfig
-from recalign.prompting.template import PromptTemplate
+from recalign.prompting.template import Domain, PromptTemplate
 from recalign.tuning.config import StageConfig
+from recalign.tuning.instructions import generate_instructions
 from recalign.tuning.model_artifact import KIND
 
 
@@ -61,6 +62,23 @@ def labels_seen(inputs: StageInputs) -> dict[str, dict[str, Any]]:
         entry = seen.setdefault(data.fingerprint, {"data": data.path.name, "train": 0, "valid": 0})
         entry["valid"] = max(entry["valid"], len(data.frame("valid")))
     return seen
+
+
+def check_data(config: StageConfig, data: Sequence[SampleSet]) -> None:
+    """Check what can be told without a model, so that nobody waits for a backbone first.
+
+    Raises:
+        ConfigError: No such template, or none in the language of a data set.
+        DataError: A data set has no training samples, or nothing to make instructions from.
+    """
+    template = PromptTemplate.load(config.template)
+    for each in data:
+        domain = Domain(**each.domain)
+        template.instruction(domain, (), "title", 1)
+        if config.kind == "rec" and each.frame("train").is_empty():
+            raise DataError(f"train split of {each.path}", found="no samples", expected="at least one")
+        if config.kind == "instruction" and config.instruction_file is None:
+            generate_instructions(each.catalog, domain, n=1, seed=config.seed)
 
 
 def check_unseen(inputs: StageInputs, labels: dict[str, dict[str, Any]]) -> None:

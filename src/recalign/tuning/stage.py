@@ -29,7 +29,7 @@ from recalign.tuning.config import StageConfig
 from recalign.tuning.instructions import generate_instructions, read_instructions
 from recalign.tuning.loop import LoopConfig, LoopResult, StepReport, train
 from recalign.tuning.model_artifact import KIND
-from recalign.tuning.provenance import StageInputs, check_unseen, labels_seen, owner_of
+from recalign.tuning.provenance import StageInputs, check_data, check_unseen, labels_seen, owner_of
 from recalign.tuning.selection import validation
 from recalign.tuning.sources import (
     BlockSource,
@@ -66,6 +66,7 @@ def tune_stage(
     config = inputs.config
     if inputs.parent is not None:
         read_manifest(inputs.parent, kind=KIND)  # a damaged parent is refused before anything is loaded from it
+    check_data(config, inputs.data)
     labels = labels_seen(inputs)
     check_unseen(inputs, labels)
     working = output.parent / f".{output.name}.checkpoints"
