@@ -1,0 +1,67 @@
+"""Progress: a bar on a terminal, few lines elsewhere, titles never read as markup."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from recalign.cli import progress
+from recalign.cli.progress import TerminalReporter
+from recalign.tuning.loop import StepReport
+
+
+def report(step: int, steps: int = 4) -> StepReport:
+    return StepReport(step=step, steps=steps, loss=0.5, samples=10 * step, seconds=2.0 * step)
+
+
+def reporter(terminal: bool) -> tuple[TerminalReporter, io.StringIO]:
+    stream = io.StringIO()
+    made = TerminalReporter()
+    made.console = Console(file=stream, force_terminal=terminal, width=100, highlight=False)
+    return made, stream
+
+
+def test_without_a_terminal_the_end_is_one_line_and_long_work_reports_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    made, stream = reporter(terminal=False)
+    with made:
+        show = made.task("rt")
+        for step in range(1, 5):
+            now[0] += 20.0
+            show(report(step))
+    assert stream.getvalue().splitlines() == [
+        "rt: step 2/4  loss 0.500  5 samples/s  4 s left",
+        "rt: step 4/4  loss 0.500  5 samples/s  0 s left",
+    ]
+
+
+def test_on_a_terminal_there_is_a_bar() -> None:
+    made, stream = reporter(terminal=True)
+    with made:
+        show = made.task("[bold]rt")
+        for step in range(1, 5):
+            show(report(step))
+    text = stream.getvalue()
+    assert "[bold]rt" in text
+    assert "4/4" in text
+    assert "loss 0.500  5 samples/s" in text
+
+
+def test_notes_are_text() -> None:
+    made, stream = reporter(terminal=False)
+    with made:
+        made.note("data [red]movies[/red]: preparing")
+    assert stream.getvalue() == "data [red]movies[/red]: preparing\n"
+
+
+def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with TerminalReporter(quiet=True) as made:
+        made.note("x")
+        made.task("rt")(report(4))
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
