@@ -7,9 +7,10 @@ caches it. Once built it is an ordinary local checkpoint directory, loaded like 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -38,6 +39,12 @@ class NanoConfig(BaseModel):
     row_tokens: int = Field(256, ge=32, description="Tokens per pretraining row.")
     instructions: int = Field(4000, ge=0, description="Catalogue instructions among the pretraining text.")
     target_titles: bool = Field(True, description="Whether titles of target domains may enter tokenizer and text.")
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        if self.hidden % (2 * self.heads):
+            raise ValueError(f"hidden = {self.hidden} must be an even multiple of heads = {self.heads}")
+        return self
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:

@@ -18,6 +18,7 @@ from recalign.artifacts import fingerprint, read_manifest, write_directory
 from recalign.data.catalog import ItemCatalog
 from recalign.models.backbone import quiet_progress
 from recalign.models.nano import NanoConfig, init_model, train_tokenizer
+from recalign.prompting.control import ControlTokens
 from recalign.prompting.encoding import EncodedPrompt
 from recalign.prompting.packing import IGNORE
 from recalign.prompting.rendering import single_quoted, upper_first
@@ -172,7 +173,8 @@ def build_nano(
 def _chunks(lines: Sequence[str], tokenizer: PreTrainedTokenizerFast, config: NanoConfig) -> list[EncodedPrompt]:
     """Shuffled lines, joined by the end token, cut into rows of equal length; every token is a target."""
     order = generator(config.seed, "nano", "lines").permutation(len(lines))
-    encoded = tokenizer([lines[index] for index in order], add_special_tokens=False)["input_ids"]
+    inert = ControlTokens(tokenizer).inert([lines[index] for index in order])
+    encoded = tokenizer(inert, add_special_tokens=False)["input_ids"]
     stream = [token for ids in encoded for token in (tokenizer.bos_token_id, *ids, tokenizer.eos_token_id)]
     size = min(config.row_tokens, len(stream))
     chunks = []

@@ -1,0 +1,81 @@
+"""A model artefact gives back the tuned model, its template and its catalogue."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recalign.data.samples import SampleSet
+from recalign.errors import ArtifactError, ModelError
+from recalign.models.config import BackboneConfig
+from recalign.scoring.base import one_item_lists
+from recalign.testing.tiny import make_tiny
+from recalign.tuning.model_artifact import backbone_of, load_catalog, load_model, load_scorer
+from recalign.tuning.stage import StageInputs, tune_stage
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, inputs: Callable[..., StageInputs]) -> Path:
+    return tune_stage(inputs(max_steps=1, template="tallrec"), tmp_path_factory.mktemp("artefact") / "model")
+
+
+def test_the_catalogue_and_the_template_are_its_own(model: Path, source: SampleSet, target: SampleSet) -> None:
+    assert load_catalog(model).ids == source.catalog.ids
+    own = load_scorer(model, device="cpu")
+    assert (own.name, own.encoder.template.name, own.encoder.domain.noun) == ("model", "tallrec", "movie")
+    assert own.encoder.max_length == 384
+    there = load_scorer(model, target, device="cpu", kind="paper")
+    assert there.catalog is target.catalog
+    assert (there.encoder.domain.noun, there.encoder.template.name) == ("book", "tallrec")
+    assert not there.log_odds
+
+
+def test_it_is_loaded_for_inference(model: Path) -> None:
+    loaded, backbone, manifest = load_model(model, device="cpu")
+    assert not loaded.training
+    assert not any(tensor.requires_grad for tensor in loaded.parameters())
+    assert manifest.parents["backbone"] == backbone.fingerprint
+
+
+def test_scores_are_the_same_after_loading_twice(model: Path, source: SampleSet) -> None:
+    lists = one_item_lists(source.samples("test"))
+    first = load_scorer(model, source, device="cpu").score(lists).flat()
+    assert np.array_equal(first, load_scorer(model, source, device="cpu").score(lists).flat())
+
+
+def test_a_backbone_that_moved(tmp_path: Path, model: Path, backbone: BackboneConfig, source: SampleSet) -> None:
+    assert backbone_of(model).name == str(Path(backbone.name).resolve())
+    copy = tmp_path / "deep" / "in" / "model"
+    shutil.copytree(model, copy)
+    with pytest.raises(ModelError, match="llama"):
+        load_model(copy, device="cpu")
+    assert load_model(copy, backbone=backbone.name, device="cpu")[1].name == backbone.name
+    other = make_tiny(tmp_path / "other", seed=5)
+    with pytest.raises(ModelError, match="another backbone"):
+        load_model(copy, backbone=str(other), device="cpu")
+
+
+@pytest.mark.parametrize("name", ["adapter/adapter_model.safetensors", "template.toml", "items.parquet"])
+@pytest.mark.parametrize("load", [load_model, load_scorer])
+def test_altered_files_are_refused(tmp_path: Path, model: Path, name: str, load: Callable[..., Any]) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(model, copy)
+    blob = bytearray((copy / name).read_bytes())
+    blob[len(blob) // 2] ^= 1
+    (copy / name).write_bytes(bytes(blob))
+    with pytest.raises(ArtifactError, match=Path(name).name):
+        load(copy)
+
+
+def test_what_is_no_model(tmp_path: Path, source: SampleSet) -> None:
+    with pytest.raises(ArtifactError, match="nowhere"):
+        load_scorer(tmp_path / "nowhere")
+    with pytest.raises(ArtifactError, match="of another kind"):
+        load_scorer(source.path)
+    with pytest.raises(ArtifactError, match="of another kind"):
+        load_catalog(source.path)
