@@ -43,6 +43,9 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path: Path, averaged: bool) ->
     assert found is not None
     expected = state(3, **extra)
     assert (found.step, found.progress) == (3, expected.progress)
+    assert str(found.progress) == str(expected.progress), (
+        "the order of keys too: the log becomes a file of the artefact"
+    )
     for name in ("weights", "optimizer", "ema", "best"):
         mine, theirs = getattr(expected, name), getattr(found, name)
         assert (mine is None) == (theirs is None)

@@ -189,14 +189,15 @@ def flipped(data: SampleSet, directory: Path, where: pl.Expr) -> SampleSet:
     return write_sample_set(directory, titles, parts, config={"domain": data.domain})
 
 
-@pytest.mark.parametrize("selection", ["last", "source"])
+@pytest.mark.parametrize(("selection", "targets"), [("last", 1), ("source", 1), ("source", 4)])
 def test_labels_of_the_test_split_change_nothing(
-    tmp_path: Path, inputs: Build, source: SampleSet, selection: str
+    tmp_path: Path, inputs: Build, source: SampleSet, selection: str, targets: int
 ) -> None:
+    settings = {"holdout": 0.3, "sampling": {"targets_per_history": targets}}
     plain = flipped(source, tmp_path / "plain", pl.lit(False))
     other = flipped(source, tmp_path / "other", pl.col("split") == "test")
-    first = tune_stage(inputs(data=[plain], selection=selection), tmp_path / "a")
-    second = tune_stage(inputs(data=[other], selection=selection), tmp_path / "b")
+    first = tune_stage(inputs(data=[plain], selection=selection, **settings), tmp_path / "a")
+    second = tune_stage(inputs(data=[other], selection=selection, **settings), tmp_path / "b")
     assert weights(first) == weights(second)
     assert log(first) == log(second)
 

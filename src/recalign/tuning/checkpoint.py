@@ -78,7 +78,7 @@ class CheckpointStore:
             if state.best is not None:
                 _save(state.best, stage / "best.safetensors")
             content = {"step": state.step, "progress": state.progress}
-            (stage / "state.json").write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
+            (stage / "state.json").write_text(json.dumps(content), encoding="utf-8")
         for old in self._directories()[:-KEPT]:
             shutil.rmtree(old)
 
