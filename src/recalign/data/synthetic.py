@@ -1,9 +1,10 @@
 """A seeded source without a download: two domains, movies and books, whose users share latent tastes.
 
 Every item has a theme, and its title is made of words that belong to the theme; most words occur in both domains.
-Some themes appeal to most people, and each user has tastes of their own, alike in both domains, so what a model learns
-from movie titles carries over to books. Ratings (1-5) also have a user bias and an item quality, which the like-rate and item-mean priors pick up; the
-theme is worth more than either, so who reads the titles can beat these priors.
+Some themes appeal to most people, and each user has tastes of their own, alike in both domains, so what a model
+learns from movie titles carries over to books. Ratings (1-5) also have a user bias and an item quality, which the
+like-rate and item-mean priors pick up; the theme is worth more than either, so who reads the titles can beat these
+priors.
 """
 
 from __future__ import annotations
