@@ -113,9 +113,9 @@ class Recommender:
         """
         # These load torch: a recommender around a prior does without.
         from recalign.data.samples import SampleSet
-        from recalign.tuning.model_artifact import load_scorer
+        from recalign.tuning.model_artifact import load_scorer, model_directory
 
-        directory = _model_directory(Path(run))
+        directory = model_directory(Path(run))
         samples = SampleSet.load(Path(data)) if data is not None else None
         scorer = load_scorer(directory, samples, backbone=backbone, device=device)
         return cls(scorer, scorer.catalog)
@@ -278,21 +278,6 @@ class Recommender:
                     thing = f"model {printable(self.scorer.name)}, item id {printable(item_id)}"
                     raise ModelError(thing, found=f"the score {score}", expected="a finite number")
         return values
-
-
-def _model_directory(run: Path) -> Path:
-    """`run` itself, or the only model of a recipe's run."""
-    models = sorted(path.parent for path in run.glob("models/*/manifest.json"))
-    if (run / "manifest.json").exists() or not models:
-        return run
-    if len(models) > 1:
-        raise ConfigError(
-            f"run {run}",
-            found=f"{len(models)} models in it: {', '.join(model.name for model in models)}",
-            expected="the directory of one",
-            hint=f"For example {models[-1]}",
-        )
-    return models[0]
 
 
 def _sigmoid(value: float) -> float:

@@ -39,7 +39,7 @@ def start() -> Callable[..., subprocess.Popen[str]]:
     """Start a command line as a process of its own, on one core."""
 
     def popen(*arguments: object) -> subprocess.Popen[str]:
-        code = "import torch; torch.set_num_threads(1); from recalign.cli.main import run; run()"
+        code = "from recalign.cli.main import run; run()"
         command = [sys.executable, "-c", code, *map(str, arguments)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

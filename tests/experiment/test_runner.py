@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,10 +39,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(folder: Path, write_recipe: WriteRecipe, cache: Path) -> tuple[Run, RecipeResults, Recorder]:
-    recipe, recorder = load_recipe(write_recipe(folder)), Recorder()
-    run = tune_recipe(recipe, folder / "run", reporter=recorder)
-    return run, evaluate_recipe(recipe, run, folder / "run", reporter=recorder), recorder
+def done(folder: Path, write_recipe: WriteRecipe) -> Iterator[tuple[Run, RecipeResults, Recorder]]:
+    """A whole run, with a cache of this module's own, so that nano is pretrained here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECALIGN_CACHE", str(folder / "cache"))
+        recipe, recorder = load_recipe(write_recipe(folder)), Recorder()
+        run = tune_recipe(recipe, folder / "run", reporter=recorder)
+        yield run, evaluate_recipe(recipe, run, folder / "run", reporter=recorder), recorder
 
 
 def files(directory: Path) -> dict[str, bytes]:

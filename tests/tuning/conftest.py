@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from recalign.data.samples import SampleSet
 from recalign.experiment.prepare import PrepareConfig, prepare
@@ -15,15 +14,6 @@ from recalign.models.config import BackboneConfig
 from recalign.testing.tiny import make_tiny
 from recalign.tuning.config import StageConfig
 from recalign.tuning.provenance import StageInputs
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small only wait for each other in several threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="package")

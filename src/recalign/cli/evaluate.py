@@ -89,17 +89,9 @@ def _run_directory(model: str) -> Path:
 
     path = Path(model)
     if path.is_dir():
-        inside = sorted(manifest.parent for manifest in path.glob("models/*/manifest.json"))
-        if (path / "manifest.json").exists() or not inside:
-            return path
-        if len(inside) == 1:
-            return inside[0]
-        raise ConfigError(
-            f"run {path}",
-            found=f"{len(inside)} models in it: {', '.join(each.name for each in inside)}",
-            expected="the directory of one",
-            hint=f"For example {inside[-1]}",
-        )
+        from recalign.tuning.model_artifact import model_directory
+
+        return model_directory(path)
     near = difflib.get_close_matches(model, [*NEEDS_FIT, *(PREFIX + name for name in NEEDS_FIT)], n=1)
     name = f"{PREFIX}{near[0].removeprefix(PREFIX)}" if near else ""
     raise ConfigError(

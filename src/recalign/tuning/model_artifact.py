@@ -20,6 +20,7 @@ from torch import nn
 from recalign.artifacts import Manifest, read_manifest
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import SampleSet
+from recalign.errors import ConfigError
 from recalign.models.adapter import load_adapter
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
@@ -28,6 +29,21 @@ from recalign.prompting.template import Domain, PromptTemplate
 from recalign.scoring.yes_no import ScoreKind, YesNoScorer
 
 KIND = "model"
+
+
+def model_directory(run: Path) -> Path:
+    """`run` itself, or the only model of a recipe's run. Raises ConfigError where there are several."""
+    models = sorted(path.parent for path in run.glob("models/*/manifest.json"))
+    if (run / "manifest.json").exists() or not models:
+        return run
+    if len(models) > 1:
+        raise ConfigError(
+            f"run {run}",
+            found=f"{len(models)} models in it: {', '.join(model.name for model in models)}",
+            expected="the directory of one",
+            hint=f"For example {models[-1]}",
+        )
+    return models[0]
 
 
 def backbone_of(directory: Path) -> BackboneConfig:
