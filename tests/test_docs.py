@@ -71,7 +71,8 @@ def test_readme_uses_the_quickstart_as_it_is() -> None:
     stage = stages[Path(words[2]).name]
     assert words[2] == f"runs/{recipe['name']}/models/{stage['name']}"
     data = recipe["data"][stage["data"][-1]]
-    source = generate(data["domain"], seed=data["seed"])
+    sizes = {name: data[name] for name in ("users", "items", "ratings_per_user") if name in data}
+    source = generate(data["domain"], seed=data["seed"], **sizes)
     index = TitleIndex(ItemCatalog.from_items(source.items, "{title}"))
     assert index.match(words[words.index("--likes") + 1]).how == "title"
 
