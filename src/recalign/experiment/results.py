@@ -13,9 +13,9 @@ from rich.table import Table
 from recalign.artifacts import fingerprint, read_manifest, write_file_atomic
 from recalign.data.samples import SampleSet
 from recalign.experiment.config import EvaluationEntry, Recipe
-from recalign.experiment.evaluation import Evaluation, compare, compute_metrics, evaluate, priors_for
+from recalign.experiment.evaluation import Evaluation, compare, compute_metrics, evaluate, log_test_read, priors_for
 from recalign.experiment.runner import Reporter, Run, Silent
-from recalign.experiment.score_file import ScoreFile
+from recalign.experiment.score_file import ScoreFile, score_split
 from recalign.experiment.tables import ResultsTable, results_table
 from recalign.tuning.model_artifact import KIND, load_scorer
 
@@ -49,7 +49,7 @@ def evaluate_recipe(recipe: Recipe, run: Run, output: Path, *, reporter: Reporte
     frozen model however often the command is given.
 
     Raises:
-        RecalignError: See `load_scorer` and `evaluate`.
+        RecalignError: See `load_scorer` and `score_split`.
     """
     reporter = reporter or Silent()
     titles, tables, content = [], [], []
@@ -61,7 +61,7 @@ def evaluate_recipe(recipe: Recipe, run: Run, output: Path, *, reporter: Reporte
         table = results_table(evaluations, notes=notes, resamples=entry.resamples)
         titles.append(title)
         tables.append(table)
-        metrics = [{**each.metrics, "model": each.model} for each in evaluations]
+        metrics = [each.metrics for each in evaluations]
         content.append({"title": title, "metrics": metrics, "against_priors": differences})
     results = RecipeResults(tuple(titles), tuple(tables))
     document = {"recipe": recipe.name, "evaluations": content}
@@ -81,19 +81,14 @@ def _evaluate_entry(
     for stage in recipe.stages:
         if entry.stages and stage.name not in entry.stages:
             continue
-        for name, (shots, selection, seed) in zip(run.grids[stage.name], _grid(recipe, stage.name), strict=True):
-            label = stage.name + (f" {shots}-shot" if stage.shots_grid else "")
-            label += f" {selection}" if stage.selections else ""
+        for name, config in stage.expand():
+            label = stage.name + (f" {config.shots}-shot" if stage.shots_grid else "")
+            label += f" {config.selection}" if stage.selections else ""
             reporter.note(f"scoring {name} on {entry.data}, {entry.split}")
-            scores = _scored(run.models[name], data, entry.split, label, seed, output / "scores")
+            scores = _scored(run.models[name], data, entry.split, label, config.seed, output / "scores")
             evaluations.append(Evaluation(scores, compute_metrics(scores, resamples=entry.resamples)))
     note = priors.note.replace("--fit", f"data set {entry.fit}") if entry.fit else priors.note
     return evaluations, note
-
-
-def _grid(recipe: Recipe, name: str) -> list[tuple[int | None, str, int]]:
-    stage = next(stage for stage in recipe.stages if stage.name == name)
-    return [(config.shots, config.selection, config.seed) for _, config in stage.expand()]
 
 
 def _scored(model: Path, data: SampleSet, split: str, label: str, seed: int, directory: Path) -> ScoreFile:
@@ -103,10 +98,10 @@ def _scored(model: Path, data: SampleSet, split: str, label: str, seed: int, dir
     if path.exists():
         return ScoreFile.read(path)
     directory.mkdir(parents=True, exist_ok=True)
-    scorer = load_scorer(model, data)
-    return evaluate(
-        scorer, data, split, seed=seed, name=label, output=path, calibrate=False, resamples=100, run_dir=model
-    ).scores
+    scores = score_split(load_scorer(model, data), data, split, seed=seed, name=label)
+    log_test_read(model, scores)
+    scores.write(path)
+    return scores
 
 
 def _against_every_prior(evaluations: Sequence[Evaluation], entry: EvaluationEntry) -> list[dict[str, Any]]:
