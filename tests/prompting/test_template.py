@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recalign.errors import ConfigError, DataError
@@ -238,6 +238,7 @@ def test_parse_is_the_inverse_of_instruction(
 
 
 @given(st.text(alphabet='ab", \\written by'), st.text(alphabet='ab", \\written by'), st.text(alphabet='a",'))
+@example("", "", '""""')
 def test_parsing_is_reversible_even_for_pathological_titles(one: str, two: str, three: str) -> None:
     template = PromptTemplate.load("tallrec")
     history = [HistoryText(one, True), HistoryText(f'"{two}" written by {one}', True), HistoryText(three, False)]

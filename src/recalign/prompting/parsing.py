@@ -28,6 +28,7 @@ def list_readings(text: str) -> Iterator[list[str]]:
         yield authored
     if len(text) >= 2 and text[0] == text[-1] == '"':
         yield text[1:-1].split('", "')
+        yield [text]  # one text that brings its own quotes
 
 
 def target_readings(text: str) -> Iterator[str]:
