@@ -1,0 +1,177 @@
+"""Users alike and what they vote for, on sparse matrices: the arithmetic of user filtering, without ids or files.
+
+A query is a short multi-hot vector (a history of some ten items). Only the columns of its own items are read, into one
+accumulator over the users that serves all queries, so memory is that of the two sparse matrices and grows linearly
+with users and interactions; a users×users matrix never exists.
+
+With cosine similarity, users whose vector is long cannot be near a short query: c common items of a query of q give
+c²/(q·d) at most q/d, where d is the number of the user's items. Users are held in the order of d, columns are read up
+to the d at which this bound falls below the k-th best found so far, and the result is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from recalign.errors import ConfigError
+
+Similarity = Literal["cosine", "dot"]
+Int = NDArray[np.int64]
+Float = NDArray[np.float64]
+
+NOBODY: Final = -1  # fills the places of neighbours and items that do not exist
+_FIRST_PASS: Final = 24.0  # users read first: those with at most this many items per item of the query
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The users most similar to each query, most similar first.
+
+    Attributes:
+        users: Row numbers, shape (queries, k); `NOBODY` where fewer than k users share an item with the query.
+        weights: Similarities divided by their sum over the query's neighbours, shape (queries, k); 0 beside `NOBODY`.
+    """
+
+    users: Int
+    weights: Float
+
+
+class UserIndex:
+    """Who interacted with what, readable by user and by item. Read-only apart from its own scratch space."""
+
+    def __init__(self, users: csr_matrix) -> None:
+        """Index a users × items matrix; an entry that is stored counts as 1, whatever its value."""
+        self.users = users
+        self.n_users, self.n_items = users.shape
+        degrees = np.diff(users.indptr)
+        self._order = np.argsort(degrees, kind="stable").astype(np.int32)  # place by number of items → row
+        place = np.empty_like(self._order)
+        place[self._order] = np.arange(self.n_users, dtype=np.int32)
+        self._place = place
+        self._degrees = degrees[self._order].astype(np.float64)
+        self._starts, self._columns = _columns(users, place)
+        self._common = np.zeros(self.n_users, dtype=np.uint16)
+
+    def nearest(
+        self, queries: csr_matrix, k: int, similarity: Similarity = "cosine", own: Int | None = None
+    ) -> Neighbours:
+        """The k most similar users of each query; users with nothing in common are no neighbours.
+
+        Args:
+            queries: Multi-hot, queries × items; at most 65,535 items each.
+            k: How many.
+            similarity: "cosine", or "dot": the number of common items.
+            own: The row of the user whom each query belongs to, who is not a neighbour; `NOBODY` where there is none.
+
+        Returns:
+            Equal similarities are ordered by row. The result does not depend on the other queries.
+
+        Raises:
+            ConfigError: `k` is below 1.
+        """
+        if k < 1:
+            raise ConfigError(f"similar users {k}", expected="at least 1")
+        count = queries.shape[0]
+        users = np.full((count, k), NOBODY, dtype=np.int64)
+        weights = np.zeros((count, k))
+        for row in range(count):
+            items = queries.indices[queries.indptr[row] : queries.indptr[row + 1]]
+            if items.size == 0:
+                continue
+            owner = NOBODY if own is None else int(own[row])
+            found, squared = self._nearest(items, k, similarity, owner)
+            users[row, : found.size] = found
+            values = np.sqrt(squared)
+            weights[row, : found.size] = values / values.sum() if found.size else values
+        return Neighbours(users, weights)
+
+    def vote(self, neighbours: Neighbours, size: int, excluded: csr_matrix) -> Int:
+        """The items with the greatest sum of the weights of the neighbours who have them.
+
+        Args:
+            neighbours: Of each query.
+            size: Items per query.
+            excluded: Queries × items; items that are stored here are not returned.
+
+        Returns:
+            Column numbers, shape (queries, size), best first, equal votes by column; `NOBODY` where there is no
+            further item with a vote.
+        """
+        count = len(neighbours.users)
+        result = np.full((count, size), NOBODY, dtype=np.int64)
+        for row in range(count):
+            votes = self._votes(neighbours.users[row], neighbours.weights[row])
+            votes[excluded.indices[excluded.indptr[row] : excluded.indptr[row + 1]]] = 0
+            voted = np.flatnonzero(votes)
+            best = _best(votes[voted], voted, size)
+            result[row, : best.size] = voted[best]
+        return result
+
+    def _votes(self, users: Int, weights: Float) -> Float:
+        rows = [
+            self.users.indices[self.users.indptr[user] : self.users.indptr[user + 1]] for user in users if user >= 0
+        ]
+        if not rows:
+            return np.zeros(self.n_items, dtype=np.float64)
+        each = np.repeat(weights[: len(rows)], [row.size for row in rows])
+        return np.bincount(np.concatenate(rows), weights=each, minlength=self.n_items).astype(np.float64)
+
+    def _nearest(self, items: Any, k: int, similarity: Similarity, own: int) -> tuple[Int, Float]:
+        """Rows and squared similarities (up to the query's own length, which is the same for all) of one query."""
+        pruned = similarity == "cosine"
+        bound = _FIRST_PASS * items.size if pruned else np.inf
+        while True:
+            stop = int(np.searchsorted(self._degrees, bound, side="right"))
+            places, squared = self._similar(items, stop, similarity, own)
+            if stop == self.n_users:
+                break
+            kth = np.partition(squared, squared.size - k)[squared.size - k] if squared.size >= k else 0.0
+            needed = items.size**2 / kth if kth > 0 else np.inf  # c²/d ≥ kth with c = q; equality for the ties
+            if needed <= bound:
+                break
+            bound = needed
+        rows = self._order[places].astype(np.int64)
+        best = _best(squared, rows, k)
+        return rows[best], squared[best]
+
+    def _similar(self, items: Any, stop: int, similarity: Similarity, own: int) -> tuple[Int, Float]:
+        """The first `stop` places that share an item with the query, and c² (dot) or c²/d (cosine) of each.
+
+        c²/d is one correctly rounded division of integers, so equal similarities are equal floats.
+        """
+        common = self._common[:stop]
+        common[:] = 0
+        for item in items:
+            column = self._columns[self._starts[item] : self._starts[item + 1]]
+            common[column[: np.searchsorted(column, stop)]] += 1  # no user stands twice in a column
+        if own >= 0 and self._place[own] < stop:
+            common[self._place[own]] = 0
+        places = np.flatnonzero(common)
+        squared = common[places].astype(np.float64) ** 2
+        if similarity == "cosine":
+            squared /= self._degrees[places]
+        return places, squared
+
+
+def _columns(users: csr_matrix, place: NDArray[np.int32]) -> tuple[Int, NDArray[np.int32]]:
+    """Start of each item's column and the places of its users, ascending within a column."""
+    renamed = csr_matrix((np.ones(users.nnz, dtype=np.int8), users.indices, users.indptr), shape=users.shape)
+    renamed = renamed[np.argsort(place)]
+    columns = renamed.tocsc()
+    return columns.indptr.astype(np.int64), columns.indices
+
+
+def _best(values: Float, numbers: Int, k: int) -> Int:
+    """Places of the k greatest values, greatest first; equal values by their number."""
+    if values.size > k:
+        kth = np.partition(values, values.size - k)[values.size - k]
+        places = np.flatnonzero(values >= kth)  # the ties at the end, too: their numbers decide
+    else:
+        places = np.arange(values.size)
+    order = np.lexsort((numbers[places], -values[places]))
+    return places[order][:k]
