@@ -1,12 +1,8 @@
 """Users alike and what they vote for, on sparse matrices: the arithmetic of user filtering, without ids or files.
 
-A query is a short multi-hot vector (a history of some ten items). Only the columns of its own items are read, into one
-accumulator over the users that serves all queries, so memory is that of the two sparse matrices and grows linearly
-with users and interactions; a users×users matrix never exists.
-
-With cosine similarity, users whose vector is long cannot be near a short query: c common items of a query of q give
-c²/(q·d) at most q/d, where d is the number of the user's items. Users are held in the order of d, columns are read up
-to the d at which this bound falls below the k-th best found so far, and the result is exact.
+A query is a short multi-hot vector (a history of some ten items). Only the columns of its own items are read, and their
+users counted in one accumulator that serves all queries in turn: memory is that of the interactions, once by user and
+once by item, so it grows linearly with them, and a users×users matrix never exists. The result is exact.
 """
 
 from __future__ import annotations
@@ -25,7 +21,6 @@ Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 
 NOBODY: Final = -1  # fills the places of neighbours and items that do not exist
-_FIRST_PASS: Final = 24.0  # users read first: those with at most this many items per item of the query
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +43,9 @@ class UserIndex:
         """Index a users × items matrix; an entry that is stored counts as 1, whatever its value."""
         self.users = users
         self.n_users, self.n_items = users.shape
-        degrees = np.diff(users.indptr)
-        self._order = np.argsort(degrees, kind="stable").astype(np.int32)  # place by number of items → row
-        place = np.empty_like(self._order)
-        place[self._order] = np.arange(self.n_users, dtype=np.int32)
-        self._place = place
-        self._degrees = degrees[self._order].astype(np.float64)
-        self._starts, self._columns = _columns(users, place)
+        self._degrees = np.diff(users.indptr).astype(np.float64)
+        by_item = csr_matrix((np.ones(users.nnz, np.int8), users.indices, users.indptr), shape=users.shape).tocsc()
+        self._starts, self._columns = by_item.indptr, by_item.indices
         self._common = np.zeros(self.n_users, dtype=np.uint16)
 
     def nearest(
@@ -122,48 +113,22 @@ class UserIndex:
         return np.bincount(np.concatenate(rows), weights=each, minlength=self.n_items).astype(np.float64)
 
     def _nearest(self, items: Any, k: int, similarity: Similarity, own: int) -> tuple[Int, Float]:
-        """Rows and squared similarities (up to the query's own length, which is the same for all) of one query."""
-        pruned = similarity == "cosine"
-        bound = _FIRST_PASS * items.size if pruned else np.inf
-        while True:
-            stop = int(np.searchsorted(self._degrees, bound, side="right"))
-            places, squared = self._similar(items, stop, similarity, own)
-            if stop == self.n_users:
-                break
-            kth = np.partition(squared, squared.size - k)[squared.size - k] if squared.size >= k else 0.0
-            needed = items.size**2 / kth if kth > 0 else np.inf  # c²/d ≥ kth with c = q; equality for the ties
-            if needed <= bound:
-                break
-            bound = needed
-        rows = self._order[places].astype(np.int64)
-        best = _best(squared, rows, k)
-        return rows[best], squared[best]
+        """Rows of the k best for a query with these items, and their c² (dot) or c²/d (cosine) for c common items of d.
 
-    def _similar(self, items: Any, stop: int, similarity: Similarity, own: int) -> tuple[Int, Float]:
-        """The first `stop` places that share an item with the query, and c² (dot) or c²/d (cosine) of each.
-
-        c²/d is one correctly rounded division of integers, so equal similarities are equal floats.
+        These order like the similarities, and c²/d is one correctly rounded division: equal similarities stay equal.
         """
-        common = self._common[:stop]
+        common = self._common
         common[:] = 0
         for item in items:
-            column = self._columns[self._starts[item] : self._starts[item + 1]]
-            common[column[: np.searchsorted(column, stop)]] += 1  # no user stands twice in a column
-        if own >= 0 and self._place[own] < stop:
-            common[self._place[own]] = 0
-        places = np.flatnonzero(common)
-        squared = common[places].astype(np.float64) ** 2
+            common[self._columns[self._starts[item] : self._starts[item + 1]]] += 1  # each user once in a column
+        if own != NOBODY:
+            common[own] = 0
+        rows = np.flatnonzero(common)
+        squared = common[rows].astype(np.float64) ** 2
         if similarity == "cosine":
-            squared /= self._degrees[places]
-        return places, squared
-
-
-def _columns(users: csr_matrix, place: NDArray[np.int32]) -> tuple[Int, NDArray[np.int32]]:
-    """Start of each item's column and the places of its users, ascending within a column."""
-    renamed = csr_matrix((np.ones(users.nnz, dtype=np.int8), users.indices, users.indptr), shape=users.shape)
-    renamed = renamed[np.argsort(place)]
-    columns = renamed.tocsc()
-    return columns.indptr.astype(np.int64), columns.indices
+            squared /= self._degrees[rows]
+        best = _best(squared, rows, k)
+        return rows[best], squared[best]
 
 
 def _best(values: Float, numbers: Int, k: int) -> Int:
