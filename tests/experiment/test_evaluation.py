@@ -91,6 +91,7 @@ def test_all_metrics_are_there_and_json(data: SampleSet) -> None:
     metrics = evaluate(Taste(mass=True), data, resamples=200).metrics
     assert set(metrics) == {
         *("model", "split", "seed", "n", "n_users", "positive_share", "auc", "auc_ci", "gauc", "gauc_ci", "gauc_users"),
+        *("labelled_ndcg", "labelled_ndcg_ci", "labelled_ndcg_users", "labelled_ndcg_excluded"),
         *("logloss", "ece", "accuracy", "temperature", "logloss_calibrated", "ece_calibrated", "label_mass", "reasons"),
     }
     assert metrics["reasons"] == {}
@@ -108,6 +109,7 @@ def test_values_by_hand(make: Callable[..., SampleSet]) -> None:
     metrics = evaluate(Taste(), data, resamples=10).metrics
     assert metrics["auc"] == 2.5 / 3  # the liked item ties with one disliked item and beats two
     assert (metrics["gauc"], metrics["gauc_users"]) == (1.0, 1)
+    assert (metrics["labelled_ndcg"], metrics["labelled_ndcg_users"], metrics["labelled_ndcg_excluded"]) == (1.0, 1, 1)
     assert metrics["accuracy"] == 0.75
     assert metrics["positive_share"] == 0.25
     assert metrics["logloss"] == pytest.approx((3 * math.log1p(math.exp(-2)) + math.log1p(math.exp(2))) / 4)

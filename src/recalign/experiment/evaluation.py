@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
+
+import polars as pl
 
 from recalign.artifacts import append_info, read_manifest
 from recalign.baselines.priors import NEEDS_FIT, ItemStatistics, Prior, prior
@@ -19,6 +21,7 @@ from recalign.errors import ConfigError, DataError
 from recalign.experiment.score_file import LABEL_MASS, ScoreFile, score_split
 from recalign.metrics.calibration import apply_temperature, ece, fit_temperature, probability
 from recalign.metrics.classification import accuracy, auc, gauc, log_loss, undefined_reason
+from recalign.metrics.ranking import labelled_ndcg
 from recalign.metrics.significance import (
     RESAMPLES,
     Interval,
@@ -39,8 +42,10 @@ class Evaluation:
     Attributes:
         scores: The per-sample score file.
         metrics: JSON-ready: model, split, seed, n, n_users, positive_share, auc, auc_ci ([low, high]), gauc, gauc_ci,
-            gauc_users, logloss, ece, accuracy, temperature, logloss_calibrated, ece_calibrated, label_mass (only for
-            language models: mean probability of the two answers together), and `reasons`: why a value is null.
+            gauc_users, labelled_ndcg (NDCG@10 within users' own labelled items), labelled_ndcg_ci, labelled_ndcg_users,
+            labelled_ndcg_excluded (users without a liked item), logloss, ece, accuracy, temperature,
+            logloss_calibrated, ece_calibrated, label_mass (only for language models: mean probability of the two
+            answers together), and `reasons`: why a value is null.
     """
 
     scores: ScoreFile
@@ -154,10 +159,13 @@ def compute_metrics(
         raise DataError("score file", found="no rows", expected="at least one sample")
     labels, values = frame["label"].to_numpy(), frame["score"].to_numpy()
     within = gauc(labels, values, frame["user_id"].to_numpy())
-    reasons: dict[str, str | None] = {"auc": undefined_reason(labels), "gauc": within.reason}
-    intervals: dict[Statistic, Interval | None] = {
-        key: bootstrap_ci(key, frame, n_resamples=resamples, seed=seed) if reasons[key] is None else None
-        for key in get_args(Statistic)
+    lists = labelled_ndcg(frame)
+    reasons = {"auc": undefined_reason(labels), "gauc": within.reason, "labelled_ndcg": lists.reason}
+    resampled: dict[str, tuple[Statistic, pl.DataFrame]]
+    resampled = {"auc": ("auc", frame), "gauc": ("gauc", frame), "labelled_ndcg": ("mean", lists.per_user)}
+    intervals = {
+        key: bootstrap_ci(*each, n_resamples=resamples, seed=seed) if reasons[key] is None else None
+        for key, each in resampled.items()
     }
     metrics: dict[str, Any] = {
         "model": frame["model"][0],
@@ -171,6 +179,10 @@ def compute_metrics(
         "gauc": within.value,
         "gauc_ci": _as_list(intervals["gauc"]),
         "gauc_users": within.n_users,
+        "labelled_ndcg": lists.value,
+        "labelled_ndcg_ci": _as_list(intervals["labelled_ndcg"]),
+        "labelled_ndcg_users": lists.n_users,
+        "labelled_ndcg_excluded": lists.excluded,
     }
     for key in intervals:
         if intervals[key] is None and reasons[key] is None:

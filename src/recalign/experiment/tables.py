@@ -21,7 +21,7 @@ from recalign.experiment.evaluation import Evaluation, compare
 from recalign.metrics.significance import RESAMPLES, Interval, MeanSd, bootstrap_ci, holm, mean_sd
 from recalign.terminal import printable
 
-HEADER: Final = ("Model", "AUC", "95% CI", "GAUC", "LogLoss", "ECE", "Beats priors?")
+HEADER: Final = ("Model", "AUC", "95% CI", "GAUC", "NDCG@10", "LogLoss", "ECE", "Beats priors?")
 UNDEFINED: Final = "–"
 
 
@@ -54,6 +54,7 @@ class Row:
     auc_interval: Interval | None
     gauc: MeanSd | None
     gauc_users: int
+    labelled_ndcg: MeanSd | None
     logloss: MeanSd | None
     ece: MeanSd | None
     verdict: Verdict | None
@@ -85,13 +86,13 @@ class ResultsTable:
             box=box.SIMPLE_HEAD,
             show_edge=False,
             pad_edge=False,
-            collapse_padding=True,
+            padding=0,
             caption=caption,
             caption_justify="left",
         )
         table.add_column(HEADER[0], overflow="fold")
         for name in HEADER[1:-1]:
-            table.add_column(name, justify="right", no_wrap=True)
+            table.add_column(name.replace("@", "\n@"), justify="right", no_wrap=True)
         table.add_column("Beats\npriors?", no_wrap=True)
         for row in self.rows:
             model, *cells = _cells(row, "\n")  # sd below the mean: names need the width
@@ -115,7 +116,7 @@ class ResultsTable:
         return [
             f"{printable(row.model)}: AUC {row.verdict.difference:+.4f} against {row.verdict.prior}"
             + (
-                f", interval {_range(row.verdict.interval, '+.4f')}, p {_p_value(row.verdict.p_value)} (Holm)."
+                f", interval {span(row.verdict.interval, '+.4f')}, p {p_value(row.verdict.p_value)} (Holm)."
                 if row.verdict.interval is not None
                 else ", no interval."
             )
@@ -182,6 +183,7 @@ def _row(model: str, group: list[Evaluation], verdict: Verdict | None, resamples
         auc_interval=bootstrap_ci("auc", frames, n_resamples=resamples, seed=seed),
         gauc=_over_seeds(group, "gauc"),
         gauc_users=group[0].metrics["gauc_users"],
+        labelled_ndcg=_over_seeds(group, "labelled_ndcg"),
         logloss=_over_seeds(group, "logloss"),
         ece=_over_seeds(group, "ece"),
         verdict=verdict,
@@ -196,7 +198,8 @@ def _over_seeds(group: list[Evaluation], metric: str) -> MeanSd | None:
 def _caption(metrics: dict[str, Any]) -> str:
     return (
         f"{metrics['split']}: {metrics['n']:,} samples of {metrics['n_users']:,} users, "
-        f"{metrics['positive_share']:.1%} positive; GAUC over {metrics['gauc_users']:,} users with both labels."
+        f"{metrics['positive_share']:.1%} positive; GAUC over {metrics['gauc_users']:,} users with both labels; "
+        f"NDCG@10 within users' own items, over {metrics['labelled_ndcg_users']:,} users with a liked one."
     )
 
 
@@ -204,28 +207,32 @@ def _cells(row: Row, before_sd: str) -> list[str]:
     verdict = "" if row.verdict is None else "yes" if row.verdict.beats else "no"
     return [
         row.model if row.seeds == 1 else f"{row.model} ({row.seeds} seeds)",
-        _number(row.auc, 4, before_sd),
-        _range(row.auc_interval, ".3f"),
-        _number(row.gauc, 4, before_sd),
-        _number(row.logloss, 3),
-        _number(row.ece, 3),
+        number(row.auc, 4, before_sd),
+        span(row.auc_interval, ".3f"),
+        number(row.gauc, 4, before_sd),
+        number(row.labelled_ndcg, 4, before_sd),
+        number(row.logloss, 3),
+        number(row.ece, 3),
         verdict,
     ]
 
 
-def _number(value: MeanSd | None, digits: int, before_sd: str | None = None) -> str:
+def number(value: MeanSd | None, digits: int, before_sd: str | None = None) -> str:
+    """A mean, and its sd behind `before_sd` where that is given and there are several seeds."""
     if value is None:
         return UNDEFINED
     sd = "" if value.sd is None or before_sd is None else f"{before_sd}±{value.sd:.3f}"
     return f"{value.mean:.{digits}f}{sd}"
 
 
-def _range(interval: Interval | None, form: str) -> str:
+def span(interval: Interval | None, form: str) -> str:
+    """Both ends of an interval, each in the format `form`."""
     if interval is None:
         return UNDEFINED
     separator = " to " if form.startswith("+") else "–"
     return f"{interval.low:{form}}{separator}{interval.high:{form}}"
 
 
-def _p_value(value: float | None) -> str:
+def p_value(value: float | None) -> str:
+    """A p-value, small ones as a bound."""
     return UNDEFINED if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"

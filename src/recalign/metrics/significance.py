@@ -3,7 +3,8 @@
 Samples of one user are not independent, so users are resampled, each with all of their samples. Several score files of
 one model (one per training seed) are resampled together: the statistic is then its mean over the seeds.
 
-Frames have the columns of the score file: `sample_id`, `user_id`, `label` (0/1) and `score`.
+Frames have the columns of the score file: `sample_id`, `user_id`, `label` (0/1) and `score`. Statistic "mean" is the
+mean of the scores themselves: for metrics with one value per list (`recalign.metrics.ranking.as_frame`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from recalign.errors import DataError
 from recalign.metrics.classification import as_labels, as_scores, grouped_auc, index_users
 from recalign.seeding import generator
 
-Statistic = Literal["auc", "gauc"]
+Statistic = Literal["auc", "gauc", "mean"]
 Frames = pl.DataFrame | Sequence[pl.DataFrame]
 Float = NDArray[np.float64]
 
@@ -71,8 +72,8 @@ class MeanSd:
     n: int
 
 
-class _WeightedAuc:
-    """AUC (or GAUC) of one score file under many user multiplicities, from one sort."""
+class _Weighted:
+    """A statistic of one score file under many user multiplicities, from one sort."""
 
     def __init__(
         self, statistic: Statistic, labels: Float, scores: Float, users: NDArray[np.intp], n_users: int
@@ -80,8 +81,11 @@ class _WeightedAuc:
         self.statistic = statistic
         if statistic == "gauc":
             per_user = grouped_auc(labels, scores, users, n_users)
-            self.has_auc = ~np.isnan(per_user)
-            self.per_user = np.nan_to_num(per_user)
+            self.counts = (~np.isnan(per_user)).astype(np.float64)
+            self.sums = np.nan_to_num(per_user)
+        elif statistic == "mean":
+            self.counts = np.bincount(users, minlength=n_users).astype(np.float64)
+            self.sums = np.bincount(users, weights=scores, minlength=n_users).astype(np.float64)
         else:
             order = np.argsort(scores, kind="stable")
             self.users, self.labels, scores = users[order], labels[order], scores[order]
@@ -89,8 +93,8 @@ class _WeightedAuc:
 
     def __call__(self, multiplicity: Float) -> Float:
         """Statistic per row of `multiplicity` (replicates, users); shape (replicates,), NaN where undefined."""
-        if self.statistic == "gauc":
-            numerator, denominator = multiplicity @ self.per_user, multiplicity @ self.has_auc
+        if self.statistic != "auc":
+            numerator, denominator = multiplicity @ self.sums, multiplicity @ self.counts
         else:
             weights = multiplicity[:, self.users]
             positives = np.add.reduceat(weights * self.labels, self.ties, axis=1)
@@ -106,10 +110,10 @@ class _WeightedAuc:
 def bootstrap_ci(
     statistic: Statistic, scores: Frames, *, n_resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
 ) -> Interval | None:
-    """Percentile interval of AUC or GAUC from users resampled with replacement.
+    """Percentile interval of a statistic from users resampled with replacement.
 
     Args:
-        statistic: "auc" or "gauc".
+        statistic: "auc", "gauc" or "mean".
         scores: One score frame, or one per training seed on the same samples (interval of the mean over the seeds).
         n_resamples: Replicates, at least 1.
         seed: Seeds the resampling only.
@@ -135,10 +139,10 @@ def paired_bootstrap(
     seed: int = 0,
     level: float = LEVEL,
 ) -> PairedDifference | None:
-    """Difference of AUC or GAUC between two models on the same samples, both under the same resampled users.
+    """Difference of a statistic between two models on the same samples, both under the same resampled users.
 
     Args:
-        statistic: "auc" or "gauc".
+        statistic: "auc", "gauc" or "mean".
         scores_a: One score frame, or one per training seed (then the statistic is the mean over the seeds).
         scores_b: The same for the model to compare with.
         n_resamples: Replicates, at least 1.
@@ -237,8 +241,8 @@ def _replicates(
     if names.size == 0:
         return np.full(n_resamples, np.nan), math.nan
 
-    def kernel(frame: pl.DataFrame) -> _WeightedAuc:
-        return _WeightedAuc(statistic, labels, as_scores(frame["score"].to_numpy(), labels.size), users, names.size)
+    def kernel(frame: pl.DataFrame) -> _Weighted:
+        return _Weighted(statistic, labels, as_scores(frame["score"].to_numpy(), labels.size), users, names.size)
 
     signed = [(1 / len(plus), kernel(frame)) for frame in plus] + [(-1 / len(minus), kernel(frame)) for frame in minus]
 
