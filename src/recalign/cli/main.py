@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from recalign.cli.audit import audit
+from recalign.cli.candidates import candidates
 from recalign.cli.download import download
 from recalign.cli.evaluate import evaluate
 from recalign.cli.prepare import prepare
@@ -35,7 +36,7 @@ def main() -> None:
     """Align a language model with recommendation."""
 
 
-for verb in (prepare, audit, download, tune, evaluate, recommend):
+for verb in (prepare, audit, download, tune, candidates, evaluate, recommend):
     app.command()(verb)
 app.command("run")(run_recipe)
 

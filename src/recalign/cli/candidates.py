@@ -1,0 +1,43 @@
+"""`recalign candidates`: the lists that models rank, drawn once and frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def candidates(
+    data: Annotated[Path, typer.Argument(help="Prepared directory.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.", show_default=False)],
+    negatives: Annotated[int, typer.Option(min=1, help="Negatives beside each liked target.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw and of the order within a list.")] = 0,
+    split: Annotated[str, typer.Option(help="Split whose liked targets are ranked: train, valid or test.")] = "test",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace ranking candidates that are there.")] = False,
+) -> None:
+    """Draw ranking candidates: each liked target among items that its user never met.
+
+    `recalign evaluate --candidates` ranks them; all models that are to be compared share one directory.
+    """
+    from rich.console import Console
+
+    from recalign.data.negatives import RankingConfig, ranking_candidates, write_ranking_candidates
+    from recalign.data.samples import SampleSet
+
+    sample_set = SampleSet.load(data)
+    config = RankingConfig(negatives=negatives, seed=seed, split=split)
+    lists, counts = ranking_candidates(sample_set, config)
+    manifest = write_ranking_candidates(
+        output, lists, counts, config, parent=sample_set.fingerprint, overwrite=overwrite
+    )
+    console = Console(highlight=False)
+    lines = [
+        f"{split}: {counts.samples:,} samples of {counts.users:,} users; {counts.lists:,} targets of "
+        f"{counts.list_users:,} users are liked.",
+        f"{counts.lists:,} lists of {counts.items_per_list}: 1 liked target, {negatives} items its user never met.",
+        f"candidates: {output} (fingerprint {manifest.fingerprint[:12]})",
+        f"next: recalign evaluate MODEL --data {data} --candidates {output}",
+    ]
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
