@@ -1,8 +1,9 @@
-"""The per-sample score file: what a model said about each sample, and all that metrics and tests may read."""
+"""Score files: what a model said about each sample or candidate, and all that metrics and tests may read."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from recalign.artifacts import write_file_atomic
-from recalign.data.samples import SampleSet
+from recalign.data.samples import CandidateList, SampleSet
 from recalign.data.schema import FORMAT_VERSION, SCORES, SPLITS
 from recalign.errors import ArtifactError, ConfigError, DataError, ModelError
 from recalign.scoring.base import Scorer, one_item_lists
@@ -29,15 +30,17 @@ class ScoreFile:
         log_odds: Whether `score` holds log-odds of "liked", or only an order.
         split: The split that was scored.
         data: Fingerprint of the prepared data.
+        candidates: Fingerprint of the ranking candidates where there is a row per candidate; "" where per sample.
     """
 
     frame: pl.DataFrame
     log_odds: bool
     split: str
     data: str
+    candidates: str = ""
 
     def write(self, path: Path) -> None:
-        """Write as Parquet, atomically; `log_odds`, `split`, `data` and the format version go into its metadata.
+        """Write as Parquet, atomically; the other attributes and the format version go into its metadata.
 
         Raises:
             ArtifactError: The file cannot be written.
@@ -47,6 +50,7 @@ class ScoreFile:
             "log_odds": "true" if self.log_odds else "false",
             "split": self.split,
             "data": self.data,
+            "candidates": self.candidates,
         }
         buffer = io.BytesIO()
         self.frame.write_parquet(buffer, metadata={_METADATA_PREFIX + key: value for key, value in metadata.items()})
@@ -76,7 +80,8 @@ class ScoreFile:
                 expected=str(FORMAT_VERSION),
                 hint="It was written by another version of recalign; run `recalign evaluate` again.",
             )
-        return cls(frame, found["log_odds"] == "true", str(found["split"]), str(found["data"]))
+        candidates = stored.get(_METADATA_PREFIX + "candidates", "")
+        return cls(frame, found["log_odds"] == "true", str(found["split"]), str(found["data"]), candidates)
 
 
 def score_split(scorer: Scorer, sample_set: SampleSet, split: str, *, seed: int = 0, name: str = "") -> ScoreFile:
@@ -100,24 +105,49 @@ def score_split(scorer: Scorer, sample_set: SampleSet, split: str, *, seed: int 
     if not samples:
         counts = ", ".join(f"{other} {sample_set.frame(other).height}" for other in SPLITS)
         raise DataError(f"split {split!r} of the data", found=f"no samples ({counts})", hint="Choose another --split.")
-    scores = scorer.score(one_item_lists(samples))
-    values = scores.flat()
     label = name or scorer.name
-    if values.shape != (len(samples),):
-        raise ModelError(f"scores of {label}", found=f"{values.size}", expected=f"{len(samples)}, one per sample")
+    frame = score_lists(scorer, one_item_lists(samples), [each.sample_id for each in samples], seed=seed, name=label)
+    frame = frame.with_columns(pl.Series("label", [each.label for each in samples], dtype=SCORES["label"]))
+    return ScoreFile(frame, scorer.log_odds, split, sample_set.fingerprint)
+
+
+def score_lists(
+    scorer: Scorer, lists: Sequence[CandidateList], sample_ids: Sequence[str], *, seed: int, name: str
+) -> pl.DataFrame:
+    """Score candidate lists: a row per item with the columns of `schema.SCORES`, its `label` still null.
+
+    Args:
+        scorer: Any scorer of the items.
+        lists: The lists.
+        sample_ids: The sample of each list.
+        seed: Training seed of the model.
+        name: Name of the model.
+
+    Returns:
+        The items in the order of the lists; `label_mass` follows where the scorer is a language model.
+
+    Raises:
+        ModelError: The scorer gave a score that is not finite, or not one per item.
+    """
+    scores = scorer.score(lists)
+    values = scores.flat()
+    sizes = [len(each.item_ids) for each in lists]
+    if values.shape != (sum(sizes),):
+        expected = f"{sum(sizes)}, one per {'sample' if sum(sizes) == len(lists) else 'candidate'}"
+        raise ModelError(f"scores of {name}", found=f"{values.size}", expected=expected)
     broken = int(np.count_nonzero(~np.isfinite(values)))
     if broken:
-        raise ModelError(f"scores of {label}", found=f"{broken} of {values.size} NaN or infinite", expected="numbers")
+        raise ModelError(f"scores of {name}", found=f"{broken} of {values.size} NaN or infinite", expected="numbers")
     columns: dict[str, object] = {
-        "sample_id": [sample.sample_id for sample in samples],
-        "user_id": [sample.user_id for sample in samples],
-        "item_id": [sample.item_id for sample in samples],
-        "label": [sample.label for sample in samples],
+        "sample_id": np.repeat(np.array(sample_ids, dtype=object), sizes),
+        "user_id": np.repeat(np.array([each.user_id for each in lists], dtype=object), sizes),
+        "item_id": [item for each in lists for item in each.item_ids],
+        "label": [None] * values.size,
         "score": values,
-        "model": [label] * len(samples),
-        "seed": [seed] * len(samples),
+        "model": [name] * values.size,
+        "seed": [seed] * values.size,
     }
     frame = pl.DataFrame(columns, schema=SCORES)
     if scores.label_mass is not None:
         frame = frame.with_columns(pl.Series(LABEL_MASS, np.concatenate(scores.label_mass), dtype=pl.Float64))
-    return ScoreFile(frame, scorer.log_odds, split, sample_set.fingerprint)
+    return frame
