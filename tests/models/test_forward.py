@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from recalign.models.adapter import LoraSettings, attach
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.models.forward import head_at, logits_at, supports_packing
 from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import IGNORE, Batch, build_row, collate, grow_tree, grow_trees
+from recalign.prompting.packing import IGNORE, Forest, grow_tree, grow_trees, plant
 from recalign.testing.tiny import ARCHITECTURES, make_tiny
 
 TOLERANCE = 2e-5  # float32, logits of size 1 to 10
@@ -47,41 +48,38 @@ def ready(ids: tuple[int, ...]) -> EncodedPrompt:
     return EncodedPrompt(ids=ids, labels=(IGNORE,) * len(ids), answer_start=len(ids))
 
 
-def separate(asked: list[EncodedPrompt], pad_id: int) -> Batch:
-    return collate([build_row([grow_tree([one])]) for one in asked], pad_id)
+def separate(asked: list[EncodedPrompt]) -> Forest:
+    return plant([grow_tree([one]) for one in asked], share=False)
 
 
 @pytest.fixture(params=[(name, lora) for name in ARCHITECTURES for lora in (False, True)], ids=str)
-def model_and_pad(request: pytest.FixtureRequest, checkpoints: dict[str, Path]) -> tuple[Any, int]:
+def model(request: pytest.FixtureRequest, checkpoints: dict[str, Path]) -> Any:
     name, lora = request.param
     backbone = load(checkpoints[name])
-    return (with_lora(backbone) if lora else backbone.model), backbone.pad_id
+    return with_lora(backbone) if lora else backbone.model
 
 
 @torch.no_grad()
-def test_logits_at_positions_are_those_of_the_full_model(model_and_pad: tuple[Any, int]) -> None:
-    model, pad_id = model_and_pad
-    batch = separate(prompts(), pad_id)
-    mask = torch.from_numpy(batch.mask[:, 0, :, 0].astype(np.int64))
-    full = model(input_ids=torch.from_numpy(batch.ids), attention_mask=mask).logits
-    positions = np.array([[0, 4], [3, 11], [1, 0], [3, 11], [2, 20]])
-    found = logits_at(model, batch, positions, packed=False)
-    assert found.shape == (5, full.shape[-1])
-    expected = full[positions[:, 0], positions[:, 1]]
-    assert float((found - expected).abs().max()) <= TOLERANCE
-    assert float(expected.std()) > 0.01, "logits that are all alike would show nothing"
+def test_logits_at_positions_are_those_of_the_full_model(model: Any) -> None:
+    forest = separate(prompts())
+    for place, one in zip(forest.answers, prompts(), strict=True):
+        expected = model(input_ids=torch.tensor([one.ids])).logits[0]
+        start = place + 1 - len(one.ids)
+        found = logits_at(model, forest, np.array([start + 4, place, start, start + 4]), packed=False)
+        assert found.shape == (4, expected.shape[-1])
+        assert float((found - expected[[4, -1, 0, 4]]).abs().max()) <= TOLERANCE
+        assert float(expected.std()) > 0.01, "logits that are all alike would show nothing"
 
 
 @torch.no_grad()
-def test_packed_prompts_have_the_logits_that_they_have_alone(model_and_pad: tuple[Any, int]) -> None:
-    model, pad_id = model_and_pad
-    assert supports_packing(model, pad_id, longest=1024)
+def test_packed_prompts_have_the_logits_that_they_have_alone(model: Any) -> None:
+    assert supports_packing(model, longest=1024)
     asked = prompts()
-    alone = separate(asked, pad_id)
+    alone = separate(asked)
     expected = logits_at(model, alone, alone.answers, packed=False)
-    other = prompts(2, stem=7)
-    rows = [[*grow_trees(other, 64), *grow_trees(asked, 64)], [grow_tree([ready((5, 6, 7))])]]
-    together = collate([build_row(row) for row in rows], pad_id)
+    other = prompts(2, stem=17)
+    trees = [*grow_trees(other, 64), *grow_trees(asked, 64), grow_tree([ready((5, 6, 7))])]
+    together = plant(trees)
     found = logits_at(model, together, together.answers)[len(other) : len(other) + len(asked)]
     assert float((found - expected).abs().max()) <= TOLERANCE
 
@@ -103,9 +101,9 @@ def test_the_head_is_whole_again_after_an_error(checkpoints: dict[str, Path]) ->
     model = load(checkpoints["llama"]).model
     ids = torch.tensor([[3, 4, 5]])
     before = model(ids).logits
-    batch = separate([ready((3, 4, 5))], 0)
+    forest = separate([ready((3, 4, 5))])
     with pytest.raises(IndexError):
-        logits_at(model, batch, np.array([[0, 99]]), packed=False)
+        logits_at(model, forest, np.array([99]), packed=False)
     assert torch.equal(model(ids).logits, before)
 
 
@@ -115,24 +113,33 @@ def test_a_sliding_window_shorter_than_the_prompts_is_not_packed(
 ) -> None:
     backbone = load(make_tiny(tmp_path / "m", "mistral", sliding_window=window))
     with caplog.at_level(logging.WARNING):
-        assert supports_packing(backbone.model, backbone.pad_id, longest=longest) is supported
+        assert supports_packing(backbone.model, longest=longest) is supported
     assert ("one by one" in caplog.text) is not supported
 
 
-def test_what_takes_no_custom_mask_is_not_packed(
+def test_what_goes_without_the_attention_interface_is_not_packed(
+    checkpoints: dict[str, Path], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = load(checkpoints["llama"])
+    own = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    monkeypatch.setattr(type(ALL_ATTENTION_FUNCTIONS), "get_interface", lambda *_arguments: own)
+    with caplog.at_level(logging.WARNING):
+        assert not supports_packing(backbone.model, longest=64)
+    assert "changes packed prompts" in caplog.text
+
+
+def test_what_takes_no_positions_is_not_packed(
     checkpoints: dict[str, Path], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = load(checkpoints["llama"])
     whole = backbone.model.forward
 
-    def picky(*args: Any, attention_mask: torch.Tensor, **options: Any) -> Any:
-        if attention_mask.dim() == 4:
-            raise ValueError("no such mask")
-        return whole(*args, attention_mask=attention_mask, **options)
+    def picky(*, input_ids: torch.Tensor, attention_mask: torch.Tensor, use_cache: bool) -> Any:
+        return whole(input_ids=input_ids, attention_mask=attention_mask, use_cache=use_cache)
 
     monkeypatch.setattr(backbone.model, "forward", picky)
     backbone.model.train()
     with caplog.at_level(logging.WARNING):
-        assert not supports_packing(backbone.model, backbone.pad_id, longest=64)
-    assert "no such mask" in caplog.text
+        assert not supports_packing(backbone.model, longest=64)
+    assert "position_ids" in caplog.text
     assert backbone.model.training, "the check leaves the mode as it was"

@@ -5,7 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import IGNORE, build_row, collate, common_prefix, grow_tree, grow_trees, pack
+from recalign.prompting.packing import (
+    IGNORE,
+    Forest,
+    common_prefix,
+    fell,
+    forests,
+    grow_tree,
+    grow_trees,
+    plant,
+    visible,
+)
 
 
 def prompt(ids: list[int], answer_start: int | None = None, answered: bool = False) -> EncodedPrompt:
@@ -14,53 +24,78 @@ def prompt(ids: list[int], answer_start: int | None = None, answered: bool = Fal
     return EncodedPrompt(ids=tuple(ids), labels=labels, answer_start=start)
 
 
+FRAME = [1, 2] * 4
+
 prompts_of_one_history = st.lists(
     st.tuples(st.lists(st.integers(3, 6), min_size=1, max_size=6), st.booleans()), min_size=1, max_size=5
-).map(lambda tails: [prompt([1, 2, 1, *tail, 9], len(tail) + 3, answered) for tail, answered in tails])
+).map(lambda tails: [prompt([*FRAME, 1, *tail, 9], len(FRAME) + len(tail) + 1, answered) for tail, answered in tails])
 
 
-def visible_prompts(row, mask) -> list[list[int]]:  # type: ignore[no-untyped-def]
-    """The ids that the last token of each branch can see, in order of position: what the model reads as one prompt."""
-    ends = [
-        place
-        for place in range(len(row.ids))
-        if row.branch[place] > 0
-        and (
-            place + 1 == len(row.ids)
-            or row.positions[place + 1] != row.positions[place] + 1
-            or row.branch[place + 1] != row.branch[place]
-            or row.tree[place + 1] != row.tree[place]
-        )
-    ]
-    found = []
-    for end in ends:
-        seen = np.flatnonzero(mask[end])
-        assert list(row.positions[seen]) == list(range(len(seen)))
-        found.append([int(token) for token in row.ids[seen]])
-    return found
+def read(forest: Forest, place: int) -> list[int]:
+    """The ids that a token can see, in order of position: what the model reads up to there."""
+    seen = np.flatnonzero(visible(forest)[place])
+    seen = seen[np.argsort(forest.positions[seen])]
+    assert list(forest.positions[seen]) == list(range(len(seen)))
+    return [int(token) for token in forest.ids[seen]]
+
+
+@given(st.lists(prompts_of_one_history, min_size=1, max_size=4), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_each_prompt_sees_exactly_its_own_tokens(groups: list[list[EncodedPrompt]], share: bool) -> None:
+    trees = [grow_tree(group) for group in groups]
+    forest = plant(trees if share else [one for tree in trees for one in fell(tree)], share=share)
+    for one, place in zip([one for group in groups for one in group], forest.answers, strict=True):
+        assert read(forest, place) == list(one.ids[: one.answer_start])
+        end = place
+        for token in one.ids[one.answer_start :]:
+            end = int(np.flatnonzero(forest.previous == end)[0])
+            assert forest.ids[end] == token
+        assert read(forest, end) == list(one.ids)
 
 
 @given(st.lists(prompts_of_one_history, min_size=1, max_size=4))
-@settings(max_examples=150, deadline=None)
-def test_each_prompt_sees_exactly_its_own_tokens(groups: list[list[EncodedPrompt]]) -> None:
-    row = build_row([grow_tree(group) for group in groups])
-    batch = collate([row], pad_id=0)
-    expected = [list(one.ids) for group in groups for one in group]
-    assert visible_prompts(row, batch.mask[0, 0]) == expected
-    flat = [one for group in groups for one in group]
-    for one, place in zip(flat, row.answers, strict=True):
-        assert row.ids[place] == one.ids[one.answer_start - 1]
-        assert row.positions[place] == one.answer_start - 1
-
-
-@given(prompts_of_one_history)
 @settings(max_examples=100, deadline=None)
-def test_weighted_labels_count_every_prompt(group: list[EncodedPrompt]) -> None:
-    row = build_row([grow_tree(group)])
-    assert row.weights.sum() == sum(len(one.ids) for one in group)
-    for place in np.flatnonzero(row.labels != IGNORE):
-        previous = row.previous[place]
-        assert row.positions[previous] == row.positions[place] - 1
+def test_groups_cover_the_forest_in_order(groups: list[list[EncodedPrompt]]) -> None:
+    forest = plant([grow_tree(group) for group in groups])
+    assert [group.start for group in forest.groups] == [0, *(group.stop for group in forest.groups[:-1])]
+    assert forest.groups[-1].stop == len(forest.ids)
+    for group in forest.groups:
+        assert sum(group.lengths) == group.stop - group.start
+        assert min(group.lengths) > 0
+        assert all(stop <= group.start for _, stop in group.prefix)
+
+
+@given(st.lists(prompts_of_one_history, min_size=1, max_size=4))
+@settings(max_examples=100, deadline=None)
+def test_weights_count_every_prompt(groups: list[list[EncodedPrompt]]) -> None:
+    forest = plant([grow_tree(group) for group in groups])
+    assert forest.weights.sum() == sum(len(one.ids) for group in groups for one in group)
+    inner = forest.previous >= 0
+    assert (forest.positions[forest.previous[inner]] == forest.positions[inner] - 1).all()
+    assert (forest.positions[~inner] == 0).all()
+    marked = forest.labels != IGNORE
+    wanted = sum(label != IGNORE for group in groups for one in group for label in one.labels)
+    assert forest.weights[marked].sum() == wanted
+
+
+def test_the_frame_of_all_prompts_stands_there_once() -> None:
+    first = grow_tree([prompt([*FRAME, 3, 4, 5]), prompt([*FRAME, 3, 4, 6])])
+    forest = plant([first, grow_tree([prompt([*FRAME, 7, 8])])])
+    assert list(forest.ids) == [*FRAME, 3, 4, 7, 8, 5, 6]
+    assert list(forest.weights) == [3.0] * 8 + [2.0, 2.0, 1.0, 1.0, 1.0, 1.0]
+    assert [group.prefix for group in forest.groups] == [(), ((0, 8),), ((0, 8), (8, 10))]
+    assert list(forest.previous[8:]) == [7, 8, 7, 10, 9, 9]
+
+
+def test_a_short_common_beginning_is_not_worth_a_root() -> None:
+    forest = plant([grow_tree([prompt([1, 2, 3])]), grow_tree([prompt([1, 2, 4])])])
+    assert list(forest.ids) == [1, 2, 3, 1, 2, 4]
+
+
+def test_tokens_with_other_labels_are_not_merged() -> None:
+    bare = prompt([*FRAME, 3])
+    learnt = EncodedPrompt(bare.ids, (*[IGNORE] * 7, *bare.ids[7:]), bare.answer_start)
+    assert len(plant([grow_tree([bare]), grow_tree([learnt])]).ids) == 2 * len(bare.ids)
 
 
 @given(prompts_of_one_history, st.integers(8, 40))
@@ -79,19 +114,12 @@ def test_common_prefix() -> None:
 
 
 def test_identical_prompts_keep_their_answers_apart() -> None:
-    row = build_row([grow_tree([prompt([1, 2, 3]), prompt([1, 2, 3])])])
-    assert list(row.ids) == [1, 2, 3, 3]
-    assert list(row.answers) == [2, 3]
+    forest = plant([grow_tree([prompt([1, 2, 3]), prompt([1, 2, 3])])])
+    assert list(forest.ids) == [1, 2, 3, 3]
+    assert list(forest.answers) == [2, 3]
 
 
-def test_pack_is_next_fit() -> None:
+def test_forests_keep_to_the_budget() -> None:
     trees = [grow_tree([prompt([1] * n)]) for n in (3, 3, 5, 9, 1)]
-    assert pack(trees, 8) == [[0, 1], [2], [3], [4]]
-
-
-def test_padding_sees_only_itself() -> None:
-    rows = [build_row([grow_tree([prompt([1, 2, 3])])]), build_row([grow_tree([prompt([4])])])]
-    batch = collate(rows, pad_id=0)
-    assert batch.mask[1, 0, 2].tolist() == [False, False, True]
-    assert batch.answers.tolist() == [[0, 2], [1, 0]]
-    assert batch.weights[1].tolist() == [1.0, 0.0, 0.0]
+    assert list(forests(trees, 8)) == [(0, 2), (2, 3), (3, 4), (4, 5)]
+    assert list(forests([], 8)) == []

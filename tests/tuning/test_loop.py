@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from recalign.errors import Interrupted
 from recalign.models.forward import logits_at
 from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import IGNORE, Tree, build_row, collate, grow_tree
+from recalign.prompting.packing import IGNORE, Tree, grow_tree, plant
 from recalign.tuning.checkpoint import CheckpointStore
 from recalign.tuning.config import OptimConfig
 from recalign.tuning.loop import LoopConfig, StepReport, train
@@ -47,7 +47,7 @@ def make_prompt(index: int) -> EncodedPrompt:
 
 
 def source() -> PromptSource:
-    return PromptSource([make_prompt(index) for index in range(23)], batch_size=8, seed=3, row_tokens=16)
+    return PromptSource([make_prompt(index) for index in range(23)], batch_size=8, seed=3)
 
 
 def config(**changes: object) -> LoopConfig:
@@ -56,7 +56,6 @@ def config(**changes: object) -> LoopConfig:
         "max_length": 16,
         "seed": 5,
         "optim": OptimConfig(lr=1e-2, warmup_steps=2, ema=0.9, weight_decay=0.01),
-        "row_tokens": 16,
         "micro_batch_tokens": 20,
         "precision": "fp32",
         "lm_weight": 0.3,
@@ -98,7 +97,7 @@ def test_resume_after_a_stop_at_any_step_is_bit_equal(tmp_path: Path, selecting:
     losses: list[float] = []
     whole = tiny_model()
     check = validation(whole)
-    result = train(whole, source(), config(), pad_id=0, validate=check, progress=lambda r: losses.append(r.loss))
+    result = train(whole, source(), config(), validate=check, progress=lambda r: losses.append(r.loss))
     for stop in range(1, STEPS):
         seen: list[float] = []
 
@@ -110,12 +109,12 @@ def test_resume_after_a_stop_at_any_step_is_bit_equal(tmp_path: Path, selecting:
         store = CheckpointStore(tmp_path / f"{stop}", {"seed": 5})
         first = tiny_model()
         with pytest.raises(Stop):
-            train(first, source(), config(), pad_id=0, validate=validation(first), store=store, progress=halt)
+            train(first, source(), config(), validate=validation(first), store=store, progress=halt)
         torch.manual_seed(12345)
         model = tiny_model(seed=99)  # other weights: everything must come from the checkpoint
         rest: list[StepReport] = []
         check = validation(model)
-        again = train(model, source(), config(), pad_id=0, validate=check, store=store, progress=rest.append)
+        again = train(model, source(), config(), validate=check, store=store, progress=rest.append)
         assert [*seen[:stop], *(report.loss for report in rest)] == losses
         assert again.log == result.log
         assert again.kept_step == result.kept_step
@@ -124,15 +123,15 @@ def test_resume_after_a_stop_at_any_step_is_bit_equal(tmp_path: Path, selecting:
 
 def test_same_inputs_give_the_same_bits() -> None:
     first, second = tiny_model(), tiny_model()
-    train(first, source(), config(), pad_id=0)
-    train(second, source(), config(), pad_id=0)
+    train(first, source(), config())
+    train(second, source(), config())
     assert_same(weights(first), weights(second))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_the_next_call_goes_on_exactly(tmp_path: Path, number: signal.Signals) -> None:
     whole = tiny_model()
-    train(whole, source(), config(), pad_id=0)
+    train(whole, source(), config())
     store = CheckpointStore(tmp_path / "c", {"seed": 5})
 
     def interrupt(report: StepReport) -> None:
@@ -140,11 +139,11 @@ def test_a_signal_saves_and_the_next_call_goes_on_exactly(tmp_path: Path, number
             os.kill(os.getpid(), number)
 
     with pytest.raises(Interrupted) as caught:
-        train(tiny_model(), source(), config(checkpoint_steps=100), pad_id=0, store=store, progress=interrupt)
+        train(tiny_model(), source(), config(checkpoint_steps=100), store=store, progress=interrupt)
     assert caught.value.signal_number == number
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     model = tiny_model(seed=1)
-    train(model, source(), config(checkpoint_steps=100), pad_id=0, store=store)
+    train(model, source(), config(checkpoint_steps=100), store=store)
     assert_same(weights(whole), weights(model))
 
 
@@ -156,7 +155,7 @@ store = CheckpointStore(Path({directory!r}), {{"seed": 5}})
 def die(report):
     if report.step == 4:
         os.kill(os.getpid(), signal.SIGKILL)
-train(tiny_model(), source(), config(), pad_id=0, store=store, progress=die)
+train(tiny_model(), source(), config(), store=store, progress=die)
 """
 
 
@@ -165,34 +164,33 @@ def test_kill_9_between_steps(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     whole, model = tiny_model(), tiny_model(seed=1)
-    train(whole, source(), config(), pad_id=0)
-    train(model, source(), config(), pad_id=0, store=CheckpointStore(tmp_path / "c", {"seed": 5}))
+    train(whole, source(), config())
+    train(model, source(), config(), store=CheckpointStore(tmp_path / "c", {"seed": 5}))
     assert_same(weights(whole), weights(model))
 
 
 def test_selection_keeps_the_best_step_and_stops_early() -> None:
     values = iter([0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
     model = tiny_model()
-    result = train(model, source(), config(steps=50, eval_steps=1, patience=3), pad_id=0, validate=lambda: next(values))
+    result = train(model, source(), config(steps=50, eval_steps=1, patience=3), validate=lambda: next(values))
     assert (result.kept_step, result.steps_done) == (2, 5)
 
 
-def gradients(model: LlamaForCausalLM, trees: list[list[Tree]]) -> dict[str, torch.Tensor]:
-    """Gradient of the mean answer loss over all prompts of `trees`, one row per list."""
+def gradients(model: LlamaForCausalLM, trees: list[Tree], *, share: bool) -> dict[str, torch.Tensor]:
+    """Gradient of the mean answer loss over all prompts of `trees`."""
     model.zero_grad()
-    batch = collate([build_row(row) for row in trees], 0)
-    rows, columns = (batch.labels != IGNORE).nonzero()
-    positions = torch.tensor(batch.previous[rows, columns])
-    logits = logits_at(model, batch, torch.stack([torch.tensor(rows), positions], 1).numpy())
-    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(batch.ids[rows, columns]), reduction="none")
-    (loss * torch.tensor(batch.weights[rows, columns]).float()).mean().backward()
+    forest = plant(trees, share=share)
+    marked = (forest.labels != IGNORE).nonzero()[0]
+    logits = logits_at(model, forest, forest.previous[marked], packed=share)
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(forest.ids[marked]), reduction="none")
+    (loss * torch.tensor(forest.weights[marked]).float()).mean().backward()
     return {name: tensor.grad.clone() for name, tensor in model.named_parameters() if tensor.grad is not None}
 
 
 def test_a_tree_has_the_gradient_of_its_separate_prompts() -> None:
     model = tiny_model().eval()
     prompts = [EncodedPrompt((1, 2, 3, 4, 5 + i, 6, 30 + i % 2), (*(IGNORE,) * 6, 30 + i % 2), 6) for i in range(4)]
-    apart = gradients(model, [[grow_tree([one])] for one in prompts])
-    joined = gradients(model, [[grow_tree(prompts)]])
+    apart = gradients(model, [grow_tree([one]) for one in prompts], share=False)
+    joined = gradients(model, [grow_tree(prompts)], share=True)
     for name, tensor in apart.items():
         assert torch.allclose(tensor, joined[name], rtol=1e-4, atol=1e-7), name

@@ -13,7 +13,7 @@ from recalign.models.config import BackboneConfig
 from recalign.prompting.encoding import EncodedPrompt
 from recalign.prompting.packing import IGNORE, grow_tree
 from recalign.testing.tiny import make_tiny
-from recalign.tuning.objective import StepRows
+from recalign.tuning.objective import StepForests
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def prompts(n: int = 6) -> list[EncodedPrompt]:
     return made
 
 
-def mean_losses(model: Any, rows: StepRows, budget: int) -> tuple[float, float]:
-    parts = [rows.losses(model, model, start, stop, 0, packed=True) for start, stop in rows.micro_batches(budget)]
+def mean_losses(model: Any, step: StepForests) -> tuple[float, float]:
+    parts = list(step.losses(model, model))
     return sum(float(answers) for answers, _ in parts), sum(float(others) for _, others in parts)
 
 
@@ -48,42 +48,39 @@ def plain_loss(model: Any, asked: list[EncodedPrompt]) -> float:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("row_tokens", [0, 16, 40, 200])
+@pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("budget", [1, 40, 1000])
-def test_the_loss_is_the_mean_over_answer_tokens(model: Any, row_tokens: int, budget: int) -> None:
+def test_the_loss_is_the_mean_over_answer_tokens(model: Any, packed: bool, budget: int) -> None:
     trees = [grow_tree([one]) for one in prompts()]
-    rows = StepRows.build(trees, row_tokens, np.random.default_rng(0), 0.0)
-    assert rows.answer_weight == 12
-    assert mean_losses(model, rows, budget) == (pytest.approx(plain_loss(model, prompts()), abs=1e-5), 0.0)
+    step = StepForests.build(trees, budget, np.random.default_rng(0), 0.0, packed=packed)
+    assert step.answer_weight == 12
+    assert mean_losses(model, step) == (pytest.approx(plain_loss(model, prompts()), abs=1e-5), 0.0)
 
 
 @torch.no_grad()
-def test_a_shared_stem_counts_once_per_prompt(model: Any) -> None:
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_shared_stem_counts_once_per_prompt(model: Any, packed: bool) -> None:
     whole = [EncodedPrompt(one.ids, (IGNORE, *one.ids[1:]), 1) for one in prompts()]
-    rows = StepRows.build([grow_tree(whole)], 400, np.random.default_rng(0), 0.0)
-    assert rows.answer_weight == sum(len(one.ids) - 1 for one in whole)
-    assert mean_losses(model, rows, 1000)[0] == pytest.approx(plain_loss(model, whole), abs=1e-5)
+    step = StepForests.build([grow_tree(whole)], 400, np.random.default_rng(0), 0.0, packed=packed)
+    assert step.answer_weight == sum(len(one.ids) - 1 for one in whole)
+    assert mean_losses(model, step)[0] == pytest.approx(plain_loss(model, whole), abs=1e-5)
 
 
 @torch.no_grad()
-def test_the_language_model_loss_is_of_the_other_tokens(model: Any) -> None:
+@pytest.mark.parametrize("budget", [1, 1000])
+def test_the_language_model_loss_is_of_the_other_tokens(model: Any, budget: int) -> None:
     asked = prompts()
-    rows = StepRows.build([grow_tree([one]) for one in asked], 40, np.random.default_rng(0), 1.0)
-    assert rows.other_weight == sum(len(one.ids) - 3 for one in asked), "all but the first token and the answer"
+    step = StepForests.build([grow_tree([one]) for one in asked], budget, np.random.default_rng(0), 1.0)
+    assert step.other_weight == sum(len(one.ids) - 3 for one in asked), "all but the first token and the answer"
     turned = [EncodedPrompt(one.ids, (IGNORE, *one.ids[1:-2], IGNORE, IGNORE), 1) for one in asked]
-    for budget in (1, 1000):
-        answers, others = mean_losses(model, rows, budget)
-        assert answers == pytest.approx(plain_loss(model, asked), abs=1e-5)
-        assert others == pytest.approx(plain_loss(model, turned), abs=1e-5)
+    answers, others = mean_losses(model, step)
+    assert answers == pytest.approx(plain_loss(model, asked), abs=1e-5)
+    assert others == pytest.approx(plain_loss(model, turned), abs=1e-5)
 
 
-def test_micro_batches_keep_to_the_budget_and_lose_nothing() -> None:
-    rows = StepRows.build([grow_tree([one]) for one in prompts(9)], 0, np.random.default_rng(0), 0.0)
-    lengths = [len(row.ids) for row in rows.rows]
-    assert lengths == sorted(lengths)
-    for budget in (1, 20, 35, 60, 1000):
-        cuts = list(rows.micro_batches(budget))
-        assert [start for start, _ in cuts] == [0, *(stop for _, stop in cuts[:-1])]
-        assert cuts[-1][1] == len(lengths)
-        for start, stop in cuts:
-            assert stop - start == 1 or max(lengths[start:stop]) * (stop - start) <= budget
+@pytest.mark.parametrize("budget", [1, 20, 35, 60, 1000])
+def test_forests_keep_to_the_budget_and_lose_nothing(budget: int) -> None:
+    trees = [grow_tree([one]) for one in prompts(9)]
+    step = StepForests.build(trees, budget, np.random.default_rng(0), 0.0)
+    assert sum(len(one.answers) for one in step.forests) == 9
+    assert all(len(one.answers) == 1 or len(one.ids) <= budget for one in step.forests)

@@ -74,22 +74,22 @@ def prompt(index: int) -> EncodedPrompt:
 @given(n=st.integers(1, 17), batch=st.integers(1, 20))
 @settings(max_examples=60, deadline=None)
 def test_epochs_show_every_prompt_once(n: int, batch: int) -> None:
-    source = PromptSource([prompt(index) for index in range(n)], batch, seed=1, row_tokens=64)
+    source = PromptSource([prompt(index) for index in range(n)], batch, seed=1)
     seen = [tree.branches[0][2] - 3 for step in range(n) for tree in source.batch(step)]
     for epoch in range(batch):
         assert sorted(seen[epoch * n : (epoch + 1) * n]) == list(range(n))
 
 
 def test_batches_are_a_function_of_the_step() -> None:
-    source = PromptSource([prompt(index) for index in range(30)], 8, seed=1, row_tokens=64)
+    source = PromptSource([prompt(index) for index in range(30)], 8, seed=1)
     assert source.batch(5) == source.batch(5)
-    other = PromptSource([prompt(index) for index in range(30)], 8, seed=2, row_tokens=64)
+    other = PromptSource([prompt(index) for index in range(30)], 8, seed=2)
     assert source.batch(0) != other.batch(0)
 
 
 def test_no_prompts_is_an_error() -> None:
     with pytest.raises(DataError, match="no prompts"):
-        PromptSource([], 8, seed=1, row_tokens=64)
+        PromptSource([], 8, seed=1)
 
 
 def test_k_shot_is_seeded_nested_and_bounded() -> None:

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from recalign.errors import ModelError
 from recalign.models.checkpoint import Checkpoint, inspect, locate
 from recalign.models.config import BackboneConfig
+from recalign.models.linear import accelerate_linears
 
 UNLIMITED = 1 << 30
 _POSITION_FIELDS = (
@@ -177,7 +178,7 @@ def _load_model(
             **options,
         )
         if quantization is None:
-            model = model.to(device)
+            accelerate_linears(model.to(device))
     except _LOAD_ERRORS as error:
         raise _cannot_load(checkpoint, error) from error
     # transformers fills what a checkpoint lacks with random numbers and only logs that.

@@ -1,4 +1,4 @@
-"""The one forward pass of this project: packed rows in, logits at chosen positions out.
+"""The one forward pass of this project: a forest of prompts in, logits at chosen positions out.
 
 The output head runs at the positions asked for and nowhere else. That is done by narrowing the *input* of the model's
 own head, so that head bias, logit scale and soft-capping of every architecture still apply (tested against the full
@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from recalign.models.attention import forest_attention
 from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import IGNORE, Batch, build_row, collate, grow_tree
+from recalign.prompting.packing import IGNORE, Forest, grow_tree, plant
 
 logger = logging.getLogger(__name__)
 
@@ -43,78 +44,79 @@ def head_at(model: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[None]:
 
 def logits_at(
     model: nn.Module,
-    batch: Batch,
+    forest: Forest,
     positions: NDArray[np.int64],
     *,
     packed: bool = True,
     inner: nn.Module | None = None,
 ) -> Tensor:
-    """Logits of shape (n, vocabulary) at n positions, given as (row, column) pairs of shape (n, 2).
+    """Logits of shape (n, vocabulary) at n positions of a forest.
 
     Args:
         model: A Hugging Face causal language model, with or without PEFT.
-        positions: Where logits are wanted.
-        batch: Rows of packed prompts; with ``packed=False`` every row must hold one prompt, and the ordinary
-            attention mask is used (for architectures that take no custom mask).
+        forest: Packed prompts; with ``packed=False`` prompts that share nothing (``plant(…, share=False)``), which then
+            run side by side, padded, through the model's own attention.
+        positions: Where logits are wanted; shape (n,).
         inner: The bare model, where `model` is a wrapper around it.
     """
     inner = model if inner is None else inner
     device = next(model.parameters()).device
     where = torch.from_numpy(positions).to(device)
-    ids = torch.from_numpy(batch.ids).to(device)
-    arguments: dict[str, Any] = {"input_ids": ids, "use_cache": False}
     if packed:
-        arguments["attention_mask"] = _mask(inner, torch.from_numpy(batch.mask).to(device))
-        arguments["position_ids"] = torch.from_numpy(batch.positions).to(device)
-    else:
-        # A token of a single-prompt row is real exactly where it sees the row's first token.
-        arguments["attention_mask"] = torch.from_numpy(batch.mask[:, 0, :, 0].astype(np.int64)).to(device)
-    with head_at(inner, where[:, 0], where[:, 1]):
-        logits: Tensor = model(**arguments).logits
+        ids, places = (torch.from_numpy(one).to(device)[None] for one in (forest.ids, forest.positions))
+        with forest_attention(inner, forest), head_at(inner, torch.zeros_like(where), where):
+            logits: Tensor = model(input_ids=ids, position_ids=places, use_cache=False).logits
+        return logits[0]
+    lengths = np.asarray([length for group in forest.groups for length in group.lengths])
+    starts = np.cumsum(lengths) - lengths
+    columns = np.arange(lengths.max())
+    real = columns < lengths[:, None]
+    # Padding repeats the prompt's last token: any id will do, since it is never attended to.
+    padded = forest.ids[starts[:, None] + np.minimum(columns, lengths[:, None] - 1)]
+    rows = np.searchsorted(starts, positions, side="right") - 1
+    with head_at(inner, torch.from_numpy(rows).to(device), torch.from_numpy(positions - starts[rows]).to(device)):
+        ids, mask = torch.from_numpy(padded).to(device), torch.from_numpy(real.astype(np.int64)).to(device)
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
     return logits[0]
 
 
-def _mask(model: nn.Module, visible: Tensor) -> Tensor:
-    """SDPA takes the boolean mask; eager attention adds its mask to the scores."""
-    config: Any = model.config
-    if config._attn_implementation == "sdpa":
-        return visible
-    lowest = torch.finfo(torch.float32).min
-    return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, lowest)
-
-
-def supports_packing(model: nn.Module, pad_id: int, *, longest: int) -> bool:
+def supports_packing(model: nn.Module, *, longest: int) -> bool:
     """Whether `model` gives packed prompts the numbers that they get alone; checked by running it, once.
 
-    Sliding windows shorter than the longest prompt, ALiBi and recurrent layers do not, and a model may refuse custom
-    masks; then rows hold one prompt each and the reason is logged.
+    Sliding windows shorter than the longest prompt, ALiBi and recurrent layers do not, and a model may do without the
+    attention interface; then prompts run one by one, padded, and the reason is logged.
 
     Args:
         model: A causal language model, with or without PEFT; its mode is left as it is.
-        pad_id: Token id for padding.
         longest: Length of the longest prompt in tokens. The run is of short ones, so windows are looked up.
     """
+    name = type(model).__name__
     window = _window(model)
     if window is not None and window < longest:
-        name = type(model).__name__
         logger.warning("%s sees %d tokens back, prompts have up to %d: prompts run one by one", name, window, longest)
         return False
     vocabulary = int(model.config.vocab_size)  # type: ignore[union-attr, arg-type]
-    stem = [(7 * i + 1) % vocabulary for i in range(24)]
-    prompts = []
-    for shift in range(3):
-        ids = tuple(stem + [(11 * i + 5 * shift + 3) % vocabulary for i in range(4 + shift)])
-        prompts.append(EncodedPrompt(ids=ids, labels=(IGNORE,) * len(ids), answer_start=len(ids)))
-    alone = [collate([build_row([grow_tree([prompt])])], pad_id) for prompt in prompts]
-    together = collate([build_row([grow_tree(prompts), grow_tree(prompts[:1])])], pad_id)
+    frame = [(7 * i + 1) % vocabulary for i in range(24)]
+    groups = []
+    for user in range(2):
+        stem = [*frame, *((5 * i + user) % vocabulary for i in range(6 + 5 * user))]
+        tails = [[(11 * i + 5 * shift + 3) % vocabulary for i in range(4 + shift)] for shift in range(3 - user)]
+        groups.append(
+            [
+                EncodedPrompt((*stem, *tail), (IGNORE,) * (len(stem) + len(tail)), len(stem) + len(tail))
+                for tail in tails
+            ]
+        )
+    alone = plant([grow_tree([prompt]) for group in groups for prompt in group], share=False)
+    together = plant([grow_tree(group) for group in groups])
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            expected = torch.cat([logits_at(model, batch, batch.answers, packed=False) for batch in alone])
-            found = logits_at(model, together, together.answers)[: len(prompts)]
+            expected = logits_at(model, alone, alone.answers, packed=False)
+            found = logits_at(model, together, together.answers)
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-        logger.warning("%s takes no packed rows (%s): prompts run one by one", type(model).__name__, error)
+        logger.warning("%s takes no packed prompts (%s): they run one by one", name, error)
         return False
     finally:
         model.train(training)
@@ -122,7 +124,7 @@ def supports_packing(model: nn.Module, pad_id: int, *, longest: int) -> bool:
     tolerance = PACKING_TOLERANCE if expected.dtype == torch.float32 else 3e-2
     gap = float((expected - found).abs().max()) / scale
     if gap > tolerance:
-        logger.warning("%s changes packed prompts by %.1e: prompts run one by one", type(model).__name__, gap)
+        logger.warning("%s changes packed prompts by %.1e: they run one by one", name, gap)
         return False
     return True
 

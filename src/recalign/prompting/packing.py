@@ -1,16 +1,19 @@
-"""Packing: prompts that share a history become one tree, trees become rows, and each prompt still sees only itself.
+"""Packing: prompts are merged where their ids agree, and each prompt still sees only itself.
 
-A *tree* is the ids that a group of prompts have in common (instruction frame and history) followed by one *branch* per
-prompt (its target and answer). Position ids restart at the fork, and the mask lets a token see its own branch and the
-stem it grew from, so every prompt gets exactly the numbers that it would get alone. Shared prefixes are found in the
-ids of jointly tokenised prompts, never by tokenising pieces (DESIGN, decision 3). Rows depend on the configured token
-budget alone, so the same inputs give the same rows on every machine.
+Prompts of one history become a *tree*: the ids that they have in common (instruction frame and history) and one
+*branch* per prompt (its target and answer). Trees become a *forest*: what all its trees begin with (the frame) is its
+root and stands there once. A forest is one row without padding; positions restart at every fork, and the segments that
+a token may see (those on its way to the root, and its own up to itself) are listed as `Group`s, so every prompt gets
+exactly the numbers that it would get alone. Shared prefixes are found in the ids of jointly tokenised prompts, never by
+tokenising pieces (DESIGN, decision 3). Forests depend on the configured token budget alone, so the same inputs give the
+same ones on every machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,10 @@ from numpy.typing import NDArray
 from recalign.prompting.encoding import EncodedPrompt
 
 IGNORE = -100
+# A shorter common beginning (a begin token, say) costs more to share than to repeat.
+_SHORTEST_ROOT = 8
+# Segments that run together are padded to the longest: this is the shortest that may run with it, as a share.
+_ALIKE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +46,44 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One packed row of L tokens; int64 arrays of shape (L,).
+class Group:
+    """Consecutive segments of a forest that see the same tokens before their own.
 
     Attributes:
-        ids: Token ids.
+        start, stop: The group's tokens in the forest.
+        prefix: Spans (start, stop) that every token of the group sees.
+        lengths: Lengths of its segments, in order; within a segment attention is causal.
+    """
+
+    start: int
+    stop: int
+    prefix: tuple[tuple[int, int], ...]
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """Packed prompts: T tokens in one row; arrays of shape (T,).
+
+    Attributes:
+        ids: Token ids (int64).
         labels: The token itself where a loss is due at this token, `IGNORE` elsewhere.
         positions: Position of the token within its own prompt.
-        tree: Index of the token's tree within the row.
-        branch: 0 in a stem, 1.. in the branches of its tree.
-        previous: Index (in the row) of the token that precedes this one in its prompt, -1 for a first token: the end of
-            the stem for the first token of a branch. The loss at a token is computed from there.
-        weights: In how many prompts the token stands: the number of branches in a stem, 1 in a branch (float64).
-        answers: Index (in the row) of the answer position of every prompt, in the order given: the last token before
-            its answer (the last token of a prompt without an answer).
+        previous: Index of the token that precedes this one in its prompt, -1 for a first token: the end of the stem for
+            the first token of a branch. The loss at a token is computed from there.
+        weights: In how many prompts the token stands (float64).
+        answers: Index of the answer position of every prompt, in the order given: the last token before its answer (the
+            last token of a prompt without an answer); shape (prompts,).
+        groups: Which tokens see which; together they cover the forest in order.
     """
 
     ids: NDArray[np.int64]
     labels: NDArray[np.int64]
     positions: NDArray[np.int64]
-    tree: NDArray[np.int64]
-    branch: NDArray[np.int64]
     previous: NDArray[np.int64]
     weights: NDArray[np.float64]
     answers: NDArray[np.int64]
+    groups: tuple[Group, ...]
 
 
 def common_prefix(sequences: Sequence[tuple[int, ...]]) -> int:
@@ -90,8 +111,8 @@ def grow_tree(prompts: Sequence[EncodedPrompt]) -> Tree:
     )
 
 
-def grow_trees(prompts: Sequence[EncodedPrompt], row_tokens: int) -> list[Tree]:
-    """Trees over consecutive `prompts` of one history, none larger than `row_tokens` (a single prompt may be)."""
+def grow_trees(prompts: Sequence[EncodedPrompt], budget: int) -> list[Tree]:
+    """Trees over consecutive `prompts` of one history, none larger than `budget` tokens (a single prompt may be)."""
     trees: list[Tree] = []
     group: list[EncodedPrompt] = []
     shared = total = 0
@@ -102,7 +123,7 @@ def grow_trees(prompts: Sequence[EncodedPrompt], row_tokens: int) -> list[Tree]:
             joint = min(common_prefix([first.ids, prompt.ids]), first.answer_start - 1, prompt.answer_start - 1)
         stem = min(shared, joint) if len(group) > 1 else joint
         size = total + len(prompt.ids) - stem * len(group) if group else len(prompt.ids)
-        if group and size > row_tokens:
+        if group and size > budget:
             trees.append(grow_tree(group))
             group, total, shared = [], 0, 0
             stem = 0
@@ -114,93 +135,151 @@ def grow_trees(prompts: Sequence[EncodedPrompt], row_tokens: int) -> list[Tree]:
     return trees
 
 
-def build_row(trees: Sequence[Tree]) -> Row:
-    """Lay trees one behind the other."""
-    ids: list[int] = []
-    labels: list[int] = []
-    positions: list[int] = []
-    tree_index: list[int] = []
-    branch_index: list[int] = []
-    previous: list[int] = []
-    weights: list[float] = []
-    answers: list[int] = []
-    for number, tree in enumerate(trees):
-        root, stem = len(ids), len(tree.stem)
-        fork = root + stem - 1 if stem else -1
-        parts = zip((tree.stem, *tree.branches), (tree.stem_labels, *tree.branch_labels), strict=True)
-        for index, (part, marks) in enumerate(parts):
-            start, first = len(ids), 0 if index == 0 else stem
-            if index:
-                answers.append(start + tree.answer_offsets[index - 1])
-            ids += part
-            labels += marks
-            positions += range(first, first + len(part))
-            branch_index += [index] * len(part)
-            previous += [-1 if index == 0 else fork, *range(start, start + len(part) - 1)][: len(part)]
-            weights += [float(len(tree.branches)) if index == 0 else 1.0] * len(part)
-        tree_index += [number] * (len(ids) - root)
-    integers: tuple[list[int], ...] = (ids, labels, positions, tree_index, branch_index, previous)
-    first_six = [np.asarray(values, dtype=np.int64) for values in integers]
-    return Row(*first_six, np.asarray(weights), np.asarray(answers, dtype=np.int64))  # type: ignore[arg-type, call-arg]
+def fell(tree: Tree) -> list[Tree]:
+    """The tree's prompts, each as a tree of its own."""
+    return [
+        Tree((), (), (tree.stem + ids,), (tree.stem_labels + labels,), (len(tree.stem) + offset,))
+        for ids, labels, offset in zip(tree.branches, tree.branch_labels, tree.answer_offsets, strict=True)
+    ]
 
 
-def pack(trees: Iterable[Tree], row_tokens: int) -> list[list[int]]:
-    """Assign trees to rows of at most `row_tokens` tokens in the order given (next-fit: deterministic, one pass).
+@dataclass(slots=True)
+class _Segment:
+    """Tokens between two forks, while a forest is planted; `start` is known once it has its place."""
 
-    Returns the tree indices of each row. A tree larger than the budget gets a row of its own.
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    position: int
+    weight: int
+    parents: tuple[_Segment, ...]
+    start: int = -1
+
+    @property
+    def span(self) -> tuple[int, int]:
+        return self.start, self.start + len(self.ids)
+
+
+def plant(trees: Sequence[Tree], *, share: bool = True) -> Forest:
+    """Lay trees out as one forest: the root, the stems (those of like length together), then each tree's branches.
+
+    Args:
+        trees: The trees, in the order in which `Forest.answers` names their prompts.
+        share: Whether what the trees begin with is merged. Without it, and with trees of one prompt each, every
+            prompt is one segment, in the order given.
     """
-    rows: list[list[int]] = []
-    room = 0
+    shared = _shared_root(trees) if share and len(trees) > 1 else 0
+    lead = trees[0].stem or trees[0].branches[0]
+    marks = trees[0].stem_labels or trees[0].branch_labels[0]
+    prompts = sum(len(tree.branches) for tree in trees)
+    root = _Segment(lead[:shared], marks[:shared], 0, prompts, ())
+    trunk = (root,) if shared else ()
+    stems, crowns, prompt_segments = _segments(trees, shared, trunk)
+    levels = [[root]] if shared else []
+    levels += _alike(stems) if share else [stems]
+    levels += [crown for crown in crowns if crown]
+    groups = []
+    place = 0
+    for level in levels:
+        first = place
+        for segment in level:
+            segment.start = place
+            place += len(segment.ids)
+        prefix = tuple(parent.span for parent in level[0].parents)
+        groups.append(Group(first, place, prefix, tuple(len(segment.ids) for segment in level)))
+    segments = [segment for level in levels for segment in level]
+    answers = [segment.start + offset for segment, offset in prompt_segments]
+    return _forest(segments, groups, answers)
+
+
+def _segments(
+    trees: Sequence[Tree], shared: int, trunk: tuple[_Segment, ...]
+) -> tuple[list[_Segment], list[list[_Segment]], list[tuple[_Segment, int]]]:
+    """Segments on the trunk, each tree's branches on its stem, and per prompt its segment and answer offset."""
+    stems: list[_Segment] = []
+    crowns: list[list[_Segment]] = []
+    prompts: list[tuple[_Segment, int]] = []
+    for tree in trees:
+        fork, parents, skipped = len(tree.stem), trunk, 0 if tree.stem else shared
+        if len(tree.stem) > shared:
+            stem = _Segment(tree.stem[shared:], tree.stem_labels[shared:], shared, len(tree.branches), trunk)
+            stems.append(stem)
+            parents = (*trunk, stem)
+        crown = [
+            _Segment(ids[skipped:], labels[skipped:], fork + skipped, 1, parents)
+            for ids, labels in zip(tree.branches, tree.branch_labels, strict=True)
+        ]
+        if parents == trunk:
+            stems += crown
+        else:
+            crowns.append(crown)
+        prompts += [(one, offset - skipped) for one, offset in zip(crown, tree.answer_offsets, strict=True)]
+    return stems, crowns, prompts
+
+
+def _shared_root(trees: Sequence[Tree]) -> int:
+    """How many ids (with equal labels) all trees begin with; every prompt keeps its answer position to itself."""
+    leads: list[tuple[int, ...]] = []
+    marks: list[tuple[int, ...]] = []
+    longest = len(trees[0].stem or trees[0].branches[0])
+    for tree in trees:
+        leads += [tree.stem] if tree.stem else tree.branches
+        marks += [tree.stem_labels] if tree.stem else tree.branch_labels
+        longest = min([longest, len(tree.stem)] if tree.stem else [longest, *tree.answer_offsets])
+    shared = min(longest, common_prefix(leads), common_prefix(marks))
+    return shared if shared >= _SHORTEST_ROOT else 0
+
+
+def _alike(segments: list[_Segment]) -> list[list[_Segment]]:
+    """Segments by length (stable), cut where they become much longer than the first of their group."""
+    groups: list[list[_Segment]] = []
+    for segment in sorted(segments, key=lambda one: len(one.ids)):
+        if not groups or len(groups[-1][0].ids) < _ALIKE * len(segment.ids):
+            groups.append([])
+        groups[-1].append(segment)
+    return groups
+
+
+def _forest(segments: Sequence[_Segment], groups: Sequence[Group], answers: Sequence[int]) -> Forest:
+    ids, labels, positions, previous, weights = [], [], [], [], []
+    for segment in segments:
+        n = len(segment.ids)
+        ids.append(np.asarray(segment.ids, dtype=np.int64))
+        labels.append(np.asarray(segment.labels, dtype=np.int64))
+        positions.append(np.arange(segment.position, segment.position + n))
+        before = np.arange(segment.start - 1, segment.start + n - 1)
+        before[0] = segment.parents[-1].span[1] - 1 if segment.parents else -1
+        previous.append(before)
+        weights.append(np.full(n, float(segment.weight)))
+    columns: dict[str, Any] = {
+        "ids": ids, "labels": labels, "positions": positions, "previous": previous, "weights": weights
+    }  # fmt: skip
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    return Forest(**joined, answers=np.asarray(answers, dtype=np.int64), groups=tuple(groups))
+
+
+def forests(trees: Sequence[Tree], budget: int) -> Iterator[tuple[int, int]]:
+    """Cut `trees` into consecutive runs [start, stop) of at most `budget` tokens (at least one tree each).
+
+    A tree counts with all its tokens: what a forest then shares at its root comes on top. Deterministic, one pass.
+    """
+    start, room = 0, budget
     for index, tree in enumerate(trees):
-        if not rows or tree.n_tokens > room:
-            rows.append([])
-            room = row_tokens
-        rows[-1].append(index)
+        if index > start and tree.n_tokens > room:
+            yield start, index
+            start, room = index, budget
         room -= tree.n_tokens
-    return rows
+    if start < len(trees):
+        yield start, len(trees)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows padded to one length, as arrays ready to become tensors.
-
-    Attributes:
-        ids, labels, positions: int64, shape (rows, length); padding has label `IGNORE`.
-        mask: bool, shape (rows, 1, length, length); True where the query (third axis) may see the key (fourth).
-        previous, weights: As in `Row`; -1 and 0 in the padding.
-        answers: int64, shape (prompts, 2): row and column of each answer position, prompts in order of the rows.
-    """
-
-    ids: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    positions: NDArray[np.int64]
-    mask: NDArray[np.bool_]
-    previous: NDArray[np.int64]
-    weights: NDArray[np.float64]
-    answers: NDArray[np.int64]
-
-
-def collate(rows: Sequence[Row], pad_id: int) -> Batch:
-    """Pad rows on the right. A padding token sees only itself, so no softmax is over an empty set."""
-    length = max(len(row.ids) for row in rows)
-    shape = (len(rows), length)
-    ids = np.full(shape, pad_id, dtype=np.int64)
-    labels = np.full(shape, IGNORE, dtype=np.int64)
-    positions = np.zeros(shape, dtype=np.int64)
-    tree = np.full(shape, -1, dtype=np.int64)
-    branch = np.zeros(shape, dtype=np.int64)
-    previous = np.full(shape, -1, dtype=np.int64)
-    weights = np.zeros(shape)
-    for index, row in enumerate(rows):
-        n = len(row.ids)
-        ids[index, :n], labels[index, :n], positions[index, :n] = row.ids, row.labels, row.positions
-        tree[index, :n], branch[index, :n] = row.tree, row.branch
-        previous[index, :n], weights[index, :n] = row.previous, row.weights
-    same_tree = (tree[:, :, None] == tree[:, None, :]) & (tree[:, :, None] >= 0)
-    visible = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
-    causal = np.tril(np.ones((length, length), dtype=np.bool_))
-    mask = (same_tree & visible & causal) | np.eye(length, dtype=np.bool_)
-    answers = np.concatenate(
-        [np.stack([np.full(len(row.answers), index), row.answers], axis=1) for index, row in enumerate(rows)]
-    ).astype(np.int64)
-    return Batch(ids, labels, positions, mask[:, None], previous, weights, answers)
+def visible(forest: Forest) -> NDArray[np.bool_]:
+    """The attention mask in full, shape (T, T): True where the query (row) sees the key (column). For inspection."""
+    mask = np.zeros((len(forest.ids), len(forest.ids)), dtype=np.bool_)
+    for group in forest.groups:
+        for start, stop in group.prefix:
+            mask[group.start : group.stop, start:stop] = True
+        place = group.start
+        for length in group.lengths:
+            mask[place : place + length, place : place + length] = np.tri(length, dtype=np.bool_)
+            place += length
+    return mask

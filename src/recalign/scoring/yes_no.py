@@ -6,7 +6,7 @@ The score of an item is logit(Yes) − logit(No) at the answer position (TALLRec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import CandidateList
 from recalign.models.forward import logits_at, supports_packing
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
-from recalign.prompting.packing import Tree, build_row, collate, grow_tree, grow_trees, pack
+from recalign.prompting.packing import Forest, Tree, forests, grow_tree, grow_trees, plant
 from recalign.prompting.template import HistoryText
 from recalign.scoring.base import Scores
 
@@ -36,8 +36,7 @@ class YesNoScorer:
         kind: "log-odds", or "paper" for p(Yes) − p(No), the order in which the reference code ranks (it applies a
             second softmax to the two probabilities). It can reorder samples and is no log-odds, so LogLoss and ECE are
             undefined.
-        row_tokens: Token budget of a packed row.
-        batch_tokens: Token budget of one forward pass (padding included).
+        batch_tokens: Token budget of one forward pass. Activations that fit the processor's caches are fastest.
     """
 
     def __init__(
@@ -48,17 +47,15 @@ class YesNoScorer:
         *,
         name: str = "llm",
         kind: ScoreKind = "log-odds",
-        row_tokens: int = 768,
-        batch_tokens: int = 6144,
+        batch_tokens: int = 2048,
     ) -> None:
         self.model = model
         self.encoder = encoder
         self.catalog = catalog
         self.kind = kind
         self._name = name
-        self._row_tokens = row_tokens
         self._batch_tokens = batch_tokens
-        self._packed = supports_packing(model, encoder.pad_id, longest=encoder.max_length)
+        self._packed = supports_packing(model, longest=encoder.max_length)
 
     @property
     def name(self) -> str:
@@ -75,9 +72,8 @@ class YesNoScorer:
         prompts = self._encode(lists)
         scores = np.empty(len(prompts))
         mass = np.empty(len(prompts))
-        for batch_trees, places in self._batches(prompts, sizes):
-            batch_scores, batch_mass = self._forward(batch_trees)
-            scores[places], mass[places] = batch_scores, batch_mass
+        for forest, places in self._forests(prompts, sizes):
+            scores[places], mass[places] = self._forward(forest)
         if not lists:
             return Scores((), ())
         cuts = np.cumsum(sizes)[:-1]
@@ -95,49 +91,26 @@ class YesNoScorer:
                 targets.append(self.catalog.text(item_id))
         return self.encoder.encode_many(histories, targets)
 
-    def _batches(
-        self, prompts: list[EncodedPrompt], sizes: list[int]
-    ) -> list[tuple[list[list[Tree]], NDArray[np.int64]]]:
-        """Group prompts into trees, trees into rows, rows of like length into forward passes."""
+    def _forests(self, prompts: list[EncodedPrompt], sizes: list[int]) -> Iterator[tuple[Forest, NDArray[np.int64]]]:
+        """Group prompts into trees, trees into forests of the token budget; with the places of their prompts."""
         trees: list[Tree] = []
-        places: list[list[int]] = []
         start = 0
         for size in sizes:
             group = prompts[start : start + size]
-            grown = grow_trees(group, self._row_tokens) if self._packed else [grow_tree([one]) for one in group]
-            for tree in grown:
-                trees.append(tree)
-                places.append(list(range(start, start + len(tree.branches))))
-                start += len(tree.branches)
-        if self._packed:
-            rows = pack(trees, self._row_tokens)
-        else:
-            rows = [[index] for index in sorted(range(len(trees)), key=lambda index: trees[index].n_tokens)]
-        batches: list[tuple[list[list[Tree]], NDArray[np.int64]]] = []
-        chunk: list[list[int]] = []
-        longest = 0
-        for row in rows:
-            length = sum(trees[index].n_tokens for index in row)
-            if chunk and max(longest, length) * (len(chunk) + 1) > self._batch_tokens:
-                batches.append(self._batch(chunk, trees, places))
-                chunk, longest = [], 0
-            chunk.append(row)
-            longest = max(longest, length)
-        if chunk:
-            batches.append(self._batch(chunk, trees, places))
-        return batches
-
-    @staticmethod
-    def _batch(
-        chunk: list[list[int]], trees: list[Tree], places: list[list[int]]
-    ) -> tuple[list[list[Tree]], NDArray[np.int64]]:
-        order = [place for row in chunk for index in row for place in places[index]]
-        return [[trees[index] for index in row] for row in chunk], np.asarray(order, dtype=np.int64)
+            trees += grow_trees(group, self._batch_tokens) if self._packed else [grow_tree([one]) for one in group]
+            start += size
+        ends = np.cumsum([len(tree.branches) for tree in trees])
+        order = np.arange(len(trees))
+        if not self._packed:  # prompts of like length run together, which saves padding
+            order = np.argsort([tree.n_tokens for tree in trees], kind="stable")
+        ordered = [trees[index] for index in order]
+        for first, last in forests(ordered, self._batch_tokens):
+            places = [np.arange(ends[index] - len(trees[index].branches), ends[index]) for index in order[first:last]]
+            yield plant(ordered[first:last], share=self._packed), np.concatenate(places)
 
     @torch.inference_mode()
-    def _forward(self, rows: list[list[Tree]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        batch = collate([build_row(row) for row in rows], self.encoder.pad_id)
-        logits = logits_at(self.model, batch, batch.answers, packed=self._packed).double()
+    def _forward(self, forest: Forest) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        logits = logits_at(self.model, forest, forest.answers, packed=self._packed).double()
         yes, no = self.encoder.yes_id, self.encoder.no_id
         probabilities = torch.softmax(logits, dim=-1)[:, [yes, no]]
         if self.kind == "paper":

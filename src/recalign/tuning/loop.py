@@ -25,7 +25,7 @@ from recalign.seeding import derive_seed, generator
 from recalign.tuning.checkpoint import CheckpointStore, LoopState, restore_rng, rng_state
 from recalign.tuning.config import OptimConfig
 from recalign.tuning.guards import collected_signals, deterministic
-from recalign.tuning.objective import StepRows
+from recalign.tuning.objective import StepForests
 from recalign.tuning.optim import Averager, build_optimizer, flatten_optimizer, learning_rate, restore_optimizer
 
 
@@ -45,7 +45,6 @@ class LoopConfig:
     max_length: int
     seed: int
     optim: OptimConfig
-    row_tokens: int
     micro_batch_tokens: int
     precision: str
     lm_weight: float = 0.0
@@ -96,7 +95,6 @@ def train(
     source: BatchSource,
     config: LoopConfig,
     *,
-    pad_id: int,
     validate: Callable[[], float] | None = None,
     store: CheckpointStore | None = None,
     progress: Callable[[StepReport], None] | None = None,
@@ -107,7 +105,6 @@ def train(
         model: The model; trained in place, and left in evaluation mode with the kept weights.
         source: Training trees by step.
         config: Steps, optimizer, budgets.
-        pad_id: Token id for padding.
         validate: Value of the model to maximise, called every `eval_steps` and at the end. The best step is kept, and
             the loop stops after `patience` validations without a gain. Without it the last step is kept.
         store: Where checkpoints go; an interrupted run continues from the newest one, bit for bit.
@@ -118,7 +115,7 @@ def train(
         ModelError: The loss is not finite.
         ArtifactError: A checkpoint cannot be used or written.
     """
-    run = _Run(model, source, config, pad_id, validate, store, progress)
+    run = _Run(model, source, config, validate, store, progress)
     with deterministic(run.device), collected_signals() as pending:
         return run.run(pending)
 
@@ -131,16 +128,15 @@ class _Run:
         model: nn.Module,
         source: BatchSource,
         config: LoopConfig,
-        pad_id: int,
         validate: Callable[[], float] | None,
         store: CheckpointStore | None,
         progress: Callable[[StepReport], None] | None,
     ) -> None:
-        self.source, self.config, self.pad_id = source, config, pad_id
+        self.source, self.config = source, config
         self.validate, self.store, self.progress = validate, store, progress
         self.plain = model
         self.device = next(model.parameters()).device
-        self.packed = supports_packing(model, pad_id, longest=config.max_length)
+        self.packed = supports_packing(model, longest=config.max_length)
         # Accelerate keeps one global state per process, with the precision of its first user.
         AcceleratorState._reset_state(reset_partial_state=True)
         self.accelerator = Accelerator(
@@ -183,12 +179,10 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         draw = generator(config.seed, "lm-tokens", self.step)
-        step_rows = StepRows.build(
-            trees, config.row_tokens if self.packed else 0, draw, config.lm_fraction if config.lm_weight else 0.0
-        )
+        share = config.lm_fraction if config.lm_weight else 0.0
+        prompts = StepForests.build(trees, config.micro_batch_tokens, draw, share, packed=self.packed)
         total = 0.0
-        for start, stop in step_rows.micro_batches(config.micro_batch_tokens):
-            answers, others = step_rows.losses(self.model, self.plain, start, stop, self.pad_id, packed=self.packed)
+        for answers, others in prompts.losses(self.model, self.plain):
             self.accelerator.backward(answers + config.lm_weight * others)
             total += float(answers.detach())
         if not math.isfinite(total):

@@ -148,19 +148,17 @@ def build_nano(
         _chunks(corpus.lines, tokenizer, config),
         max(1, config.batch_tokens // config.row_tokens),
         config.seed,
-        config.row_tokens,
     )
     loop = LoopConfig(
         steps=config.steps,
         max_length=config.row_tokens,
         seed=config.seed,
         optim=OptimConfig(lr=config.lr, weight_decay=0.05, betas=(0.9, 0.98), warmup_steps=50, schedule="cosine"),
-        row_tokens=config.row_tokens,
         micro_batch_tokens=MICRO_BATCH_TOKENS,
         precision=precision,
     )
     store = CheckpointStore(directory.parent / f".{directory.name}.checkpoints", {**owner, "precision": precision})
-    result = train(model, source, loop, pad_id=int(tokenizer.pad_token_id), store=store, progress=progress)
+    result = train(model, source, loop, store=store, progress=progress)
     info = {"labels_seen": {}, "seconds": round(result.seconds, 1), "log": result.log}
     with write_directory(directory, KIND, config={**owner, "precision": precision}, info=info) as stage:
         with quiet_progress():

@@ -55,10 +55,10 @@ class PromptSource:
         DataError: There are no prompts.
     """
 
-    def __init__(self, prompts: Sequence[EncodedPrompt], batch_size: int, seed: int, row_tokens: int) -> None:
+    def __init__(self, prompts: Sequence[EncodedPrompt], batch_size: int, seed: int) -> None:
         if not prompts:
             raise DataError("training data of the stage", found="no prompts", expected="at least one")
-        self.prompts, self.batch_size, self.seed, self.row_tokens = prompts, batch_size, seed, row_tokens
+        self.prompts, self.batch_size, self.seed = prompts, batch_size, seed
 
     @property
     def steps_per_epoch(self) -> float:
@@ -94,7 +94,7 @@ class BlockSource:
         config: Layout.
         batch_size: Prompts per step; a step takes ``batch_size // targets_per_history`` blocks.
         seed: Root of layouts and order.
-        row_tokens: Token budget of a row.
+        budget: Most tokens of a tree; the targets of a longer one are asked about in several.
 
     Raises:
         DataError: No user has a history and a target.
@@ -106,9 +106,9 @@ class BlockSource:
         config: SamplingConfig,
         batch_size: int,
         seed: int,
-        row_tokens: int,
+        budget: int,
     ) -> None:
-        self.config, self.seed, self.row_tokens = config, seed, row_tokens
+        self.config, self.seed, self.budget = config, seed, budget
         self.prompts = [prompts for prompts, _ in parts]
         self.users = [(part, user) for part, (_, users) in enumerate(parts) for user in users if len(user.entries) > 1]
         if not self.users:
@@ -153,7 +153,7 @@ class BlockSource:
             [prompts.catalog.text(target.item_id) for target in block.targets],
             [int(target.liked) for target in block.targets],
         )
-        return grow_trees(encoded, self.row_tokens)
+        return grow_trees(encoded, self.budget)
 
 
 def lay_out(

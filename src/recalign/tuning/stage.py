@@ -93,9 +93,7 @@ def tune_stage(
         store.clear()
     steps = config.max_steps or max(1, round(config.epochs * source.steps_per_epoch))
     loop = _loop_config(config, steps)
-    result = train(
-        model, source, loop, pad_id=domains[0].encoder.pad_id, validate=validate, store=store, progress=progress
-    )
+    result = train(model, source, loop, validate=validate, store=store, progress=progress)
     _write(inputs, output, model, owner, result, overwrite=restart)
     store.clear()
     return output
@@ -107,7 +105,6 @@ def _loop_config(config: StageConfig, steps: int) -> LoopConfig:
         max_length=config.max_length,
         seed=config.seed,
         optim=config.optim,
-        row_tokens=config.row_tokens,
         micro_batch_tokens=config.micro_batch_tokens,
         precision=config.precision,
         lm_weight=config.lm_weight,
@@ -137,11 +134,11 @@ def _source(inputs: StageInputs, domains: Sequence[DomainPrompts]) -> PromptSour
             for data, domain in zip(inputs.data, domains, strict=True)
             for prompt in _taught(config, data, domain)
         ]
-        return PromptSource(prompts, config.batch_size, config.seed, config.row_tokens)
+        return PromptSource(prompts, config.batch_size, config.seed)
     parts = [(domain, _training_rows(config, data)) for data, domain in zip(inputs.data, domains, strict=True)]
     if config.sampling.targets_per_history > 1:
         sequences = [(domain, user_sequences(rows)) for domain, rows in parts]
-        return BlockSource(sequences, config.sampling, config.batch_size, config.seed, config.row_tokens)
+        return BlockSource(sequences, config.sampling, config.batch_size, config.seed, config.micro_batch_tokens)
     prompts = []
     for domain, rows in parts:
         samples = choose_shots(to_samples(rows), config.shots, config.seed)
@@ -150,7 +147,7 @@ def _source(inputs: StageInputs, domains: Sequence[DomainPrompts]) -> PromptSour
             [domain.catalog.text(sample.item_id) for sample in samples],
             [sample.label for sample in samples],
         )
-    return PromptSource(prompts, config.batch_size, config.seed, config.row_tokens)
+    return PromptSource(prompts, config.batch_size, config.seed)
 
 
 def _taught(config: StageConfig, data: SampleSet, domain: DomainPrompts) -> list[Any]:
