@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from recalign.artifacts import read_manifest, write_directory
 from recalign.cli.evaluate import evaluate
+from recalign.data.negatives import RankingConfig, ranking_candidates, write_ranking_candidates
 from recalign.data.samples import CandidateList, HistoryEntry, Sample
 from recalign.errors import ArtifactError, ConfigError, DataError, RecalignError
 from recalign.experiment.score_file import ScoreFile
@@ -173,12 +174,70 @@ def test_a_recipe_run_stands_for_its_only_model(data: Path, run: Path, tmp_path:
     whole = tmp_path / "whole"
     (whole / "models").mkdir(parents=True)
     run.rename(whole / "models" / "first")
-    assert json.loads(invoke(whole, "--data", data, "--json", *FAST))["model"] == "stub"
+    assert json.loads(invoke(whole, "--data", data, "--json", *FAST))["model"] == "first"
     assert len(read_manifest(whole / "models" / "first").info["test_reads"]) == 1
     with write_directory(whole / "models" / "second", "model", config={}) as staging:
         (staging / "weights").write_bytes(b"w")
     with pytest.raises(ConfigError, match=r"2 models in it: first, second; .*For example .*models/second"):
         invoke(whole, "--data", data)
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> tuple[Path, Path]:
+    """Prepared data of 40 items, and ranking candidates of its test split."""
+    titles = {str(i): f"Title {i}" for i in range(40)}
+    data = write_sample_set(tmp_path / "wide", titles, {"train": samples("t", 0), "test": samples("e", 2)})
+    config = RankingConfig(negatives=20)
+    lists, counts = ranking_candidates(data, config)
+    write_ranking_candidates(tmp_path / "lists", lists, counts, config, parent=data.fingerprint)
+    return tmp_path / "wide", tmp_path / "lists"
+
+
+def test_candidates_are_ranked_beside_the_rivals(run: Path, wide: tuple[Path, Path], tmp_path: Path) -> None:
+    data, lists = wide
+    output = tmp_path / "scores.parquet"
+    given = (run, "--data", data, "--candidates", lists, "--output", output, *FAST)
+    ranking = json.loads(invoke(*given, "--json"))["ranking"]
+    assert [each["model"] for each in ranking["metrics"]][:2] == ["run", "prior:random"]
+    assert {each["model"] for each in ranking["metrics"]} == {"run", "prior:random", *PRIORS}
+    assert all({"ndcg", "ndcg_ci", "recall", "recall_ci", "mrr", "mrr_ci"} <= set(each) for each in ranking["metrics"])
+    assert {each["rival"] for each in ranking["against_rivals"]} == {"prior:random", *PRIORS}
+    assert any("strong rival" in note for note in ranking["notes"])
+    assert ScoreFile.read(output).candidates == ""
+    scores = ScoreFile.read(tmp_path / "scores.candidates.parquet")
+    assert scores.candidates == read_manifest(lists).fingerprint
+    assert scores.frame.height == 21 * ranking["metrics"][0]["lists"]
+    assert len(read_manifest(run).info["test_reads"]) == 2
+    text = invoke(*given)
+    assert "Recall@10" in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_candidates_must_be_of_this_data_and_split(data: Path, wide: tuple[Path, Path]) -> None:
+    with pytest.raises(ArtifactError, match="ranking candidates"):
+        invoke("prior:like-rate", "--data", data, "--candidates", wide[1])
+    with pytest.raises(ConfigError, match=r"lists of split test; expected split train. Pass --split test"):
+        invoke("prior:like-rate", "--data", wide[0], "--candidates", wide[1], "--split", "train")
+
+
+def test_several_models_share_tables(run: Path, wide: tuple[Path, Path], tmp_path: Path) -> None:
+    data, lists = wide
+    twin = tmp_path / "elsewhere" / "run"
+    with write_directory(twin, "model", config={}) as staging:
+        (staging / "weights").write_bytes(b"v")
+    output = tmp_path / "scores"
+    given = (run, twin, "prior:popularity", "--data", data, "--candidates", lists, "--output", output, *FAST)
+    answer = json.loads(invoke(*given, "--json"))
+    assert [each["model"] for each in answer["models"]] == [str(run), str(twin), "prior:popularity"], "both called run"
+    assert set(answer["priors"]) == PRIORS - {"prior:popularity"}
+    assert answer["models"][0]["best_prior"]["prior"] in PRIORS
+    assert answer["models"][2]["best_prior"] is None
+    ranked = [each["model"] for each in answer["ranking"]["metrics"]]
+    assert len(ranked) == len(set(ranked)) == 7
+    assert len(list(output.iterdir())) == 6
+    assert (output / "prior:popularity.candidates.parquet").exists()
+    with pytest.raises(ConfigError, match="one of them twice"):
+        invoke("prior:popularity", "prior:popularity", "--data", data)
 
 
 def test_a_broken_run_directory_is_one_clear_line(data: Path, tmp_path: Path) -> None:
