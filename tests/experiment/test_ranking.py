@@ -27,6 +27,9 @@ from recalign.experiment.ranking import (
     rivals,
     score_task,
 )
+from recalign.experiment.ranking import (
+    freeze as freeze_lists,
+)
 from recalign.experiment.ranking_tables import RankingTable, ranking_table
 from recalign.experiment.score_file import ScoreFile, score_split
 from recalign.metrics.ranking import random_ranker
@@ -137,7 +140,9 @@ def test_the_like_rate_ranks_like_the_random_ranker(data: SampleSet, task: Ranki
         assert found["prior:random"][metric] == pytest.approx(value)
         assert found["prior:like-rate"][metric] == pytest.approx(value)
         assert found["prior:like-rate+item-mean"][metric] == pytest.approx(found["prior:item-mean"][metric])
-    assert found["prior:popularity"]["ndcg"] > 1.5 * found["prior:random"]["ndcg"], "targets are few items that many met"
+    assert found["prior:popularity"]["ndcg"] > 1.5 * found["prior:random"]["ndcg"], (
+        "targets are few items that many met"
+    )
 
 
 class Broken(Numbers):
@@ -157,6 +162,21 @@ def test_broken_scores_and_other_files_are_refused(data: SampleSet, task: Rankin
         score_task(Short(), task)
     with pytest.raises(DataError, match="a row per sample; expected a row per ranking candidate"):
         measure(score_split(Numbers(), data, "test"))
+
+
+def test_candidates_are_drawn_once_and_again_for_other_data_or_settings(data: SampleSet, tmp_path: Path) -> None:
+    target, config = tmp_path / "frozen", RankingConfig(negatives=20)
+    first = freeze_lists(data, config, target)
+    made = (target / "manifest.json").stat().st_mtime_ns
+    assert freeze_lists(data, config, target) == first
+    assert (target / "manifest.json").stat().st_mtime_ns == made
+    other = freeze_lists(data, RankingConfig(negatives=20, seed=1), target)
+    assert other.fingerprint != first.fingerprint
+    assert load_task(target, data) == other
+    fewer = write_sample_set(tmp_path / "fewer", TITLES, {"test": samples("test")[:10]})
+    assert len(freeze_lists(fewer, config, target).lists) == 6
+    with pytest.raises(ArtifactError):
+        freeze_lists(data, config, tmp_path / "data")  # prepared samples, which are never replaced
 
 
 def test_candidates_of_other_data_are_refused(freeze: Callable[..., Path], tmp_path: Path) -> None:

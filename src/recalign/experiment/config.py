@@ -67,6 +67,7 @@ class EvaluationEntry(BaseModel):
     split: str = Field("test", description="Split to score.")
     stages: tuple[str, ...] = Field((), description="Stages whose models are scored; all of them if not given.")
     fit: str | None = Field(None, description="Data set that the item priors may learn from; none: no item priors.")
+    candidates: int = Field(0, ge=0, description="Rank each liked target among this many negatives; 0: no ranking.")
     resamples: int = Field(2000, ge=100, description="Bootstrap resamples of users.")
 
 

@@ -121,6 +121,8 @@ def log_test_read(run_dir: Path, scores: ScoreFile) -> None:
         "data": scores.data,
         "n": scores.frame.height,
     }
+    if scores.candidates:
+        entry["candidates"] = scores.candidates
     append_info(run_dir, "test_reads", entry)
 
 

@@ -14,8 +14,16 @@ from typing import Any, Final, get_args
 import numpy as np
 import polars as pl
 
+from recalign.artifacts import read_manifest
 from recalign.baselines.priors import PREFIX
-from recalign.data.negatives import RankingList, read_ranking_candidates
+from recalign.data.negatives import (
+    KIND,
+    RankingConfig,
+    RankingList,
+    ranking_candidates,
+    read_ranking_candidates,
+    write_ranking_candidates,
+)
 from recalign.data.samples import CandidateList, SampleSet
 from recalign.data.schema import SCORES
 from recalign.errors import DataError
@@ -107,6 +115,24 @@ def load_task(directory: Path, sample_set: SampleSet) -> RankingTask:
     history = {sample.sample_id: sample.history for sample in sample_set.samples(split)}
     questions = tuple(CandidateList(each.user_id, history[each.sample_id], each.item_ids) for each in lists)
     return RankingTask(tuple(lists), questions, split, sample_set.fingerprint, manifest.fingerprint)
+
+
+def freeze(sample_set: SampleSet, config: RankingConfig, directory: Path) -> RankingTask:
+    """Draw candidates and freeze them in `directory`, or read those that it holds already of this data and config.
+
+    Raises:
+        ConfigError, DataError: See `ranking_candidates`.
+        ArtifactError: The directory holds something else or damaged candidates, or cannot be written.
+    """
+    if directory.exists():
+        manifest = read_manifest(directory, kind=KIND)
+        same = RankingConfig.model_validate(manifest.config) == config
+        if same and manifest.parents.get("samples") == sample_set.fingerprint:
+            return load_task(directory, sample_set)
+    lists, counts = ranking_candidates(sample_set, config)
+    parent = sample_set.fingerprint
+    write_ranking_candidates(directory, lists, counts, config, parent=parent, overwrite=directory.exists())
+    return load_task(directory, sample_set)
 
 
 def score_task(scorer: Scorer, task: RankingTask, *, seed: int = 0, name: str = "") -> ScoreFile:

@@ -4,7 +4,8 @@
 
     RUN/data/NAME/        prepared data sets (artefacts)
     RUN/models/NAME/      one model artefact per stage (and per point of its grid)
-    RUN/scores/*.parquet  per-sample scores of every evaluated model
+    RUN/candidates/NAME/  ranking candidates of every evaluation that asks for them (artefacts)
+    RUN/scores/*.parquet  per-sample and per-candidate scores of every evaluated model
     RUN/results.json      metrics of every model, and the tables printed from them
     RUN/results.md        the same tables as Markdown
 
