@@ -12,7 +12,8 @@ import pytest
 from recalign.artifacts import write_directory
 from recalign.data.audit import AuditReport, Finding, audit, audit_tables
 from recalign.data.catalog import ItemCatalog
-from recalign.data.samples import Sample, SampleSet
+from recalign.data.sample_table import SampleTable
+from recalign.data.samples import Sample, SampleSet, write_samples
 from recalign.data.schema import ITEMS, SAMPLES
 from recalign.errors import ConfigError
 
@@ -54,7 +55,7 @@ MANY: list[Row] = [
 
 
 def found(frame: pl.DataFrame, items: ItemCatalog | None = None, **changes: Any) -> dict[str, Finding]:
-    report = audit_tables(frame, items or catalog("Heat", "Alien", "Big"), config(**changes))
+    report = audit_tables(SampleTable.from_frame(frame), items or catalog("Heat", "Alien", "Big"), config(**changes))
     return {finding.code: finding for finding in report.findings}
 
 
@@ -115,7 +116,7 @@ def test_titles_that_repeat_or_contain_a_label_word() -> None:
     assert (facts["label-words"].count, facts["label-words"].examples) == (2, ("No.1 Fan", "yes, Giorgio"))
     assert (facts["duplicate-titles"].count, facts["duplicate-titles"].examples) == (1, ("Emma",))
     german = {**config(), "domain": {"yes": "Ja.", "no": "Nein."}}
-    report = audit_tables(samples(MANY), catalog("Ja, ich will", "No.1"), german)
+    report = audit_tables(SampleTable.from_frame(samples(MANY)), catalog("Ja, ich will", "No.1"), german)
     assert report.summary()["label-words"] == 1
 
 
@@ -161,7 +162,7 @@ def test_a_planted_trigger_is_found_and_chance_is_not() -> None:
 def test_long_prompts_are_counted_where_lengths_are_known(tmp_path: Path) -> None:
     frame = samples(MANY, {place: ["i1"] * (place % 10) for place in range(300)})
     with write_directory(tmp_path / "data", "samples", config=config()) as staging:
-        frame.write_parquet(staging / "samples.parquet")
+        write_samples(staging, frame)
         catalog("Heat", "Alien").write(staging / "items.parquet")
     loaded = SampleSet.load(tmp_path / "data")
 
@@ -179,7 +180,7 @@ def test_long_prompts_are_counted_where_lengths_are_known(tmp_path: Path) -> Non
 
 def test_warnings_come_first_and_the_report_is_json() -> None:
     rows = samples([("train", "a", "i0", 1), ("test", "a", "i0", 0)])
-    report = audit_tables(rows, catalog("Emma", "Emma"), config())
+    report = audit_tables(SampleTable.from_frame(rows), catalog("Emma", "Emma"), config())
     assert [finding.severity for finding in report.findings] == sorted(
         (finding.severity for finding in report.findings), reverse=True
     )

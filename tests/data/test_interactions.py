@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from recalign.data.interactions import canonical, check_interactions, natural_order, without_repeats
+from recalign.data.interactions import (
+    canonical,
+    check_interactions,
+    user_blocks,
+    with_codes,
+    without_repeats,
+)
 from recalign.data.schema import INTERACTIONS
 from recalign.errors import DataError
 
@@ -16,17 +24,13 @@ def table(*rows: Row) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=dict(INTERACTIONS), orient="row")
 
 
-def test_integer_like_ids_sort_as_numbers_before_all_others() -> None:
-    ids = pl.DataFrame({"id": ["b", "10", "9", "a", "09", "-1"]})
-    assert ids.sort(natural_order("id"))["id"].to_list() == ["-1", "09", "9", "10", "a", "b"]
-
-
 def test_canonical_order_is_user_time_item_rating() -> None:
     rows = table(
         ("2", "1", 1, 5, 0), ("10", "1", 1, 1, 1), ("2", "1", 1, 4, 2), ("2", "9", 3, 4, 3), ("2", "10", 3, 4, 4)
     )
     shuffled = rows.sample(fraction=1, shuffle=True, seed=3)
     assert canonical(shuffled)["order"].to_list() == [2, 3, 4, 0, 1]
+    assert canonical(with_codes(shuffled))["order"].to_list() == [2, 3, 4, 0, 1]
 
 
 def test_without_repeats_keeps_the_first_by_time_or_by_file() -> None:
@@ -48,3 +52,26 @@ def test_without_repeats_keeps_the_first_by_time_or_by_file() -> None:
 def test_a_broken_table_is_named(frame: pl.DataFrame, message: str) -> None:
     with pytest.raises(DataError, match=message):
         check_interactions(frame)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["1", "2", "10", "x", "y"]), max_size=30), st.integers(1, 12))
+def test_blocks_hold_whole_users_in_natural_order(users: list[str], rows: int) -> None:
+    frame = with_codes(table(*((user, "i", 1.0, None, place) for place, user in enumerate(users))))
+    blocks = list(user_blocks(frame, rows))
+    assert sorted(place for block in blocks for place in block["order"]) == list(range(len(users)))
+    sets = [set(block["user_id"]) for block in blocks]
+    assert sum(map(len, sets)) == len(set(users))
+    in_blocks = [user for block in blocks for user in block["user_id"].unique().sort()]
+    assert in_blocks == [user for user in ("1", "2", "10", "x", "y") if user in users]
+    for block in blocks:
+        assert block["order"].is_sorted()
+        assert len(block) <= rows - 1 + max((users.count(user) for user in set(block["user_id"])), default=1)
+
+
+def test_codes_know_the_catalogue_and_stay_where_they_do() -> None:
+    coded = with_codes(table(("u", "10", 1.0, None, 0)), ["9", "11"])
+    assert coded.schema["item_id"] == pl.Enum(["9", "10", "11"])
+    assert with_codes(coded, ["9"]).schema == coded.schema
+    assert with_codes(coded, ["8"]).schema["item_id"] == pl.Enum(["8", "10"])
+    assert check_interactions(coded) is None

@@ -1,14 +1,13 @@
-"""Histories, sample ids, and the prepared directory."""
+"""Samples in memory and the prepared directory."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from recalign.artifacts import write_directory
 from recalign.data.catalog import ItemCatalog
@@ -16,79 +15,13 @@ from recalign.data.samples import (
     HistoryEntry,
     Sample,
     SampleSet,
-    build_samples,
     check_samples,
     split_counts,
     to_samples,
-    with_sample_ids,
+    write_samples,
 )
 from recalign.data.schema import ITEMS, SAMPLES
 from recalign.errors import ArtifactError, ConfigError, DataError
-
-
-def rows(*entries: tuple[str, str, bool, bool]) -> pl.DataFrame:
-    """(user, item, liked, negative) in order."""
-    frame = pl.DataFrame(list(entries), schema=["user_id", "item_id", "liked", "negative"], orient="row")
-    return frame.with_columns(rating=pl.lit(None, pl.Float64), timestamp=pl.lit(None, pl.Int64))
-
-
-def built(frame: pl.DataFrame, **changes: Any) -> dict[tuple[str, str], list[str]]:
-    samples = build_samples(frame, **{"window": 10, "min_history": 1, "negatives_in_history": False, **changes})
-    histories = [[entry["item_id"] for entry in history] for history in samples["history"].to_list()]
-    return dict(zip(zip(samples["user_id"], samples["item_id"], strict=True), histories, strict=True))
-
-
-SEQUENCE = rows(
-    *(("u", item, item in "ac", False) for item in "abcd"), ("v", "a", True, False), ("v", "b", True, False)
-)
-
-
-def test_a_history_is_what_the_same_user_did_before() -> None:
-    assert built(SEQUENCE) == {
-        ("u", "b"): ["a"],
-        ("u", "c"): ["a", "b"],
-        ("u", "d"): ["a", "b", "c"],
-        ("v", "b"): ["a"],
-    }
-
-
-def test_the_window_keeps_the_newest_and_min_history_counts_before_it() -> None:
-    assert built(SEQUENCE, window=2, min_history=3) == {("u", "d"): ["b", "c"]}
-    assert built(SEQUENCE, min_history=9) == {}
-
-
-def test_negatives_share_the_history_of_their_positive() -> None:
-    frame = rows(
-        *(("u", item, not negative, negative) for item, negative in zip("aXbYc", [0, 1, 0, 1, 0], strict=True))
-    )
-    frame = frame.with_columns(pl.col("liked", "negative").cast(pl.Boolean))
-    assert built(frame) == {("u", "b"): ["a"], ("u", "Y"): ["a"], ("u", "c"): ["a", "b"]}
-    shown = built(frame, negatives_in_history=True)
-    assert shown == {("u", "b"): ["a", "X"], ("u", "Y"): ["a", "X"], ("u", "c"): ["a", "X", "b", "Y"]}
-
-
-@given(st.lists(st.integers(1, 6), max_size=6), st.integers(1, 4), st.integers(1, 3))
-def test_histories_match_a_plain_loop(lengths: list[int], window: int, min_history: int) -> None:
-    entries = [(f"u{user}", f"i{place}", place % 2 == 0, False) for user, n in enumerate(lengths) for place in range(n)]
-    if not entries:
-        return
-    expected = {
-        (f"u{user}", f"i{place}"): [f"i{earlier}" for earlier in range(place)][-window:]
-        for user, n in enumerate(lengths)
-        for place in range(n)
-        if place >= min_history
-    }
-    assert built(rows(*entries), window=window, min_history=min_history) == expected
-
-
-def test_sample_ids_are_stable_and_unique() -> None:
-    frame = pl.DataFrame({"user_id": ["u", "u"], "item_id": ["a", "a"], "position": [1, 2]})
-    ids = with_sample_ids(frame, "temporal")["sample_id"].to_list()
-    assert ids == ["c013f05ce17a7b1c", "cf23412ff9b0b5b5"]
-    assert with_sample_ids(frame[1:], "temporal")["sample_id"].to_list() == ids[1:]
-    assert with_sample_ids(frame, "other")["sample_id"].to_list() != ids
-    with pytest.raises(DataError, match="same user, item and position"):
-        with_sample_ids(pl.concat([frame, frame]), "temporal")
 
 
 def table(**changes: list[Any]) -> pl.DataFrame:
@@ -134,12 +67,15 @@ def test_samples_are_checked(change: dict[str, list[Any]], message: str) -> None
         check_samples(table().drop("rating"))
 
 
-def write(target: Path, samples: pl.DataFrame, kind: str = "samples") -> Path:
+def write(
+    target: Path, samples: pl.DataFrame, kind: str = "samples", then: Callable[[Path], None] = lambda _: None
+) -> Path:
     items = pl.DataFrame([("a", "A", None, None, None), ("b", "B", None, None, None)], schema=dict(ITEMS), orient="row")
     config = {"domain": {"noun": "shoe", "yes": "Ja."}, "template": "default"}
     with write_directory(target, kind, config=config) as staging:
-        samples.write_parquet(staging / "samples.parquet")
+        write_samples(staging, samples)
         ItemCatalog.from_items(items, "{title}").write(staging / "items.parquet")
+        then(staging)
     return target
 
 
@@ -172,5 +108,36 @@ def test_an_altered_or_foreign_directory_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_intact_directory_with_other_tables_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="unexpected columns"):
-        SampleSet.load(write(tmp_path / "data", table().drop("history")))
+    def break_samples(staging: Path) -> None:
+        stored = pl.read_parquet(staging / "samples.parquet").drop("label")
+        stored.write_parquet(staging / "samples.parquet", metadata={"recalign.format_version": "2"})
+
+    with pytest.raises(DataError, match="samples; found unexpected columns or types: label"):
+        SampleSet.load(write(tmp_path / "data", table(), then=break_samples))
+
+
+def test_samples_of_an_earlier_version_say_what_to_do(tmp_path: Path) -> None:
+    def as_before(staging: Path) -> None:
+        table().write_parquet(staging / "samples.parquet")
+
+    with pytest.raises(ArtifactError, match=r"found format version 1; expected 2\. .*recalign prepare"):
+        SampleSet.load(write(tmp_path / "data", table(), then=as_before))
+
+
+def test_a_split_is_checked_when_it_is_read(tmp_path: Path) -> None:
+    loaded = SampleSet.load(write(tmp_path / "data", table(label=[1, 0, 2])))
+    assert len(loaded.frame("train")) == 2
+    with pytest.raises(DataError, match="'label'"):
+        loaded.frame("test")
+
+
+def test_counts_need_no_histories(tmp_path: Path) -> None:
+    path = write(tmp_path / "data", table())
+    for each in (
+        SampleSet.load(path),
+        SampleSet(path, SampleSet.load(path).manifest, table(), ItemCatalog.read(path / "items.parquet")),
+    ):
+        assert [each.count(split) for split in (None, "train", "valid", "test")] == [3, 2, 0, 1]
+        assert each.table().frame().equals(table())
+        with pytest.raises(ConfigError, match="'dev'"):
+            each.count("dev")

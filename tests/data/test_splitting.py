@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recalign.data import protocols
 from recalign.data.feedback import FeedbackConfig
-from recalign.data.samples import check_samples, split_counts
+from recalign.data.samples import check_samples, split_counts, write_samples
 from recalign.data.schema import INTERACTIONS, SPLITS
-from recalign.data.splitting import PROTOCOLS, SplitConfig, make_samples, plan, resolve_protocol
+from recalign.data.splitting import PROTOCOLS, SplitConfig, make_samples, make_table, plan, resolve_protocol
 from recalign.errors import ConfigError, DataError
 
 LIKE = FeedbackConfig(like_above=3)
@@ -192,6 +194,60 @@ def test_the_order_of_the_input_does_not_matter(
             prepare(moved, name, feedback)
         return
     assert prepare(moved, name, feedback).equals(expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    interactions(),
+    st.sampled_from(sorted(PROTOCOLS)),
+    st.sampled_from(["time", "file", "shuffle"]),
+    st.sampled_from([LIKE, FeedbackConfig(kind="implicit", negatives=2)]),
+    st.integers(1, 20),
+)
+def test_nothing_depends_on_the_size_of_blocks(
+    rows: pl.DataFrame, name: str, order: str, feedback: FeedbackConfig, block_rows: int
+) -> None:
+    protocol = resolve_protocol(name, rows)
+    if order not in protocol.orders:
+        return
+    steps = plan(protocol, SplitConfig(window=3, min_history=1, order=order), feedback)  # type: ignore[arg-type]
+    items = tuple(str(item) for item in range(20))
+    try:
+        whole = make_table(rows, protocol, steps, feedback, item_ids=items)
+    except DataError:
+        with pytest.raises(DataError):
+            make_table(rows, protocol, steps, feedback, item_ids=items, block_rows=block_rows)
+        return
+    blocks = make_table(rows, protocol, steps, feedback, item_ids=items, block_rows=block_rows)
+    assert blocks.samples.equals(whole.samples)
+    assert blocks.events.equals(whole.events)
+
+
+def test_the_size_of_blocks_changes_no_byte_of_the_files(tmp_path: Path) -> None:
+    rows = table(*((str(user), str(item % 30), item % 5, item) for user in range(20) for item in range(user, user + 9)))
+    protocol = resolve_protocol("leave-one-out", rows)
+    for name, size in (("one", 10**6), ("many", 10)):
+        (tmp_path / name).mkdir()
+        steps = plan(protocol, SplitConfig(), LIKE)
+        write_samples(tmp_path / name, make_table(rows, protocol, steps, LIKE, block_rows=size))
+    for file in ("samples.parquet", "events.parquet"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "many" / file).read_bytes()
+
+
+@settings(max_examples=40, deadline=None)
+@given(interactions(), st.integers(1, 3), st.integers(1, 12))
+def test_tallrec_movie_needs_the_last_users_only(rows: pl.DataFrame, window: int, recent: int) -> None:
+    """The users left out before the work begins are none that the last windows come from."""
+    protocol = resolve_protocol("tallrec-movie", rows)
+    steps = plan(protocol, SplitConfig(window=window), LIKE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocols, "RECENT", recent)
+        try:
+            narrowed = make_table(rows, protocol, steps, LIKE).frame()
+            whole = make_table(rows, replace(protocol, narrow=protocols.everything), steps, LIKE).frame()
+        except DataError:
+            return
+    assert narrowed.equals(whole)
 
 
 @pytest.mark.parametrize("name", ["temporal", "leave-one-out"])

@@ -17,11 +17,11 @@ from recalign.data.feedback import FeedbackConfig
 from recalign.data.samples import (
     ITEMS_FILE,
     KIND,
-    SAMPLES_FILE,
     CandidateList,
     HistoryEntry,
     Sample,
     SampleSet,
+    write_samples,
 )
 from recalign.data.sources.base import SourceData, SourceOptions
 from recalign.data.sources.movielens import read_movielens, read_movielens_100k
@@ -244,7 +244,7 @@ def prepared(directory: Path, data: SourceData, name: str) -> SampleSet:
     protocol = resolve_protocol(name, data.interactions)
     samples = make_samples(data.interactions, protocol, plan(protocol, SplitConfig(), LIKES), LIKES)
     with write_directory(directory, KIND, config={"feedback": LIKES.model_dump()}) as staging:
-        samples.write_parquet(staging / SAMPLES_FILE)
+        write_samples(staging, samples)
         ItemCatalog.from_items(data.items, "{title}").write(staging / ITEMS_FILE)
     return SampleSet.load(directory)
 

@@ -20,7 +20,16 @@ from recalign.experiment.prepare import DATASETS, PrepareConfig, prepare
 
 Make = Callable[..., Path]
 
-FILES = {"samples.parquet", "items.parquet", "train.jsonl", "valid.jsonl", "test.jsonl", "rejects.jsonl", "audit.json"}
+FILES = {
+    "samples.parquet",
+    "events.parquet",
+    "items.parquet",
+    "train.jsonl",
+    "valid.jsonl",
+    "test.jsonl",
+    "rejects.jsonl",
+    "audit.json",
+}
 
 
 @pytest.fixture

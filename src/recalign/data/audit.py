@@ -1,7 +1,7 @@
 """What about a prepared data set can mislead: a list of findings, computed from its tables.
 
 Nothing here changes data. A finding is ``info`` (worth knowing) or ``warning`` (changes what a metric means); neither
-stops anything. The checks are in `recalign.data.audit_checks`.
+stops anything. The checks are in `recalign.data.audit_checks` and `audit_histories`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
-import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from recalign.data import audit_checks as checks
+from recalign.data import audit_histories as history_checks
 from recalign.data.catalog import ItemCatalog
+from recalign.data.sample_table import SampleTable
 from recalign.data.samples import Sample, SampleSet, to_samples
 from recalign.errors import ConfigError
 
@@ -66,7 +67,7 @@ def audit(
         ConfigError: only one of `prompt_lengths` and `max_length` is given.
     """
     return audit_tables(
-        sample_set.frame(),
+        sample_set.table(),
         sample_set.catalog,
         sample_set.manifest.config,
         prompt_lengths=prompt_lengths,
@@ -75,7 +76,7 @@ def audit(
 
 
 def audit_tables(
-    samples: pl.DataFrame,
+    table: SampleTable,
     catalog: ItemCatalog,
     config: Mapping[str, Any],
     *,
@@ -86,10 +87,12 @@ def audit_tables(
     if (prompt_lengths is None) != (max_length is None):
         raise ConfigError("prompt lengths and the longest prompt go together", found="one without the other")
     protocol = str(config["protocol"]["name"])
+    samples = table.samples
     found = [
         *checks.users_in_several_splits(samples, protocol),
         *checks.targets_out_of_time(samples, protocol),
-        *checks.targets_in_histories(samples),
+        *history_checks.targets_in_histories(table),
+        *history_checks.shared_histories(table),
         *checks.repeated_targets(samples),
         *checks.prevalence(samples),
         *checks.few_users(samples),
@@ -101,7 +104,7 @@ def audit_tables(
     ]
     if prompt_lengths is not None and max_length is not None:
         step = -(-len(samples) // _MEASURED) or 1
-        measured = samples.gather_every(step)
+        measured = table.frame(samples.gather_every(step))
         found += checks.truncated_prompts(prompt_lengths(to_samples(measured)), max_length)
     findings = [Finding.model_validate(each) for each in found]
     return AuditReport(findings=tuple(sorted(findings, key=lambda each: (each.severity != "warning", each.code))))

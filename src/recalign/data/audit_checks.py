@@ -1,4 +1,7 @@
-"""The checks of the data audit: functions from tables to findings (dictionaries with the fields of `audit.Finding`)."""
+"""The checks of the data audit: functions from tables to findings (dictionaries with the fields of `audit.Finding`).
+
+`samples` are those of a `SampleTable`. What runs over all of them sorts or counts whole numbers, a column at a time.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from recalign.data.codes import pair_keys
 from recalign.data.schema import SPLITS
 
 Found = Iterator[dict[str, Any]]
@@ -33,107 +37,81 @@ _HIDDEN: Final = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"
 _ANSWER_VERBS: Final = r"\b(?:answer|respond|reply|output)\b\W{0,3}(?:with|only|just)?\W{0,3}"
 
 
-def _finding(code: str, severity: str, count: int, message: str, examples: Sequence[str] = ()) -> dict[str, Any]:
+def finding(code: str, severity: str, count: int, message: str, examples: Sequence[str] = ()) -> dict[str, Any]:
+    """The fields of `audit.Finding`; examples are cut and escaped."""
     shown = tuple(repr(text[:_LONGEST_EXAMPLE])[1:-1] for text in examples[:3])
     return {"code": code, "severity": severity, "count": count, "message": message, "examples": shown}
 
 
-def _split(samples: pl.DataFrame, name: str) -> pl.DataFrame:
-    return samples.filter(pl.col("split") == name)
+def _labels(samples: pl.DataFrame, split: str) -> pl.Series:
+    return samples["label"].filter(samples["split"] == split)
 
 
 def users_in_several_splits(samples: pl.DataFrame, protocol: str) -> Found:
     """Users with targets in more than one split; by design in protocols that split each user's time line."""
-    spread = samples.group_by("user_id").agg(pl.col("split").n_unique()).filter(pl.col("split") > 1)
+    in_splits = samples.select("user_id", "split").unique().group_by("user_id").len()
+    spread = in_splits.filter(pl.col("len") > 1)
     if len(spread):
         design = protocol in _BY_DESIGN
-        note = f"{len(spread)} of {samples['user_id'].n_unique()} users have targets in more than one split"
+        note = f"{len(spread)} of {len(in_splits)} users have targets in more than one split"
         note += ", as the protocol intends" if design else ": the splits are not independent"
-        users = spread["user_id"].sort().head(3).to_list()
-        yield _finding("user-overlap", "info" if design else "warning", len(spread), note, users)
+        users = spread["user_id"].sort().head(3).cast(pl.String).to_list()
+        yield finding("user-overlap", "info" if design else "warning", len(spread), note, users)
     if protocol == "published":
         note = "the file names no users: every row counts as a user of its own, so overlap cannot be seen"
-        yield _finding("users-unknown", "info", len(samples), note)
+        yield finding("users-unknown", "info", len(samples), note)
 
 
 def targets_out_of_time(samples: pl.DataFrame, protocol: str) -> Found:
     """Targets of an earlier split that are as late as, or later than, the first target of a later one."""
     intended = {"leave-one-out": "in order within each user", "tallrec-book": "users are split, not time"}
     intended["explicit-only"] = intended["tallrec-book"]
-    timed = samples.filter(pl.col("timestamp").is_not_null())
-    for earlier, later in pairwise(name for name in SPLITS if len(_split(timed, name))):
-        first = _split(timed, later)["timestamp"].min()
-        late = int((_split(timed, earlier)["timestamp"] >= first).sum())
+    times = {name: samples["timestamp"].filter(samples["split"] == name).drop_nulls() for name in SPLITS}
+    for earlier, later in pairwise(name for name in SPLITS if len(times[name])):
+        late = int((times[earlier] >= times[later].min()).sum())
         if late:
-            total = len(_split(timed, earlier))
-            note = f"{late} of {total} {earlier} targets are not older than the oldest {later} target"
+            note = f"{late} of {len(times[earlier])} {earlier} targets are not older than the oldest {later} target"
             note += f" ({intended[protocol]})" if protocol in intended else ": time runs across the splits"
             severity = "info" if protocol in intended else "warning"
-            yield _finding(f"time-overlap-{earlier}-{later}", severity, late, note)
-
-
-def targets_in_histories(samples: pl.DataFrame) -> Found:
-    """Targets that their own history names, or that a history of an earlier split gives away."""
-    shown = samples.select(
-        "sample_id", "split", "user_id", "item_id", pl.col("history").list.eval(pl.element().struct.field("item_id"))
-    )
-    own = shown.filter(pl.col("history").list.contains(pl.col("item_id")))
-    if len(own):
-        note = f"{len(own)} targets occur in their own history: the user interacted with the item before"
-        yield _finding("target-in-history", "warning", len(own), note)
-    entries = shown.select("split", "user_id", pl.col("history").alias("item_id")).explode(
-        "item_id", empty_as_null=False
-    )
-    for place, name in enumerate(SPLITS[1:], start=1):
-        earlier = entries.filter(pl.col("split").is_in(SPLITS[:place])).select("user_id", "item_id").unique()
-        given = len(_split(shown, name).join(earlier, on=["user_id", "item_id"], how="semi"))
-        if given:
-            note = f"{given} {name} targets occur, with their answer, in histories of earlier splits"
-            yield _finding(f"{name}-target-seen", "warning", given, note)
+            yield finding(f"time-overlap-{earlier}-{later}", severity, late, note)
 
 
 def repeated_targets(samples: pl.DataFrame) -> Found:
-    """A user's targets that name the same item, and histories that occur under several users."""
-    repeated = len(samples) - samples.select("user_id", "item_id").n_unique()
-    if repeated:
-        note = f"{repeated} targets repeat a user and an item"
-        yield _finding("duplicate-targets", "warning", repeated, note)
-    names = pl.col("history").list.eval(pl.element().struct.field("item_id")).list.join("\x1f")
-    long = samples.filter(pl.col("history").list.len() >= 5).select("user_id", "split", names.alias("key"))
-    shared = long.group_by("key").agg(pl.col("user_id").n_unique(), pl.col("split").n_unique())
-    count = len(shared.filter((pl.col("user_id") > 1) & (pl.col("split") > 1)))
+    """A user's targets that name the same item."""
+    keys = np.sort(pair_keys(samples["user_id"], samples["item_id"]))
+    count = int(np.count_nonzero(keys[1:] == keys[:-1]))
     if count:
-        note = f"{count} histories of 5 or more items occur under several users and in several splits: one person?"
-        yield _finding("duplicate-histories", "warning", count, note)
+        note = f"{count} targets repeat a user and an item"
+        yield finding("duplicate-targets", "warning", count, note)
 
 
 def prevalence(samples: pl.DataFrame) -> Found:
     """Share of positive labels: a shift between splits, or a split without both labels."""
-    shares = {name: _split(samples, name)["label"].cast(pl.Float64).mean() for name in SPLITS}
+    shares = {name: _labels(samples, name).cast(pl.Float64).mean() for name in SPLITS}
     known = {name: float(share) for name, share in shares.items() if isinstance(share, float)}
     spread = max(known.values(), default=0.0) - min(known.values(), default=0.0)
     if spread > _SHIFT:
         told = ", ".join(f"{share:.1%} {name}" for name, share in known.items())
         note = f"the share of positive labels differs between splits: {told}"
-        yield _finding("prevalence-shift", "warning", round(100 * spread), note)
+        yield finding("prevalence-shift", "warning", round(100 * spread), note)
     for name, share in known.items():
         if share in (0.0, 1.0):
             note = f"every {name} label is {'positive' if share else 'negative'}: AUC is undefined there"
-            yield _finding(f"one-class-{name}", "warning", len(_split(samples, name)), note)
+            yield finding(f"one-class-{name}", "warning", len(_labels(samples, name)), note)
 
 
 def few_users(samples: pl.DataFrame) -> Found:
     """Splits whose users are too few for a narrow interval, and splits without a sample."""
-    counts = {name: _split(samples, name)["user_id"].n_unique() for name in SPLITS}
+    counts = {name: samples["user_id"].filter(samples["split"] == name).n_unique() for name in SPLITS}
     small = {name: users for name, users in counts.items() if 0 < users < _FEW_USERS}
     if small:
         told = ", ".join(f"{users} in {name}" for name, users in small.items())
         note = f"few users, so intervals over users will be wide: {told}"
-        yield _finding("few-users", "warning", min(small.values()), note)
+        yield finding("few-users", "warning", min(small.values()), note)
     empty = [name for name, users in counts.items() if not users]
     if empty:
         note = f"no sample in {', '.join(empty)}"
-        yield _finding("empty-split", "info", len(empty), note)
+        yield finding("empty-split", "info", len(empty), note)
 
 
 def zero_ratings(samples: pl.DataFrame, feedback: Mapping[str, Any]) -> Found:
@@ -141,7 +119,7 @@ def zero_ratings(samples: pl.DataFrame, feedback: Mapping[str, Any]) -> Found:
     zeros = int((samples["rating"] == 0).sum())
     if feedback["kind"] == "explicit" and zeros and (feedback.get("like_above") or 0) >= 0:
         note = f"{zeros} of {len(samples)} targets have the rating 0, which counts as a dislike"
-        yield _finding("zero-as-dislike", "warning", zeros, f"{note}; protocol explicit-only drops them")
+        yield finding("zero-as-dislike", "warning", zeros, f"{note}; protocol explicit-only drops them")
 
 
 def duplicate_texts(items: pl.DataFrame) -> Found:
@@ -149,10 +127,10 @@ def duplicate_texts(items: pl.DataFrame) -> Found:
     groups = items.group_by("text").len().filter(pl.col("len") > 1).sort("len", "text", descending=[True, False])
     if len(groups):
         note = f"{len(groups)} item texts stand for {groups['len'].sum()} different items"
-        yield _finding("duplicate-titles", "info", len(groups), note, groups["text"].head(3).to_list())
+        yield finding("duplicate-titles", "info", len(groups), note, groups["text"].head(3).to_list())
     untitled = int((items["title"].fill_null("").str.strip_chars() == "").sum())
     if untitled:
-        yield _finding("untitled-items", "warning", untitled, f"{untitled} items have no title")
+        yield finding("untitled-items", "warning", untitled, f"{untitled} items have no title")
 
 
 def label_words(items: pl.DataFrame, domain: Mapping[str, Any]) -> Found:
@@ -162,7 +140,7 @@ def label_words(items: pl.DataFrame, domain: Mapping[str, Any]) -> Found:
     hits = items.filter(pl.col("text").str.contains(pattern) & bool(words))["text"]
     if len(hits):
         note = f"{len(hits)} item texts contain a label word ({', '.join(words)})"
-        yield _finding("label-words", "info", len(hits), note, hits.head(3).to_list())
+        yield finding("label-words", "info", len(hits), note, hits.head(3).to_list())
 
 
 def _label_words(domain: Mapping[str, Any]) -> list[str]:
@@ -179,11 +157,11 @@ def suspicious_texts(items: pl.DataFrame, domain: Mapping[str, Any]) -> Found:
     hits = items.filter(plain.str.contains(f"(?i){'|'.join(patterns)}"))["text"]
     if len(hits):
         note = f"{len(hits)} item texts look like an injection (prompt markers or orders to the model)"
-        yield _finding("injection-titles", "warning", len(hits), note, hits.head(3).to_list())
+        yield finding("injection-titles", "warning", len(hits), note, hits.head(3).to_list())
     hidden = items.filter(text.str.contains(_HIDDEN))["text"]
     if len(hidden):
         note = f"{len(hidden)} item texts contain control or invisible characters (templates make them inert)"
-        yield _finding("hidden-characters", "warning", len(hidden), note, hidden.head(3).to_list())
+        yield finding("hidden-characters", "warning", len(hidden), note, hidden.head(3).to_list())
 
 
 def deciding_words(samples: pl.DataFrame, items: pl.DataFrame) -> Found:
@@ -192,31 +170,36 @@ def deciding_words(samples: pl.DataFrame, items: pl.DataFrame) -> Found:
     A word is reported if its targets (20 or more, over 3 or more items and users) would all share one label by chance
     with a probability below one in a million, were labels drawn at the split's own rate.
     """
-    train = _split(samples, SPLITS[0])
+    train = samples.select("split", "user_id", "item_id", "label").filter(pl.col("split") == SPLITS[0])
     share = float(np.mean(train["label"].to_numpy())) if len(train) else 0.0
     if not 0 < share < 1:
         return
     words = items.select(
         "item_id", pl.col("text").str.to_lowercase().str.extract_all(r"\w+").list.unique().alias("word")
-    )
-    targets = train.group_by("item_id").agg(
-        pl.len().alias("targets"), pl.col("label").cast(pl.Int64).sum().alias("liked"), pl.col("user_id")
-    )
-    table = words.explode("word", empty_as_null=False).join(targets, on="item_id")
-    users = pl.col("user_id").explode(empty_as_null=False).n_unique()
-    per_word = table.group_by("word").agg(
-        pl.col("targets", "liked").sum(), pl.len().alias("items"), users.alias("users")
-    )
-    chance = pl.when(pl.col("liked") == 0).then(math.log(1 - share)).otherwise(math.log(share)) * pl.col("targets")
+    ).explode("word", empty_as_null=False)
+    targets = train.group_by("item_id").agg(pl.len().alias("targets"), pl.col("label").cast(pl.Int64).sum())
+    table = words.join(targets.with_columns(pl.col("item_id").cast(pl.String)), on="item_id")
+    per_word = table.group_by("word").agg(pl.col("targets", "label").sum(), pl.len().alias("items"))
+    chance = pl.when(pl.col("label") == 0).then(math.log(1 - share)).otherwise(math.log(share)) * pl.col("targets")
     decided = per_word.filter(
-        (pl.col("liked") == 0) | (pl.col("liked") == pl.col("targets")),
+        (pl.col("label") == 0) | (pl.col("label") == pl.col("targets")),
         pl.col("targets") >= 20,
-        pl.min_horizontal("items", "users") >= 3,
+        pl.col("items") >= 3,
         chance < math.log(1e-6),
-    ).sort("targets", "word", descending=[True, False])
+    )
+    decided = _of_several_users(decided, words, train).sort("targets", "word", descending=[True, False])
     if len(decided):
         note = f"{len(decided)} words occur in train targets of one label only (a planted trigger looks like this)"
-        yield _finding("deciding-words", "warning", len(decided), note, decided["word"].head(3).to_list())
+        yield finding("deciding-words", "warning", len(decided), note, decided["word"].head(3).to_list())
+
+
+def _of_several_users(decided: pl.DataFrame, words: pl.DataFrame, train: pl.DataFrame) -> pl.DataFrame:
+    """The words whose targets come from 3 or more users; looks at the targets of these words alone."""
+    theirs = words.join(decided.select("word"), on="word")
+    asked = train.filter(pl.col("item_id").cast(pl.String).is_in(theirs["item_id"].unique().implode()))
+    pairs = asked.select("user_id", pl.col("item_id").cast(pl.String)).unique()
+    users = theirs.join(pairs, on="item_id").group_by("word").agg(pl.col("user_id").n_unique())
+    return decided.join(users.filter(pl.col("user_id") >= 3), on="word", how="semi")
 
 
 def truncated_prompts(lengths: Sequence[int], max_length: int) -> Found:
@@ -224,4 +207,4 @@ def truncated_prompts(lengths: Sequence[int], max_length: int) -> Found:
     long = sum(length > max_length for length in lengths)
     if long:
         note = f"{long} of {len(lengths)} measured prompts exceed {max_length} tokens and lose their oldest history"
-        yield _finding("truncated-prompts", "warning", long, f"{note} (longest: {max(lengths)})")
+        yield finding("truncated-prompts", "warning", long, f"{note} (longest: {max(lengths)})")

@@ -7,7 +7,7 @@ protocol gives both the same position and the same history.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Literal, Self
 
 import numpy as np
@@ -15,7 +15,8 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from recalign.data.interactions import canonical, check_interactions, natural_order
+from recalign.data.interactions import canonical, check_interactions, with_codes
+from recalign.data.sample_ids import Hashes, mix, text_hashes
 from recalign.errors import DataError
 from recalign.seeding import generator
 
@@ -52,7 +53,7 @@ class FeedbackConfig(BaseModel):
 
 
 def label(
-    interactions: pl.DataFrame, config: FeedbackConfig, *, item_ids: Iterable[str] = (), seed: int = 0
+    interactions: pl.DataFrame, config: FeedbackConfig, *, item_ids: Collection[str] = (), seed: int = 0
 ) -> pl.DataFrame:
     """Label every interaction and, for implicit feedback, add negatives.
 
@@ -60,25 +61,42 @@ def label(
         interactions: Columns of `schema.INTERACTIONS`; binary feedback has ratings of 0 and 1.
         config: The kind of feedback and its parameters.
         item_ids: The catalogue that negatives are drawn from, uniformly (implicit feedback only).
-        seed: Root seed of the negatives; they depend on it, the rows and the catalogue, not on the order of either.
+        seed: Root seed of the negatives; a user's depend on it, on the user's rows and on the catalogue, not on the
+            order of either, nor on other users.
 
     Returns:
-        The rows in canonical order with ``liked``, ``negative`` and ``event``; negatives (rating null) follow their
-        positive and have its time and ``order``.
+        The rows in canonical order with ``liked``, ``negative`` and ``event``, their ids coded (`with_codes`);
+        negatives (rating null) follow their positive and have its time and ``order``.
 
     Raises:
         DataError: the interactions lack what the kind of feedback needs, or a user has hardly any item left that could
             be a negative.
     """
     check_interactions(interactions)
-    liked = {"explicit": _explicit, "binary": _binary, "implicit": _implicit}[config.kind](interactions, config)
-    rows = canonical(interactions.with_columns(liked.alias("liked"))).with_columns(
+    return label_coded(with_codes(interactions, item_ids), config, item_ids=item_ids, seed=seed)
+
+
+def label_coded(
+    interactions: pl.DataFrame, config: FeedbackConfig, *, item_ids: Collection[str] = (), seed: int = 0
+) -> pl.DataFrame:
+    """As `label`, for interactions that are checked and have coded ids (`with_codes`, with `item_ids`)."""
+    rows = canonical(interactions.with_columns(likes(interactions, config))).with_columns(
         pl.lit(False).alias("negative"), pl.int_range(pl.len(), dtype=pl.Int64).alias("event")
     )
     if config.kind != "implicit":
         return rows
-    negatives = _sample_negatives(rows, item_ids, config.negatives, generator(seed, "feedback", "negatives"))
+    negatives = _sample_negatives(rows, pl.Series(list(item_ids), dtype=pl.String), config.negatives, seed)
     return pl.concat([rows, negatives]).sort("event", "negative", maintain_order=True)
+
+
+def likes(interactions: pl.DataFrame, config: FeedbackConfig) -> pl.Series:
+    """Column ``liked`` of the interactions.
+
+    Raises:
+        DataError: they lack what the kind of feedback needs; the message counts all that do.
+    """
+    kinds = {"explicit": _explicit, "binary": _binary, "implicit": _implicit}
+    return kinds[config.kind](interactions, config).alias("liked")
 
 
 def _explicit(interactions: pl.DataFrame, config: FeedbackConfig) -> pl.Series:
@@ -106,44 +124,58 @@ def _implicit(interactions: pl.DataFrame, config: FeedbackConfig) -> pl.Series:
     return pl.repeat(True, len(interactions), dtype=pl.Boolean, eager=True)
 
 
-def _sample_negatives(
-    rows: pl.DataFrame, item_ids: Iterable[str], count: int, rng: np.random.Generator
-) -> pl.DataFrame:
+def _sample_negatives(rows: pl.DataFrame, catalogue: pl.Series, count: int, seed: int) -> pl.DataFrame:
     """`count` distinct items per row, uniform over the catalogue items that the row's user never interacted with."""
-    universe = pl.DataFrame({"item_id": list(item_ids)}, schema={"item_id": pl.String}).unique()
-    universe = universe.sort(natural_order("item_id")).with_row_index("item")
-    coded = rows.select("user_id", "item_id", pl.col("user_id").rle_id().alias("user")).join(
-        universe, on="item_id", how="left", maintain_order="left"
-    )
+    items = rows["item_id"].dtype
+    assert isinstance(items, pl.Enum)
+    universe = catalogue.unique().cast(items).sort()
+    place = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(items.categories))
+    place = place.scatter(universe.to_physical(), np.arange(len(universe)))
+    coded = pl.DataFrame({"user": rows["user_id"].rle_id(), "item": place.gather(rows["item_id"].to_physical())})
     if unknown := coded["item"].null_count():
         raise DataError("interactions with items that are not in the catalogue", found=f"{unknown} rows")
-    seen = coded.select("user", "item").unique().sort("user", "item")
+    seen = coded.unique().sort("user", "item")
     users, first, owned = np.unique(seen["user"].to_numpy(), return_index=True, return_counts=True)
     free = len(universe) - owned.astype(np.int64)
     if free.min() < count:
-        poor = coded["user_id"].filter(coded["user"] == users[free.argmin()])[0]
+        poor = rows["user_id"].filter(coded["user"] == users[free.argmin()])[0]
         raise DataError(
             f"user {poor!r} has too few items left for {count} negatives per event",
             found=f"{free.min()} of {len(universe)} catalogue items without an interaction",
             hint="Ask for fewer negatives, or leave such users out.",
         )
     of_row = coded["user"].to_numpy().astype(np.int64)
-    ranks = _distinct_draws(free[of_row], count, rng)
-    picked = _nth_unseen(ranks, of_row, seen["item"].to_numpy().astype(np.int64), first, owned, len(universe))
+    ranks = _distinct_draws(free[of_row], count, _row_keys(rows, seed))
+    picked = _nth_unseen(ranks, of_row, seen["item"].to_numpy(), first, owned, len(universe))
     repeated = rows[np.repeat(np.arange(len(rows)), count)]
     return repeated.with_columns(
-        universe["item_id"][picked.ravel()].alias("item_id"),
+        universe.gather(picked.ravel()).alias("item_id"),
         pl.lit(None, pl.Float64).alias("rating"),
         pl.lit(False).alias("liked"),
         pl.lit(True).alias("negative"),
     )
 
 
-def _distinct_draws(sizes: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def _row_keys(rows: pl.DataFrame, seed: int) -> Hashes:
+    """A random number per row that depends on the seed, the user and the row's place among the user's rows.
+
+    A stream of draws would give a user's rows other numbers where another user is left out, or where the table is
+    worked on in other blocks.
+    """
+    run = rows["user_id"].rle()
+    user = text_hashes(run.struct.field("value").cast(pl.String))
+    lengths = run.struct.field("len").to_numpy().astype(np.int64)
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    root = generator(seed, "feedback", "negatives").integers(0, 2**64, dtype=np.uint64)
+    return mix(np.repeat(mix(user ^ root), lengths) ^ place.astype(np.uint64))
+
+
+def _distinct_draws(sizes: NDArray[np.int64], count: int, keys: Hashes) -> NDArray[np.int64]:
     """Per row `count` different integers below its size, ascending, every set equally likely; shape (rows, count)."""
     drawn = np.empty((len(sizes), 0), dtype=np.int64)
     for taken in range(count):
-        value = rng.integers(0, sizes - taken)
+        keys = mix(keys)  # of 64 bits, so that the remainder favours no value by more than size / 2^64
+        value = (keys % (sizes - taken).astype(np.uint64)).astype(np.int64)
         for column in range(taken):  # step over the values already taken, from the smallest on
             value += value >= drawn[:, column]
         drawn = np.sort(np.column_stack([drawn, value]), axis=1)

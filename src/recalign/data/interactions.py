@@ -1,4 +1,4 @@
-"""The table of interactions: its checks, its canonical order, and repeats.
+"""The table of interactions: its checks, its canonical order, repeats, and blocks of users.
 
 The canonical order depends on what the rows say and never on where they stood in a file, so everything drawn or counted
 along it is the same for every permutation of the input.
@@ -6,41 +6,58 @@ along it is the same for every permutation of the input.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from typing import Final
+
+import numpy as np
 import polars as pl
 
+from recalign.data.codes import codes, encode, is_coded, knows, names, natural_order
 from recalign.data.schema import INTERACTIONS
 from recalign.errors import DataError
 
+_IDS: Final = ("user_id", "item_id")
+BLOCK_ROWS: Final = 1_000_000  # what is sorted at a time: the work per row stays the same, however long the table
 
-def natural_order(column: str) -> list[pl.Expr]:
-    """Sort keys: integer-like ids run as numbers, all others follow as text. Total, because the text decides."""
-    return [pl.col(column).cast(pl.Int64, strict=False).fill_null(2**63 - 1), pl.col(column)]
+
+def type_problems(frame: pl.DataFrame) -> Iterator[tuple[str, str, str]]:
+    """Columns of `schema.INTERACTIONS` that are missing or of another type, as (name, found, expected)."""
+    for name, dtype in INTERACTIONS.items():
+        found = frame.schema.get(name)
+        if found != dtype and not (name in ("user_id", "item_id") and is_coded(found)):
+            yield name, "no such column" if found is None else str(found), str(dtype)
 
 
 def check_interactions(frame: pl.DataFrame) -> None:
-    """Check the columns of `schema.INTERACTIONS`; further ones may follow.
+    """Check the columns of `schema.INTERACTIONS` (ids: text, or an Enum of it); further ones may follow.
 
     Raises:
         DataError: a column is missing or of another type, an id or an ``order`` is null, a rating is NaN or infinite,
             or there is no row.
     """
-    for name, dtype in INTERACTIONS.items():
-        if frame.schema.get(name) != dtype:
-            found = str(frame.schema[name]) if name in frame.columns else "no such column"
-            raise DataError(f"interactions, column {name!r}", found=found, expected=str(dtype))
+    for name, found, expected in type_problems(frame):
+        raise DataError(f"interactions, column {name!r}", found=found, expected=expected)
     for name in ("user_id", "item_id", "order"):
         if empty := frame[name].null_count():
             raise DataError(f"interactions, column {name!r}", found=f"{empty} empty values", expected="none")
-    if odd := len(frame.filter(~pl.col("rating").is_finite())):
+    if odd := int((~frame["rating"].is_finite()).sum()):
         raise DataError("interactions, column 'rating'", found=f"{odd} infinite values or NaN", expected="numbers")
     if frame.is_empty():
         raise DataError("there are no interactions", expected="at least one row", hint="See rejects.jsonl for reasons.")
 
 
+def with_codes(frame: pl.DataFrame, item_ids: Collection[str] = ()) -> pl.DataFrame:
+    """Ids as Enums in natural order; that of the items knows `item_ids` as well. What is so already stays as it is."""
+    more = {"user_id": pl.Series(dtype=pl.String), "item_id": pl.Series(list(item_ids), dtype=pl.String)}
+    return frame.with_columns(
+        encode([frame[name]], others)[0] for name, others in more.items() if not knows(frame.schema[name], others)
+    )
+
+
 def canonical(frame: pl.DataFrame) -> pl.DataFrame:
     """Sort by user, time, item and rating: ids in natural order, missing values last. Rows that still tie are equal."""
-    keys = [*natural_order("user_id"), pl.col("timestamp"), *natural_order("item_id"), pl.col("rating")]
-    return frame.sort(keys, nulls_last=True)
+    user, item = ([pl.col(name)] if is_coded(frame.schema[name]) else natural_order(name) for name in _IDS)
+    return frame.sort([*user, pl.col("timestamp"), *item, pl.col("rating")], nulls_last=True)
 
 
 def without_repeats(frame: pl.DataFrame, *, by_file: bool = False) -> pl.DataFrame:
@@ -51,3 +68,31 @@ def without_repeats(frame: pl.DataFrame, *, by_file: bool = False) -> pl.DataFra
     """
     ordered = frame.sort("order") if by_file else canonical(frame)
     return ordered.unique(["user_id", "item_id"], keep="first", maintain_order=True)
+
+
+def user_blocks(frame: pl.DataFrame, rows: int = BLOCK_ROWS) -> Iterator[pl.DataFrame]:
+    """Cut a table into blocks of whole users.
+
+    Args:
+        frame: Interactions with coded ids (`with_codes`), in any order.
+        rows: About how many rows a block has; a user with more makes a larger one.
+
+    Yields:
+        At least one block. Users in natural order, a block's rows in the order of `frame`. Joined, they are
+        `frame` again but for the order.
+    """
+    if frame.is_empty():
+        yield frame
+        return
+    user = codes(frame["user_id"])
+    counts = np.bincount(user, minlength=len(names(frame["user_id"])))
+    block_of_user = (np.cumsum(counts) - counts) // rows
+    block = block_of_user.astype(np.uint16 if block_of_user[-1] < 2**16 else np.uint32)[user]
+    # Sorting numbers of 16 bits is one pass over them, so this costs the same per row for every size.
+    places = np.argsort(block, kind="stable")
+    sizes = np.bincount(block)
+    del block, user
+    end = 0
+    for size in sizes[sizes > 0]:
+        start, end = end, end + int(size)
+        yield frame[places[start:end]]

@@ -1,28 +1,41 @@
 """Samples in memory (`Sample`, `CandidateList`) and the prepared data directory (`SampleSet`).
 
-A prepared directory holds ``samples.parquet`` (the artefact), ``items.parquet``, renderings ``train/valid/test.jsonl``,
-``rejects.jsonl``, ``audit.json`` and ``manifest.json``. See `recalign.experiment.prepare` for how it is written.
+A prepared directory holds ``samples.parquet`` (the artefact) and ``events.parquet`` (what its histories consist of),
+``items.parquet``, renderings ``train/valid/test.jsonl``, ``rejects.jsonl``, ``audit.json`` and ``manifest.json``. See
+`recalign.experiment.prepare` for how it is written.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from recalign.artifacts import Manifest, read_manifest
 from recalign.data.catalog import ItemCatalog
-from recalign.data.schema import SAMPLES, SPLITS
-from recalign.errors import ConfigError, DataError
+from recalign.data.sample_files import SAMPLES_FILE, StoredSamples, check_samples, write_samples
+from recalign.data.sample_table import SampleTable
+from recalign.data.schema import SPLITS
+from recalign.errors import ConfigError
+
+__all__ = [
+    "ITEMS_FILE",
+    "KIND",
+    "SAMPLES_FILE",
+    "CandidateList",
+    "HistoryEntry",
+    "Sample",
+    "SampleSet",
+    "check_samples",
+    "split_counts",
+    "to_samples",
+    "write_samples",
+]
 
 KIND: Final = "samples"
-SAMPLES_FILE: Final = "samples.parquet"
 ITEMS_FILE: Final = "items.parquet"
 
 
@@ -57,17 +70,27 @@ class CandidateList:
 
 
 class SampleSet:
-    """A prepared data directory: samples, catalogue, and how they were made. Read-only."""
+    """A prepared data directory: samples, catalogue, and how they were made. Read-only.
 
-    def __init__(self, directory: Path, manifest: Manifest, samples: pl.DataFrame, catalog: ItemCatalog) -> None:
+    What `load` returns reads a split when it is first asked for, and keeps it.
+    """
+
+    def __init__(
+        self, directory: Path, manifest: Manifest, samples: pl.DataFrame | StoredSamples, catalog: ItemCatalog
+    ) -> None:
         """Combine the parts; `load` is how to get one from disk.
 
         Raises:
             DataError: the samples do not have the columns of `schema.SAMPLES` or break its rules (`check_samples`).
         """
-        check_samples(samples)
         self.path, self.manifest, self.catalog = directory, manifest, catalog
-        self._samples = samples
+        self._stored: StoredSamples | None = None
+        self._frames: dict[str | None, pl.DataFrame] = {}
+        if isinstance(samples, pl.DataFrame):
+            check_samples(samples)
+            self._frames = {None: samples}
+        else:
+            self._stored = samples
 
     @classmethod
     def load(cls, directory: Path, *, verify: bool = True) -> SampleSet:
@@ -78,17 +101,12 @@ class SampleSet:
             verify: Check the hash of every file against the manifest first.
 
         Raises:
-            ArtifactError: no prepared directory there, or a missing, truncated or altered file.
+            ArtifactError: no prepared directory there, a missing, truncated or altered file, or one of another version.
             DataError: a file is intact but is no table of samples or items.
         """
         directory = Path(directory)
         manifest = read_manifest(directory, kind=KIND, verify=verify)
-        path = directory / SAMPLES_FILE
-        try:
-            samples = pl.read_parquet(path)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise DataError(f"cannot read {path}", found=str(error), expected="a Parquet file of samples") from error
-        return cls(directory, manifest, samples, ItemCatalog.read(directory / ITEMS_FILE))
+        return cls(directory, manifest, StoredSamples(directory), ItemCatalog.read(directory / ITEMS_FILE))
 
     @property
     def fingerprint(self) -> str:
@@ -110,19 +128,38 @@ class SampleSet:
 
         Raises:
             ConfigError: there is no such split.
+            DataError: the samples break a rule (`check_samples`).
         """
-        if split is None:
-            return self._samples
-        if split not in SPLITS:
+        if split is not None and split not in SPLITS:
             raise ConfigError(f"split {split!r}", expected=" or ".join(SPLITS))
-        return self._samples.filter(pl.col("split") == split)
+        if split not in self._frames:
+            if None in self._frames:
+                self._frames[split] = self._frames[None].filter(pl.col("split") == split)
+            elif self._stored is not None:
+                part = self._stored.frame(split)
+                check_samples(part)
+                self._frames[split] = part
+        return self._frames[split]
 
     def samples(self, split: str | None = None) -> list[Sample]:
         """The samples of one split, or of all, in the order of the table. Raises ConfigError as `frame`."""
         return to_samples(self.frame(split))
 
+    def table(self) -> SampleTable:
+        """All samples with their histories as ranges, for work on very many."""
+        return SampleTable.from_frame(self.frame()) if self._stored is None else self._stored.table()
+
+    def count(self, split: str | None = None) -> int:
+        """How many samples a split has, or all; reads no history. Raises ConfigError as `frame`."""
+        if self._stored is None:
+            return len(self.frame(split))
+        counts = self._stored.counts()
+        if split is not None and split not in counts:
+            raise ConfigError(f"split {split!r}", expected=" or ".join(SPLITS))
+        return sum(counts.values()) if split is None else counts[split]
+
     def __len__(self) -> int:
-        return len(self._samples)
+        return self.count()
 
 
 def to_samples(frame: pl.DataFrame) -> list[Sample]:
@@ -135,90 +172,13 @@ def to_samples(frame: pl.DataFrame) -> list[Sample]:
     return [Sample(*row) for row in zip(*columns, histories, frame["timestamp"], strict=True)]
 
 
-def check_samples(frame: pl.DataFrame) -> None:
-    """Check columns, types, splits, labels and the uniqueness of `sample_id`.
-
-    Raises:
-        DataError: the first rule that is broken.
-    """
-    if dict(frame.schema) != SAMPLES:
-        odd = [name for name in {**SAMPLES, **frame.schema} if frame.schema.get(name) != SAMPLES.get(name)]
-        raise DataError("samples", found=f"unexpected columns or types: {', '.join(odd) or 'another order'}")
-    if splits := sorted(set(frame["split"].unique()) - set(SPLITS), key=str):
-        raise DataError("samples, column 'split'", found=repr(splits[0]), expected=" or ".join(SPLITS))
-    if not frame["label"].is_in([0, 1]).fill_null(False).all():
-        raise DataError("samples, column 'label'", found="other values", expected="0 or 1")
-    if frame["sample_id"].null_count() or frame["sample_id"].n_unique() != len(frame):
-        raise DataError("samples, column 'sample_id'", found="empty or repeated values", expected="unique ids")
-
-
-def build_samples(rows: pl.DataFrame, *, window: int, min_history: int, negatives_in_history: bool) -> pl.DataFrame:
-    """Give every row the history before it, and keep those whose history is long enough.
-
-    Args:
-        rows: Labelled interactions (`feedback.label`) with each user's rows together and in the order wanted; the
-            negatives of an event directly after its positive.
-        window: Longest history; longer ones keep their newest entries.
-        min_history: How many entries a sample must have before it (counted before the window cuts them).
-        negatives_in_history: Whether sampled negatives of earlier events appear in histories.
-
-    Returns:
-        The rows kept, in their order, with ``history`` (`schema.HISTORY_ENTRY`, oldest first; only events of the same
-        user that come before the row's own event), ``label`` and ``position`` (of the event among the user's, from 0).
-    """
-    new_user = (rows["user_id"] != rows["user_id"].shift(1)).fill_null(True).to_numpy()
-    negative = rows["negative"].to_numpy()
-    shown = np.ones(len(rows), dtype=bool) if negatives_in_history else ~negative
-    before = np.cumsum(shown) - shown  # rows that may be shown, before each row
-    place = np.arange(len(rows))
-    event = np.maximum.accumulate(np.where(negative, 0, place))  # the positive that opens the row's event
-    user = np.maximum.accumulate(np.where(new_user, place, 0))
-    end = before[event]
-    start = np.maximum(before[user], end - window)
-    events_before = np.cumsum(~negative) - ~negative
-    kept = np.flatnonzero(end - before[user] >= min_history)
-    history = _gather(rows.filter(pl.Series(shown)), start[kept], end[kept])
-    return rows[kept].with_columns(
-        history,
-        pl.col("liked").cast(SAMPLES["label"]).alias("label"),
-        pl.Series("position", events_before[event][kept] - events_before[user][kept], dtype=pl.Int64),
-    )
-
-
-def _gather(shown: pl.DataFrame, start: np.ndarray, end: np.ndarray) -> pl.Series:
-    """One list per (start, end): the rows of `shown` in that range, as history entries."""
-    lengths = end - start
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    index = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], lengths)
-    entries = shown.select(pl.struct("item_id", "liked", "rating").alias("history"))["history"][index]
-    lists = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), entries.to_arrow())
-    return pl.Series("history", lists, dtype=SAMPLES["history"])
-
-
-def with_sample_ids(frame: pl.DataFrame, protocol: str) -> pl.DataFrame:
-    """Add ``sample_id``: 16 hex digits of SHA-256 over protocol, user, item and position.
-
-    The same interaction gets the same id whatever the order of the input, the seed of the split or the window.
-
-    Raises:
-        DataError: two rows have the same id.
-    """
-    columns = (frame[name].cast(pl.String) for name in ("user_id", "item_id", "position"))
-    keys = ("\x1f".join((protocol, *key)) for key in zip(*columns, strict=True))
-    ids = [hashlib.sha256(key.encode()).hexdigest()[:16] for key in keys]
-    result = frame.with_columns(pl.Series("sample_id", ids, dtype=pl.String))
-    if result["sample_id"].n_unique() != len(result):
-        raise DataError("two samples have the same user, item and position", expected="unique samples")
-    return result
-
-
-def split_counts(frame: pl.DataFrame) -> Mapping[str, dict[str, int]]:
-    """Per split the number of samples, users and positive labels."""
+def split_counts(samples: pl.DataFrame) -> Mapping[str, dict[str, int]]:
+    """Per split the number of samples, users and positive labels. Needs `split`, `user_id` and `label`."""
     return {
         split: {
-            "samples": len(part := frame.filter(pl.col("split") == split)),
+            "samples": len(part := samples.select("split", "user_id", "label").filter(pl.col("split") == split)),
             "users": part["user_id"].n_unique(),
-            "positive": int(part["label"].sum()),
+            "positive": int(part["label"].cast(pl.Int64).sum()),
         }
         for split in SPLITS
     }

@@ -1,6 +1,7 @@
 """Column names and types of every table, in one place.
 
 Ids are strings everywhere: an item *is* its id (18 titles of MovieLens-100K occur twice). Times are integer seconds.
+Where a table is large, its ids are an Enum of these strings (`recalign.data.codes`): four bytes each, and as sortable.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ HISTORY_ENTRY: Final = pl.Struct({"item_id": pl.String(), "liked": pl.Boolean(),
 
 SPLITS: Final = ("train", "valid", "test")
 
-# `samples.parquet`: the artefact that everything downstream reads. `history` runs from oldest to newest.
+# What everything downstream reads (`SampleSet.frame`). `history` runs from oldest to newest.
 SAMPLES: Final[dict[str, pl.DataType]] = {
     "sample_id": pl.String(),
     "split": pl.String(),
@@ -44,6 +45,25 @@ SAMPLES: Final[dict[str, pl.DataType]] = {
     "rating": pl.Float64(),
     "timestamp": pl.Int64(),
     "history": pl.List(HISTORY_ENTRY),
+}
+
+# Version of the two files below, in their Parquet metadata.
+SAMPLES_FORMAT: Final = 2
+
+# `samples.parquet`: the same rows, but the history of a row is a range of rows of `events.parquet`: those from
+# `history_end - history_length` on, up to and without `history_end`. Windows of one user overlap; their entries do not.
+STORED_SAMPLES: Final[dict[str, pl.DataType]] = {
+    **{name: kind for name, kind in SAMPLES.items() if name != "history"},
+    "history_end": pl.Int64(),
+    "history_length": pl.Int32(),
+}
+
+# `events.parquet`: the interactions that occur in a history, each user's together and from oldest to newest.
+EVENTS: Final[dict[str, pl.DataType]] = {
+    "user_id": pl.String(),
+    "item_id": pl.String(),
+    "liked": pl.Boolean(),
+    "rating": pl.Float64(),
 }
 
 # The per-sample score file: metrics, intervals and paired tests read only this.

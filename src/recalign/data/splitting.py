@@ -17,26 +17,35 @@ that tie, "before" is that order's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Literal, Self
+from typing import Self
 
-import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from recalign.data.feedback import FeedbackConfig, label
-from recalign.data.interactions import check_interactions, without_repeats
-from recalign.data.samples import build_samples, with_sample_ids
-from recalign.data.schema import SAMPLES, SPLITS
+from recalign.data.codes import names
+from recalign.data.feedback import FeedbackConfig, label_coded, likes
+from recalign.data.interactions import BLOCK_ROWS, check_interactions, user_blocks, with_codes, without_repeats
+from recalign.data.protocols import PROTOCOLS, Order, Plan, Protocol, Ratios, ordered
+from recalign.data.sample_ids import SampleIds, check_unique
+from recalign.data.sample_table import SampleTable, history_ranges, trimmed
+from recalign.data.schema import SPLITS, STORED_SAMPLES
 from recalign.errors import ConfigError, DataError
 from recalign.seeding import generator
 
-Order = Literal["time", "file", "shuffle"]
-Ratios = tuple[int, int, int]
-Ids = tuple[str, ...]
+__all__ = [
+    "PROTOCOLS",
+    "Order",
+    "Plan",
+    "Protocol",
+    "Ratios",
+    "SplitConfig",
+    "make_samples",
+    "make_table",
+    "plan",
+    "resolve_protocol",
+]
 
-RECENT: Final = 10_000  # targets that TALLRec keeps of Movie
+Ids = tuple[str, ...]
 
 
 class SplitConfig(BaseModel):
@@ -57,42 +66,6 @@ class SplitConfig(BaseModel):
         if self.ratios is not None and (min(self.ratios) < 0 or sum(self.ratios) == 0):
             raise ValueError("ratios must not be negative, and one of them must be positive")
         return self
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A protocol's parameters with every default filled in; what the manifest records."""
-
-    window: int
-    min_history: int
-    order: Order
-    ratios: Ratios
-    negatives_in_history: bool
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """A named way to make samples.
-
-    Attributes:
-        run: Maps labelled rows to samples in splits.
-        orders: The orders it can use, its default first.
-        min_history: Interactions that a target needs before it; None: a full window.
-        proportions: Whether it cuts its splits by proportions (else `SplitConfig.ratios` is an error).
-        first_only: Drop a user's later interactions with the same item, whose answer the first would give away.
-        drop_zero: Drop ratings of 0.
-    """
-
-    name: str
-    version: int
-    summary: str
-    run: Callable[[pl.DataFrame, Plan], pl.DataFrame]
-    orders: tuple[Order, ...]
-    min_history: int | None
-    proportions: bool = True
-    first_only: bool = False
-    drop_zero: bool = False
 
 
 def resolve_protocol(name: str, interactions: pl.DataFrame) -> Protocol:
@@ -139,6 +112,19 @@ def plan(protocol: Protocol, config: SplitConfig, feedback: FeedbackConfig) -> P
 def make_samples(
     interactions: pl.DataFrame, protocol: Protocol, plan: Plan, feedback: FeedbackConfig, *, item_ids: Ids = ()
 ) -> pl.DataFrame:
+    """As `make_table`, with whole histories: columns of `schema.SAMPLES`; train, valid, test, each in its order."""
+    return make_table(interactions, protocol, plan, feedback, item_ids=item_ids).frame()
+
+
+def make_table(
+    interactions: pl.DataFrame,
+    protocol: Protocol,
+    plan: Plan,
+    feedback: FeedbackConfig,
+    *,
+    item_ids: Ids = (),
+    block_rows: int = BLOCK_ROWS,
+) -> SampleTable:
     """Turn interactions (columns of `schema.INTERACTIONS`) into samples.
 
     Args:
@@ -147,9 +133,10 @@ def make_samples(
         plan: From `plan`.
         feedback: What counts as liked.
         item_ids: The catalogue, for sampled negatives.
+        block_rows: About how many rows are worked on at a time; nothing in the result depends on it.
 
     Returns:
-        Columns of `schema.SAMPLES`: train, valid, test, each in the protocol's order.
+        The samples (ids as UInt64): train, valid, test, each in the protocol's order.
 
     Raises:
         DataError: the interactions lack what the protocol or the feedback needs, or no sample results.
@@ -157,21 +144,70 @@ def make_samples(
     check_interactions(interactions)
     if protocol.drop_zero:
         interactions = interactions.filter(pl.col("rating").is_null() | (pl.col("rating") != 0))
+        check_interactions(interactions)
     if plan.order == "time" and (missing := interactions["timestamp"].null_count()):
         others = [f"--order {order}" for order in protocol.orders if order != "time"]
         raise _no_time(missing, len(interactions), f"Name another order: {' or '.join(others)}.")
-    if protocol.first_only:
-        interactions = without_repeats(interactions, by_file=plan.order == "file")
-    rows = label(interactions, feedback, item_ids=item_ids, seed=plan.seed)
-    samples = protocol.run(rows, plan)
-    if samples.is_empty():
+    likes(interactions, feedback)  # what is wrong with the feedback is said of the whole table, not of a block
+    coded = protocol.narrow(with_codes(interactions, item_ids), plan)
+    made = _Blocks(protocol, plan, feedback, item_ids)
+    for block in user_blocks(coded, max(1, len(coded)) if protocol.by_appearance else block_rows):
+        made.add(block)
+    del coded
+    table = made.table()
+    if not len(table):
         raise DataError(
             f"protocol {protocol.name} finds no target",
             found=f"{interactions['user_id'].n_unique()} users, the longest with {_longest(interactions)} interactions",
             expected=f"a user with more than {plan.min_history}",
             hint="Lower --min-history or --window.",
         )
-    return with_sample_ids(samples, protocol.name).select(*SAMPLES)
+    check_unique(table.samples["sample_id"])
+    return table
+
+
+class _Blocks:
+    """Collects the samples and events of blocks of users."""
+
+    def __init__(self, protocol: Protocol, plan: Plan, feedback: FeedbackConfig, item_ids: Ids) -> None:
+        self._protocol, self._plan, self._feedback, self._item_ids = protocol, plan, feedback, item_ids
+        self._rng = generator(plan.seed, "split", "order")
+        self._ids: SampleIds | None = None
+        self._samples: dict[str, list[pl.DataFrame]] = {split: [] for split in SPLITS}
+        self._events: list[pl.DataFrame] = []
+        self._end = 0
+
+    def add(self, block: pl.DataFrame) -> None:
+        """Make the samples of some users' interactions (ids coded)."""
+        protocol, plan = self._protocol, self._plan
+        self._ids = self._ids or SampleIds(protocol.name, names(block["user_id"]), names(block["item_id"]))
+        if protocol.first_only:
+            block = without_repeats(block, by_file=plan.order == "file")
+        rows = label_coded(block, self._feedback, item_ids=self._item_ids, seed=plan.seed)
+        samples, events = history_ranges(
+            ordered(rows, protocol, plan, self._rng),
+            window=plan.window,
+            min_history=plan.min_history,
+            negatives_in_history=plan.negatives_in_history,
+        )
+        samples, events = trimmed(protocol.pick(samples, plan), events)
+        samples = samples.with_columns(self._ids.of(samples), pl.col("history_end") + self._end)
+        self._end += len(events)
+        # The place in the file is needed once more where it is the order of all samples.
+        kept = [name for name in STORED_SAMPLES if name in samples.columns] + ["order"] * (plan.order == "file")
+        samples = samples.select(kept)
+        for split, parts in self._samples.items():
+            parts.append(samples.filter(pl.col("split") == split) if "split" in kept else samples)
+            if "split" not in kept:
+                break
+        self._events.append(events)
+
+    def table(self) -> SampleTable:
+        """All samples, split and in order; empties the collection."""
+        samples = pl.concat(part for parts in self._samples.values() for part in parts)
+        events = pl.concat(self._events)
+        self._samples, self._events = {}, []
+        return SampleTable(self._protocol.arrange(samples, self._plan).select(*STORED_SAMPLES), events)
 
 
 def _no_time(missing: int, rows: int, hint: str) -> DataError:
@@ -185,111 +221,3 @@ def _no_time(missing: int, rows: int, hint: str) -> DataError:
 
 def _longest(interactions: pl.DataFrame) -> int:
     return int(interactions.group_by("user_id").len()["len"].max() or 0)  # type: ignore[arg-type]
-
-
-def _ordered(rows: pl.DataFrame, plan: Plan, *, users: str = "event", ties: str = "event") -> pl.DataFrame:
-    """Sort into users (by their least value of `users`), and each user's events into the order of `plan`.
-
-    `event` is the canonical order (time, then item id), so it breaks ties of time unless `ties` says otherwise.
-    """
-    within: list[pl.Expr] = [pl.col("timestamp"), pl.col(ties)]
-    if plan.order == "file":
-        within = [pl.col("order")]
-    elif plan.order == "shuffle":
-        drawn = generator(plan.seed, "split", "order").random(len(rows))
-        rows = rows.with_columns(pl.Series("drawn", drawn[rows["event"].to_numpy()]))
-        within = [pl.col("drawn")]
-    return rows.sort(pl.col(users).min().over("user_id"), *within, "event", "negative", maintain_order=True)
-
-
-def _built(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
-    return build_samples(
-        rows, window=plan.window, min_history=plan.min_history, negatives_in_history=plan.negatives_in_history
-    )
-
-
-def cut_users(samples: pl.DataFrame, ratios: Ratios, seed: int) -> pl.DataFrame:
-    """Add ``split``: users are shuffled by seed and cut by `ratios`. Rows come out as train, valid, test.
-
-    A user's rows must stand together. Within a split the order is that of `samples`.
-    """
-    user = samples["user_id"].rle_id()
-    users = user.n_unique()
-    rank = generator(seed, "split", "users").permutation(users)[user.to_numpy()]
-    split = np.array(SPLITS)[np.searchsorted(_cuts(users, ratios), rank, side="right")]
-    return _by_split(samples.with_columns(pl.Series("split", split, dtype=pl.String)))
-
-
-def _by_split(samples: pl.DataFrame) -> pl.DataFrame:
-    return samples.sort(pl.col("split").cast(pl.Enum(SPLITS)), maintain_order=True)
-
-
-def _cuts(total: int, ratios: Ratios) -> tuple[int, int]:
-    """Where valid and test start among `total` rows."""
-    train, valid, test = ratios
-    return total * train // (train + valid + test), total * (train + valid) // (train + valid + test)
-
-
-def _cut(samples: pl.DataFrame, cuts: tuple[int, int]) -> pl.DataFrame:
-    place = pl.int_range(pl.len())
-    split = pl.when(place < cuts[0]).then(pl.lit(SPLITS[0])).when(place < cuts[1]).then(pl.lit(SPLITS[1]))
-    return samples.with_columns(split.otherwise(pl.lit(SPLITS[2])).alias("split"))
-
-
-def _windows(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
-    """`tallrec-movie`. The published files are this, not "the most recent 10,000 interactions" of the paper's text."""
-    samples = _built(_ordered(rows, plan, users="order", ties="order"), plan).tail(RECENT)
-    return _cut(samples, _cuts(len(samples), plan.ratios))
-
-
-def _one_per_user(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
-    """`tallrec-book`: the last event of each user; users shuffled by seed, then cut."""
-    samples = _built(_ordered(rows, plan), plan)
-    samples = samples.filter(pl.col("position") == pl.col("position").max().over("user_id"))
-    return cut_users(samples, plan.ratios, plan.seed)
-
-
-def _temporal(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
-    """`temporal`: cut one global order; rows of one time stay on one side, the one that moves the cut less."""
-    time = "timestamp" if plan.order == "time" else "order"
-    samples = _built(_ordered(rows, plan), plan).sort(time, "event", "negative", maintain_order=True)
-    times = samples[time].to_numpy()
-    first, second = (_between_times(times, cut) for cut in _cuts(len(samples), plan.ratios))
-    return _cut(samples, (first, second))
-
-
-def _between_times(times: np.ndarray, cut: int) -> int:
-    if not 0 < cut < len(times):
-        return cut
-    low = int(np.searchsorted(times, times[cut], side="left"))
-    high = int(np.searchsorted(times, times[cut], side="right"))
-    return low if cut - low <= high - cut else high
-
-
-def _leave_one_out(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
-    samples = _built(_ordered(rows, plan), plan)
-    left = pl.col("position").max().over("user_id") - pl.col("position")
-    split = pl.when(left == 0).then(pl.lit("test")).when(left == 1).then(pl.lit("valid")).otherwise(pl.lit("train"))
-    return _by_split(samples.with_columns(split.alias("split")))
-
-
-_ALL: Final = (
-    Protocol(
-        "tallrec-movie", 1, "TALLRec Movie: sliding windows, the last 10,000, consecutive",
-        _windows, ("time", "file"), None,
-    ),
-    Protocol(
-        "tallrec-book", 1, "TALLRec Book: one target per user, the last of a seeded shuffle",
-        _one_per_user, ("shuffle", "file", "time"), 3,
-    ),
-    Protocol(
-        "explicit-only", 1, "tallrec-book without ratings of 0",
-        _one_per_user, ("shuffle", "file", "time"), 3, drop_zero=True,
-    ),
-    Protocol("temporal", 1, "one global time order", _temporal, ("time", "file"), 1, first_only=True),
-    Protocol(
-        "leave-one-out", 1, "each user's last item is the test target, the one before it valid",
-        _leave_one_out, ("time", "file", "shuffle"), 1, proportions=False, first_only=True,
-    ),
-)  # fmt: skip
-PROTOCOLS: Final[dict[str, Protocol]] = {protocol.name: protocol for protocol in _ALL}

@@ -12,17 +12,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
 
 from recalign.artifacts import write_directory
 from recalign.artifacts.manifest import hash_file
 from recalign.data.audit import audit_tables
 from recalign.data.catalog import ItemCatalog
+from recalign.data.protocols import cut_users
 from recalign.data.rejects import RejectLedger
-from recalign.data.samples import ITEMS_FILE, KIND, SAMPLES_FILE, Sample, split_counts, to_samples, with_sample_ids
+from recalign.data.sample_files import write_samples
+from recalign.data.sample_ids import with_sample_ids
+from recalign.data.sample_table import SampleTable
+from recalign.data.samples import ITEMS_FILE, KIND, Sample, split_counts, to_samples
 from recalign.data.schema import SAMPLES, SPLITS
 from recalign.data.sources import FileAccount, SourceData, read_source
-from recalign.data.splitting import cut_users, make_samples, plan, resolve_protocol
+from recalign.data.splitting import make_table, plan, resolve_protocol
 from recalign.data.synthetic import generate
 from recalign.errors import ArtifactError, ConfigError
 from recalign.experiment.prepare_config import DATASETS, PrepareConfig
@@ -43,7 +48,7 @@ PUBLISHED_VERSION: Final = 1
 class _Prepared:
     """Everything that is written, before it is written."""
 
-    samples: pl.DataFrame
+    samples: SampleTable
     catalog: ItemCatalog
     domain: Domain
     accounts: tuple[FileAccount, ...]
@@ -86,7 +91,7 @@ def _from_ratings(config: PrepareConfig, domain: Domain, template: PromptTemplat
     protocol = resolve_protocol(config.protocol, source.interactions)
     feedback = config.feedback_config()
     steps = plan(protocol, config.split_config(), feedback)
-    samples = make_samples(source.interactions, protocol, steps, feedback, item_ids=catalog.ids)
+    samples = make_table(source.interactions, protocol, steps, feedback, item_ids=catalog.ids)
     settings = {
         "protocol": {"name": protocol.name, "version": protocol.version, **asdict(steps)},
         "feedback": feedback.model_dump(),
@@ -96,7 +101,7 @@ def _from_ratings(config: PrepareConfig, domain: Domain, template: PromptTemplat
     facts = {
         "interactions": len(source.interactions),
         "users": users,
-        "users_without_sample": users - samples["user_id"].n_unique(),
+        "users_without_sample": users - samples.samples["user_id"].n_unique(),
         "licence": source.licence,
     }
     described = _describe(config, domain, template, settings)
@@ -125,7 +130,15 @@ def _from_published(config: PrepareConfig, template: PromptTemplate) -> _Prepare
     }
     described = _describe(config, data.domain, template, settings)
     facts = {"users": len(samples), "users_without_sample": 0, "licence": data.licence}
-    return _Prepared(samples, ItemCatalog(data.items), data.domain, data.accounts, data.rejects, described, facts)
+    return _Prepared(
+        SampleTable.from_frame(samples),
+        ItemCatalog(data.items),
+        data.domain,
+        data.accounts,
+        data.rejects,
+        described,
+        facts,
+    )
 
 
 def _published_samples(data: AlpacaData, ratios: tuple[int, int, int], seed: int) -> pl.DataFrame:
@@ -169,12 +182,12 @@ def _describe(
 
 
 def _write(config: PrepareConfig, output: Path, prepared: _Prepared, template: PromptTemplate) -> Path:
-    samples, catalog = prepared.samples, prepared.catalog
-    report = audit_tables(samples, catalog, prepared.config)
-    rendered = _to_render(samples, config.max_samples or RENDERED, config.seed)
+    table, catalog = prepared.samples, prepared.catalog
+    report = audit_tables(table, catalog, prepared.config)
+    rendered = _to_render(table.samples, config.max_samples or RENDERED, config.seed)
     info = {
         "request": config.request,
-        "splits": split_counts(samples),
+        "splits": split_counts(table.samples),
         "rendered": {split: int((rendered["split"] == split).sum()) for split in SPLITS},
         "items": len(catalog),
         **prepared.facts,
@@ -184,10 +197,10 @@ def _write(config: PrepareConfig, output: Path, prepared: _Prepared, template: P
         "audit": report.summary(),
     }
     with write_directory(output, KIND, config=prepared.config, info=info, overwrite=config.overwrite) as staging:
-        samples.write_parquet(staging / SAMPLES_FILE)
+        write_samples(staging, table)
         catalog.write(staging / ITEMS_FILE)
         for split in SPLITS:
-            part = to_samples(rendered.filter(pl.col("split") == split))
+            part = to_samples(table.frame(rendered.filter(pl.col("split") == split)))
             with (staging / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n") as stream:
                 stream.writelines(_render(part, catalog, prepared.domain, template))
         prepared.rejects.write(staging / REJECTS_FILE)
@@ -200,9 +213,10 @@ def _to_render(samples: pl.DataFrame, limit: int, seed: int) -> pl.DataFrame:
     if len(samples) <= limit:
         return samples
     drawn = generator(seed, "prepare", "rendered").permutation(len(samples))
-    first = pl.int_range(pl.len()).over("split") == 0
-    rank = samples.select(pl.when(first).then(-1).otherwise(pl.Series(drawn)).rank("ordinal").alias("rank"))["rank"]
-    return samples.filter(rank <= limit)
+    first = samples["split"].is_first_distinct().to_numpy()  # of each split, which come as they are
+    drawn[first] = -1
+    chosen = np.flatnonzero(drawn < limit)  # at least as many as wanted, and not many more
+    return samples[np.sort(chosen[np.argsort(drawn[chosen], kind="stable")][:limit])]
 
 
 def _render(samples: Sequence[Sample], catalog: ItemCatalog, domain: Domain, template: PromptTemplate) -> Iterator[str]:

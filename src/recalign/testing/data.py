@@ -10,7 +10,7 @@ import polars as pl
 
 from recalign.artifacts import write_directory
 from recalign.data.catalog import ItemCatalog
-from recalign.data.samples import ITEMS_FILE, KIND, SAMPLES_FILE, Sample, SampleSet, check_samples
+from recalign.data.samples import ITEMS_FILE, KIND, Sample, SampleSet, check_samples, write_samples
 from recalign.data.schema import ITEMS, SAMPLES
 
 
@@ -54,6 +54,6 @@ def write_sample_set(
     check_samples(table)
     full = {"domain": {}, "template": "default", **(config or {})}
     with write_directory(directory, KIND, config=full) as staging:
-        table.write_parquet(staging / SAMPLES_FILE)
+        write_samples(staging, table)
         ItemCatalog.from_items(items, "{title}").write(staging / ITEMS_FILE)
     return SampleSet.load(directory)

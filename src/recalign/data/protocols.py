@@ -1,0 +1,200 @@
+"""The protocols themselves, each in three steps over coded tables: which users, which targets of a block, which split.
+
+A block holds whole users (`interactions.user_blocks`), so whatever looks at one user at a time works in bounded memory
+and in time linear in the rows. Only `arrange` sees all samples, and then without their histories.
+`recalign.data.splitting` says what the protocols mean and runs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import polars as pl
+
+from recalign.data.sample_table import SPLIT
+from recalign.data.schema import SPLITS
+from recalign.seeding import generator
+
+Order = Literal["time", "file", "shuffle"]
+Ratios = tuple[int, int, int]
+
+RECENT: Final = 10_000  # targets that TALLRec keeps of Movie
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A protocol's parameters with every default filled in; what the manifest records."""
+
+    window: int
+    min_history: int
+    order: Order
+    ratios: Ratios
+    negatives_in_history: bool
+    seed: int
+
+
+Step = Callable[[pl.DataFrame, Plan], pl.DataFrame]
+
+
+def everything(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    """The step that leaves nothing out."""
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """A named way to make samples.
+
+    Attributes:
+        arrange: Given all samples, users one after another, adds ``split`` and puts them into their final order; where
+            `pick` has added it, they come as train, valid, test.
+        orders: The orders of a user's interactions that it can use, its default first.
+        min_history: Interactions that a target needs before it; None: a full window.
+        narrow: Given all interactions, leaves out users that cannot have a sample.
+        pick: Given the possible samples of a block of users, keeps those that the protocol wants.
+        by_appearance: Users run by first appearance in the input, in one block, and ties of time by place in it; else
+            in natural order, and ties in canonical order.
+        proportions: Whether it cuts its splits by proportions (else `SplitConfig.ratios` is an error).
+        first_only: Drop a user's later interactions with the same item, whose answer the first would give away.
+        drop_zero: Drop ratings of 0.
+    """
+
+    name: str
+    version: int
+    summary: str
+    arrange: Step
+    orders: tuple[Order, ...]
+    min_history: int | None
+    narrow: Step = everything
+    pick: Step = everything
+    by_appearance: bool = False
+    proportions: bool = True
+    first_only: bool = False
+    drop_zero: bool = False
+
+
+def ordered(rows: pl.DataFrame, protocol: Protocol, plan: Plan, rng: np.random.Generator) -> pl.DataFrame:
+    """Sort a block of labelled rows into users, and each user's events into the order of `plan`.
+
+    `event` is the canonical order (time, then item id), so it breaks ties of time unless the protocol says otherwise.
+    `rng` goes on from block to block, so that what is drawn does not depend on the size of the blocks.
+    """
+    users, ties = ("order", "order") if protocol.by_appearance else ("event", "event")
+    within: list[pl.Expr] = [pl.col("timestamp"), pl.col(ties)]
+    if plan.order == "file":
+        within = [pl.col("order")]
+    elif plan.order == "shuffle":
+        event = rows["event"].to_numpy()
+        rows = rows.with_columns(pl.Series("drawn", rng.random(int(event.max()) + 1)[event]))
+        within = [pl.col("drawn")]
+    return rows.sort(pl.col(users).min().over("user_id"), *within, "event", "negative", maintain_order=True)
+
+
+def cut_users(samples: pl.DataFrame, ratios: Ratios, seed: int) -> pl.DataFrame:
+    """Add ``split``: users are shuffled by seed and cut by `ratios`. Rows come out as train, valid, test.
+
+    A user's rows must stand together. Within a split the order is that of `samples`.
+    """
+    user = samples["user_id"].rle_id()
+    users = user.n_unique()
+    rank = generator(seed, "split", "users").permutation(users)[user.to_numpy()]
+    split = np.searchsorted(_cuts(users, ratios), rank, side="right").astype(np.uint32)
+    return by_split(samples.with_columns(pl.Series("split", split).cat.to(SPLIT)))
+
+
+def by_split(samples: pl.DataFrame) -> pl.DataFrame:
+    """Rows as train, valid, test; within a split the order is that of `samples`."""
+    return pl.concat([samples.filter(pl.col("split") == split) for split in SPLITS])
+
+
+def _cuts(total: int, ratios: Ratios) -> tuple[int, int]:
+    """Where valid and test start among `total` rows."""
+    train, valid, test = ratios
+    return total * train // (train + valid + test), total * (train + valid) // (train + valid + test)
+
+
+def _cut(samples: pl.DataFrame, cuts: tuple[int, int]) -> pl.DataFrame:
+    sizes = (cuts[0], cuts[1] - cuts[0], len(samples) - cuts[1])
+    return samples.with_columns(pl.Series("split", np.repeat(np.arange(3, dtype=np.uint32), sizes)).cat.to(SPLIT))
+
+
+def _last_users(interactions: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    """The users who appear last, as many as it takes for `RECENT` windows: no other user's are kept."""
+    users = interactions.group_by("user_id").agg(pl.col("order").min(), pl.len().cast(pl.Int64).alias("targets"))
+    targets = (pl.col("targets") - plan.min_history).clip(0)
+    users = users.with_columns(targets).filter(pl.col("targets") > 0).sort("order", descending=True)
+    needed = users.filter(pl.col("targets").cum_sum() - pl.col("targets") < RECENT)
+    return interactions.filter(pl.col("user_id").is_in(needed["user_id"].implode()))
+
+
+def _windows(samples: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    """`tallrec-movie`. The published files are this, not "the most recent 10,000 interactions" of the paper's text."""
+    return samples.tail(RECENT)
+
+
+def _consecutive(samples: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    return _cut(samples, _cuts(len(samples), plan.ratios))
+
+
+def _last_of_each(samples: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    return samples.filter(pl.col("position") == pl.col("position").max().over("user_id"))
+
+
+def _by_user(samples: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    return cut_users(samples, plan.ratios, plan.seed)
+
+
+def _temporal(samples: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    """`temporal`: cut one global order; rows of one time stay on one side, the one that moves the cut less.
+
+    Users stand in natural order and their events in that of time, so a stable sort breaks ties by user and item.
+    """
+    times = samples["timestamp" if plan.order == "time" else "order"].to_numpy()
+    places = np.argsort(times, kind="stable")
+    times = times[places]
+    first, second = (_between_times(times, cut) for cut in _cuts(len(samples), plan.ratios))
+    moved = pl.Series(places, dtype=pl.UInt32 if len(places) < 2**32 else pl.UInt64)
+    columns = []
+    for name in samples.columns:  # one after another, so that two copies of one column are the most there is
+        columns.append(samples[name].gather(moved))
+        samples = samples.drop(name)
+    return _cut(pl.DataFrame(columns), (first, second))
+
+
+def _between_times(times: np.ndarray, cut: int) -> int:
+    if not 0 < cut < len(times):
+        return cut
+    low = int(np.searchsorted(times, times[cut], side="left"))
+    high = int(np.searchsorted(times, times[cut], side="right"))
+    return low if cut - low <= high - cut else high
+
+
+def _leave_out(samples: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    left = pl.col("position").max().over("user_id") - pl.col("position")
+    split = pl.when(left == 0).then(pl.lit("test")).when(left == 1).then(pl.lit("valid")).otherwise(pl.lit("train"))
+    return samples.with_columns(split.cast(SPLIT).alias("split"))
+
+
+_ALL: Final = (
+    Protocol(
+        "tallrec-movie", 1, "TALLRec Movie: sliding windows, the last 10,000, consecutive",
+        _consecutive, ("time", "file"), None, narrow=_last_users, pick=_windows, by_appearance=True,
+    ),
+    Protocol(
+        "tallrec-book", 1, "TALLRec Book: one target per user, the last of a seeded shuffle",
+        _by_user, ("shuffle", "file", "time"), 3, pick=_last_of_each,
+    ),
+    Protocol(
+        "explicit-only", 1, "tallrec-book without ratings of 0",
+        _by_user, ("shuffle", "file", "time"), 3, pick=_last_of_each, drop_zero=True,
+    ),
+    Protocol("temporal", 1, "one global time order", _temporal, ("time", "file"), 1, first_only=True),
+    Protocol(
+        "leave-one-out", 1, "each user's last item is the test target, the one before it valid",
+        everything, ("time", "file", "shuffle"), 1, pick=_leave_out, proportions=False, first_only=True,
+    ),
+)  # fmt: skip
+PROTOCOLS: Final[dict[str, Protocol]] = {protocol.name: protocol for protocol in _ALL}

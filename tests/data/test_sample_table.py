@@ -1,0 +1,128 @@
+"""Histories as ranges: the same entries as whole lists, each kept once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recalign.data.sample_table import SampleTable, history_ranges, trimmed, with_histories
+from recalign.data.schema import EVENTS, SAMPLES
+from recalign.errors import DataError
+
+
+def rows(*entries: tuple[str, str, bool, bool]) -> pl.DataFrame:
+    """(user, item, liked, negative) in order."""
+    frame = pl.DataFrame(list(entries), schema=["user_id", "item_id", "liked", "negative"], orient="row")
+    return frame.with_columns(rating=pl.lit(None, pl.Float64), timestamp=pl.lit(None, pl.Int64))
+
+
+def ranges(frame: pl.DataFrame, **changes: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
+    return history_ranges(frame, **{"window": 10, "min_history": 1, "negatives_in_history": False, **changes})
+
+
+def built(frame: pl.DataFrame, **changes: Any) -> dict[tuple[str, str], list[str]]:
+    """Items of the history by (user, target), through the ranges."""
+    samples, events = ranges(frame, **changes)
+    whole = with_histories(
+        samples.with_columns(sample_id=pl.lit("s"), split=pl.lit("train")),
+        events.cast(EVENTS),  # type: ignore[arg-type]
+    )
+    histories = [[entry["item_id"] for entry in history] for history in whole["history"].to_list()]
+    return dict(zip(zip(whole["user_id"], whole["item_id"], strict=True), histories, strict=True))
+
+
+SEQUENCE = rows(
+    *(("u", item, item in "ac", False) for item in "abcd"), ("v", "a", True, False), ("v", "b", True, False)
+)
+
+
+def test_a_history_is_what_the_same_user_did_before() -> None:
+    assert built(SEQUENCE) == {
+        ("u", "b"): ["a"],
+        ("u", "c"): ["a", "b"],
+        ("u", "d"): ["a", "b", "c"],
+        ("v", "b"): ["a"],
+    }
+
+
+def test_the_window_keeps_the_newest_and_min_history_counts_before_it() -> None:
+    assert built(SEQUENCE, window=2, min_history=3) == {("u", "d"): ["b", "c"]}
+    assert built(SEQUENCE, min_history=9) == {}
+
+
+def test_negatives_share_the_history_of_their_positive() -> None:
+    frame = rows(
+        *(("u", item, not negative, bool(negative)) for item, negative in zip("aXbYc", [0, 1, 0, 1, 0], strict=True))
+    )
+    assert built(frame) == {("u", "b"): ["a"], ("u", "Y"): ["a"], ("u", "c"): ["a", "b"]}
+    shown = built(frame, negatives_in_history=True)
+    assert shown == {("u", "b"): ["a", "X"], ("u", "Y"): ["a", "X"], ("u", "c"): ["a", "X", "b", "Y"]}
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=6), st.integers(1, 4), st.integers(1, 3))
+def test_histories_match_a_plain_loop(lengths: list[int], window: int, min_history: int) -> None:
+    entries = [(f"u{user}", f"i{place}", place % 2 == 0, False) for user, n in enumerate(lengths) for place in range(n)]
+    expected = {
+        (f"u{user}", f"i{place}"): [f"i{earlier}" for earlier in range(place)][-window:]
+        for user, n in enumerate(lengths)
+        for place in range(n)
+        if place >= min_history
+    }
+    assert built(rows(*entries), window=window, min_history=min_history) == expected
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 4), st.data())
+def test_trimming_drops_unused_events_and_changes_no_history(
+    lengths: list[int], window: int, data: st.DataObject
+) -> None:
+    entries = [(f"u{user}", f"i{place}", place % 3 == 0, False) for user, n in enumerate(lengths) for place in range(n)]
+    samples, events = ranges(rows(*entries), window=window)
+    samples = samples.with_columns(sample_id=pl.lit("s"), split=pl.lit("train"))
+    some = samples.filter(pl.Series([data.draw(st.booleans()) for _ in range(len(samples))], dtype=pl.Boolean))
+    fewer, kept = trimmed(some, events)
+    assert with_histories(fewer, kept).equals(with_histories(some, events))
+    used = {place for end, n in some.select("history_end", "history_length").rows() for place in range(end - n, end)}
+    assert len(kept) == len(used)
+
+
+entries = st.lists(
+    st.fixed_dictionaries(
+        {
+            "item_id": st.sampled_from(["10", "9", "x"]),
+            "liked": st.booleans(),
+            "rating": st.none() | st.integers(0, 9).map(lambda half: half / 2),
+        }
+    ),
+    max_size=4,
+)
+samples = st.tuples(st.sampled_from(["train", "valid", "test"]), st.sampled_from(["2", "10", "y"]), entries)
+
+
+@settings(deadline=None)
+@given(st.lists(samples, max_size=8))
+def test_whole_histories_come_back(drawn: list[Any]) -> None:
+    table = pl.DataFrame(
+        [(f"s{at}", split, user, "9", 1, None, at, its) for at, (split, user, its) in enumerate(drawn)],
+        schema=dict(SAMPLES),
+        orient="row",
+    )
+    ranged = SampleTable.from_frame(table)
+    assert ranged.frame().equals(table)
+    assert len(ranged.events) == sum(len(its) for _, _, its in drawn)
+    assert ranged.frame(ranged.split("valid")).equals(table.filter(pl.col("split") == "valid"))
+
+
+@pytest.mark.parametrize(("end", "length"), [(2, 1), (1, 2), (1, -1)])
+def test_a_range_outside_of_the_events_is_refused(end: int, length: int) -> None:
+    samples, events = ranges(rows(("u", "a", True, False), ("u", "b", True, False)))
+    broken = samples.with_columns(
+        pl.Series("history_end", [end], pl.Int64), pl.Series("history_length", [length], pl.Int32)
+    )
+    with pytest.raises(DataError, match="a range outside of the events; expected 0 to 1"):
+        with_histories(broken, events[:1])
