@@ -14,7 +14,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from recalign.models.adapter import LoraSettings, attach
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
-from recalign.models.forward import head_at, logits_at, supports_packing
+from recalign.models.forward import head_at, logits_at, supports_fusion, supports_packing
 from recalign.prompting.encoding import EncodedPrompt
 from recalign.prompting.packing import IGNORE, Forest, grow_tree, grow_trees, plant
 from recalign.testing.tiny import ARCHITECTURES, make_tiny
@@ -143,3 +143,35 @@ def test_what_takes_no_positions_is_not_packed(
         assert not supports_packing(backbone.model, longest=64)
     assert "position_ids" in caplog.text
     assert backbone.model.training, "the check leaves the mode as it was"
+
+
+FUSIBLE = ("llama", "mistral", "qwen2", "qwen3")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_fused_pass_has_the_logits_of_the_model(checkpoints: dict[str, Path], name: str) -> None:
+    model = load(checkpoints[name]).model
+    assert supports_fusion(model) is (name in FUSIBLE)
+    if name in FUSIBLE:
+        forest = plant([*grow_trees(prompts(2, stem=17), 64), *grow_trees(prompts(), 64)])
+        places = np.array([3, *forest.answers, 3])
+        found, expected = (logits_at(model, forest, places, fused=fused) for fused in (True, False))
+        assert float((found - expected).abs().max()) <= TOLERANCE
+
+
+def test_adapters_and_foreign_numbers_are_not_fused(
+    checkpoints: dict[str, Path], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not supports_fusion(with_lora(load(checkpoints["llama"])))
+    model = load(checkpoints["llama"]).model
+    norm = model.model.layers[1].input_layernorm
+    monkeypatch.setattr(norm, "forward", lambda x: 2 * type(norm).forward(norm, x))
+    with caplog.at_level(logging.WARNING):
+        assert not supports_fusion(model)
+    assert "differs in the fused pass" in caplog.text
+
+
+def test_the_fused_pass_in_bfloat16(checkpoints: dict[str, Path]) -> None:
+    backbone = load_backbone(BackboneConfig(name=str(checkpoints["llama"]), dtype="bfloat16", device="cpu"))
+    assert supports_fusion(backbone.model) is torch.cpu._is_avx512_bf16_supported()

@@ -11,7 +11,7 @@ The function registers with transformers' attention interface, which all its cur
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from recalign.prompting.packing import Forest, Group
 
 NAME = "recalign-forest"
-_plans: ContextVar[tuple[_Plan, ...]] = ContextVar("forest")
+_plans: ContextVar[tuple[Plan, ...]] = ContextVar("forest")
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def forest_attention(model: nn.Module, forest: Forest) -> Iterator[None]:
     configs = {id(one): one for one in (config, config.get_text_config())}
     before = {key: one._attn_implementation for key, one in configs.items()}
     device = next(model.parameters()).device
-    token = _plans.set(tuple(_Plan.of(group, device) for group in forest.groups))
+    token = _plans.set(plan(forest, device))
     try:
         for one in configs.values():
             one._attn_implementation = NAME
@@ -46,8 +46,13 @@ def forest_attention(model: nn.Module, forest: Forest) -> Iterator[None]:
         _plans.reset(token)
 
 
+def plan(forest: Forest, device: torch.device) -> tuple[Plan, ...]:
+    """The groups of a forest, as indices on `device`."""
+    return tuple(Plan.of(group, device) for group in forest.groups)
+
+
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class Plan:
     """A group as indices: its n segments padded to the longest, L.
 
     Attributes:
@@ -69,7 +74,7 @@ class _Plan:
     future: Tensor
 
     @classmethod
-    def of(cls, group: Group, device: torch.device) -> _Plan:
+    def of(cls, group: Group, device: torch.device) -> Plan:
         lengths = np.asarray(group.lengths)
         n, longest = len(lengths), int(lengths.max())
         padded = back = real = None
@@ -129,12 +134,40 @@ def _forward(
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    apply: Any = _ForestAttention.apply
     with torch.autocast(query.device.type, enabled=False):
-        result: Tensor = _ForestAttention.apply(query[0], key[0], value[0], _plans.get(), scale, softcap, dropout)
+        result: Tensor = apply(query[0], key[0], value[0], _plans.get(), scale, softcap, dropout)
     return result[None], None
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, _forward)
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, plans: Sequence[Plan], cap: float | None, drop: Dropout
+) -> tuple[Tensor, Tensor]:
+    """Attention over a forest; tensors (H, T, D), contiguous, `q` already scaled.
+
+    Returns:
+        The result, shape (T, H, D), and the log-sum-exp of every token's scores, float32, shape (H, T).
+    """
+    heads, tokens, width = q.shape
+    result = q.new_empty(tokens, heads, width)
+    totals = q.new_empty(heads, tokens, dtype=torch.float32)
+    for group in plans:
+        span = slice(*group.span)
+        scores = _scores(group.lay_out(q), group.lay_out(k), cap).masked_fill_(group.future, -torch.inf)
+        weights, total = _weights(scores)
+        own = group.gather(torch.bmm(drop(weights).to(v.dtype), group.lay_out(v)), heads)
+        total = group.gather(total, heads)
+        if group.prefix:
+            weights, above = _weights(_scores(q[:, span], group.seen(k), cap))
+            prefix = torch.bmm(drop(weights).to(v.dtype), group.seen(v))
+            own = torch.lerp(prefix, own, torch.sigmoid(total - above).unsqueeze(-1).to(v.dtype))
+            total = torch.logaddexp(total, above)
+        result[span] = own.transpose(0, 1)
+        totals[:, span] = total
+    return result, totals
 
 
 class _ForestAttention(torch.autograd.Function):
@@ -146,31 +179,15 @@ class _ForestAttention(torch.autograd.Function):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        plans: tuple[_Plan, ...],
+        plans: tuple[Plan, ...],
         scale: float,
         cap: float | None,
         dropout: float,
     ) -> Tensor:
-        heads, tokens, width = query.shape
         q = torch.mul(query, scale, out=torch.empty_like(query, memory_format=torch.contiguous_format))
         k, v = key.contiguous(), value.contiguous()
-        result = query.new_empty(tokens, heads, width)
-        totals = query.new_empty(heads, tokens, dtype=torch.float32)
-        drop = _Dropout(dropout)
-        for plan in plans:
-            span = slice(*plan.span)
-            weights, total = _weights(
-                _scores(plan.lay_out(q), plan.lay_out(k), cap).masked_fill_(plan.future, -torch.inf)
-            )
-            own = plan.gather(torch.bmm(drop(weights).to(v.dtype), plan.lay_out(v)), heads)
-            total = plan.gather(total, heads)
-            if plan.prefix:
-                weights, above = _weights(_scores(q[:, span], plan.seen(k), cap))
-                prefix = torch.bmm(drop(weights).to(v.dtype), plan.seen(v))
-                own = torch.lerp(prefix, own, torch.sigmoid(total - above).unsqueeze(-1).to(v.dtype))
-                total = torch.logaddexp(total, above)
-            result[span] = own.transpose(0, 1)
-            totals[:, span] = total
+        drop = Dropout(dropout)
+        result, totals = attend(q, k, v, plans, cap, drop)
         ctx.save_for_backward(q, k, v, result, totals)
         ctx.plans, ctx.scale, ctx.cap, ctx.drop = plans, scale, cap, drop
         return result
@@ -183,30 +200,30 @@ class _ForestAttention(torch.autograd.Function):
         shift = (d_result * result.transpose(0, 1)).sum(-1, dtype=torch.float32)
         d_q, d_k, d_v = (torch.zeros_like(one, dtype=torch.float32) for one in (q, k, v))
         keeps = iter(ctx.drop.kept)
-        for plan in ctx.plans:
-            span = slice(*plan.span)
+        for group in ctx.plans:
+            span = slice(*group.span)
             parts = _backward(
-                *(plan.lay_out(one) for one in (q, k, v, totals)),
-                *(plan.lay_out(one, blank=True) for one in (d_result, shift)),
-                cap=ctx.cap, keep=next(keeps, None), future=plan.future,
+                *(group.lay_out(one) for one in (q, k, v, totals)),
+                *(group.lay_out(one, blank=True) for one in (d_result, shift)),
+                cap=ctx.cap, keep=next(keeps, None), future=group.future,
             )  # fmt: skip
             for target, part in zip((d_q, d_k, d_v), parts, strict=True):
-                target[:, span] += plan.gather(part, heads)
-            if plan.prefix:
+                target[:, span] += group.gather(part, heads)
+            if group.prefix:
                 part_q, part_k, part_v = _backward(
-                    q[:, span], plan.seen(k), plan.seen(v), totals[:, span], d_result[:, span], shift[:, span],
+                    q[:, span], group.seen(k), group.seen(v), totals[:, span], d_result[:, span], shift[:, span],
                     cap=ctx.cap, keep=next(keeps, None), future=None,
                 )  # fmt: skip
                 d_q[:, span] += part_q
-                sizes = [stop - start for start, stop in plan.prefix]
-                shares = zip(plan.prefix, torch.split(part_k, sizes, 1), torch.split(part_v, sizes, 1), strict=True)
+                sizes = [stop - start for start, stop in group.prefix]
+                shares = zip(group.prefix, torch.split(part_k, sizes, 1), torch.split(part_v, sizes, 1), strict=True)
                 for (start, stop), one_k, one_v in shares:
                     d_k[:, start:stop] += one_k
                     d_v[:, start:stop] += one_v
         return (d_q.mul_(ctx.scale).to(q.dtype), d_k.to(k.dtype), d_v.to(v.dtype), *[None] * 4)
 
 
-class _Dropout:
+class Dropout:
     """Attention dropout; keeps what it kept, in order, for the backward pass."""
 
     def __init__(self, rate: float) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recalign.models.attention import forest_attention
+from recalign.models.fused import hidden_at, is_fusible
 from recalign.prompting.encoding import EncodedPrompt
 from recalign.prompting.packing import IGNORE, Forest, grow_tree, plant
 
@@ -48,6 +49,7 @@ def logits_at(
     positions: NDArray[np.int64],
     *,
     packed: bool = True,
+    fused: bool = False,
     inner: nn.Module | None = None,
 ) -> Tensor:
     """Logits of shape (n, vocabulary) at n positions of a forest.
@@ -57,11 +59,15 @@ def logits_at(
         forest: Packed prompts; with ``packed=False`` prompts that share nothing (``plant(…, share=False)``), which then
             run side by side, padded, through the model's own attention.
         positions: Where logits are wanted; shape (n,).
+        fused: Take the shorter way of `recalign.models.fused` (see `supports_fusion`; no gradients).
         inner: The bare model, where `model` is a wrapper around it.
     """
     inner = model if inner is None else inner
     device = next(model.parameters()).device
     where = torch.from_numpy(positions).to(device)
+    if fused:
+        result: Tensor = inner.get_output_embeddings()(hidden_at(inner, forest, where))  # type: ignore[operator]
+        return result
     if packed:
         ids, places = (torch.from_numpy(one).to(device)[None] for one in (forest.ids, forest.positions))
         with forest_attention(inner, forest), head_at(inner, torch.zeros_like(where), where):
@@ -95,38 +101,62 @@ def supports_packing(model: nn.Module, *, longest: int) -> bool:
     if window is not None and window < longest:
         logger.warning("%s sees %d tokens back, prompts have up to %d: prompts run one by one", name, window, longest)
         return False
+    groups = _probe(model)
+    alone = plant([grow_tree([prompt]) for group in groups for prompt in group], share=False)
+    together = plant([grow_tree(group) for group in groups])
+    try:
+        with _evaluating(model):
+            expected = logits_at(model, alone, alone.answers, packed=False)
+            found = logits_at(model, together, together.answers)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        logger.warning("%s takes no packed prompts (%s): they run one by one", name, error)
+        return False
+    gap = _gap(found, expected)
+    if gap > 1:
+        logger.warning("%s changes packed prompts (%.1f times the tolerance): they run one by one", name, gap)
+    return gap <= 1
+
+
+def supports_fusion(model: nn.Module) -> bool:
+    """Whether the shorter way through `model` is made for it and gives the numbers of its own forward pass."""
+    if not is_fusible(model):
+        return False
+    forest = plant([grow_tree(group) for group in _probe(model)])
+    with _evaluating(model):
+        gap = _gap(*(logits_at(model, forest, forest.answers, fused=fused) for fused in (True, False)))
+    if gap > 1:
+        logger.warning("%s differs in the fused pass (%.1f times the tolerance): not used", type(model).__name__, gap)
+    return gap <= 1
+
+
+def _probe(model: nn.Module) -> list[list[EncodedPrompt]]:
+    """Prompts of two histories and one frame."""
     vocabulary = int(model.config.vocab_size)  # type: ignore[union-attr, arg-type]
     frame = [(7 * i + 1) % vocabulary for i in range(24)]
     groups = []
     for user in range(2):
         stem = [*frame, *((5 * i + user) % vocabulary for i in range(6 + 5 * user))]
         tails = [[(11 * i + 5 * shift + 3) % vocabulary for i in range(4 + shift)] for shift in range(3 - user)]
-        groups.append(
-            [
-                EncodedPrompt((*stem, *tail), (IGNORE,) * (len(stem) + len(tail)), len(stem) + len(tail))
-                for tail in tails
-            ]
-        )
-    alone = plant([grow_tree([prompt]) for group in groups for prompt in group], share=False)
-    together = plant([grow_tree(group) for group in groups])
+        ids = [(*stem, *tail) for tail in tails]
+        groups.append([EncodedPrompt(one, (IGNORE,) * len(one), len(one)) for one in ids])
+    return groups
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            expected = logits_at(model, alone, alone.answers, packed=False)
-            found = logits_at(model, together, together.answers)
-    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-        logger.warning("%s takes no packed prompts (%s): they run one by one", name, error)
-        return False
+            yield
     finally:
         model.train(training)
-    scale = max(1.0, float(expected.abs().max()))
+
+
+def _gap(found: Tensor, expected: Tensor) -> float:
+    """Largest difference relative to the size of the logits, in units of what is tolerated for their type."""
     tolerance = PACKING_TOLERANCE if expected.dtype == torch.float32 else 3e-2
-    gap = float((expected - found).abs().max()) / scale
-    if gap > tolerance:
-        logger.warning("%s changes packed prompts by %.1e: they run one by one", name, gap)
-        return False
-    return True
+    return float((expected - found).abs().max()) / max(1.0, float(expected.abs().max())) / tolerance
 
 
 def _window(model: nn.Module) -> int | None:

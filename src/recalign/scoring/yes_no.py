@@ -16,7 +16,7 @@ from torch import nn
 
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import CandidateList
-from recalign.models.forward import logits_at, supports_packing
+from recalign.models.forward import logits_at, supports_fusion, supports_packing
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.prompting.packing import Forest, Tree, forests, grow_tree, grow_trees, plant
 from recalign.prompting.template import HistoryText
@@ -56,6 +56,7 @@ class YesNoScorer:
         self._name = name
         self._batch_tokens = batch_tokens
         self._packed = supports_packing(model, longest=encoder.max_length)
+        self._fused = self._packed and supports_fusion(model)
 
     @property
     def name(self) -> str:
@@ -67,17 +68,26 @@ class YesNoScorer:
 
     def score(self, lists: Sequence[CandidateList]) -> Scores:
         """Score every item of every list; see `Scorer`. Raises DataError where an item is not in the catalogue."""
-        sizes = [len(candidates.item_ids) for candidates in lists]
-        self.model.eval()
-        prompts = self._encode(lists)
-        scores = np.empty(len(prompts))
-        mass = np.empty(len(prompts))
-        for forest, places in self._forests(prompts, sizes):
-            scores[places], mass[places] = self._forward(forest)
         if not lists:
             return Scores((), ())
+        sizes = [len(candidates.item_ids) for candidates in lists]
+        scores, mass = self.score_prompts(self._encode(lists), sizes)
         cuts = np.cumsum(sizes)[:-1]
         return Scores(tuple(np.split(scores, cuts)), tuple(np.split(mass, cuts)))
+
+    def score_prompts(
+        self, prompts: Sequence[EncodedPrompt], sizes: Sequence[int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Score encoded prompts; the first `sizes[0]` are of one history, the next `sizes[1]` of another, and so on.
+
+        Returns:
+            Score and probability mass of the two answers per prompt, each of shape (prompts,).
+        """
+        self.model.eval()
+        scores, mass = np.empty(len(prompts)), np.empty(len(prompts))
+        for forest, places in self._forests(prompts, sizes):
+            scores[places], mass[places] = self._forward(forest)
+        return scores, mass
 
     def _encode(self, lists: Sequence[CandidateList]) -> list[EncodedPrompt]:
         histories: list[tuple[HistoryText, ...]] = []
@@ -91,7 +101,9 @@ class YesNoScorer:
                 targets.append(self.catalog.text(item_id))
         return self.encoder.encode_many(histories, targets)
 
-    def _forests(self, prompts: list[EncodedPrompt], sizes: list[int]) -> Iterator[tuple[Forest, NDArray[np.int64]]]:
+    def _forests(
+        self, prompts: Sequence[EncodedPrompt], sizes: Sequence[int]
+    ) -> Iterator[tuple[Forest, NDArray[np.int64]]]:
         """Group prompts into trees, trees into forests of the token budget; with the places of their prompts."""
         trees: list[Tree] = []
         start = 0
@@ -110,7 +122,7 @@ class YesNoScorer:
 
     @torch.inference_mode()
     def _forward(self, forest: Forest) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        logits = logits_at(self.model, forest, forest.answers, packed=self._packed).double()
+        logits = logits_at(self.model, forest, forest.answers, packed=self._packed, fused=self._fused).double()
         yes, no = self.encoder.yes_id, self.encoder.no_id
         probabilities = torch.softmax(logits, dim=-1)[:, [yes, no]]
         if self.kind == "paper":

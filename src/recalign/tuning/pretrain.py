@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from recalign.artifacts import fingerprint, read_manifest, write_directory
 from recalign.data.catalog import ItemCatalog
 from recalign.models.backbone import quiet_progress
+from recalign.models.linear import accelerate_linears
 from recalign.models.nano import NanoConfig, init_model, train_tokenizer
 from recalign.prompting.control import ControlTokens
 from recalign.prompting.encoding import EncodedPrompt
@@ -144,6 +145,7 @@ def build_nano(
     directory.parent.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer([*corpus.tokenizer_lines, *corpus.lines], config.vocabulary)
     model = init_model(config, tokenizer).to(torch.device(device))
+    accelerate_linears(model)
     source = PromptSource(
         _chunks(corpus.lines, tokenizer, config),
         max(1, config.batch_tokens // config.row_tokens),

@@ -1,0 +1,149 @@
+"""What the speed benchmarks share: the model, real prompts, clocks, and the machine's peak."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from recalign.data.samples import Sample, SampleSet
+from recalign.experiment.prepare import prepare
+from recalign.experiment.prepare_config import PrepareConfig
+from recalign.models.nano import train_tokenizer
+from recalign.prompting.domain import Domain
+from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
+from recalign.prompting.template import HistoryText, PromptTemplate
+from recalign.seeding import generator
+
+# A vocabulary of this size makes the published prompts about as long as LLaMA's tokenizer does (212 tokens on average).
+TOKENIZER = 1024
+LAYERS, HIDDEN, INTERMEDIATE, VOCABULARY = 12, 768, 2048, 32_000
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass
+class Movies:
+    """The published Movie data as prompts."""
+
+    samples: SampleSet
+    encoder: PromptEncoder
+
+    @classmethod
+    def load(cls, protocol: str = "tallrec") -> Movies:
+        root = os.environ.get("RECALIGN_DATA")
+        if not root:
+            sys.exit("RECALIGN_DATA is not set: the speed benchmarks need ml-100k/ in that folder (see docs/data.md)")
+        with TemporaryDirectory() as folder:
+            config = PrepareConfig(
+                dataset="movielens-100k",
+                input=Path(root) / "ml-100k",
+                output=Path(folder) / "movies",
+                protocol=protocol,
+                template="tallrec",
+                max_samples=100,
+            )
+            samples = SampleSet.load(prepare(config))
+            samples.samples()
+        template, domain = PromptTemplate.load("tallrec"), Domain(**samples.domain)
+        texts = [samples.catalog.text(item) for item in samples.catalog.ids]
+        wording = [template.frame(template.instruction(domain, [HistoryText("x", True)], "x", 1)).context] * 100
+        tokenizer = train_tokenizer([*texts, *wording], TOKENIZER)
+        return cls(samples, PromptEncoder(template, domain, tokenizer, max_length=1024))
+
+    def prompts(self, samples: Sequence[Sample]) -> list[EncodedPrompt]:
+        """One prompt with its answer per sample."""
+        text = self.samples.catalog.text
+        histories = [[HistoryText(text(e.item_id), e.liked, e.rating) for e in sample.history] for sample in samples]
+        return self.encoder.encode_many(
+            histories, [text(sample.item_id) for sample in samples], [sample.label for sample in samples]
+        )
+
+    def lists(self, users: int, items: int, seed: int = 0) -> list[list[EncodedPrompt]]:
+        """Per user the prompts (without answers) that ask about `items` random items after the user's history."""
+        draw = generator(seed, "benchmark", "candidates")
+        text = self.samples.catalog.text
+        found = []
+        for sample in self.samples.samples("test")[:users]:
+            history = [HistoryText(text(e.item_id), e.liked, e.rating) for e in sample.history]
+            chosen = draw.permutation(self.samples.catalog.ids)[:items]
+            found.append(self.encoder.encode_many([history] * len(chosen), [text(str(item)) for item in chosen]))
+        return found
+
+
+def llama(dtype: torch.dtype) -> LlamaForCausalLM:
+    """A random Llama of 134 million parameters, as transformers makes it."""
+    torch.manual_seed(0)
+    shape = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=HIDDEN,
+        intermediate_size=INTERMEDIATE,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=12,
+        max_position_embeddings=2048,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    return LlamaForCausalLM(shape).to(dtype).eval()  # type: ignore[no-any-return]
+
+
+def seconds(run: Callable[[], object], repeats: int) -> float:
+    """The shortest of `repeats` timed runs after one that is not timed."""
+    run()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def peak(tokens: int, dtype: torch.dtype) -> dict[tuple[int, int], float]:
+    """Multiply-adds per second of the best matrix product here, per (in, out) shape of the model's layers."""
+    fastest = {}
+    with torch.inference_mode():
+        for inputs, outputs in ((HIDDEN, HIDDEN), (HIDDEN, INTERMEDIATE), (INTERMEDIATE, HIDDEN)):
+            x, weight = torch.randn(tokens, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
+            packed = torch.ops.mkldnn._reorder_linear_weight(weight, tokens)
+            ways: list[Callable[[], Tensor]] = [
+                lambda x=x, weight=weight: nn.functional.linear(x, weight),  # type: ignore[misc]
+                lambda x=x, packed=packed: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], ""),  # type: ignore[misc]
+            ]
+            fastest[inputs, outputs] = tokens * inputs * outputs / min(seconds(way, 5) for way in ways)
+    return fastest
+
+
+def layer_floor(tokens: int, rates: dict[tuple[int, int], float]) -> float:
+    """Seconds that the linear layers of the model take for `tokens` tokens at these rates."""
+    shapes = [(HIDDEN, HIDDEN)] * 4 + [(HIDDEN, INTERMEDIATE)] * 2 + [(INTERMEDIATE, HIDDEN)]
+    return LAYERS * sum(tokens * a * b / rates[a, b] for a, b in shapes)
+
+
+def arguments(description: str, **more: object) -> argparse.Namespace:
+    """The common command line."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--dtype", choices=list(DTYPES), default="fp32")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    for name, default in more.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.dtype}")
+    return options
+
+
+def largest_gap(found: np.ndarray, expected: np.ndarray) -> float:  # type: ignore[type-arg]
+    """Largest absolute difference."""
+    return float(np.abs(found - expected).max())

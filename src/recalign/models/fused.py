@@ -1,0 +1,101 @@
+"""Llama-family decoders on a CPU without gradients: the same layers with fewer passes over memory.
+
+Once shared tokens are computed once and products run at the processor's rate, a third of the time goes into what lies
+between the products. Here the activation, the gate's product and the residual sums are done by oneDNN while a product's
+result is still in the cache, rotary embeddings are applied while queries and keys are laid out for attention, and the
+last layer computes queries and its feed-forward part at the positions asked for only. Architectures that are not built
+of exactly these parts run as they are; the result is checked against the model's own forward pass
+(`recalign.models.forward.supports_fusion`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recalign.models.attention import Dropout, attend, plan
+from recalign.models.linear import OneDnnLinear
+from recalign.prompting.packing import Forest
+
+_FAMILY = ("llama", "mistral", "qwen2", "qwen3")
+_LINEARS = [f"self_attn.{name}_proj" for name in "qkvo"] + [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
+
+
+def is_fusible(model: nn.Module) -> bool:
+    """Whether `hidden_at` is made for `model`: a Llama-family decoder on a CPU, without adapters.
+
+    Its type is float32, or bfloat16 where the processor computes in it.
+    """
+    config: Any = model.config
+    layers: Any = getattr(getattr(model, "model", None), "layers", None)  # none where PEFT wraps the model
+    if config.model_type not in _FAMILY or config.hidden_act != "silu" or layers is None:
+        return False
+    types = {(parameter.device.type, parameter.dtype) for parameter in model.parameters()}
+    native = {("cpu", torch.float32)} | ({("cpu", torch.bfloat16)} if torch.cpu._is_avx512_bf16_supported() else set())
+    linears = [layer.get_submodule(name) for layer in layers for name in _LINEARS]
+    return len(types) == 1 and types <= native and all(type(linear) is OneDnnLinear for linear in linears)
+
+
+@torch.no_grad()
+def hidden_at(model: Any, forest: Forest, where: Tensor) -> Tensor:
+    """Last hidden states (behind the final norm) at n positions of a forest, shape (n, width)."""
+    decoder = model.model
+    device = where.device
+    x = decoder.embed_tokens(torch.from_numpy(forest.ids).to(device))
+    cos, sin = decoder.rotary_emb(x, torch.from_numpy(forest.positions).to(device)[None])
+    groups = plan(forest, device)
+    for index, layer in enumerate(decoder.layers):
+        last = index + 1 == len(decoder.layers)
+        x = _layer(layer, x, cos[0], sin[0], groups, where if last else None)
+    return _norm(decoder.norm, x)
+
+
+def _layer(layer: Any, x: Tensor, cos: Tensor, sin: Tensor, groups: Any, where: Tensor | None) -> Tensor:
+    attention, mlp = layer.self_attn, layer.mlp
+    h = _norm(layer.input_layernorm, x)
+    width = attention.head_dim
+    q, k, v = (
+        getattr(attention, name)(h).view(len(h), -1, width).transpose(0, 1) for name in ("q_proj", "k_proj", "v_proj")
+    )
+    if hasattr(attention, "q_norm"):
+        q, k = _norm(attention.q_norm, q), _norm(attention.k_norm, k)
+    q = _rotated(q, cos * attention.scaling, sin * attention.scaling)
+    k, v = _rotated(k, cos, sin), v.contiguous()
+    if (shared := len(q) // len(k)) > 1:
+        k, v = k.repeat_interleave(shared, 0), v.repeat_interleave(shared, 0)
+    h = attend(q, k, v, groups, None, Dropout(0.0))[0].view(len(x), -1)
+    if where is not None:
+        h, x = h[where], x[where]
+    x = _product(attention.o_proj, h, "add", x)
+    h = _norm(layer.post_attention_layernorm, x)
+    h = _product(mlp.up_proj, h, "mul", _activated(mlp.gate_proj, h))
+    return _product(mlp.down_proj, h, "add", x)
+
+
+def _norm(norm: Any, x: Tensor) -> Tensor:
+    """Root-mean-square norm over the last axis, in float32 as the models do."""
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    scale = length.square_().div_(x.shape[-1]).add_(norm.variance_epsilon).rsqrt_()
+    return torch.mul(x, scale, out=torch.empty_like(x)).mul_(norm.weight)
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding of (H, T, D), laid out contiguously."""
+    half = x.shape[-1] // 2
+    result = torch.mul(x, cos, out=x.new_empty(x.shape))
+    result[..., :half].addcmul_(x[..., half:], sin[:, :half], value=-1)
+    result[..., half:].addcmul_(x[..., :half], sin[:, half:])
+    return result
+
+
+def _activated(layer: nn.Linear, x: Tensor) -> Tensor:
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, "swish", [], "")
+    return result
+
+
+def _product(layer: nn.Linear, x: Tensor, operation: str, other: Tensor) -> Tensor:
+    """``layer(x)`` joined with `other` by "add" or "mul"."""
+    result: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, layer.weight, layer.bias, operation)
+    return result
