@@ -17,6 +17,7 @@ from recalign.cli.evaluate import evaluate
 from recalign.cli.prepare import prepare
 from recalign.cli.recommend import recommend
 from recalign.cli.run import run as run_recipe
+from recalign.cli.teach import teach
 from recalign.cli.tune import tune
 from recalign.errors import Interrupted, RecalignError
 
@@ -36,7 +37,7 @@ def main() -> None:
     """Align a language model with recommendation."""
 
 
-for verb in (prepare, audit, download, tune, candidates, evaluate, recommend):
+for verb in (prepare, audit, download, teach, tune, candidates, evaluate, recommend):
     app.command()(verb)
 app.command("run")(run_recipe)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from recalign.tuning.loop import StepReport
+if TYPE_CHECKING:
+    from recalign.tuning.loop import StepReport
 
 LINE_SECONDS = 30.0
 
@@ -63,5 +64,23 @@ class TerminalReporter:
                 last[0] = now
                 left = report.seconds / report.step * (report.steps - report.step) if report.step else 0.0
                 self.note(f"{name}: step {report.step}/{report.steps}  {facts}  {left:.0f} s left")
+
+        return show
+
+    def count(self, name: str, unit: str) -> Callable[[int, int, str], None]:
+        """A progress callback (done, total, facts) for work that is counted in `unit`."""
+        task: list[TaskID] = []
+        last = [time.monotonic()]
+
+        def show(done: int, total: int, facts: str) -> None:
+            if self.bar:
+                if not task:
+                    task.append(self.bar.add_task(name, total=total, facts=facts))
+                self.bar.update(task[0], completed=done, facts=facts)
+                return
+            now = time.monotonic()
+            if done == total or now - last[0] >= LINE_SECONDS:
+                last[0] = now
+                self.note(f"{name}: {done:,}/{total:,} {unit}  {facts}".rstrip())
 
         return show

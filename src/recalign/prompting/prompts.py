@@ -59,6 +59,7 @@ class CotFields:
         featured: Answer 2: items in descending order.
         pairs: Answer 3: (item of the history, recommended candidate).
         n_recommend: How many recommendations are asked for.
+        n_featured: How many featured items at most are asked for (0 or more).
     """
 
     consumed_items: Sequence[str]
@@ -67,3 +68,4 @@ class CotFields:
     featured: Sequence[str] = ()
     pairs: Sequence[tuple[str, str]] = ()
     n_recommend: int = 10
+    n_featured: int = 5

@@ -33,6 +33,12 @@ class Wording(_Spec):
     output: str = "{{ yes if label else no }}"
 
 
+class CotWording(Wording):
+    """One chain-of-thought stage; `ask` tells a teacher in which form to answer, and is no part of a training row."""
+
+    ask: str = ""
+
+
 class Frame(_Spec):
     """What stands around instruction and input, and how the answer follows. The default is Alpaca's frame.
 
@@ -81,7 +87,7 @@ class TemplateSpec(_Spec):
     kind: Literal["yes-no", "cot"] = "yes-no"
     chat: bool = False
     wording: dict[str, Wording] = Field(default_factory=dict)
-    stages: dict[str, tuple[Wording, Wording, Wording]] = Field(default_factory=dict)
+    stages: dict[str, tuple[CotWording, CotWording, CotWording]] = Field(default_factory=dict)
     frame: Frame = Field(default_factory=Frame)
     parse: Parse | None = None
 

@@ -9,7 +9,7 @@ variables:
   ``disliked`` (texts), ``n_history``, ``n_liked``, ``n_disliked``, ``target``, ``label`` (1, 0 or none);
 * in the frame: ``instruction``, ``input``, ``output``;
 * in chain-of-thought stages: ``consumed_items``, ``candidates``, ``preferences``, ``featured``, ``pairs``,
-  ``n_recommend``.
+  ``n_recommend``, ``n_featured``.
 
 Every item text goes through `clean_title` here, so no caller can forget it. This module knows no tokenizer: what a
 prompt costs in tokens and what is dropped when it is too long is up to `recalign.prompting.encoding`.
@@ -32,6 +32,7 @@ from recalign.prompting.parsing import list_readings, parsed_domain, target_read
 from recalign.prompting.prompts import CotFields, HistoryText, Instruction, ParsedSample, Prompt
 from recalign.prompting.rendering import Rendering
 from recalign.prompting.spec import TemplateSpec, Wording, read_spec
+from recalign.prompting.stages import CotStages
 from recalign.prompting.titles import clean_title
 
 __all__ = [
@@ -65,10 +66,7 @@ class PromptTemplate:
         self._spec, self._source = spec, source
         name = spec.name
         self._wording = {key: _Parts(part, f"{name}: wording.{key}") for key, part in spec.wording.items()}
-        self._stages = {
-            key: [_Parts(part, f"{name}: stages.{key}[{index}]") for index, part in enumerate(parts)]
-            for key, parts in spec.stages.items()
-        }
+        self._stages = {key: CotStages(parts, f"{name}: stages.{key}") for key, parts in spec.stages.items()}
         self._with_input = Rendering(spec.frame.with_input, f"{name}: frame.with_input")
         self._without_input = Rendering(spec.frame.without_input, f"{name}: frame.without_input")
         self._answer = Rendering(spec.frame.answer, f"{name}: frame.answer")
@@ -179,18 +177,15 @@ class PromptTemplate:
             ConfigError: this is no chain-of-thought template, or it lacks the domain's language.
             ValueError: `stage` is not 1, 2 or 3.
         """
-        if stage not in (1, 2, 3):
-            raise ValueError(f"stage must be 1, 2 or 3, found {stage}")
-        parts = self._in_language(self._stages, domain, "cot")[stage - 1]
-        values = domain.model_dump() | {
-            "consumed_items": [clean_title(text) for text in fields.consumed_items],
-            "candidates": [clean_title(text) for text in fields.candidates],
-            "preferences": clean_title(fields.preferences),
-            "featured": [clean_title(text) for text in fields.featured],
-            "pairs": [(clean_title(one), clean_title(other)) for one, other in fields.pairs],
-            "n_recommend": fields.n_recommend,
-        }
-        return Instruction(parts.instruction(values), parts.input(values), parts.output(values))
+        return self._in_language(self._stages, domain, "cot").row(domain, stage, fields)
+
+    def cot_question(self, domain: Domain, stage: int, fields: CotFields) -> str:
+        """What a teacher is asked in stage 1, 2 or 3: instruction, input with the answers before, form of the answer.
+
+        Raises:
+            ConfigError, ValueError: as `cot`.
+        """
+        return self._in_language(self._stages, domain, "cot").question(domain, stage, fields)
 
     def parse(self, instruction: Instruction) -> ParsedSample:
         """Take a rendered sample apart; rendering the result gives the same strings back, byte for byte.
@@ -268,6 +263,7 @@ class PromptTemplate:
             if self.kind == "cot":
                 for stage in (1, 2, 3):
                     self.cot(domain, stage, CotFields(("a",), ("b",), "c", ("a",), (("a", "b"),)))
+                    self.cot_question(domain, stage, CotFields(("a",), ("b",), "c", ("a",)))
                 continue
             for history in histories:
                 rows = [self.instruction(domain, history, mark, label) for label in (0, 1)]

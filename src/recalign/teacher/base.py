@@ -1,0 +1,128 @@
+"""What a teacher is: a question in, a completion out. `Teacher`, its records, and the ways in which a call can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from recalign.data.samples import HistoryEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a teacher may know of a sample: everything but its truth.
+
+    Attributes:
+        sample_id: Of the sample.
+        user_id: Whose sample it is; the heuristic teacher leaves all that this user did out of its statistics.
+        history: Oldest first.
+        candidates: Item ids of the candidate set, in the order of the prompt.
+    """
+
+    sample_id: str
+    user_id: str
+    history: tuple[HistoryEntry, ...]
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One call: the message `prompt`, asked in `stage` (1-3) about `case`, with the limits of the answer."""
+
+    case: Case
+    stage: int
+    prompt: str
+    max_tokens: int
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a call was billed for."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def total(self) -> int:
+        """Both together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What came back.
+
+    Attributes:
+        text: The answer, possibly empty.
+        finish_reason: As OpenAI names them: ``stop``, ``length``, ``content_filter``, ...; None where it was not said.
+        usage: None where it was not said.
+        refusal: Text of a refusal that came in a field of its own.
+        model: The model that says it answered; None where it was not said.
+    """
+
+    text: str
+    finish_reason: str | None = "stop"
+    usage: Usage | None = None
+    refusal: str | None = None
+    model: str | None = None
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """Whatever answers questions."""
+
+    @property
+    def name(self) -> str:
+        """As on the command line: ``openai:MODEL``, ``hf:PATH``, ``heuristic``."""
+        ...
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that answers depend on beside prompt, temperature and length; JSON, and never a secret."""
+        ...
+
+    @property
+    def ledgered(self) -> bool:
+        """Whether answers cost something, so that they are kept in a ledger and count towards a budget."""
+        ...
+
+    @property
+    def max_concurrency(self) -> int | None:
+        """Most questions at a time; None: no limit of its own."""
+        ...
+
+    def prepare(self, cases: Sequence[Case]) -> None:
+        """Called once with all cases, before the first question."""
+        ...
+
+    async def complete(self, question: Question) -> Completion:
+        """Answer one question.
+
+        Raises:
+            CallFailed: This attempt failed; another one may do better.
+            TeacherError: No attempt will do better (a wrong key, a wrong request, no quota left).
+        """
+        ...
+
+    async def close(self) -> None:
+        """Called once, behind the last question."""
+        ...
+
+
+class CallFailed(Exception):
+    """One attempt failed, and another one may not.
+
+    Attributes:
+        reason: For people; contains no secret.
+        retry_after: Seconds that the server asked to wait, None where it did not.
+        billed: Whether the server may have answered (and counted tokens) all the same.
+        limited: Whether the server said that it is asked too much, rather than that something is broken.
+    """
+
+    def __init__(
+        self, reason: str, *, retry_after: float | None = None, billed: bool = False, limited: bool = False
+    ) -> None:
+        super().__init__(reason)
+        self.reason, self.retry_after, self.billed, self.limited = reason, retry_after, billed, limited

@@ -1,0 +1,168 @@
+"""The way to a teacher: the ledger first, then the budget, then calls with a deadline, retries and waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from recalign.artifacts import fingerprint
+from recalign.errors import TeacherError
+from recalign.teacher.base import CallFailed, Completion, Question, Teacher, Usage
+from recalign.teacher.budget import Budget, worst_case
+from recalign.teacher.clock import Clock
+from recalign.teacher.config import TeachConfig
+from recalign.teacher.ledger import Exchange, Ledger
+
+KEY_FORMAT: Final = 1
+_FIRST_WAIT: Final = 1.0  # seconds; the bound of the random wait doubles with each attempt
+_SPREAD: Final = 1.0  # seconds over which callers resume behind a common wait, so that they do not come all at once
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An exchange, where it is kept (None: nowhere), and whether it was there already."""
+
+    exchange: Exchange
+    key: str | None
+    cached: bool
+
+
+class GivenUp(Exception):
+    """No attempt brought an answer; `reason` is that of the last one."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass
+class CallCounts:
+    """Calls sent, answers taken from the ledger, and calls in flight: now, and at most so far."""
+
+    sent: int = 0
+    cached: int = 0
+    in_flight: int = 0
+    peak: int = 0
+
+
+class Calls:
+    """Asks a teacher; every way out of a call gives back what it had taken."""
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        config: TeachConfig,
+        ledger: Ledger | None,
+        *,
+        template: Mapping[str, Any],
+        clock: Clock,
+    ) -> None:
+        """`template` says with which wording questions are made; it counts in the ledger's keys."""
+        self.teacher, self.config, self.ledger, self.clock = teacher, config, ledger, clock
+        self.counts = CallCounts()
+        self.failed: dict[str, int] = {}
+        self.budget = Budget(config, ledger.spent() if ledger else Usage(0, 0))
+        self._fixed = {"format": KEY_FORMAT, "teacher": teacher.name, "settings": teacher.settings, **template}
+        self._not_before = 0.0
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def key(self, question: Question) -> str:
+        """Content key of a question: prompt, teacher, its settings, parameters, template."""
+        asked = {"prompt": question.prompt, "max_tokens": question.max_tokens, "temperature": question.temperature}
+        return fingerprint({**self._fixed, **asked})
+
+    async def ask(self, question: Question) -> Reply:
+        """Answer a question, from the ledger if it is there.
+
+        Raises:
+            GivenUp: no attempt brought an answer.
+            TeacherError: the run must stop: the budget is used up, the teacher cannot be asked at all, or it wants to
+                be left alone for longer than `TeachConfig.longest_wait`.
+        """
+        if self.ledger is None:
+            return Reply(Exchange(await self._free(question)), None, cached=False)
+        key = self.key(question)
+        async with self._locks.setdefault(key, asyncio.Lock()):  # the same question twice at once has one answer
+            stored = self.ledger.get(key)
+            if stored is not None:
+                self.counts.cached += 1
+                return Reply(stored, key, cached=True)
+            return Reply(await self._persist(question, key, self.ledger), key, cached=False)
+
+    async def _persist(self, question: Question, key: str, ledger: Ledger) -> Exchange:
+        for attempt in range(self.config.attempts):
+            try:
+                return await self._attempt(question, key, ledger)
+            except CallFailed as failure:
+                self.failed[failure.reason] = self.failed.get(failure.reason, 0) + 1
+                if attempt + 1 == self.config.attempts:
+                    raise GivenUp(failure.reason) from None
+                await self._pause(attempt, failure)
+        raise AssertionError("attempts is at least 1")
+
+    async def _free(self, question: Question) -> Completion:
+        """A call that costs nothing and needs no network: no ledger, no deadline, no second attempt."""
+        try:
+            completion = await self.teacher.complete(question)
+        except CallFailed as failure:
+            raise GivenUp(failure.reason) from None
+        self.counts.sent += 1
+        return completion
+
+    async def _attempt(self, question: Question, key: str, ledger: Ledger) -> Exchange:
+        worst = worst_case(question.prompt, question.max_tokens)
+        await self._open()
+        await self.budget.reserve(worst)
+        spent = Usage(0, 0)
+        try:
+            number = ledger.begin(worst)
+            asked = self.clock.stamp()
+            spent = worst  # until more is known: a call that is cut short may be billed
+            try:
+                completion = await self._timed(question)
+            except (CallFailed, TeacherError) as failure:
+                if isinstance(failure, TeacherError) or not failure.billed:
+                    ledger.cancel(number)
+                    spent = Usage(0, 0)
+                raise
+            spent = completion.usage or worst
+            exchange = Exchange(completion, asked, self.clock.stamp())
+            ledger.finish(number, key, exchange, spent)
+        finally:
+            self.budget.settle(worst, spent)
+        return exchange
+
+    async def _timed(self, question: Question) -> Completion:
+        """One call, cut off at the deadline however slowly its bytes drip in."""
+        counts = self.counts
+        counts.sent += 1
+        counts.in_flight += 1
+        counts.peak = max(counts.peak, counts.in_flight)
+        try:
+            async with asyncio.timeout(self.config.deadline):
+                return await self.teacher.complete(question)
+        except TimeoutError:
+            raise CallFailed(f"no complete answer within {self.config.deadline:g} s", billed=True) from None
+        finally:
+            counts.in_flight -= 1
+
+    async def _open(self) -> None:
+        """Wait while the server wants to be left alone; the wait is common to all callers."""
+        while (left := self._not_before - self.clock.now()) > 0:
+            await self.clock.sleep(left + self.clock.uniform(_SPREAD))
+
+    async def _pause(self, attempt: int, failure: CallFailed) -> None:
+        """Wait as long as the server asked for, else a random time below a bound that doubles (full jitter)."""
+        if failure.retry_after is not None:
+            if failure.retry_after > self.config.longest_wait:
+                raise TeacherError(
+                    f"teacher {self.teacher.name}",
+                    found=f"{failure.reason}, to be asked again in {failure.retry_after:.0f} s",
+                    expected=f"at most {self.config.longest_wait:g} s",
+                    hint="All answers are kept in the ledger: run the same command again then.",
+                )
+            self._not_before = max(self._not_before, self.clock.now() + failure.retry_after)
+            return
+        await self.clock.sleep(self.clock.uniform(min(self.config.longest_wait, _FIRST_WAIT * 2**attempt)))
