@@ -27,6 +27,7 @@ def rated(*ratings: float | None) -> pl.DataFrame:
     )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 20).map(lambda half: half / 2), min_size=1, max_size=30),
     st.integers(-1, 21).map(lambda half: half / 2),

@@ -82,6 +82,8 @@ def ordered(rows: pl.DataFrame, protocol: Protocol, plan: Plan, rng: np.random.G
     `event` is the canonical order (time, then item id), so it breaks ties of time unless the protocol says otherwise.
     `rng` goes on from block to block, so that what is drawn does not depend on the size of the blocks.
     """
+    if plan.order == "time" and not protocol.by_appearance:
+        return rows  # that is the canonical order, in which labelled rows come
     users, ties = ("order", "order") if protocol.by_appearance else ("event", "event")
     within: list[pl.Expr] = [pl.col("timestamp"), pl.col(ties)]
     if plan.order == "file":

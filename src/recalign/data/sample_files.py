@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import parquet
 
-from recalign.data.codes import names
+from recalign.data.codes import codes, names
 from recalign.data.sample_ids import hexadecimal
 from recalign.data.sample_table import SPLIT, SampleTable, with_histories
 from recalign.data.schema import EVENTS, SAMPLES, SAMPLES_FORMAT, SPLITS, STORED_SAMPLES
@@ -69,9 +69,12 @@ def _arrow(column: pl.Series) -> Any:
     """A column as Arrow, ids and splits as text."""
     if isinstance(column.dtype, pl.Enum):
         # With the names that occur in these rows alone, for the dictionary is written with each group.
-        occurring, codes = np.unique(column.to_physical().to_numpy(), return_inverse=True)
-        texts = names(column).gather(occurring).to_arrow()
-        return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), texts)
+        every, held = names(column), codes(column)
+        occurring = np.zeros(len(every), dtype=bool)
+        occurring[held] = True
+        places = np.cumsum(occurring, dtype=np.int32) - np.int32(1)
+        texts = every.filter(pl.Series(occurring)).to_arrow()
+        return pa.DictionaryArray.from_arrays(pa.array(places[held]), texts)
     if column.name == "sample_id" and column.dtype == pl.UInt64:
         column = hexadecimal(column)
     return column.rechunk().to_arrow()

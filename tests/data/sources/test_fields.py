@@ -6,7 +6,7 @@ import datetime as dt
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recalign.data.sources import fields
@@ -77,6 +77,7 @@ def test_seconds_of_any_form(text: str, expected: int | None) -> None:
     assert value(fields.seconds("x", "any"), text) == expected
 
 
+@settings(deadline=None)
 @given(
     st.datetimes(min_value=dt.datetime(1901, 1, 1), max_value=dt.datetime(2100, 1, 1)), st.integers(-14 * 60, 14 * 60)
 )

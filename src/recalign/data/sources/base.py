@@ -13,6 +13,7 @@ from typing import Final
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from recalign.data.interactions import type_problems
 from recalign.data.rejects import RejectLedger
 from recalign.data.schema import INTERACTIONS, ITEMS
 from recalign.errors import ConfigError
@@ -50,7 +51,8 @@ class SourceData:
     """Ratings and items of one dataset, validated.
 
     Attributes:
-        interactions: `schema.INTERACTIONS`; at most one row per (user, item); each item is in `items`.
+        interactions: `schema.INTERACTIONS`; at most one row per (user, item); each item is in `items`. Ids are text, or
+            Enums in natural order (`recalign.data.codes`).
         items: `schema.ITEMS` and further columns; `item_id` is unique, `title` is neither null nor blank.
         accounts: One per file that was read.
         rejects: Every line that is in neither table.
@@ -64,9 +66,8 @@ class SourceData:
     licence: str
 
     def __post_init__(self) -> None:
-        found = dict(self.interactions.schema)
-        if found != INTERACTIONS:
-            raise ValueError(f"interactions have the schema {found}, not {INTERACTIONS}")
+        if self.interactions.columns != list(INTERACTIONS) or any(type_problems(self.interactions)):
+            raise ValueError(f"interactions have the schema {dict(self.interactions.schema)}, not {INTERACTIONS}")
         if any(self.items.schema.get(name) != kind for name, kind in ITEMS.items()):
             raise ValueError(f"items have the schema {dict(self.items.schema)}, not {ITEMS}")
 
