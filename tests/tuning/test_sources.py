@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recalign.data import schema
-from recalign.data.samples import HistoryEntry, Sample
+from recalign.data.samples import HistoryEntry
 from recalign.errors import DataError
 from recalign.prompting.encoding import EncodedPrompt
 from recalign.prompting.packing import IGNORE
 from recalign.tuning.config import SamplingConfig
-from recalign.tuning.sources import PromptSource, choose_shots, holdout_users, lay_out, user_sequences
+from recalign.tuning.sources import PromptSource, holdout_users, lay_out, user_sequences
 
 
 def entries(n: int) -> list[HistoryEntry]:
@@ -90,17 +90,6 @@ def test_batches_are_a_function_of_the_step() -> None:
 def test_no_prompts_is_an_error() -> None:
     with pytest.raises(DataError, match="no prompts"):
         PromptSource([], 8, seed=1)
-
-
-def test_k_shot_is_seeded_nested_and_bounded() -> None:
-    samples = [Sample(f"s{index}", "u", "i", index % 2, ()) for index in range(40)]
-    small, large = choose_shots(samples, 8, 3), choose_shots(samples, 16, 3)
-    assert choose_shots(samples, 8, 3) == small
-    assert choose_shots(samples, 8, 4) != small
-    assert set(small) <= set(large)
-    assert choose_shots(samples, None, 3) == samples
-    with pytest.raises(DataError, match="K = 41"):
-        choose_shots(samples, 41, 0)
 
 
 def test_holdout_does_not_depend_on_the_order_of_users() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from recalign.artifacts import append_info, read_manifest, storage
 from recalign.data.samples import SampleSet
+from recalign.data.shots import choose_shots
 from recalign.errors import ArtifactError, ConfigError, DataError, ModelError
 from recalign.models.config import BackboneConfig
 from recalign.prompting.template import PromptTemplate
@@ -24,7 +25,7 @@ from recalign.testing.data import write_sample_set
 from recalign.testing.tiny import make_tiny
 from recalign.tuning.loop import StepReport
 from recalign.tuning.model_artifact import load_scorer
-from recalign.tuning.sources import choose_shots, holdout_users
+from recalign.tuning.sources import holdout_users
 from recalign.tuning.stage import StageInputs, is_done, tune_stage
 
 Build = Callable[..., StageInputs]

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from recalign.data.catalog import ItemCatalog
-from recalign.data.samples import HistoryEntry, Sample
+from recalign.data.samples import HistoryEntry
 from recalign.errors import DataError
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.prompting.packing import Tree, grow_tree, grow_trees
@@ -190,20 +190,6 @@ def user_sequences(train: pl.DataFrame) -> list[UserSequence]:
             entries.setdefault(entry["item_id"], HistoryEntry(entry["item_id"], entry["liked"], entry["rating"]))
         entries.setdefault(item_id, HistoryEntry(item_id, bool(label), rating))
     return [UserSequence(user_id, tuple(entries.values())) for user_id, entries in seen.items()]
-
-
-def choose_shots(samples: Sequence[Sample], shots: int | None, seed: int) -> list[Sample]:
-    """The K samples of a K-shot stage, by seed; in the order of the data. A larger K contains a smaller one.
-
-    Raises:
-        DataError: There are fewer than K samples.
-    """
-    if shots is None:
-        return list(samples)
-    if shots > len(samples):
-        raise DataError("K-shot stage", found=f"{len(samples)} training samples", expected=f"at least K = {shots}")
-    chosen = generator(seed, "k-shot").permutation(len(samples))[:shots]
-    return [samples[index] for index in sorted(chosen)]
 
 
 def holdout_users(users: Sequence[str], share: float, seed: int) -> set[str]:

@@ -18,6 +18,7 @@ from torch import nn
 
 from recalign.artifacts import Manifest, read_manifest, write_directory
 from recalign.data.samples import SampleSet, to_samples
+from recalign.data.shots import choose_shots
 from recalign.errors import ArtifactError, DataError
 from recalign.models.adapter import attach, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
@@ -35,7 +36,6 @@ from recalign.tuning.sources import (
     BlockSource,
     DomainPrompts,
     PromptSource,
-    choose_shots,
     holdout_users,
     user_sequences,
 )
