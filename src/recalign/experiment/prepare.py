@@ -7,7 +7,7 @@ evaluating never read them: they render the history with the adapter's own templ
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,7 @@ from recalign.data.rejects import RejectLedger
 from recalign.data.sample_files import write_samples
 from recalign.data.sample_ids import with_sample_ids
 from recalign.data.sample_table import SampleTable
-from recalign.data.samples import ITEMS_FILE, KIND, Sample, split_counts, to_samples
+from recalign.data.samples import ITEMS_FILE, KIND, split_counts
 from recalign.data.schema import SAMPLES, SPLITS
 from recalign.data.sources import FileAccount, SourceData, read_source
 from recalign.data.splitting import make_table, plan, resolve_protocol
@@ -200,7 +200,7 @@ def _write(config: PrepareConfig, output: Path, prepared: _Prepared, template: P
         write_samples(staging, table)
         catalog.write(staging / ITEMS_FILE)
         for split in SPLITS:
-            part = to_samples(table.frame(rendered.filter(pl.col("split") == split)))
+            part = table.frame(rendered.filter(pl.col("split") == split))
             with (staging / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n") as stream:
                 stream.writelines(_render(part, catalog, prepared.domain, template))
         prepared.rejects.write(staging / REJECTS_FILE)
@@ -219,20 +219,21 @@ def _to_render(samples: pl.DataFrame, limit: int, seed: int) -> pl.DataFrame:
     return samples[np.sort(chosen[np.argsort(drawn[chosen], kind="stable")][:limit])]
 
 
-def _render(samples: Sequence[Sample], catalog: ItemCatalog, domain: Domain, template: PromptTemplate) -> Iterator[str]:
-    for sample in samples:
-        history = [HistoryText(catalog.text(entry.item_id), entry.liked, entry.rating) for entry in sample.history]
-        prompt = template.instruction(domain, history, catalog.text(sample.item_id), sample.label)
+def _render(samples: pl.DataFrame, catalog: ItemCatalog, domain: Domain, template: PromptTemplate) -> Iterator[str]:
+    text = dict(zip(catalog.ids, catalog.frame["text"], strict=True))
+    encode = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` would make one per row
+    fields = ("sample_id", "user_id", "item_id", "label", "history")
+    for sample_id, user_id, item_id, label, entries in samples.select(fields).iter_rows():
+        history = [HistoryText(text[entry["item_id"]], entry["liked"], entry["rating"]) for entry in entries]
+        prompt = template.instruction(domain, history, text[item_id], label)
         row = {
-            "sample_id": sample.sample_id,
+            "sample_id": sample_id,
             "instruction": prompt.instruction,
             "input": prompt.input,
             "output": prompt.output,
-            "user_id": sample.user_id,
-            "item_id": sample.item_id,
-            "label": sample.label,
-            "history": [
-                {"item_id": entry.item_id, "liked": entry.liked, "rating": entry.rating} for entry in sample.history
-            ],
+            "user_id": user_id,
+            "item_id": item_id,
+            "label": label,
+            "history": entries,
         }
-        yield json.dumps(row, ensure_ascii=False) + "\n"
+        yield encode(row) + "\n"
