@@ -65,3 +65,20 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         made.task("rt")(report(4))
     captured = capsys.readouterr()
     assert captured.out + captured.err == ""
+
+
+def test_counted_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    made, stream = reporter(terminal=False)
+    with made:
+        show = made.count("teacher", "samples")
+        for done in range(1, 5):
+            now[0] += 20.0
+            show(done, 4, "120 tokens" if done == 4 else "")
+    assert stream.getvalue().splitlines() == ["teacher: 2/4 samples", "teacher: 4/4 samples  120 tokens"]
+    made, stream = reporter(terminal=True)
+    with made:
+        made.count("[b]teacher", "samples")(3, 4, "")
+    assert "[b]teacher" in stream.getvalue()
+    assert "3/4" in stream.getvalue()

@@ -68,6 +68,12 @@ def test_a_title_that_sounds_like_a_refusal_is_a_title() -> None:
     assert isinstance(answer, Accepted)
 
 
+def test_what_is_thought_aloud_is_no_part_of_the_answer() -> None:
+    answer = read(1, "<think>\nHm. Drama?\n</think>\n\nThe user likes drama.")
+    assert answer == Accepted(replace(FIELDS, preferences="The user likes drama."))
+    assert read(1, "<think>Hm.</think>\n") == Rejected(EMPTY)
+
+
 def test_a_refusal_in_its_own_field() -> None:
     completion = Completion("The user likes drama.", refusal="No.")
     assert read_answer(1, completion, FIELDS) == Rejected(REFUSAL)

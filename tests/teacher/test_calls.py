@@ -219,6 +219,29 @@ def test_a_fatal_error_costs_nothing_and_leaves_nothing(ledger: Ledger, clock: F
     assert (ledger.spent(), ledger.count(), calls.counts.in_flight) == (Usage(0, 0), 0, 0)
 
 
+def test_where_the_run_stops_nothing_is_begun_and_nothing_paid_is_lost(ledger: Ledger, clock: FakeClock) -> None:
+    async def play(number: int) -> Completion:
+        await asyncio.sleep(0.05)
+        return GOOD
+
+    calls = make(Teacher(play), ledger, clock)
+
+    async def stop_in_the_middle() -> None:
+        in_flight = asyncio.create_task(calls.ask(question("in flight")))
+        await asyncio.sleep(0.01)
+        draining = asyncio.create_task(calls.drain())
+        await asyncio.sleep(0)
+        late = asyncio.create_task(calls.ask(question("too late")))
+        await draining
+        assert (await in_flight).exchange.completion == GOOD
+        late.cancel()
+        await asyncio.gather(late, return_exceptions=True)
+
+    asyncio.run(stop_in_the_middle())
+    assert (calls.counts.sent, ledger.count(), ledger.spent()) == (1, 1, GOOD.usage)
+    assert calls.budget._reserved == Usage(0, 0)
+
+
 def test_an_answer_without_usage_counts_at_its_worst(ledger: Ledger, clock: FakeClock) -> None:
     asyncio.run(make(Teacher(playing(Completion("fine"))), ledger, clock).ask(question()))
     assert ledger.spent() == Usage(len("What?") + 64, 20)

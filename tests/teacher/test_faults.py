@@ -190,25 +190,27 @@ def test_one_question_without_an_answer_is_one_lost_sample(desk: Desk) -> None:
 
 
 def test_permits_are_never_exceeded_and_never_lost(desk: Desk) -> None:
-    """A storm of failures, then slow answers: the last ones are still asked by as many workers as the first."""
-    kinds = [Reply.rate_limited(), Reply.error(503), Reply.disconnect(), Reply.hang(), Reply.ok(), Reply.length()]
-    with ScriptedTeacher(kinds * 5, default=Reply.ok().after(0.02)) as server:
-        statistics = desk.teach(server, concurrency=4, deadline=0.3, attempts=9, limit=120)
-        late = server.requests[len(kinds) * 5 :]
+    """A storm of failures; then four replies that are sent only once four requests are open at the same time."""
+    kinds = [Reply.rate_limited(), Reply.error(503), Reply.disconnect(), Reply.ok(), Reply.length()]
+    together = threading.Barrier(4, timeout=20)
+    storm = [Reply.hang()] * 4 + kinds * 4
+    meeting = [Reply.ok().doing(lambda _: together.wait())] * 4
+    with ScriptedTeacher([*storm, *meeting]) as server:
+        statistics = desk.teach(server, concurrency=4, deadline=2.0, attempts=9, limit=120)
+    assert not together.broken, "four workers were left"
     assert statistics.kept + sum(statistics.dropped.values()) == statistics.asked
-    assert server.peak <= 4 + 5, "four in flight; what hangs is still open at the server when its client has gone"
-    bursts = sorted(request.moment for request in late)
-    most = max(sum(moment <= other < moment + 0.02 for other in bursts) for moment in bursts)
-    assert 3 <= most <= 9, "calls still run side by side"
+    assert server.peak <= 4 + 4, "what hangs is still open at the server when its client has gone"
 
 
-def test_the_budget_stops_before_it_is_overspent(desk: Desk) -> None:
+@pytest.mark.parametrize("concurrency", [1, 6])
+def test_the_budget_stops_before_it_is_overspent(desk: Desk, concurrency: int) -> None:
     with ScriptedTeacher() as server, pytest.raises(TeacherError, match="budget is used up"):
-        desk.teach(server, max_tokens_total=9000)
+        desk.teach(server, max_tokens_total=9000, concurrency=concurrency)
     sent = len(server.requests)
     with desk.ledger as ledger:
         assert ledger.spent().total == 120 * sent
         assert 9000 - 5000 < ledger.spent().total <= 9000
+        assert (ledger.count(), ledger.pending) == (sent, 0), "whatever was paid for is kept"
     with ScriptedTeacher() as server, pytest.raises(TeacherError, match="budget is used up"):
         desk.teach(server, max_cost=0.05, price_in=10.0, price_out=30.0)
 
@@ -281,7 +283,7 @@ def test_a_killed_client_repeats_only_what_was_in_flight(movies: SampleSet, tmp_
     script = [Reply.ok().after(0.02)] * 10 + [Reply.ok().doing(kill)]
     with ScriptedTeacher(script, default=Reply.ok().after(0.02)) as server:
         process.append(subprocess.Popen(_client(movies, tmp_path / "cut", server), stderr=subprocess.DEVNULL))
-        assert killed.wait(60)
+        assert killed.wait(120)
         time.sleep(0.1)  # what the client had sent before it died has arrived by then
         before = [request.prompt for request in server.requests]
         assert not (tmp_path / "cut").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from recalign.teacher.factory import make_teacher
 from recalign.teacher.heuristic import HeuristicTeacher
 from recalign.teacher.pipeline import TeachProgress
 from recalign.teacher.statistics import TeachStatistics
-from recalign.teacher.teach import ledger_path, make_source, teach
+from recalign.teacher.teach import is_done, ledger_path, make_source, teach
 from recalign.tuning.instructions import read_instructions
 
 
@@ -114,6 +115,23 @@ def test_the_manifest(movies: SampleSet, tmp_path: Path) -> None:
     assert not ledger_path(tmp_path / "cot").exists(), "what costs nothing needs no ledger"
 
 
+def test_what_is_done_is_known(movies: SampleSet, books: SampleSet, tmp_path: Path) -> None:
+    config = TeachConfig(limit=200)
+    assert not is_done(movies, config, tmp_path / "cot")
+    run(movies, tmp_path / "cot", limit=200)
+    assert is_done(movies, config, tmp_path / "cot")
+    assert is_done(movies, config.model_copy(update={"concurrency": 1}), tmp_path / "cot")
+    assert not is_done(movies, config.model_copy(update={"seed": 1}), tmp_path / "cot")
+    assert not is_done(books, config, tmp_path / "cot")
+
+
+def test_inside_a_running_event_loop(movies: SampleSet, tmp_path: Path) -> None:
+    async def notebook() -> TeachStatistics:
+        return run(movies, tmp_path / "cot", limit=200)
+
+    assert asyncio.run(notebook()) == run(movies, tmp_path / "plain", limit=200)
+
+
 def test_progress_is_told(movies: SampleSet, tmp_path: Path) -> None:
     told: list[TeachProgress] = []
     statistics = run(movies, tmp_path / "cot", progress=told.append)
@@ -149,7 +167,8 @@ def test_where_nothing_is_kept_nothing_is_written(
 
 def test_ctrl_c_is_told_in_one_line(movies: SampleSet, tmp_path: Path) -> None:
     def stop(report: TeachProgress) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        if report.done == 2:
+            os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted, match="teaching was stopped"):
         run(movies, tmp_path / "cot", progress=stop)

@@ -25,6 +25,8 @@ _REFUSED: Final = re.compile(
     re.IGNORECASE,
 )
 _LABEL: Final = re.compile(r"\s*(?:<[^<>\n]{1,20}\d>|(?:Answer|Antwort)\s?\d)\s*:\s*", re.IGNORECASE)
+# What reasoning models think aloud before they answer.
+_THOUGHT: Final = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>\s*", re.DOTALL | re.IGNORECASE)
 _WORDS: Final = 3  # fewer are no summary of anyone's preferences
 
 
@@ -62,13 +64,14 @@ def read_answer(stage: int, completion: Completion, fields: CotFields) -> Accept
         return Rejected(REFUSAL)
     if completion.finish_reason == "length":
         return Rejected(LENGTH)
-    if not completion.text.strip():
-        return Rejected(EMPTY)
-    if completion.finish_reason not in _FINISHED:
+    if completion.finish_reason not in _FINISHED and completion.text.strip():
         return Rejected(OFF_SCHEMA)
-    read = (_preferences, _featured, _pairs)[stage - 1](completion.text, fields)
+    text = _THOUGHT.sub("", completion.text, count=1) if _THOUGHT.match(completion.text) else completion.text
+    if not text.strip():
+        return Rejected(EMPTY)
+    read = (_preferences, _featured, _pairs)[stage - 1](text, fields)
     if read is None:
-        return Rejected(REFUSAL if _REFUSED.match(completion.text.strip()) else OFF_SCHEMA)
+        return Rejected(REFUSAL if _REFUSED.match(text.strip()) else OFF_SCHEMA)
     return read
 
 

@@ -17,6 +17,7 @@ from recalign.teacher.ledger import Exchange, Ledger
 
 KEY_FORMAT: Final = 1
 _FIRST_WAIT: Final = 1.0  # seconds; the bound of the random wait doubles with each attempt
+_DRAIN: Final = 30.0  # seconds that calls in flight have to end, where the run must stop
 _SPREAD: Final = 1.0  # seconds over which callers resume behind a common wait, so that they do not come all at once
 
 
@@ -67,6 +68,8 @@ class Calls:
         self._fixed = {"format": KEY_FORMAT, "teacher": teacher.name, "settings": teacher.settings, **template}
         self._not_before = 0.0
         self._locks: dict[str, asyncio.Lock] = {}
+        self._stopped = False
+        self._idle = asyncio.Event()
 
     def key(self, question: Question) -> str:
         """Content key of a question: prompt, teacher, its settings, parameters, template."""
@@ -90,6 +93,17 @@ class Calls:
                 self.counts.cached += 1
                 return Reply(stored, key, cached=True)
             return Reply(await self._persist(question, key, self.ledger), key, cached=False)
+
+    async def drain(self) -> None:
+        """Start no call any more, and wait for those in flight, which are paid for. Others wait to be cancelled."""
+        self._stopped = True
+        try:
+            async with asyncio.timeout(_DRAIN):
+                while self.counts.in_flight:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            return
 
     async def _persist(self, question: Question, key: str, ledger: Ledger) -> Exchange:
         for attempt in range(self.config.attempts):
@@ -117,6 +131,8 @@ class Calls:
         await self.budget.reserve(worst)
         spent = Usage(0, 0)
         try:
+            if self._stopped:
+                await asyncio.Event().wait()
             number = ledger.begin(worst)
             asked = self.clock.stamp()
             spent = worst  # until more is known: a call that is cut short may be billed
@@ -147,6 +163,7 @@ class Calls:
             raise CallFailed(f"no complete answer within {self.config.deadline:g} s", billed=True) from None
         finally:
             counts.in_flight -= 1
+            self._idle.set()
 
     async def _open(self) -> None:
         """Wait while the server wants to be left alone; the wait is common to all callers."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -12,7 +11,7 @@ from recalign.prompting.prompts import CotFields
 from recalign.teacher.answers import Accepted, read_answer
 from recalign.teacher.base import Case, Usage
 from recalign.teacher.budget import Estimate, cost, expected_tokens, worst_case
-from recalign.teacher.pipeline import STAGES, Questions
+from recalign.teacher.pipeline import STAGES, Questions, run_to_end
 
 _PROBES: Final = 50  # cases whose prompts are measured
 _SUMMARY: Final = "The user seems to enjoy items of two or three kinds, and cares less for others. " * 3
@@ -59,7 +58,7 @@ def example_prompts(case: Case, questions: Questions, samples: SampleSet) -> lis
     for stage in STAGES:
         question = questions.question(case, stage, fields)
         prompts.append(question.prompt)
-        answer = read_answer(stage, asyncio.run(teacher.complete(question)), fields)
+        answer = read_answer(stage, run_to_end(teacher.complete(question)), fields)
         if not isinstance(answer, Accepted):
             raise AssertionError(f"the heuristic teacher's answer was rejected: {answer.reason}")
         fields = answer.fields

@@ -137,7 +137,8 @@ class Ledger:
             return int(self._value("SELECT count(*) FROM exchange"))
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=0.5, isolation_level=None)
+        # Where an event loop runs already, the work is done in another thread than the opening, never in two at once.
+        connection = sqlite3.connect(self.path, timeout=0.5, isolation_level=None, check_same_thread=False)
         try:
             # Exclusive: a second run on the same ledger would pay for the same answers twice.
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")

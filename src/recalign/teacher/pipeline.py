@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from recalign.data.catalog import ItemCatalog
 from recalign.errors import TeacherError
@@ -17,6 +18,8 @@ from recalign.teacher.answers import Accepted, Rejected, read_answer
 from recalign.teacher.base import Case, Question, Usage
 from recalign.teacher.calls import Calls, GivenUp, Reply
 from recalign.teacher.config import TeachConfig
+
+_T = TypeVar("_T")
 
 STAGES: Final = (1, 2, 3)
 NO_ANSWER: Final = "no answer"
@@ -62,6 +65,16 @@ class Outcome:
     stages: tuple[StageRecord, ...]
     reason: str
     unknown: int
+
+
+def run_to_end(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run `work` and return its result, in a thread of its own where an event loop runs already (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 class Questions:
@@ -117,7 +130,11 @@ class Pipeline:
 
     async def _work(self, waiting: Iterator[tuple[int, Case]], outcomes: dict[int, Outcome], total: int) -> None:
         for index, case in waiting:
-            outcomes[index] = await self._one(case)
+            try:
+                outcomes[index] = await self._one(case)
+            except TeacherError:
+                await self._calls.drain()  # what is in flight is paid for and belongs into the ledger
+                raise
             if self._progress:
                 self._progress(TeachProgress(len(outcomes), total, self._calls.budget.spent))
             await asyncio.sleep(0)  # lets signals through where a teacher never waits

@@ -7,7 +7,6 @@ the same samples in the same order in each), ``provenance.jsonl`` (where each sa
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import signal
@@ -19,7 +18,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from recalign.artifacts import fingerprint, write_directory
+from recalign.artifacts import MANIFEST_NAME, fingerprint, read_manifest, write_directory
 from recalign.data.candidates import CandidateSet, user_filtering
 from recalign.data.samples import Sample, SampleSet, to_samples
 from recalign.errors import ArtifactError, Interrupted, TeacherError
@@ -32,7 +31,7 @@ from recalign.teacher.clock import Clock
 from recalign.teacher.config import TeachConfig
 from recalign.teacher.estimate import estimate
 from recalign.teacher.ledger import Ledger
-from recalign.teacher.pipeline import STAGES, Outcome, Pipeline, Questions, TeachProgress
+from recalign.teacher.pipeline import STAGES, Outcome, Pipeline, Questions, TeachProgress, run_to_end
 from recalign.teacher.statistics import MISS, Judged, TeachStatistics, summarise
 
 KIND: Final = "cot"
@@ -154,6 +153,19 @@ def teach(
     return statistics
 
 
+def is_done(samples: SampleSet, config: TeachConfig, output: Path) -> bool:
+    """Whether `output` holds what this data and these settings give already.
+
+    Raises:
+        ArtifactError: there is something else, or something damaged.
+    """
+    if not (output / MANIFEST_NAME).exists():
+        return False
+    manifest = read_manifest(output, kind=KIND)
+    same_data = manifest.parents["samples"] == samples.fingerprint
+    return same_data and fingerprint(manifest.config["settings"]) == fingerprint(config.content())
+
+
 def _run(pipeline: Pipeline, calls: Calls, cases: Sequence[Case]) -> list[Outcome]:
     async def run() -> list[Outcome]:
         try:
@@ -162,7 +174,7 @@ def _run(pipeline: Pipeline, calls: Calls, cases: Sequence[Case]) -> list[Outcom
             await calls.teacher.close()
 
     try:
-        return asyncio.run(run())
+        return run_to_end(run())
     except KeyboardInterrupt:
         raise Interrupted(signal.SIGINT, "teaching was stopped", saved=calls.ledger is not None) from None
 

@@ -221,7 +221,10 @@ class ScriptedTeacher:
     def play(self, handler: BaseHTTPRequestHandler) -> None:
         """Take a request and do what the script says."""
         length = int(handler.headers.get("Content-Length") or 0)
-        body = json.loads(handler.rfile.read(length))
+        content = handler.rfile.read(length)
+        if len(content) < length:
+            raise ConnectionResetError("the client went away in the middle of its request")
+        body = json.loads(content)
         with self._lock:
             authorization = handler.headers.get("Authorization") or ""
             request = Request(len(self.requests), time.monotonic(), handler.path, authorization, body)
