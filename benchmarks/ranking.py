@@ -96,12 +96,21 @@ def main() -> None:
     rates = peak(2048, dtype)
     floor = layer_floor(tokens, rates) / len(users)
     print(f"largest difference of a score to (a): {largest_gap(found[: len(asked)], expected):.1e}")
-    print(f"largest difference of (b) to (a):     {largest_gap(cached(plain, users[0], yes, no)[: len(asked)], expected):.1e}")
-    print(f"peak: {2e-9 * np.mean(list(rates.values())):.0f} GFLOP/s; {tokens / len(users):.0f} tokens a user have to be computed")
+    print(
+        f"largest difference of (b) to (a):     {largest_gap(cached(plain, users[0], yes, no)[: len(asked)], expected):.1e}"
+    )
+    print(
+        f"peak: {2e-9 * np.mean(list(rates.values())):.0f} GFLOP/s; {tokens / len(users):.0f} tokens a user have to be computed"
+    )
     print(f"{'seconds a user':28}{'seconds':>9}{'speed-up':>10}")
-    for name, value in (("(a) the published way", slow), ("(b) key-value cache", kept), ("recalign", ours), ("(c) floor", floor)):
+    for name, value in (
+        ("(a) the published way", slow),
+        ("(b) key-value cache", kept),
+        ("recalign", ours),
+        ("(c) floor", floor),
+    ):
         print(f"{name:28}{value:9.3f}{slow / value:9.1f}x")
-    print(f"recalign against (a) {slow / ours:.1f}x, against (b) {kept / ours:.1f}x, {floor / ours:.0%} of the floor's speed")
+    print(f"recalign: {slow / ours:.1f}x against (a), {kept / ours:.1f}x against (b), {floor / ours:.0%} of the floor")
 
 
 if __name__ == "__main__":

@@ -24,10 +24,11 @@ from recalign.prompting.domain import Domain
 from recalign.prompting.prompts import HistoryText, Instruction, Prompt
 from recalign.prompting.template import PromptTemplate
 from recalign.prompting.titles import clean_title
+from recalign.prompting.tokens import tokenise
 from recalign.prompting.verbalizer import Verbalizer, shared_length
 
 IGNORE: Final = -100
-_CHUNK: Final = 4096  # texts per tokenizer call: bounds memory, changes no result
+_BOUNDARY: Final = 3  # tokens before the answer that must be those of the probe, see `_known`
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class PromptEncoder:
         empty = self._texts([template.frame(Instruction("x", "", "")), template.frame(Instruction("x", "x", ""))])
         self._control = ControlTokens(tokenizer, "\n".join(empty))
         self._answers = tuple(template.frame(template.instruction(domain, (), "", label)).answer for label in (0, 1))
+        self._endings: tuple[list[int], list[int], list[int]] | None = None
         self.verbalizer = self._verify()
         self.yes_id, self.no_id = self.verbalizer.yes_id, self.verbalizer.no_id
 
@@ -157,6 +159,9 @@ class PromptEncoder:
         context = self._contexts([()], ["x"])[0]
         no, yes = self._answers
         context_ids, no_ids, yes_ids = self._tokenise([context, context + no, context + yes])
+        shared = shared_length(no_ids, yes_ids)
+        if shared >= _BOUNDARY:
+            self._endings = (no_ids[shared - _BOUNDARY : shared], no_ids[shared:], yes_ids[shared:])
         return Verbalizer.from_tokenizer(
             self.tokenizer, yes=yes, no=no, context_ids=context_ids, yes_ids=yes_ids, no_ids=no_ids
         )
@@ -191,34 +196,43 @@ class PromptEncoder:
         return texts
 
     def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
-        ids: list[list[int]] = []
-        for start in range(0, len(texts), _CHUNK):
-            ids += self.tokenizer(
-                list(texts[start : start + _CHUNK]),
-                add_special_tokens=not self.template.chat,  # a chat template writes them itself
-                padding=False,
-                truncation=False,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                verbose=False,
-            )["input_ids"]
-        return ids
+        return tokenise(self.tokenizer, texts, special=not self.template.chat)  # a chat template writes them itself
 
     def _pairs(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[_Pair]:
         contexts = self._contexts(histories, targets)
-        ids = self._tokenise([context + answer for context in contexts for answer in self._answers])
-        pairs = []
-        for no, yes in zip(ids[0::2], ids[1::2], strict=True):
-            shared = shared_length(no, yes)
-            if not 0 < shared < min(len(no), len(yes)) or (no[shared], yes[shared]) != (self.no_id, self.yes_id):
-                raise ModelError(
-                    f"the tokenizer joins the answers with what stands before them in template {self.template.name!r}",
-                    found=f"first answer ids {no[shared : shared + 1]} and {yes[shared : shared + 1]}",
-                    expected=f"{self.no_id} and {self.yes_id}",
-                    hint="End the template's frame with a line break.",
-                )
-            pairs.append(_Pair((no, yes), shared))
-        return pairs
+        answered = self._tokenise([context + self._answers[1] for context in contexts])
+        pairs = [self._known(ids) for ids in answered]
+        unknown = [index for index, pair in enumerate(pairs) if pair is None]
+        other = self._tokenise([contexts[index] + self._answers[0] for index in unknown])
+        for index, no in zip(unknown, other, strict=True):
+            pairs[index] = self._joined(no, answered[index])
+        return [pair for pair in pairs if pair is not None]
+
+    def _known(self, yes: list[int]) -> _Pair | None:
+        """The pair, told from the positive answer alone where the ids before and behind it are those of the probe.
+
+        Tokens depend on the text around them. Where the last ones of the prompt and all of the answer are the same as
+        in the probe, which was tokenised with both answers, so is what the other answer would have made of them.
+        """
+        if self._endings is None:
+            return None
+        before, no, ending = self._endings
+        shared = len(yes) - len(ending)
+        if shared <= _BOUNDARY or yes[shared - _BOUNDARY :] != before + ending:
+            return None
+        return _Pair((yes[:shared] + no, yes), shared)
+
+    def _joined(self, no: list[int], yes: list[int]) -> _Pair:
+        """The pair of both tokenisations, compared id by id."""
+        shared = shared_length(no, yes)
+        if not 0 < shared < min(len(no), len(yes)) or (no[shared], yes[shared]) != (self.no_id, self.yes_id):
+            raise ModelError(
+                f"the tokenizer joins the answers with what stands before them in template {self.template.name!r}",
+                found=f"first answer ids {no[shared : shared + 1]} and {yes[shared : shared + 1]}",
+                expected=f"{self.no_id} and {self.yes_id}",
+                hint="End the template's frame with a line break.",
+            )
+        return _Pair((no, yes), shared)
 
     def _fit(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[_Pair]:
         """Encode with as many of the newest history items as fit, found by halving for all samples at once."""

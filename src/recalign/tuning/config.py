@@ -59,7 +59,7 @@ class StageConfig(BaseModel):
     template: str = Field("default", description="Prompt template: a shipped name or a TOML path.")
     max_length: int = Field(512, ge=16, description="Longest prompt in tokens; the oldest history items go first.")
     batch_size: int = Field(128, ge=1, description="Prompts per optimizer step.")
-    micro_batch_tokens: int = Field(4096, ge=16, description="Token budget of one forward and backward pass.")
+    micro_batch_tokens: int = Field(2048, ge=16, description="Token budget of one forward and backward pass.")
     epochs: float = Field(1.0, gt=0, description="Passes over the training prompts, unless max_steps is given.")
     max_steps: int | None = Field(None, ge=1, description="Optimizer steps; overrides epochs.")
     train_on_inputs: bool = Field(False, description="Loss on the whole prompt, as the reference code does.")

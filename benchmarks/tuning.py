@@ -1,0 +1,177 @@
+"""LoRA tuning: samples a second, peak memory and gradients against the usual ways.
+
+References, in the same process, type and number of threads; LoRA (r = 8 on queries and values) in all:
+
+(a) the published way: micro-batches of 32 samples, padded, loss from the full logits of the full sequence;
+(b) what a good engineer would do: samples of like length together, the head at the answers only;
+(c) the floor: the matrix products alone, for the tokens that have to be computed: forward and, for the frozen layers,
+    the gradient of the input; at the best rate measured here for their shapes.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from peft import LoraConfig, get_peft_model
+from setting import DTYPES, Movies, arguments, layer_floor, llama, peak, seconds
+from torch import Tensor, nn
+
+from recalign.models.linear import accelerate_linears
+from recalign.prompting.encoding import EncodedPrompt
+from recalign.prompting.packing import IGNORE, Tree, grow_tree, grow_trees
+from recalign.tuning.config import StageConfig
+from recalign.tuning.objective import StepForests
+
+MICRO_BATCH = 32
+
+
+def tuned(dtype: torch.dtype, *, fast: bool) -> nn.Module:
+    """The model with LoRA that does something: freshly attached ones have no gradient on A."""
+    model = llama(dtype)
+    torch.manual_seed(1)
+    model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"]))
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+            if "lora_B" in name:
+                nn.init.normal_(parameter, std=0.02)
+    if fast:
+        accelerate_linears(model)
+    return model.train()  # type: ignore[no-any-return]
+
+
+def padded(batch: Sequence[EncodedPrompt]) -> tuple[Tensor, Tensor, Tensor]:
+    longest = max(len(one.ids) for one in batch)
+    ids = torch.tensor([[*one.ids, *[0] * (longest - len(one.ids))] for one in batch])
+    mask = torch.tensor([[*[1] * len(one.ids), *[0] * (longest - len(one.ids))] for one in batch])
+    labels = torch.tensor([[*one.labels, *[IGNORE] * (longest - len(one.ids))] for one in batch])
+    return ids, mask, labels
+
+
+def published(model: nn.Module, prompts: Sequence[EncodedPrompt]) -> None:
+    """(a): one optimizer step's gradients."""
+    model.zero_grad()
+    for start in range(0, len(prompts), MICRO_BATCH):
+        ids, mask, labels = padded(prompts[start : start + MICRO_BATCH])
+        loss = model(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss
+        (loss * len(ids) / len(prompts)).backward()
+
+
+def bucketed(model: nn.Module, prompts: Sequence[EncodedPrompt]) -> None:
+    """(b)"""
+    model.zero_grad()
+    ordered = sorted(prompts, key=lambda one: len(one.ids))
+    total = sum(label != IGNORE for one in prompts for label in one.labels)
+    bare = model.base_model.model  # type: ignore[union-attr]
+    for start in range(0, len(ordered), MICRO_BATCH):
+        ids, mask, labels = padded(ordered[start : start + MICRO_BATCH])
+        hidden = bare.model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state  # type: ignore[union-attr, operator]
+        rows, columns = (labels != IGNORE).nonzero(as_tuple=True)
+        logits = bare.lm_head(hidden[rows, columns - 1])  # type: ignore[union-attr, operator]
+        (nn.functional.cross_entropy(logits.float(), labels[rows, columns], reduction="sum") / total).backward()
+
+
+def packed(model: nn.Module, trees: Sequence[Tree], budget: int) -> None:
+    """What the training loop does between two steps of the optimizer."""
+    model.zero_grad()
+    step = StepForests.build(trees, budget, np.random.default_rng(0), 0.0)
+    for answers, _ in step.losses(model, model):
+        answers.backward()
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    return {n: p.grad.float().clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def relative_gap(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """Largest difference within a gradient, relative to the largest value of that gradient."""
+    return max(float((found[name] - one).abs().max() / one.abs().max()) for name, one in expected.items())
+
+
+def peak_memory(way: str, options: list[str]) -> float:
+    """Peak memory in GB that one step of a way adds to a process with the model loaded."""
+    command = [sys.executable, __file__, *options, "--only", way]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def blocks(movies: Movies, targets: int, samples: int) -> Iterator[list[EncodedPrompt]]:
+    """Per user one history and the next `targets` interactions as its targets."""
+    by_user: dict[str, list] = {}  # type: ignore[type-arg]
+    for sample in movies.samples.samples("train"):
+        by_user.setdefault(sample.user_id, []).append(sample)
+    made = 0
+    for asked in by_user.values():
+        for start in range(0, len(asked) - targets + 1, targets):
+            if made >= samples:
+                return
+            first = asked[start]
+            chosen = [
+                type(one)(one.sample_id, one.user_id, one.item_id, one.label, first.history)
+                for one in asked[start : start + targets]
+            ]
+            yield movies.prompts(chosen)
+            made += targets
+
+
+def main() -> None:
+    options = arguments(__doc__.splitlines()[0], samples=128, targets=10, budget=0, only="")
+    dtype = DTYPES[options.dtype]
+    movies = Movies.load()
+    groups = list(blocks(movies, options.targets, options.samples)) if options.targets > 1 else []
+    chosen = np.random.default_rng(0).permutation(8000)[: options.samples]
+    train = movies.samples.samples("train")
+    single = movies.prompts([train[index] for index in chosen])
+    budget = options.budget or StageConfig.model_fields["micro_batch_tokens"].default
+    if options.only:
+        model = tuned(dtype, fast=options.only == "recalign")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        {
+            "published": lambda: published(model, single[:MICRO_BATCH]),
+            "recalign": lambda: packed(model, [grow_tree([one]) for one in single], budget),
+        }[options.only]()
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20)
+        return
+    flags = ["--dtype", options.dtype, "--threads", str(options.threads), "--targets", "1"]
+    theirs, ours = peak_memory("published", flags), peak_memory("recalign", flags)
+    print(f"memory of a step beyond the model: (a) {theirs:.2f} GB, recalign {ours:.2f} GB: {ours / theirs:.2f} of it")
+    plain, fast = tuned(dtype, fast=False), tuned(dtype, fast=True)
+    rates = peak(4096, dtype)
+    sets: list[tuple[str, list[list[EncodedPrompt]]]] = [("single-target samples", [[one] for one in single])]
+    sets += [(f"{options.targets} targets per history", groups)] if groups else []
+    for name, asked in sets:
+        report(name, asked, plain, fast, budget, options.repeats, rates)
+
+
+def report(
+    name: str, groups: list[list[EncodedPrompt]], plain: nn.Module, fast: nn.Module, budget: int, repeats: int,
+    rates: dict[tuple[int, int], float],
+) -> None:  # fmt: skip
+    prompts = [one for group in groups for one in group]
+    trees = [tree for group in groups for tree in grow_trees(group, budget)]
+    unique = len({one.ids[:end] for one in prompts for end in range(1, len(one.ids) + 1)})
+    ways: list[tuple[str, Callable[[], None], int]] = [
+        ("(a) the published way", lambda: published(plain, prompts), 1),
+        ("(b) buckets, answers only", lambda: bucketed(plain, prompts), 1),
+        ("recalign", lambda: packed(fast, trees, budget), repeats),
+    ]
+    times = [(way, seconds(run, count)) for way, run, count in ways]
+    floor = 2 * layer_floor(unique, rates)
+    published(plain, prompts)
+    expected = gradients(plain)
+    packed(fast, trees, budget)
+    print(f"{name}: {len(prompts)} samples, {sum(len(one.ids) for one in prompts)} tokens, {unique} different")
+    print(f"largest relative difference of a gradient to (a): {relative_gap(gradients(fast), expected):.1e}")
+    slow = times[0][1]
+    print(f"{'':28}{'samples/s':>10}{'speed-up':>10}")
+    for way, value in [*times, ("(c) floor", floor)]:
+        print(f"{way:28}{len(prompts) / value:10.2f}{slow / value:9.1f}x")
+
+
+if __name__ == "__main__":
+    main()
