@@ -217,7 +217,7 @@ def _labels_seen(source: Source, teacher: Teacher) -> dict[str, dict[str, Any]]:
     labels = source.considered
     if not teacher.ledgered:  # the heuristic teacher reads likes and dislikes of histories; prompts show neither
         read = {(case.user_id, entry.item_id) for case in source.cases for entry in case.history}
-        labels = min(labels + len(read), samples.frame(config.split).height)
+        labels = min(labels + len(read), samples.count(config.split))
     return {samples.fingerprint: {"data": samples.path.name, "train": 0, "valid": 0, config.split: labels}}
 
 
