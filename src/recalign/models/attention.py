@@ -14,15 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from recalign.prompting.packing import Forest, Group
+from recalign.models.forest_plan import Plan, Prefix, plan
+from recalign.prompting.packing import Forest
 
 NAME = "recalign-forest"
 _plans: ContextVar[tuple[Plan, ...]] = ContextVar("forest")
@@ -44,69 +43,6 @@ def forest_attention(model: nn.Module, forest: Forest) -> Iterator[None]:
         for key, one in configs.items():
             one._attn_implementation = before[key]
         _plans.reset(token)
-
-
-def plan(forest: Forest, device: torch.device) -> tuple[Plan, ...]:
-    """The groups of a forest, as indices on `device`."""
-    return tuple(Plan.of(group, device) for group in forest.groups)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A group as indices: its n segments padded to the longest, L.
-
-    Attributes:
-        span, prefix: As in `Group`.
-        shape: (n, L).
-        padded: Which token of the group stands at each of the n·L places; padding repeats the segment's last token.
-            None where all segments are equally long.
-        back: At which of the n·L places each token stands. None with `padded`.
-        real: 1.0 where a place is no padding, shape (n·L, 1). None with `padded`.
-        future: True where a key is behind the query, shape (L, L).
-    """
-
-    span: tuple[int, int]
-    prefix: tuple[tuple[int, int], ...]
-    shape: tuple[int, int]
-    padded: Tensor | None
-    back: Tensor | None
-    real: Tensor | None
-    future: Tensor
-
-    @classmethod
-    def of(cls, group: Group, device: torch.device) -> Plan:
-        lengths = np.asarray(group.lengths)
-        n, longest = len(lengths), int(lengths.max())
-        padded = back = real = None
-        if (lengths != longest).any():
-            offsets = np.cumsum(lengths) - lengths
-            places = np.arange(longest)
-            inside = np.minimum(places, lengths[:, None] - 1) + offsets[:, None]
-            valid = places < lengths[:, None]
-            padded = torch.from_numpy(inside.reshape(-1)).to(device)
-            back = torch.from_numpy(np.flatnonzero(valid)).to(device)
-            real = torch.from_numpy(valid.reshape(-1, 1).astype(np.float32)).to(device)
-        future = torch.ones(longest, longest, dtype=torch.bool, device=device).triu_(1)
-        return cls((group.start, group.stop), group.prefix, (n, longest), padded, back, real, future)
-
-    def lay_out(self, x: Tensor, *, blank: bool = False) -> Tensor:
-        """(H, T, …) of the forest → (H·n, L, …) of this group's segments; with `blank` the padding is zero."""
-        own = x[:, self.span[0] : self.span[1]]
-        if self.padded is not None and self.real is not None:
-            own = own.index_select(1, self.padded)
-            if blank:
-                own = own * (self.real if x.dim() == 3 else self.real[:, 0]).to(x.dtype)
-        return own.reshape(len(x) * self.shape[0], self.shape[1], *x.shape[2:])
-
-    def gather(self, x: Tensor, heads: int) -> Tensor:
-        """(H·n, L, …) → (H, tokens of the group, …)."""
-        flat = x.reshape(heads, self.shape[0] * self.shape[1], *x.shape[2:])
-        return flat if self.back is None else flat.index_select(1, self.back)
-
-    def seen(self, x: Tensor) -> Tensor:
-        """The prefix of (H, T, D), shape (H, P, D)."""
-        parts = [x[:, start:stop] for start, stop in self.prefix]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 def _forward(
@@ -154,19 +90,21 @@ def attend(
     heads, tokens, width = q.shape
     result = q.new_empty(tokens, heads, width)
     totals = q.new_empty(heads, tokens, dtype=torch.float32)
-    for group in plans:
-        span = slice(*group.span)
-        scores = _scores(group.lay_out(q), group.lay_out(k), cap).masked_fill_(group.future, -torch.inf)
-        weights, total = _weights(scores)
-        own = group.gather(torch.bmm(drop(weights).to(v.dtype), group.lay_out(v)), heads)
-        total = group.gather(total, heads)
-        if group.prefix:
-            weights, above = _weights(_scores(q[:, span], group.seen(k), cap))
-            prefix = torch.bmm(drop(weights).to(v.dtype), group.seen(v))
-            own = torch.lerp(prefix, own, torch.sigmoid(total - above).unsqueeze(-1).to(v.dtype))
+    for part in plans:
+        own, prefix = part.segments, part.prefix
+        queries, keys, values = (own.spread(one[:, part.span]) for one in (q, k, v))
+        weights, total = _weights(_scores(queries, keys, cap).masked_fill_(part.future, -torch.inf))
+        out = own.collect(torch.bmm(drop(weights).to(v.dtype), values), heads)
+        total = own.collect(total, heads)
+        if prefix is not None:
+            scores = prefix.hide(_scores(prefix.queries.spread(q[:, part.span]), prefix.select(k), cap))
+            weights, above = _weights(scores)
+            above = prefix.queries.collect(above, heads)
+            seen = prefix.queries.collect(torch.bmm(drop(weights).to(v.dtype), prefix.select(v)), heads)
+            out = torch.lerp(seen, out, torch.sigmoid(total - above).unsqueeze(-1).to(v.dtype))
             total = torch.logaddexp(total, above)
-        result[span] = own.transpose(0, 1)
-        totals[:, span] = total
+        result[part.span] = out.transpose(0, 1)
+        totals[:, part.span] = total
     return result, totals
 
 
@@ -200,26 +138,21 @@ class _ForestAttention(torch.autograd.Function):
         shift = (d_result * result.transpose(0, 1)).sum(-1, dtype=torch.float32)
         d_q, d_k, d_v = (torch.zeros_like(one, dtype=torch.float32) for one in (q, k, v))
         keeps = iter(ctx.drop.kept)
-        for group in ctx.plans:
-            span = slice(*group.span)
-            parts = _backward(
-                *(group.lay_out(one) for one in (q, k, v, totals)),
-                *(group.lay_out(one, blank=True) for one in (d_result, shift)),
-                cap=ctx.cap, keep=next(keeps, None), future=group.future,
-            )  # fmt: skip
-            for target, part in zip((d_q, d_k, d_v), parts, strict=True):
-                target[:, span] += group.gather(part, heads)
-            if group.prefix:
-                part_q, part_k, part_v = _backward(
-                    q[:, span], group.seen(k), group.seen(v), totals[:, span], d_result[:, span], shift[:, span],
-                    cap=ctx.cap, keep=next(keeps, None), future=None,
-                )  # fmt: skip
-                d_q[:, span] += part_q
-                sizes = [stop - start for start, stop in group.prefix]
-                shares = zip(group.prefix, torch.split(part_k, sizes, 1), torch.split(part_v, sizes, 1), strict=True)
-                for (start, stop), one_k, one_v in shares:
-                    d_k[:, start:stop] += one_k
-                    d_v[:, start:stop] += one_v
+        for part in ctx.plans:
+            span, own, prefix = part.span, part.segments, part.prefix
+            tensors = [own.spread(one[:, span]) for one in (q, k, v, totals)]
+            upper = [own.spread(one[:, span], blank=True) for one in (d_result, shift)]
+            found = _backward(*tensors, *upper, cap=ctx.cap, keep=next(keeps, None), mask=part.future)
+            for target, gradient in zip((d_q, d_k, d_v), found, strict=True):
+                target[:, span] += own.collect(gradient, heads)
+            if prefix is not None:
+                spread = prefix.queries.spread
+                tensors = [spread(q[:, span]), prefix.select(k), prefix.select(v), spread(totals[:, span])]
+                upper = [spread(one[:, span], blank=True) for one in (d_result, shift)]
+                found = _backward(*tensors, *upper, cap=ctx.cap, keep=next(keeps, None), mask=prefix)
+                d_q[:, span] += prefix.queries.collect(found[0], heads)
+                prefix.add(d_k, found[1])
+                prefix.add(d_v, found[2])
         return (d_q.mul_(ctx.scale).to(q.dtype), d_k.to(k.dtype), d_v.to(v.dtype), *[None] * 4)
 
 
@@ -251,13 +184,12 @@ def _weights(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 def _backward(
     q: Tensor, k: Tensor, v: Tensor, total: Tensor, d_result: Tensor, shift: Tensor,
-    *, cap: float | None, keep: Tensor | None, future: Tensor | None,
+    *, cap: float | None, keep: Tensor | None, mask: Tensor | Prefix,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of one block of scores; `total` is the log-sum-exp over all keys that a query sees."""
     scores = _scores(q, k, cap)
-    weights = torch.exp(scores.float() - total.unsqueeze(-1))
-    if future is not None:
-        weights.masked_fill_(future, 0.0)
+    weights = (scores.float() - total.unsqueeze(-1)).exp_()
+    weights = mask.hide(weights, 0.0) if isinstance(mask, Prefix) else weights.masked_fill_(mask, 0.0)
     d_weights = torch.bmm(d_result, v.transpose(1, 2)).float()
     dropped = weights
     if keep is not None:

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recalign.models.attention import Dropout, attend, plan
+from recalign.models.attention import Dropout, attend
+from recalign.models.forest_plan import plan
 from recalign.models.linear import OneDnnLinear
 from recalign.prompting.packing import Forest
 
