@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from recalign.data.samples import Sample, SampleSet
@@ -109,25 +109,41 @@ def seconds(run: Callable[[], object], repeats: int) -> float:
     return min(times)
 
 
-def peak(tokens: int, dtype: torch.dtype) -> dict[tuple[int, int], float]:
-    """Multiply-adds per second of the best matrix product here, per (in, out) shape of the model's layers."""
-    fastest = {}
-    with torch.inference_mode():
-        for inputs, outputs in ((HIDDEN, HIDDEN), (HIDDEN, INTERMEDIATE), (INTERMEDIATE, HIDDEN)):
-            x, weight = torch.randn(tokens, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
-            packed = torch.ops.mkldnn._reorder_linear_weight(weight, tokens)
-            ways: list[Callable[[], Tensor]] = [
-                lambda x=x, weight=weight: nn.functional.linear(x, weight),  # type: ignore[misc]
-                lambda x=x, packed=packed: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], ""),  # type: ignore[misc]
-            ]
-            fastest[inputs, outputs] = tokens * inputs * outputs / min(seconds(way, 5) for way in ways)
-    return fastest
+@dataclass
+class Floor:
+    """Seconds per token of the model's matrix products alone, one after the other, with the model's own weights.
 
+    Attributes:
+        best: With the fastest product there is here (oneDNN, weights laid out for it beforehand).
+        eager: With `nn.functional.linear`, as eager PyTorch multiplies.
+    """
 
-def layer_floor(tokens: int, rates: dict[tuple[int, int], float]) -> float:
-    """Seconds that the linear layers of the model take for `tokens` tokens at these rates."""
-    shapes = [(HIDDEN, HIDDEN)] * 4 + [(HIDDEN, INTERMEDIATE)] * 2 + [(INTERMEDIATE, HIDDEN)]
-    return LAYERS * sum(tokens * a * b / rates[a, b] for a, b in shapes)
+    best: float
+    eager: float
+
+    @classmethod
+    def measure(cls, model: nn.Module, tokens: int = 2048) -> Floor:
+        """Measure over all linear layers of the decoder (without the head)."""
+        weights = [m.weight.data for m in model.model.layers.modules() if isinstance(m, nn.Linear)]  # type: ignore[union-attr]
+        laid_out = [torch.ops.mkldnn._reorder_linear_weight(weight, tokens) for weight in weights]
+        inputs = {width: torch.randn(tokens, width).to(weights[0].dtype) for width in (HIDDEN, INTERMEDIATE)}
+        operands = list(zip([inputs[weight.shape[1]] for weight in weights], weights, laid_out, strict=True))
+
+        def best() -> None:
+            for x, _, weight in operands:
+                torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+
+        def eager() -> None:
+            for x, weight, _ in operands:
+                nn.functional.linear(x, weight)
+
+        with torch.inference_mode():
+            times = [seconds(way, 3) / tokens for way in (best, eager)]
+        return cls(min(times), times[1])
+
+    def __str__(self) -> str:
+        rates = [2e-9 * LAYERS * HIDDEN * (4 * HIDDEN + 3 * INTERMEDIATE) / each for each in (self.best, self.eager)]
+        return f"products alone: {rates[0]:.0f} GFLOP/s at best, {rates[1]:.0f} in eager PyTorch"
 
 
 def arguments(description: str, **more: object) -> argparse.Namespace:

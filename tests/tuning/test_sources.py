@@ -98,3 +98,11 @@ def test_holdout_does_not_depend_on_the_order_of_users() -> None:
     assert len(held) == 5
     assert holdout_users(users[::-1] * 2, 0.1, 7) == held
     assert len(holdout_users(["a", "b"], 0.01, 7)) == 1
+
+
+def test_a_given_order_is_kept_in_every_epoch() -> None:
+    source = PromptSource([prompt(index) for index in range(5)], 5, seed=1, shuffle=False)
+    whole = PromptSource([prompt(index) for index in range(5)], 5, seed=1)
+    orders = [[tree.branches[0] for tree in source.batch(step)] for step in range(2)]
+    assert orders[0] == orders[1] == [prompt(index).ids for index in range(5)]
+    assert [tree.branches[0] for tree in whole.batch(0)] != orders[0]

@@ -26,7 +26,11 @@ def tune(
     quantization: Annotated[str | None, typer.Option(help="4bit or 8bit (needs a GPU and recalign[quant]).")] = None,
     parent: Annotated[Path | None, typer.Option(help="Model to continue from.")] = None,
     validation: Annotated[Path | None, typer.Option(help="Target data, for --selection paper.")] = None,
-    kind: Annotated[str, typer.Option(help="rec (rec-tuning) or instruction (instruction tuning).")] = "rec",
+    kind: Annotated[str, typer.Option(help="rec (rec-tuning), instruction, or cot (curriculum).")] = "rec",
+    cot: Annotated[Path | None, typer.Option(help="What `recalign teach` wrote, for --kind cot.")] = None,
+    curriculum: Annotated[
+        str, typer.Option(help="ordered, mixed or stage1-only to stage3-only, for --kind cot.")
+    ] = "ordered",
     mode: Annotated[str | None, typer.Option(help="lora, or full (default for nano without a parent).")] = None,
     template: Annotated[str | None, typer.Option(help="Prompt template; default: the one the data names.")] = None,
     shots: Annotated[int | None, typer.Option(help="K: number of training samples.")] = None,
@@ -57,6 +61,8 @@ def tune(
             "recalign tune", found="neither a recipe nor --data", hint="Run: recalign tune --data DIR --output RUN"
         )
     options: dict[str, Any] = {"kind": kind, "shots": shots, "selection": selection, "seed": seed}
+    if kind == "cot":
+        options["curriculum"] = curriculum
     options["mode"] = mode or ("full" if backbone == "nano" and parent is None else "lora")
     if template:
         options["template"] = template
@@ -64,7 +70,7 @@ def tune(
         _set(options, setting)
     names = {"name": backbone, "revision": revision, "dtype": dtype, "quantization": quantization}
     with TerminalReporter() as reporter:
-        _tune_one(options, names, data, parent, validation, output, restart, reporter)
+        _tune_one(options, names, data, parent, validation, cot, output, restart, reporter)
         reporter.note(f"model: {output}")
         reporter.note(f"next: recalign evaluate {output} --data {data[-1]}")
 
@@ -75,6 +81,7 @@ def _tune_one(
     data: list[Path],
     parent: Path | None,
     validation: Path | None,
+    cot: Path | None,
     output: Path,
     restart: bool,
     reporter: Any,
@@ -104,7 +111,7 @@ def _tune_one(
     else:
         resolved = resolve_backbone(asked, NanoConfig(), sets, progress=reporter.task("pretraining nano"))
     target = SampleSet.load(validation) if validation else (sets[-1] if config.selection == "paper" else None)
-    inputs = StageInputs(config=config, data=sets, backbone=resolved, parent=parent, validation=target)
+    inputs = StageInputs(config=config, data=sets, backbone=resolved, parent=parent, validation=target, cot=cot)
     if is_done(inputs, output):
         reporter.note("already tuned from these inputs")
     tune_stage(inputs, output, restart=restart, progress=reporter.task(output.name))

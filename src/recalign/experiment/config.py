@@ -19,6 +19,7 @@ from recalign.errors import ConfigError
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig
 from recalign.models.nano import NanoConfig
+from recalign.teacher.config import TeachConfig
 from recalign.tuning.config import Selection, StageConfig
 
 _NAME = r"^[a-z0-9][a-z0-9.-]*$"
@@ -36,6 +37,7 @@ class StageEntry(StageConfig):
     data: tuple[str, ...] = Field(min_length=1, description="Names of the training data sets; several: multi-domain.")
     parent: str | None = Field(None, description="Stage to start from; the bare backbone if not given.")
     validation: str | None = Field(None, description="Target data set, for selection 'paper'.")
+    teacher: str | None = Field(None, description="Kind cot: name of the teacher whose data is learnt from.")
     zero_shot_for: tuple[str, ...] = Field((), description="Data sets whose labels must not have been seen; enforced.")
     shots_grid: tuple[int, ...] = Field((), description="Values of shots.")
     seeds: tuple[int, ...] = Field((), description="Values of seed.")
@@ -56,6 +58,17 @@ class StageEntry(StageConfig):
                     changed = {**base, "shots": shots, "selection": selection, "seed": seed}
                     models.append((name, StageConfig.model_validate(changed)))
         return models
+
+
+class TeacherEntry(TeachConfig):
+    """A teacher of a recipe: what it is asked (`TeachConfig`), and about which data."""
+
+    data: str = Field(description="Source data set.")
+
+    @property
+    def config(self) -> TeachConfig:
+        """The plain configuration of teaching."""
+        return TeachConfig.model_validate(self.model_dump(exclude={"data"}))
 
 
 class EvaluationEntry(BaseModel):
@@ -88,13 +101,22 @@ class Recipe(BaseModel):
     description: str = Field("", description="One line for people.")
     data: dict[str, PrepareConfig] = Field(min_length=1, description="Data sets by name.")
     backbone: BackboneEntry = Field(default_factory=lambda: BackboneEntry(name="nano"), description="The backbone.")
+    teachers: dict[str, TeacherEntry] = Field({}, description="Teachers by name, for stages of kind cot.")
     stages: tuple[StageEntry, ...] = Field(min_length=1, description="Stages, in the order of the fold.")
     evaluations: tuple[EvaluationEntry, ...] = Field((), description="Evaluations, after all stages.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = [
-            f"data set {name!r}: expected a name like {_NAME}" for name in self.data if not re.match(_NAME, name)
+            f"{kind} {name!r}: expected a name like {_NAME}"
+            for kind, names in (("data set", self.data), ("teacher", self.teachers))
+            for name in names
+            if not re.match(_NAME, name)
+        ]
+        problems += [
+            f"teacher {name}: unknown data set {entry.data!r}"
+            for name, entry in self.teachers.items()
+            if entry.data not in self.data
         ]
         problems += self._stage_problems()
         stages = {stage.name for stage in self.stages}
@@ -114,6 +136,10 @@ class Recipe(BaseModel):
         for stage in self.stages:
             wanted = [*stage.data, *stage.zero_shot_for, *([stage.validation] if stage.validation else [])]
             found = [f"unknown data set {name!r}" for name in wanted if name not in self.data]
+            if stage.kind == "cot" and stage.teacher not in self.teachers:
+                found.append(
+                    f"teacher {stage.teacher!r} is not among the recipe's: {', '.join(self.teachers) or 'none'}"
+                )
             if stage.parent is not None and stage.parent not in models:
                 found.append(f"parent {stage.parent!r} is no earlier stage")
             elif stage.parent is not None and models[stage.parent] != [stage.parent]:

@@ -3,6 +3,7 @@
 ::
 
     RUN/data/NAME/        prepared data sets (artefacts)
+    RUN/cot/NAME/         chain-of-thought data of every teacher (artefacts)
     RUN/models/NAME/      one model artefact per stage (and per point of its grid)
     RUN/candidates/NAME/  ranking candidates of every evaluation that asks for them (artefacts)
     RUN/scores/*.parquet  per-sample and per-candidate scores of every evaluated model
@@ -14,6 +15,7 @@ What is there and was made from the same inputs is not made again, so a stopped 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +25,14 @@ from recalign.artifacts import read_manifest
 from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError
 from recalign.experiment.backbones import resolve_backbone
-from recalign.experiment.config import Recipe
+from recalign.experiment.config import Recipe, TeacherEntry
 from recalign.experiment.prepare import prepare
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig
+from recalign.teacher.factory import make_teacher
+from recalign.teacher.teach import is_done as teaching_is_done
+from recalign.teacher.teach import teach
+from recalign.tuning.curriculum import parts
 from recalign.tuning.loop import StepReport
 from recalign.tuning.provenance import check_data
 from recalign.tuning.stage import StageInputs, is_done, tune_stage
@@ -82,6 +88,10 @@ def tune_recipe(recipe: Recipe, output: Path, *, restart: bool = False, reporter
     for stage in recipe.stages:
         check_data(stage, [data[key] for key in stage.data])
     backbone = _backbone(recipe, run, reporter)
+    taught = {
+        name: _taught(name, entry, data[entry.data], output, restart, reporter)
+        for name, entry in recipe.teachers.items()
+    }
     for stage in recipe.stages:
         run.grids[stage.name] = []
         for name, config in stage.expand():
@@ -92,10 +102,9 @@ def tune_recipe(recipe: Recipe, output: Path, *, restart: bool = False, reporter
                 parent=run.models[stage.parent] if stage.parent else None,
                 validation=data[stage.validation] if stage.validation else None,
                 unseen=[data[key] for key in stage.zero_shot_for],
+                cot=taught[stage.teacher] if stage.teacher else None,
             )
-            target = output / "models" / name
-            _tuned(name, inputs, target, restart, reporter)
-            run.models[name] = target
+            run.models[name] = _tuned(name, inputs, output / "models", restart, reporter)
             run.grids[stage.name].append(name)
     return run
 
@@ -133,7 +142,29 @@ def _backbone(recipe: Recipe, run: Run, reporter: Reporter) -> BackboneConfig:
     )
 
 
-def _tuned(name: str, inputs: StageInputs, target: Path, restart: bool, reporter: Reporter) -> None:
-    if is_done(inputs, target):
-        reporter.note(f"stage {name}: already tuned")
-    tune_stage(inputs, target, restart=restart, progress=reporter.task(name))
+def _taught(name: str, entry: TeacherEntry, data: SampleSet, output: Path, restart: bool, reporter: Reporter) -> Path:
+    target, config = output / "cot" / name, entry.config
+    if teaching_is_done(data, config, target):
+        reporter.note(f"teacher {name}: already asked")
+        return target
+    reporter.note(f"teacher {name}: asking {config.teacher}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    teacher = make_teacher(data, config)
+    statistics = teach(data, teacher, config, target, overwrite=restart, announce=reporter.note)
+    reporter.note(f"teacher {name}: {statistics.kept:,} of {statistics.considered:,} source samples kept")
+    return target
+
+
+def _tuned(name: str, inputs: StageInputs, models: Path, restart: bool, reporter: Reporter) -> Path:
+    """The model of a stage; a staged curriculum is a fold of its own, ``NAME-stage1-only`` and so on before NAME."""
+    curricula = parts(inputs.config.curriculum) if inputs.config.kind == "cot" else (inputs.config.curriculum,)
+    for index, curriculum in enumerate(curricula):
+        last = index + 1 == len(curricula)
+        target = models / (name if last else f"{name}-{curriculum}")
+        config = inputs.config.model_copy(update={"curriculum": curriculum})
+        inputs = dataclasses.replace(inputs, config=config)
+        if is_done(inputs, target):
+            reporter.note(f"stage {target.name}: already tuned")
+        tune_stage(inputs, target, restart=restart, progress=reporter.task(target.name))
+        inputs = dataclasses.replace(inputs, parent=target)
+    return target

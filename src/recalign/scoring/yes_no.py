@@ -47,7 +47,7 @@ class YesNoScorer:
         *,
         name: str = "llm",
         kind: ScoreKind = "log-odds",
-        batch_tokens: int = 2048,
+        batch_tokens: int = 2560,
     ) -> None:
         self.model = model
         self.encoder = encoder

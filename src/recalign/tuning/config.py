@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from recalign.models.config import LoraSettings
 
 Selection = Literal["last", "strict-k", "source", "paper"]
+Curriculum = Literal["ordered", "staged", "mixed", "stage1-only", "stage2-only", "stage3-only"]
 
 
 class OptimConfig(BaseModel):
@@ -50,7 +51,9 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["instruction", "rec"] = Field("rec", description="Instruction tuning or rec-tuning.")
+    kind: Literal["instruction", "cot", "rec"] = Field(
+        "rec", description="Instruction tuning, chain-of-thought curriculum, or rec-tuning."
+    )
     mode: Literal["lora", "full"] = Field("lora", description="LoRA, or all parameters (small backbones only).")
     lora: LoraSettings = Field(default_factory=LoraSettings, description="LoRA settings; ignored in mode full.")
     optim: OptimConfig = Field(default_factory=OptimConfig, description="Optimizer and schedule.")
@@ -78,6 +81,8 @@ class StageConfig(BaseModel):
     checkpoint_steps: int = Field(100, ge=1, description="Optimizer steps between two checkpoints.")
     instructions: int = Field(2000, ge=1, description="Rows of the embedded instruction generator (kind instruction).")
     instruction_file: str | None = Field(None, description="Alpaca-format JSON(L) used instead of the generator.")
+    curriculum: Curriculum = Field("ordered", description="Kind cot: which rows are learnt from, in which order.")
+    difficulty: str = Field("stage", description="Kind cot: what makes a row hard: stage, length or answer-length.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of forward and backward; auto: bf16 where the processor computes in it."
     )
@@ -90,4 +95,6 @@ class StageConfig(BaseModel):
             raise ValueError("selection = 'source' is for source stages; a K-shot stage uses strict-k or paper")
         if self.kind == "instruction" and self.selection not in ("last", "source"):
             raise ValueError("instruction tuning sees no labels, so its selection is 'last'")
+        if self.kind == "cot" and self.selection != "last":
+            raise ValueError("a chain-of-thought stage has no labels to select on, so its selection is 'last'")
         return self

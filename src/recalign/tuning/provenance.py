@@ -18,6 +18,7 @@ from recalign.errors import ConfigError, DataError
 from recalign.models.config import BackboneConfig
 from recalign.prompting.template import Domain, PromptTemplate
 from recalign.tuning.config import StageConfig
+from recalign.tuning.curriculum import read_cot
 from recalign.tuning.instructions import generate_instructions
 from recalign.tuning.model_artifact import KIND
 
@@ -33,6 +34,7 @@ class StageInputs:
         backbone: The backbone; its name is a local path or a hub id.
         parent: Model artefact of the stage before, or None to start from the bare backbone.
         validation: The target data set, for selection "paper" alone: its validation labels are then read.
+        cot: Chain-of-thought data of `recalign teach`, for kind "cot".
         unseen: Data sets whose labels no stage may have seen (zero-shot); checked, and recorded in the manifest.
     """
 
@@ -42,6 +44,7 @@ class StageInputs:
     parent: Path | None = None
     validation: SampleSet | None = None
     unseen: Sequence[SampleSet] = field(default=())
+    cot: Path | None = None
 
 
 def labels_seen(inputs: StageInputs) -> dict[str, dict[str, Any]]:
@@ -50,6 +53,11 @@ def labels_seen(inputs: StageInputs) -> dict[str, dict[str, Any]]:
     if inputs.parent is not None:
         seen = json.loads(json.dumps(read_manifest(inputs.parent, kind=KIND, verify=False).config["labels_seen"]))
     if inputs.config.kind == "instruction":
+        return seen
+    if inputs.config.kind == "cot":
+        for key, taught in read_cot(_cot(inputs))[1].config["labels_seen"].items():
+            entry = seen.setdefault(key, {"data": taught["data"], "train": 0, "valid": 0})
+            entry.update({split: max(entry[split], taught[split]) for split in ("train", "valid")})
         return seen
     shots = inputs.config.shots
     for data in inputs.data:
@@ -108,6 +116,8 @@ def owner_of(inputs: StageInputs, backbone: str, labels: dict[str, Any]) -> dict
         parents["template"] = fingerprint(PromptTemplate.load(inputs.config.template).to_toml())
     if inputs.config.kind == "instruction" and inputs.config.instruction_file is not None:
         parents["instructions"] = _content(Path(inputs.config.instruction_file))
+    if inputs.config.kind == "cot":
+        parents["cot"] = read_manifest(_cot(inputs), verify=False).fingerprint
     if inputs.parent is not None:
         parents["parent"] = read_manifest(inputs.parent, kind=KIND, verify=False).fingerprint
     if inputs.validation is not None and inputs.config.selection == "paper":
@@ -120,6 +130,16 @@ def owner_of(inputs: StageInputs, backbone: str, labels: dict[str, Any]) -> dict
         "unseen": sorted(data.fingerprint for data in inputs.unseen),
         "parents": parents,
     }
+
+
+def _cot(inputs: StageInputs) -> Path:
+    if inputs.cot is None:
+        raise ConfigError(
+            "chain-of-thought stage without data",
+            expected="what a teacher wrote",
+            hint="Run: recalign teach DATA --output DIR, then pass --cot DIR (in a recipe: teacher = 'NAME').",
+        )
+    return inputs.cot
 
 
 def _content(path: Path) -> str:

@@ -49,16 +49,18 @@ def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray[tuple[int], np.dtyp
 
 
 class PromptSource:
-    """Ready prompts, one tree each, reshuffled every epoch: single-target samples and instruction data.
+    """Ready prompts, one tree each: single-target samples, instruction and chain-of-thought data.
+
+    Epochs are reshuffled, unless the order is the point (`shuffle` False: a curriculum).
 
     Raises:
         DataError: There are no prompts.
     """
 
-    def __init__(self, prompts: Sequence[EncodedPrompt], batch_size: int, seed: int) -> None:
+    def __init__(self, prompts: Sequence[EncodedPrompt], batch_size: int, seed: int, *, shuffle: bool = True) -> None:
         if not prompts:
             raise DataError("training data of the stage", found="no prompts", expected="at least one")
-        self.prompts, self.batch_size, self.seed = prompts, batch_size, seed
+        self.prompts, self.batch_size, self.seed, self.shuffle = prompts, batch_size, seed, shuffle
 
     @property
     def steps_per_epoch(self) -> float:
@@ -72,7 +74,7 @@ class PromptSource:
         for place in range(step * self.batch_size, (step + 1) * self.batch_size):
             epoch, index = divmod(place, n)
             if index == 0 or place == step * self.batch_size:
-                order = epoch_order(n, self.seed, epoch)
+                order = epoch_order(n, self.seed, epoch) if self.shuffle else np.arange(n)
             trees.append(grow_tree([self.prompts[order[index]]]))
         return trees
 

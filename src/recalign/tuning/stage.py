@@ -27,6 +27,7 @@ from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import Domain, PromptTemplate
 from recalign.tuning.checkpoint import CheckpointStore
 from recalign.tuning.config import StageConfig
+from recalign.tuning.curriculum import arrange, read_cot
 from recalign.tuning.instructions import generate_instructions, read_instructions
 from recalign.tuning.loop import LoopConfig, LoopResult, StepReport, train
 from recalign.tuning.model_artifact import KIND
@@ -135,6 +136,11 @@ def _source(inputs: StageInputs, domains: Sequence[DomainPrompts]) -> PromptSour
             for prompt in _taught(config, data, domain)
         ]
         return PromptSource(prompts, config.batch_size, config.seed)
+    if config.kind == "cot" and inputs.cot is not None:
+        lessons, shuffled = arrange(read_cot(inputs.cot)[0], config.curriculum, config.difficulty)
+        return PromptSource(
+            domains[-1].encoder.encode_instructions(lessons), config.batch_size, config.seed, shuffle=shuffled
+        )
     parts = [(domain, _training_rows(config, data)) for data, domain in zip(inputs.data, domains, strict=True)]
     if config.sampling.targets_per_history > 1:
         sequences = [(domain, user_sequences(rows)) for domain, rows in parts]

@@ -1,0 +1,89 @@
+"""The curriculum over chain-of-thought data: which rows are learnt from, and in which order (TLRec §4.2; SPEC §3).
+
+TLRec joins the rows of the three stages into one data set, easy before hard, and tunes on it once, unshuffled: the
+stage is the difficulty. The variants take one part of that away at a time:
+
+* ``ordered``: the paper's: stages 1, 2, 3 one after the other, in one tuning stage;
+* ``staged``: a tuning stage (with an optimizer of its own) per chain-of-thought stage;
+* ``mixed``: the same rows, shuffled ("w/o curriculum");
+* ``stage1-only``, ``stage2-only``, ``stage3-only``: one stage's rows (the paper's public code trains on stage 3 alone).
+
+"w/o CoT" is a recipe without such a stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from recalign.artifacts import Manifest, read_manifest
+from recalign.errors import ConfigError, DataError
+from recalign.prompting.prompts import Instruction
+from recalign.teacher.teach import KIND, stage_file
+from recalign.tuning.instructions import read_instructions
+
+STAGES: Final = (1, 2, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class CotRow:
+    """One row of chain-of-thought data: its stage (1, 2 or 3) and its text."""
+
+    stage: int
+    row: Instruction
+
+
+def _length(row: CotRow) -> float:
+    return float(sum(map(len, (row.row.instruction, row.row.input, row.row.output))))
+
+
+# What makes a row hard. Rows of equal difficulty stay in the teacher's order.
+DIFFICULTIES: Final[dict[str, Callable[[CotRow], float]]] = {
+    "stage": lambda row: float(row.stage),
+    "length": _length,
+    "answer-length": lambda row: float(len(row.row.output)),
+}
+
+
+def read_cot(directory: Path) -> tuple[list[CotRow], Manifest]:
+    """Rows that ``recalign teach`` wrote, stage by stage, and their manifest.
+
+    Raises:
+        ArtifactError: no chain-of-thought data there, or damaged.
+        DataError: a row is no instruction row.
+    """
+    manifest = read_manifest(directory, kind=KIND)
+    rows = [CotRow(stage, row) for stage in STAGES for row in read_instructions(directory / stage_file(stage))]
+    if not rows:
+        raise DataError(f"chain-of-thought data {directory}", found="no rows", expected="at least one")
+    return rows, manifest
+
+
+def arrange(rows: Sequence[CotRow], curriculum: str, difficulty: str = "stage") -> tuple[list[Instruction], bool]:
+    """Rows of one tuning stage in the order of the curriculum, and whether epochs shuffle them.
+
+    Args:
+        rows: All rows, stage by stage in the teacher's order.
+        curriculum: ``ordered``, ``mixed`` or ``stageN-only`` (``staged`` is a list of the latter, see `parts`).
+        difficulty: Name in `DIFFICULTIES`; only ``ordered`` asks for it.
+
+    Raises:
+        ConfigError: No such curriculum or difficulty.
+    """
+    if difficulty not in DIFFICULTIES:
+        raise ConfigError(f"difficulty {difficulty!r}", expected=f"one of {', '.join(DIFFICULTIES)}")
+    if curriculum == "ordered":
+        return [one.row for one in sorted(rows, key=DIFFICULTIES[difficulty])], False
+    if curriculum == "mixed":
+        return [one.row for one in rows], True
+    for stage in STAGES:
+        if curriculum == f"stage{stage}-only":
+            return [one.row for one in rows if one.stage == stage], True
+    raise ConfigError(f"curriculum {curriculum!r}", found="several tuning stages", expected="one of them at a time")
+
+
+def parts(curriculum: str) -> tuple[str, ...]:
+    """The curricula of the tuning stages that one entry of a recipe stands for: three of ``staged``, else itself."""
+    return tuple(f"stage{stage}-only" for stage in STAGES) if curriculum == "staged" else (curriculum,)
