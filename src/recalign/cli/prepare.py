@@ -69,8 +69,8 @@ def prepare(
 ) -> None:
     """Prepare samples: histories, targets and labels, split into train, valid and test.
 
-    Writes samples.parquet and items.parquet (what tuning and evaluation read), train/valid/test.jsonl (prompts to look
-    at), rejects.jsonl (every input line that was not used, and why), audit.json and manifest.json.
+    Writes samples.parquet, events.parquet and items.parquet (what tuning and evaluation read), train/valid/test.jsonl
+    (prompts to look at), rejects.jsonl (every input line that was not used, and why), audit.json and manifest.json.
     """
     given = {name: value for name, value in locals().items() if value is not None and value is not False}
     from rich.console import Console
