@@ -209,6 +209,22 @@ def test_package_exports_it_lazily() -> None:
         missing()
 
 
+def test_generated_pairs_are_asked_for_the_ranked_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("recalign.scoring.pairs.generate_pairs", lambda *given: asked.append(given))
+    recommender = Recommender(GenreScorer(), catalogue())
+    history = recommender.history(["id:1"], ["id:4"])
+    recommender.generate_pairs(history, recommender.rank(history, 3))
+    assert asked == [(recommender.scorer, recommender.catalog, history, ["3", "2", "5"])]
+
+
+def test_only_a_language_model_generates_pairs() -> None:
+    recommender = Recommender(GenreScorer(), catalogue())
+    history = recommender.history(["id:1"])
+    with pytest.raises(ConfigError, match="pairs from the model genre; found a GenreScorer, which writes nothing"):
+        recommender.generate_pairs(history, recommender.rank(history))
+
+
 def test_a_language_model_recommends_and_its_explanations_are_its_own_scores(tmp_path: Path) -> None:
     from recalign.models.backbone import load_backbone
     from recalign.models.config import BackboneConfig

@@ -9,7 +9,7 @@
 
 Any `Scorer` will do: a tuned language model, a prior, a baseline. Nothing here knows about prompts or weights, and the
 user need not be one the model has seen. An explanation is no prose: it is the change of an item's score when one entry
-of the history is left out.
+of the history is left out. What a language model itself writes (`Recommender.generate_pairs`) stands apart from that.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recalign.data.catalog import ItemCatalog
 from recalign.data.matching import Match, TitleIndex
-from recalign.data.samples import CandidateList, HistoryEntry
+from recalign.data.samples import CandidateList, HistoryEntry, SampleSet
 from recalign.errors import ConfigError, DataError, ModelError
 from recalign.scoring.base import Scorer
 from recalign.terminal import printable
+
+if TYPE_CHECKING:
+    from recalign.scoring.pairs import GeneratedPairs
 
 # No source has a user of this name, so nothing that a scorer learned about users applies.
 UNSEEN_USER: Final = "(unseen user)"
@@ -111,8 +114,7 @@ class Recommender:
             ConfigError: `run` is the run of a recipe with several models.
             ModelError: The backbone or the adapter cannot be loaded.
         """
-        # These load torch: a recommender around a prior does without.
-        from recalign.data.samples import SampleSet
+        # This loads torch: a recommender around a prior does without.
         from recalign.tuning.model_artifact import load_scorer, model_directory
 
         directory = model_directory(Path(run))
@@ -234,6 +236,20 @@ class Recommender:
             )
             for place, each in enumerate(ranked)
         ]
+
+    def generate_pairs(self, history: Sequence[HistoryEntry], ranked: Sequence[Recommendation]) -> GeneratedPairs:
+        """Let the model write pairs "watched → recommended" (TLRec), the best 19 of `ranked` being the candidates.
+
+        They are what the model says, no measurement: that is `explain`. See `recalign.scoring.pairs.generate_pairs`.
+
+        Raises:
+            ConfigError: The scorer is no language model, or its domain's language has no chain-of-thought wording.
+            DataError: `history` or `ranked` is empty.
+            ModelError: The history is too long for the backbone.
+        """
+        from recalign.scoring.pairs import generate_pairs  # loads torch
+
+        return generate_pairs(self.scorer, self.catalog, history, [each.item_id for each in ranked])
 
     def _influences(
         self, history: Sequence[HistoryEntry], item: Recommendation, without: Sequence[float]

@@ -152,9 +152,9 @@ def test_max_positions(field: str, value: int) -> None:
             return self
 
     config = Config()
-    assert module._max_positions(config) == UNLIMITED
+    assert module.position_limit(config) == UNLIMITED
     setattr(config, field, value)
-    assert module._max_positions(config) == value
+    assert module.position_limit(config) == value
 
 
 # ---- fingerprint ----

@@ -15,7 +15,7 @@ from recalign.cli.candidates import candidates
 from recalign.cli.download import download
 from recalign.cli.evaluate import evaluate
 from recalign.cli.prepare import prepare
-from recalign.cli.recommend import recommend
+from recalign.cli.recommend import RecommendCommand, recommend
 from recalign.cli.run import run as run_recipe
 from recalign.cli.teach import teach
 from recalign.cli.tune import tune
@@ -37,8 +37,9 @@ def main() -> None:
     """Align a language model with recommendation."""
 
 
-for verb in (prepare, audit, download, teach, tune, candidates, evaluate, recommend):
+for verb in (prepare, audit, download, teach, tune, candidates, evaluate):
     app.command()(verb)
+app.command(cls=RecommendCommand)(recommend)
 app.command("run")(run_recipe)
 
 

@@ -87,10 +87,17 @@ def load_backbone(config: BackboneConfig) -> Backbone:
         name=config.name,
         revision=revision,
         fingerprint=checkpoint.fingerprint(),
-        max_positions=_max_positions(model.config),
+        max_positions=position_limit(model.config),
         pad_id=_settle_padding(tokenizer, rows),
         config=config,
     )
+
+
+def position_limit(config: Any) -> int:
+    """Longest sequence in tokens that a model of this configuration takes; `UNLIMITED` where it has no limit."""
+    text = config.get_text_config()
+    found = [getattr(text, name, None) for name in _POSITION_FIELDS]
+    return next((value for value in found if isinstance(value, int) and value > 0), UNLIMITED)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -237,9 +244,3 @@ def _settle_padding(tokenizer: Any, rows: int) -> int:
             # id serves: padding is masked.
             return 0
     return int(tokenizer.pad_token_id)
-
-
-def _max_positions(config: Any) -> int:
-    text = config.get_text_config()
-    found = [getattr(text, name, None) for name in _POSITION_FIELDS]
-    return next((value for value in found if isinstance(value, int) and value > 0), UNLIMITED)
