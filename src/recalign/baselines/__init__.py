@@ -1,1 +1,1 @@
-"""Models to compare with; priors need no learning."""
+"""Models to compare with: sequential recommenders, trained here, and priors, which need no learning."""

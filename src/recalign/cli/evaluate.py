@@ -25,7 +25,8 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="MODEL...",
-            help="Run directories, or prior:like-rate, prior:item-mean, prior:popularity, prior:like-rate+item-mean.",
+            help="Directories of models or baselines, or prior:like-rate, prior:item-mean, prior:popularity, "
+            "prior:like-rate+item-mean.",
             show_default=False,
         ),
     ],
@@ -200,12 +201,12 @@ def _run_directory(model: str) -> Path:
 
 def _load(run_dir: Path, sample_set: SampleSet, score: str) -> Scorer:
     from recalign.errors import ConfigError
-    from recalign.tuning.model_artifact import load_scorer
+    from recalign.experiment.saved import load_saved
 
     kinds: dict[str, Literal["log-odds", "paper"]] = {"log-odds": "log-odds", "paper": "paper"}
     if score not in kinds:
         raise ConfigError(f"--score {score!r}", expected=" or ".join(kinds))
-    return load_scorer(run_dir, sample_set, kind=kinds[score])
+    return load_saved(run_dir, sample_set, kind=kinds[score])
 
 
 def _as_json(evaluations: list[Evaluation], beside: list[Evaluation], table: ResultsTable) -> dict[str, Any]:

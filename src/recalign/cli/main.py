@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from recalign.cli.audit import audit
+from recalign.cli.baseline import baseline
 from recalign.cli.candidates import candidates
 from recalign.cli.download import download
 from recalign.cli.evaluate import evaluate
@@ -37,7 +38,7 @@ def main() -> None:
     """Align a language model with recommendation."""
 
 
-for verb in (prepare, audit, download, teach, tune, candidates, evaluate):
+for verb in (prepare, audit, download, teach, tune, baseline, candidates, evaluate):
     app.command()(verb)
 app.command(cls=RecommendCommand)(recommend)
 app.command("run")(run_recipe)

@@ -1,0 +1,65 @@
+"""A trained sequential baseline as a `Scorer`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recalign.baselines.features import ItemLookup
+from recalign.baselines.items import ItemIndex
+from recalign.baselines.network import Network
+from recalign.data.samples import CandidateList
+from recalign.scoring.base import Scores
+
+_LISTS, _ITEMS = 1024, 8192  # of one forward pass
+
+
+class SequenceScorer:
+    """Log-odds of "liked": the logit of the network's sigmoid.
+
+    Args:
+        network: In evaluation mode, on its device.
+        index: Places of the catalogue's items.
+        lookup: What the network is told about them.
+        length: Entries of a history.
+        name: Name in tables.
+    """
+
+    log_odds = True
+
+    def __init__(self, network: Network, index: ItemIndex, lookup: ItemLookup, length: int, name: str) -> None:
+        self._network, self._index, self._lookup, self._length = network, index, lookup, length
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def score(self, lists: Sequence[CandidateList]) -> Scores:
+        """Score every item of every list; a history's state is computed once.
+
+        Raises:
+            DataError: An item is not in the catalogue.
+        """
+        values: list[NDArray[np.float64]] = []
+        for start in range(0, len(lists), _LISTS):
+            values += self._score(lists[start : start + _LISTS])
+        return Scores(tuple(values))
+
+    @torch.inference_mode()
+    def _score(self, lists: Sequence[CandidateList]) -> list[NDArray[np.float64]]:
+        device = next(self._network.parameters()).device
+        histories = self._index.histories([each.history for each in lists], self._length)
+        states = self._network.states(self._lookup(histories.items), torch.from_numpy(histories.feedback).to(device))
+        sizes = np.array([len(each.item_ids) for each in lists])
+        places = self._index.places(item for each in lists for item in each.item_ids)
+        owners = np.repeat(np.arange(len(lists)), sizes)
+        logits = np.empty(len(places))
+        for start in range(0, len(places), _ITEMS):
+            part = slice(start, start + _ITEMS)
+            chosen = states[torch.from_numpy(owners[part]).to(device)]
+            logits[part] = self._network.logits(chosen, self._lookup(places[part])).double().cpu().numpy()
+        return np.split(logits, np.cumsum(sizes)[:-1])
