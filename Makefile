@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check install clean
+.PHONY: demo test test-slow check bench install clean
 
 demo: $(STAMP)  ## install, then run the quickstart recipe end to end
 	$(BIN)/recalign run recipes/quickstart.toml --output runs/quickstart
@@ -14,6 +14,15 @@ test: $(STAMP)  ## the fast tests
 
 test-slow: $(STAMP)  ## the tests marked slow
 	$(BIN)/python -m pytest -m slow
+
+bench: $(STAMP)  ## speed and memory against references; needs RECALIGN_DATA and an otherwise idle machine
+	$(BIN)/python benchmarks/ranking.py
+	$(BIN)/python benchmarks/ranking.py --dtype bf16
+	$(BIN)/python benchmarks/ranking.py --users 1 --items 1682 --extrapolate 40 --repeats 1
+	$(BIN)/python benchmarks/tuning.py
+	$(BIN)/python benchmarks/tuning.py --dtype bf16
+	$(BIN)/python benchmarks/preparation.py
+	$(BIN)/python benchmarks/candidates.py
 
 check: $(STAMP)  ## static: style, types, import contract
 	$(BIN)/ruff check src tests
