@@ -218,7 +218,7 @@ def _judgement(written: GeneratedPairs) -> Iterator[str]:
     if not written.pairs:
         yield f'It wrote: "{_beginning(printable(written.answers[2]))}"'
     if written.rate is None or written.rate < _FEW:
-        yield "A model learns to write pairs from chain-of-thought data: recalign teach, then recalign tune --kind cot."
+        yield "Writing pairs is learnt from chain-of-thought data: recalign teach, then recalign tune --kind cot."
 
 
 def _beginning(text: str, most: int = 150) -> str:

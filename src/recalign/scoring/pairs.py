@@ -116,17 +116,7 @@ def generate_pairs(
     written = writer.write(
         [catalog.text(entry.item_id) for entry in history], [catalog.text(item_id) for item_id in items]
     )
-    pairs = [
-        GeneratedPair(
-            item_id=history[one].item_id,
-            title=catalog.title(history[one].item_id),
-            liked=history[one].liked,
-            recommended_id=items[other],
-            recommended_title=catalog.title(items[other]),
-            rank=other + 1,
-        )
-        for one, other in written.pairs
-    ]
+    pairs = [_named(catalog, history[one], items[other], other + 1) for one, other in written.pairs]
     return GeneratedPairs(
         tuple(pairs),
         n_generated=written.n_generated,
@@ -135,6 +125,17 @@ def generate_pairs(
         consumed=writer.domain.consumed,
         cut=written.cut,
         answers=written.answers,
+    )
+
+
+def _named(catalog: ItemCatalog, entry: HistoryEntry, item_id: str, rank: int) -> GeneratedPair:
+    return GeneratedPair(
+        item_id=entry.item_id,
+        title=catalog.title(entry.item_id),
+        liked=entry.liked,
+        recommended_id=item_id,
+        recommended_title=catalog.title(item_id),
+        rank=rank,
     )
 
 
