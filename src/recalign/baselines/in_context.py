@@ -1,0 +1,123 @@
+"""In-context learning with an untuned backbone: the question alone, or behind m answered samples (TALLRec §3.1.3).
+
+The demonstrations are rendered with the same template as the question, each with its answer, and stand before it in the
+one prompt that `PromptEncoder` encodes; the score is the label logit difference of `YesNoScorer`. A prompt that is too
+long loses the oldest entries of the question's history, never a demonstration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from transformers import PreTrainedTokenizerBase
+
+from recalign.data.catalog import ItemCatalog
+from recalign.data.samples import Sample, SampleSet
+from recalign.models.backbone import Backbone
+from recalign.prompting.control import ControlTokens
+from recalign.prompting.domain import Domain
+from recalign.prompting.encoding import PromptEncoder
+from recalign.prompting.prompts import HistoryText, Instruction, Prompt
+from recalign.prompting.spec import read_spec
+from recalign.prompting.template import PromptTemplate
+from recalign.prompting.titles import clean_title
+from recalign.scoring.yes_no import YesNoScorer
+
+SEPARATOR: Final = "\n\n"
+_LONGEST: Final = 4096  # tokens of a prompt where the backbone would take more
+
+
+class DemonstratedTemplate(PromptTemplate):
+    """A template whose every prompt begins with the same text: answered samples.
+
+    Attributes:
+        demonstrations: That text, "" for none.
+    """
+
+    demonstrations: str = ""
+
+    def __init__(self, template: PromptTemplate, demonstrations: str) -> None:
+        """`demonstrations`: see `render_demonstrations`."""
+        super().__init__(read_spec(template.to_toml(), template.name), template.to_toml())
+        self.demonstrations = demonstrations
+
+    def frame(self, instruction: Instruction) -> Prompt:
+        """The frame of the template, behind the demonstrations."""
+        prompt = super().frame(instruction)
+        return Prompt(self.demonstrations + prompt.context, prompt.answer, prompt.chat)
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, DemonstratedTemplate) and other.demonstrations == self.demonstrations
+        return same and super().__eq__(other)
+
+    def __hash__(self) -> int:
+        return hash((super().__hash__(), self.demonstrations))
+
+
+def render_demonstrations(
+    samples: Sequence[Sample],
+    catalog: ItemCatalog,
+    template: PromptTemplate,
+    domain: Domain,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> str:
+    """Answered samples as text, one after another.
+
+    Args:
+        samples: The demonstrations, in their order.
+        catalog: Texts of their items.
+        template: That of the question.
+        domain: Words of the domain.
+        tokenizer: The backbone's, where there is one: its control tokens stay text in titles.
+
+    Raises:
+        ConfigError: The template has no wording in the domain's language.
+        DataError: An item is not in the catalogue.
+    """
+    texts = {entry.item_id: catalog.text(entry.item_id) for sample in samples for entry in sample.history}
+    texts |= {sample.item_id: catalog.text(sample.item_id) for sample in samples}
+    if tokenizer is not None:
+        frames = [template.frame(Instruction("x", text, "")).context for text in ("", "x")]
+        control = ControlTokens(tokenizer, "\n".join([*frames, str(tokenizer.chat_template or "")]))
+        texts = dict(zip(texts, control.inert(list(texts.values()), clean_title), strict=True))
+    rendered = ""
+    for sample in samples:
+        history = [HistoryText(texts[entry.item_id], entry.liked, entry.rating) for entry in sample.history]
+        prompt = template.frame(template.instruction(domain, history, texts[sample.item_id], sample.label))
+        rendered += prompt.context + prompt.answer + SEPARATOR
+    return rendered
+
+
+def in_context_scorer(
+    backbone: Backbone,
+    data: SampleSet,
+    demonstrations: Sequence[Sample] = (),
+    *,
+    template: str = "",
+    max_length: int = _LONGEST,
+    name: str = "in-context",
+) -> YesNoScorer:
+    """The untuned backbone as a `Scorer` of the data's items.
+
+    Args:
+        backbone: As `recalign.models.backbone.load_backbone` gives it.
+        data: Prepared data: catalogue and domain words.
+        demonstrations: Answered samples, for example `choose_shots(data.samples("train"), m, seed)`; none: zero-shot.
+        template: Prompt template; the one that the data names by default.
+        max_length: Longest prompt in tokens, demonstrations included; the backbone may take fewer.
+        name: Name in tables.
+
+    Raises:
+        ConfigError: No such template, or it does not go with the data's language.
+        ModelError: The two answers do not differ at their first token, or a chat template is missing.
+    """
+    plain, domain = PromptTemplate.load(template or data.template), Domain(**data.domain)
+    text = render_demonstrations(demonstrations, data.catalog, plain, domain, backbone.tokenizer)
+    encoder = PromptEncoder(
+        DemonstratedTemplate(plain, text),
+        domain,
+        backbone.tokenizer,
+        max_length=min(max_length, backbone.max_positions),
+    )
+    return YesNoScorer(backbone.model, encoder, data.catalog, name=name)

@@ -1,0 +1,117 @@
+"""In-context learning through an endpoint: labels are read strictly, the rest is counted and left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recalign.baselines.in_context_endpoint import EndpointAnswers, ask_endpoint, read_label
+from recalign.data.samples import SampleSet
+from recalign.data.schema import SCORES
+from recalign.data.shots import choose_shots
+from recalign.errors import TeacherError
+from recalign.prompting.domain import Domain
+from recalign.teacher.base import Completion
+from recalign.teacher.config import TeachConfig
+from recalign.teacher.endpoint import EndpointTeacher
+from recalign.testing.scripted_teacher import Reply, ScriptedTeacher
+
+ENGLISH, GERMAN = Domain(noun="movie"), Domain(language="de")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Yes.", True),
+        ("no", False),
+        ("**No.** The user prefers comedies, yes.", False),
+        ('"Yes." because', True),
+        ("<think>No idea. Yes?</think>\nNo.", False),
+        ("Nothing speaks against it.", "off-schema"),
+        ("Noah is a good film for them.", "off-schema"),
+        ("The user will say Yes.", "off-schema"),
+        ("I'm sorry, but I cannot say yes or no.", "refusal"),
+        ("", "empty"),
+        ("  \n", "empty"),
+    ],
+)
+def test_the_first_word_decides(text: str, expected: bool | str) -> None:
+    assert read_label(Completion(text), ENGLISH) == expected
+
+
+def test_labels_are_those_of_the_domain() -> None:
+    assert read_label(Completion("Ja, sicher."), GERMAN) is True
+    assert read_label(Completion("Nein."), GERMAN) is False
+    assert read_label(Completion("Yes."), GERMAN) not in (True, False)
+
+
+def test_refusals_in_fields_of_their_own() -> None:
+    assert read_label(Completion("Yes.", refusal="I must not."), ENGLISH) == "refusal"
+    assert read_label(Completion("Yes.", finish_reason="content_filter"), ENGLISH) == "refusal"
+    assert read_label(Completion("Yes. The us", finish_reason="length"), ENGLISH) is True
+
+
+def ask(
+    data: SampleSet, server: ScriptedTeacher, ledger: Path, n: int = 6, shots: int = 0, **options: Any
+) -> EndpointAnswers:
+    settings = {"concurrency": 1, "attempts": 1, "max_tokens": 5, **options}
+    config = TeachConfig(teacher="openai:m", base_url=server.base_url, **settings)
+    teacher = EndpointTeacher(config, environment={})
+    demonstrations = choose_shots(data.samples("train"), shots, 0)
+    return ask_endpoint(data.samples("test")[:n], data, teacher, config, ledger, demonstrations, template="tallrec")
+
+
+def test_answers_become_scores_and_the_rest_is_counted(data: SampleSet, tmp_path: Path) -> None:
+    script = [Reply.ok("Yes."), Reply.refused(), Reply.ok("No."), Reply.ok("Perhaps they do."), Reply.error(500)]
+    with ScriptedTeacher(script, default=Reply.ok("No.")) as server:
+        found = ask(data, server, tmp_path / "ledger")
+    samples = data.samples("test")[:6]
+    assert found.frame.schema == SCORES
+    assert found.frame["sample_id"].to_list() == [samples[n].sample_id for n in (0, 2, 5)]
+    assert found.frame["score"].to_list() == [1.0, -1.0, -1.0]
+    assert found.frame["label"].to_list() == [samples[n].label for n in (0, 2, 5)]
+    assert found.asked == 6
+    assert found.excluded == {"no answer": 1, "off-schema": 1, "refusal": 1}
+    assert found.asked == found.frame.height + sum(found.excluded.values())
+
+
+def test_prompts_are_those_of_the_template_and_hold_no_label_of_the_sample(data: SampleSet, tmp_path: Path) -> None:
+    with ScriptedTeacher(default=Reply.ok("No.")) as server:
+        ask(data, server, tmp_path / "zero", n=2)
+        ask(data, server, tmp_path / "two", n=2, shots=2)
+    zero, two = server.requests[0].prompt, server.requests[2].prompt
+    assert zero.endswith("### Response:\n")
+    assert two.endswith(zero)
+    assert two.count("### Response:\n") == 3
+
+
+def test_a_second_run_pays_for_nothing(data: SampleSet, tmp_path: Path) -> None:
+    with ScriptedTeacher(default=Reply.ok("Yes.")) as server:
+        first = ask(data, server, tmp_path / "ledger")
+        second = ask(data, server, tmp_path / "ledger")
+        assert len(server.requests) == 6
+        ask(data, server, tmp_path / "ledger", shots=1)
+        assert len(server.requests) == 12  # other demonstrations are other questions
+    assert first.frame.equals(second.frame)
+    assert first.spent == second.spent
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_the_order_does_not_depend_on_concurrency(data: SampleSet, tmp_path: Path, concurrency: int) -> None:
+    def label(prompt: str) -> str:
+        return "Yes." if len(prompt) % 2 else "No."
+
+    with ScriptedTeacher(default=Reply.ok(label)) as server:
+        found = ask(data, server, tmp_path / "ledger", n=20, concurrency=concurrency)
+        prompts = sorted(len(request.prompt) for request in server.requests)
+    assert found.frame["sample_id"].to_list() == [sample.sample_id for sample in data.samples("test")[:20]]
+    assert (found.frame["score"] > 0).sum() == sum(length % 2 for length in prompts)
+
+
+def test_a_teacher_that_is_gone_stops_the_run(data: SampleSet, tmp_path: Path) -> None:
+    with ScriptedTeacher(default=Reply.error(500)) as server, pytest.raises(TeacherError, match="3 questions in a row"):
+        ask(data, server, tmp_path / "ledger", n=20, failures=3)
+    with ScriptedTeacher(default=Reply.error(401)) as server, pytest.raises(TeacherError, match="HTTP 401"):
+        ask(data, server, tmp_path / "other")
