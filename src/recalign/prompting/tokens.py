@@ -11,7 +11,7 @@ _CHUNK: Final = 4096  # texts per tokenizer call: bounds memory, changes no resu
 
 
 def tokenise(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, special: bool) -> list[list[int]]:
-    """Ids of each text, whole and without padding; `special`: with what the tokenizer adds by default (BOS and the like).
+    """Ids of each text, whole and unpadded; `special`: with what the tokenizer adds by default (BOS and the like).
 
     The tokenizer is not changed. Where it pads or truncates by itself, its own call switches that off for the moment;
     otherwise its backend is asked directly, which skips what nobody asks for here (offsets, masks).
