@@ -1,4 +1,4 @@
-"""The recipes of TLRec: teacher, curriculum, rec-tuning and shots from one file, on generated data in the real formats."""
+"""TLRec from one file: teacher, curriculum, rec-tuning and shots, on generated data in the real formats."""
 
 from __future__ import annotations
 
