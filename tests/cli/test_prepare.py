@@ -65,6 +65,16 @@ def test_numbers_for_synthetic_and_paths_for_others(tmp_path: Path) -> None:
         invoke("synthetic", "--items", "shoes.csv", "--output", tmp_path / "other")
 
 
+def test_folds(tmp_path: Path) -> None:
+    options = ("--protocol", "tallrec-book", "--order", "time", "--folds", 4, "--fold", 3)
+    told = invoke(*SMALL, *options, "--output", tmp_path / "data")
+    assert "protocol tallrec-book v1, template tallrec, fold 3 of 4 (from 0)" in told
+    counts = SampleSet.load(tmp_path / "data").manifest.info["splits"]
+    assert [counts[split]["users"] for split in ("train", "valid", "test")] == [10, 5, 5]
+    with pytest.raises(ConfigError, match="found fold 0 without folds"):
+        invoke(*SMALL, "--fold", 0, "--output", tmp_path / "other")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

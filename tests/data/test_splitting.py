@@ -137,6 +137,50 @@ def test_leave_one_out_tests_the_last_and_validates_the_one_before() -> None:
     }  # fmt: skip
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(0, 400), min_size=12, max_size=40, unique=True),
+    st.sampled_from(["tallrec-book", "explicit-only"]),
+    st.integers(3, 6),
+    st.integers(0, 5),
+    st.randoms(use_true_random=False),
+)
+def test_folds_test_every_user_once(users: list[int], name: str, folds: int, seed: int, random: Any) -> None:
+    entries = [(str(user), str(item), 1 + (user + item) % 5, None) for user in users for item in range(5)]
+    parts = [prepare(table(*entries), name, folds=folds, fold=fold, seed=seed) for fold in range(folds)]
+    random.shuffle(entries)
+    moved = [prepare(table(*entries), name, folds=folds, fold=fold, seed=seed) for fold in range(folds)]
+    assert all(one.equals(other) for one, other in zip(parts, moved, strict=True))  # nor does the order of rows matter
+    split_users = [{split: set(part.filter(split=split)["user_id"]) for split in SPLITS} for part in parts]
+    tested = [user for each in split_users for user in each["test"]]
+    assert sorted(tested) == sorted(map(str, users))
+    sizes = [len(each["test"]) for each in split_users]
+    assert max(sizes) - min(sizes) <= 1
+    for fold, each in enumerate(split_users):
+        assert each["valid"] == split_users[(fold + 1) % folds]["test"]
+        assert each["train"] == set(map(str, users)) - each["test"] - each["valid"]
+    whole = parts[0].drop("split").sort("sample_id")
+    assert all(part.drop("split").sort("sample_id").equals(whole) for part in parts)  # ids and content are one
+
+
+def test_folds_do_not_depend_on_the_sample_and_need_their_users() -> None:
+    rows = table(*((f"u{user}", str(item), item, item) for user in range(30) for item in range(5)))
+    groups = {seed: set(prepare(rows, "tallrec-book", folds=3, seed=seed).filter(split="test")["user_id"])
+              for seed in range(3)}  # fmt: skip
+    assert len({frozenset(group) for group in groups.values()}) == 3
+    by_time = prepare(rows, "tallrec-book", folds=3, seed=1, order="time")
+    assert set(by_time.filter(split="test")["user_id"]) == groups[1]
+    with pytest.raises(DataError, match="40 folds; found 30 users with samples"):
+        prepare(rows, "tallrec-book", folds=40)
+
+
+def test_a_plan_says_what_cut_the_splits_and_nothing_of_folds_where_there_are_none() -> None:
+    protocol = PROTOCOLS["tallrec-book"]
+    common = {"window": 10, "min_history": 3, "order": "shuffle", "negatives_in_history": False, "seed": 0}
+    assert plan(protocol, SplitConfig(), LIKE).described() == {**common, "ratios": (8, 1, 1)}
+    assert plan(protocol, SplitConfig(folds=5, fold=2), LIKE).described() == {**common, "folds": 5, "fold": 2}
+
+
 def test_a_repeated_interaction_counts_once() -> None:
     rows = table(("u", "1", 5, 1), ("u", "2", 5, 2), ("u", "1", 1, 3), ("u", "3", 5, 4))
     for name in ("temporal", "leave-one-out"):
@@ -294,6 +338,9 @@ def test_some_timestamps_are_not_enough() -> None:
         ("nearest", {}, "protocol 'nearest'; expected tallrec, tallrec-movie"),
         ("temporal", {"order": "shuffle"}, "found order shuffle; expected order time or file"),
         ("leave-one-out", {"ratios": (8, 1, 1)}, "has no proportions; found split 8:1:1"),
+        ("leave-one-out", {"folds": 5}, "leave-one-out has no folds .* expected protocol tallrec-book or explicit-"),
+        ("temporal", {"folds": 5}, "temporal has no folds of users"),
+        ("tallrec", {"folds": 5}, "tallrec-movie has no folds of users"),
     ],
 )
 def test_what_a_protocol_cannot_do_is_said(name: str, options: dict[str, Any], message: str) -> None:
@@ -301,9 +348,21 @@ def test_what_a_protocol_cannot_do_is_said(name: str, options: dict[str, Any], m
         prepare(TALLREC, name, **options)
 
 
-@pytest.mark.parametrize("wrong", [{"ratios": (0, 0, 0)}, {"ratios": (-1, 1, 1)}, {"window": 0}, {"min_history": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ratios": (0, 0, 0)},
+        {"ratios": (-1, 1, 1)},
+        {"window": 0},
+        {"min_history": 0},
+        {"folds": 2},
+        {"folds": 3, "fold": 3},
+        {"fold": 1},
+        {"folds": 3, "ratios": (8, 1, 1)},
+    ],
+)
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"ratios|greater than or equal"):
+    with pytest.raises(ValueError, match=r"ratios|greater than or equal|fold|exclude"):
         SplitConfig(**wrong)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from recalign.artifacts import read_manifest
+from recalign.artifacts import fingerprint, read_manifest
 from recalign.data.samples import SampleSet
 from recalign.data.sources import read_source
 from recalign.data.splitting import SplitConfig, make_samples, plan, resolve_protocol
@@ -186,6 +186,51 @@ def test_published_files_are_split_by_row(make: Make, tmp_path: Path) -> None:
     assert train.to_list() != list(range(1, 25))
 
 
+def test_published_files_in_folds_test_every_row_once(make: Make, tmp_path: Path) -> None:
+    published(tmp_path / "valid.json", 31)
+    source = {"dataset": "alpaca-json", "input": tmp_path / "valid.json", "seed": 3}
+    parts = [SampleSet.load(make(f"fold{fold}", folds=4, fold=fold, **source)) for fold in range(4)]
+    assert [len(part.frame("test")) for part in parts] == [8, 8, 8, 7]
+    pooled = pl.concat([part.frame("test") for part in parts]).drop("split").sort("sample_id")
+    assert pooled["sample_id"].is_unique().all()
+    plain = SampleSet.load(make("plain", **source))
+    assert pooled.equals(plain.frame().drop("split").sort("sample_id"))
+    for fold, part in enumerate(parts):
+        following = parts[(fold + 1) % 4]
+        assert part.frame("valid").drop("split").equals(following.frame("test").drop("split"))
+        described = {"name": "published", "version": 1, "folds": 4, "fold": fold, "seed": 3}
+        assert part.manifest.config["protocol"] == described
+    assert plain.manifest.config["protocol"] == {"name": "published", "version": 1, "ratios": [8, 1, 1], "seed": 3}
+    assert len({part.fingerprint for part in (*parts, plain)}) == 5
+
+
+def test_ratings_in_folds(make: Make) -> None:
+    settings = small(protocol="tallrec-book", order="time", folds=5)
+    parts = [SampleSet.load(make(f"fold{fold}", **settings, fold=fold)) for fold in range(5)]
+    users = [user for part in parts for user in part.frame("test")["user_id"]]
+    assert sorted(users) == sorted(parts[0].frame()["user_id"])
+    assert parts[2].manifest.config["protocol"]["fold"] == 2
+    assert "ratios" not in parts[2].manifest.config["protocol"]
+
+
+@pytest.mark.parametrize("given", [{}, {"protocol": "tallrec-book", "split": "7:1:2", "seed": 4}])
+def test_without_folds_a_request_is_what_it_was_before_there_were_folds(given: dict[str, Any]) -> None:
+    """Results are stored under these fingerprints: data that were prepared earlier must not seem to be others."""
+    config = PrepareConfig.build(dataset="synthetic", output=Path("x"), **given)
+    dumped = config.model_dump(mode="json", exclude={"output", "overwrite"})
+    for added in ("folds", "fold"):
+        del dumped[added]
+    assert config.request == fingerprint(dumped)
+    assert "folds" not in json.dumps(dumped)
+
+
+def test_each_fold_is_another_request() -> None:
+    base = {"dataset": "synthetic", "protocol": "tallrec-book"}
+    asked = [{}, {"folds": 5}, {"folds": 5, "fold": 1}, {"folds": 6, "fold": 1}]
+    assert len({PrepareConfig.build(**base, **each).request for each in asked}) == 4
+    assert PrepareConfig.build(**base, folds=5, fold=0).request == PrepareConfig.build(**base, folds=5).request
+
+
 def test_renderings_can_be_a_seeded_subset(make: Make) -> None:
     whole, part, again = (make(name, **small(max_samples=n)) for name, n in (("a", None), ("b", 40), ("c", 40)))
     ids = {name: [row["sample_id"] for row in rows_of(whole / f"{name}.jsonl")] for name in ("train", "valid", "test")}
@@ -221,6 +266,10 @@ def test_an_existing_output_is_kept_unless_told_otherwise(make: Make) -> None:
         ({"dataset": "alpaca-json", "input": "x", "protocol": "temporal"}, "has fixed samples, found temporal"),
         ({"dataset": "synthetic", "split": "8:1"}, "split: found '8:1'; expected three whole numbers"),
         ({"dataset": "synthetic", "split": "0:0:0"}, "one of them must be positive"),
+        ({"dataset": "synthetic", "folds": 2}, "folds: Input should be greater than or equal to 3, found 2"),
+        ({"dataset": "synthetic", "folds": 5, "fold": 5}, "found fold 5 of 5 folds; expected 0 to 4"),
+        ({"dataset": "synthetic", "fold": 0}, "found fold 0 without folds"),
+        ({"dataset": "synthetic", "folds": 5, "split": "8:1:1"}, "folds and split exclude each other"),
         ({"dataset": "synthetic", "order": "upward"}, "order: Input should be 'time', 'file' or 'shuffle', found 'up"),
         ({"dataset": "synthetic", "negatives": 3}, "negatives is for implicit feedback"),
         ({"dataset": "table", "input": "x", "like_above": 3, "columns": {"user": "y"}}, "unknown column 'user'"),
@@ -245,6 +294,8 @@ def test_settings_are_checked_before_anything_is_read(settings: dict[str, Any], 
         ({"items": 4}, "synthetic data"),
         ({"window": 500, "protocol": "tallrec"}, "finds no target"),
         ({"split": "8:1:1"}, "has no proportions"),
+        ({"folds": 5}, "protocol leave-one-out has no folds of users"),
+        ({"folds": 25, "protocol": "tallrec-book", "order": "time"}, "25 folds; found 20 users with samples"),
     ],
 )
 def test_a_failure_leaves_nothing_behind(make: Make, tmp_path: Path, settings: dict[str, Any], message: str) -> None:
@@ -288,6 +339,17 @@ def test_tallrec_book_file_comes_back_byte_for_byte(make: Make, real_data: Path)
     ours = [{key: row[key] for key in expected[0]} for row in rows_of(path / "test.jsonl")]
     assert ours == expected
     assert len(ours) == 2427
+
+
+@pytest.mark.real_data
+def test_the_book_users_by_folds(make: Make, real_data: Path) -> None:
+    source = real_data / "tallrec-book" / "valid.json"
+    parts = [
+        SampleSet.load(make(f"fold{n}", dataset="alpaca-json", input=source, folds=5, fold=n)).frame("test")
+        for n in range(5)
+    ]
+    assert [len(part) for part in parts] == [486, 486, 485, 485, 485]
+    assert pl.concat(parts)["sample_id"].n_unique() == 2427
 
 
 @pytest.mark.real_data

@@ -35,6 +35,12 @@ def prepare(
         str | None, _option("tallrec, temporal, leave-one-out or explicit-only. Default: the dataset's.", _SPLITS)
     ] = None,
     split: Annotated[str | None, _option("Train, valid and test in proportion, e.g. 8:1:1 or 0:0:1.", _SPLITS)] = None,
+    folds: Annotated[
+        int | None, _option("Instead of --split: users in so many groups, for cross-validation (3 or more).", _SPLITS)
+    ] = None,
+    fold: Annotated[
+        int | None, _option("The group that is test, from 0 (0); the next one is valid, the others train.", _SPLITS)
+    ] = None,
     window: Annotated[int | None, _option("Longest history (10).", _SPLITS)] = None,
     min_history: Annotated[int | None, _option("Interactions that a target needs before it.", _SPLITS)] = None,
     order: Annotated[str | None, _option("A user's order: time, file or shuffle.", _SPLITS)] = None,
@@ -132,6 +138,8 @@ def _show(console: Console, path: Path) -> None:
     console.print(table)
     protocol = config["protocol"]
     facts = f"protocol {protocol['name']} v{protocol['version']}, template {config['template']}"
+    if "folds" in protocol:
+        facts += f", fold {protocol['fold']} of {protocol['folds']} (from 0)"
     if info["users_without_sample"]:
         facts += f"; {info['users_without_sample']:,} of {info['users']:,} users have no sample"
     console.print(Text(facts))

@@ -8,14 +8,15 @@ and in time linear in the rows. Only `arrange` sees all samples, and then withou
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
 
 import numpy as np
 import polars as pl
 
 from recalign.data.sample_table import SPLIT
 from recalign.data.schema import SPLITS
+from recalign.errors import DataError
 from recalign.seeding import generator
 
 Order = Literal["time", "file", "shuffle"]
@@ -26,7 +27,7 @@ RECENT: Final = 10_000  # targets that TALLRec keeps of Movie
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A protocol's parameters with every default filled in; what the manifest records."""
+    """A protocol's parameters with every default filled in. With `folds`, `ratios` mean nothing."""
 
     window: int
     min_history: int
@@ -34,6 +35,16 @@ class Plan:
     ratios: Ratios
     negatives_in_history: bool
     seed: int
+    folds: int | None = None
+    fold: int = 0
+
+    def described(self) -> dict[str, Any]:
+        """What the manifest records: the proportions or the folds, whichever cut the splits.
+
+        Without folds nothing of them is said, so data that never knew of them keep their fingerprint.
+        """
+        unused = ("folds", "fold") if self.folds is None else ("ratios",)
+        return {name: value for name, value in asdict(self).items() if name not in unused}
 
 
 Step = Callable[[pl.DataFrame, Plan], pl.DataFrame]
@@ -58,6 +69,7 @@ class Protocol:
         by_appearance: Users run by first appearance in the input, in one block, and ties of time by place in it; else
             in natural order, and ties in canonical order.
         proportions: Whether it cuts its splits by proportions (else `SplitConfig.ratios` is an error).
+        by_user: Whether all samples of a user fall into one split (else `SplitConfig.folds` is an error).
         first_only: Drop a user's later interactions with the same item, whose answer the first would give away.
         drop_zero: Drop ratings of 0.
     """
@@ -72,6 +84,7 @@ class Protocol:
     pick: Step = everything
     by_appearance: bool = False
     proportions: bool = True
+    by_user: bool = False
     first_only: bool = False
     drop_zero: bool = False
 
@@ -105,6 +118,24 @@ def cut_users(samples: pl.DataFrame, ratios: Ratios, seed: int) -> pl.DataFrame:
     rank = generator(seed, "split", "users").permutation(users)[user.to_numpy()]
     split = np.searchsorted(_cuts(users, ratios), rank, side="right").astype(np.uint32)
     return by_split(samples.with_columns(pl.Series("split", split).cat.to(SPLIT)))
+
+
+def fold_users(samples: pl.DataFrame, folds: int, fold: int, seed: int) -> pl.DataFrame:
+    """Add ``split``: users are dealt into `folds` groups; group `fold` is test, the next (cyclic) valid, others train.
+
+    The groups depend on the users' ids and the seed alone, not on the order of the rows, and differ in size by one user
+    at most. Over all folds, every user is in test once. Rows come out as train, valid, test, each in their order.
+
+    Raises:
+        DataError: there are users, but fewer than folds.
+    """
+    users = samples.select(pl.col("user_id").unique()).sort(pl.col("user_id").cast(pl.String))
+    if 0 < len(users) < folds:
+        raise DataError(f"{folds} folds", found=f"{len(users)} users with samples", expected="a user in every fold")
+    group = generator(seed, "split", "folds").permutation(len(users)) % folds
+    role = np.array([2, 1] + [0] * (folds - 2), dtype=np.uint32)[(group - fold) % folds]  # places in SPLITS
+    roles = users.with_columns(pl.Series("split", role).cast(pl.UInt32).cat.to(SPLIT))
+    return by_split(samples.join(roles, on="user_id", how="left", maintain_order="left"))
 
 
 def by_split(samples: pl.DataFrame) -> pl.DataFrame:
@@ -146,6 +177,8 @@ def _last_of_each(samples: pl.DataFrame, plan: Plan) -> pl.DataFrame:
 
 
 def _by_user(samples: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    if plan.folds is not None:
+        return fold_users(samples, plan.folds, plan.fold, plan.seed)
     return cut_users(samples, plan.ratios, plan.seed)
 
 
@@ -187,11 +220,11 @@ _ALL: Final = (
     ),
     Protocol(
         "tallrec-book", 1, "TALLRec Book: one target per user, the last of a seeded shuffle",
-        _by_user, ("shuffle", "file", "time"), 3, pick=_last_of_each,
+        _by_user, ("shuffle", "file", "time"), 3, pick=_last_of_each, by_user=True,
     ),
     Protocol(
         "explicit-only", 1, "tallrec-book without ratings of 0",
-        _by_user, ("shuffle", "file", "time"), 3, pick=_last_of_each, drop_zero=True,
+        _by_user, ("shuffle", "file", "time"), 3, pick=_last_of_each, by_user=True, drop_zero=True,
     ),
     Protocol("temporal", 1, "one global time order", _temporal, ("time", "file"), 1, first_only=True),
     Protocol(

@@ -59,12 +59,18 @@ class SplitConfig(BaseModel):
         None, description="Order of a user's interactions: time, the file's, or a seeded shuffle."
     )
     ratios: Ratios | None = Field(None, description="Sizes of train, valid and test in proportion, such as 8:1:1.")
+    folds: int | None = Field(None, ge=3, description="User-wise cross-validation: how many groups of users.")
+    fold: int = Field(0, ge=0, description="With folds: the group that is test; the next one is valid.")
     seed: int = Field(0, ge=0, description="Seed of shuffles and sampled negatives.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.ratios is not None and (min(self.ratios) < 0 or sum(self.ratios) == 0):
             raise ValueError("ratios must not be negative, and one of them must be positive")
+        if self.folds is not None and self.ratios is not None:
+            raise ValueError("folds and proportions exclude each other")
+        if self.fold and self.fold >= (self.folds or 0):
+            raise ValueError(f"fold {self.fold} is not one of {self.folds or 'no'} folds, counted from 0")
         return self
 
 
@@ -89,7 +95,7 @@ def plan(protocol: Protocol, config: SplitConfig, feedback: FeedbackConfig) -> P
     """Fill in the protocol's defaults.
 
     Raises:
-        ConfigError: the protocol cannot use an order or proportions that `config` asks for.
+        ConfigError: the protocol cannot use an order, proportions or folds that `config` asks for.
     """
     if config.order is not None and config.order not in protocol.orders:
         raise ConfigError(
@@ -99,6 +105,13 @@ def plan(protocol: Protocol, config: SplitConfig, feedback: FeedbackConfig) -> P
         raise ConfigError(
             f"protocol {protocol.name} has no proportions", found=f"split {':'.join(map(str, config.ratios))}"
         )
+    if config.folds is not None and not protocol.by_user:
+        usable = " or ".join(name for name, each in PROTOCOLS.items() if each.by_user)
+        raise ConfigError(
+            f"protocol {protocol.name} has no folds of users: one user's samples may fall into several splits",
+            found=f"{config.folds} folds",
+            expected=f"protocol {usable}",
+        )
     return Plan(
         window=config.window,
         min_history=config.min_history or protocol.min_history or config.window,
@@ -106,6 +119,8 @@ def plan(protocol: Protocol, config: SplitConfig, feedback: FeedbackConfig) -> P
         ratios=config.ratios or (8, 1, 1),
         negatives_in_history=feedback.negatives_in_history,
         seed=config.seed,
+        folds=config.folds,
+        fold=config.fold,
     )
 
 

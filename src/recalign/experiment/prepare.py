@@ -19,7 +19,7 @@ from recalign.artifacts import write_directory
 from recalign.artifacts.manifest import hash_file
 from recalign.data.audit import audit_tables
 from recalign.data.catalog import ItemCatalog
-from recalign.data.protocols import cut_users
+from recalign.data.protocols import cut_users, fold_users
 from recalign.data.rejects import RejectLedger
 from recalign.data.sample_files import write_samples
 from recalign.data.sample_ids import with_sample_ids
@@ -93,7 +93,7 @@ def _from_ratings(config: PrepareConfig, domain: Domain, template: PromptTemplat
     steps = plan(protocol, config.split_config(), feedback)
     samples = make_table(source.interactions, protocol, steps, feedback, item_ids=catalog.ids)
     settings = {
-        "protocol": {"name": protocol.name, "version": protocol.version, **asdict(steps)},
+        "protocol": {"name": protocol.name, "version": protocol.version, **steps.described()},
         "feedback": feedback.model_dump(),
         "item_text": item_text,
     }
@@ -122,16 +122,22 @@ def _from_published(config: PrepareConfig, template: PromptTemplate) -> _Prepare
     words = config.words()
     data = read_alpaca(config.input, template, config.domain_words() if words else None)
     ratios = config.split or (8, 1, 1)
-    samples = _published_samples(data, ratios, config.seed)
+    samples = _published_samples(data)
+    cut: dict[str, Any] = {"ratios": ratios}
+    if config.folds is None:
+        samples = cut_users(samples, ratios, config.seed)
+    else:
+        cut = {"folds": config.folds, "fold": config.fold}
+        samples = fold_users(samples, config.folds, config.fold, config.seed)
     settings = {
-        "protocol": {"name": "published", "version": PUBLISHED_VERSION, "ratios": ratios, "seed": config.seed},
+        "protocol": {"name": "published", "version": PUBLISHED_VERSION, **cut, "seed": config.seed},
         "feedback": {"kind": "binary", "like_above": None},
         "item_text": "{text}",
     }
     described = _describe(config, data.domain, template, settings)
     facts = {"users": len(samples), "users_without_sample": 0, "licence": data.licence}
     return _Prepared(
-        SampleTable.from_frame(samples),
+        SampleTable.from_frame(samples.select(*SAMPLES)),
         ItemCatalog(data.items),
         data.domain,
         data.accounts,
@@ -141,8 +147,8 @@ def _from_published(config: PrepareConfig, template: PromptTemplate) -> _Prepare
     )
 
 
-def _published_samples(data: AlpacaData, ratios: tuple[int, int, int], seed: int) -> pl.DataFrame:
-    """One row and one user per row of the file; users are split by seed, rows keep the order of the file."""
+def _published_samples(data: AlpacaData) -> pl.DataFrame:
+    """One row and one user per row of the file, in its order; ``split`` is not there yet."""
     rows = [
         (
             str(row.row),
@@ -155,10 +161,9 @@ def _published_samples(data: AlpacaData, ratios: tuple[int, int, int], seed: int
     ]
     schema = {name: SAMPLES[name] for name in ("user_id", "item_id", "label")}
     frame = pl.DataFrame(rows, schema={**schema, "position": pl.Int64(), "history": SAMPLES["history"]}, orient="row")
-    frame = with_sample_ids(frame, "published").with_columns(
+    return with_sample_ids(frame, "published").with_columns(
         rating=pl.lit(None, SAMPLES["rating"]), timestamp=pl.lit(None, SAMPLES["timestamp"])
     )
-    return cut_users(frame, ratios, seed).select(*SAMPLES)
 
 
 def _describe(

@@ -89,6 +89,8 @@ class PrepareConfig(BaseModel):
     min_history: int | None = Field(None, ge=1, description="Interactions that a target needs before it.")
     order: Order | None = Field(None, description="time, file or shuffle.")
     split: Ratios | None = Field(None, description="Proportions of train, valid and test: '8:1:1'.")
+    folds: int | None = Field(None, ge=3, description="User-wise cross-validation instead of split: groups of users.")
+    fold: int = Field(0, ge=0, description="With folds: the group that is test; the next one is valid.")
     seed: int = Field(0, ge=0, description="Root of all randomness.")
     max_samples: int | None = Field(None, ge=1, description="Most samples in the JSONL renderings.")
 
@@ -143,6 +145,7 @@ class PrepareConfig(BaseModel):
             raise ValueError("items is a number for dataset synthetic, and a file for all others")
         if published and self.protocol not in ("published", "tallrec"):
             raise ValueError(f"dataset alpaca-json has fixed samples, found {self.protocol}")
+        self._check_folds()
         self.split_config()  # these raise ValueError
         self.source_options()
         if not published:
@@ -167,7 +170,18 @@ class PrepareConfig(BaseModel):
     @property
     def request(self) -> str:
         """Fingerprint of all settings but where the result goes; two equal requests of equal input give equal data."""
-        return fingerprint(self.model_dump(mode="json", exclude={"output", "overwrite"}))
+        unsaid = {"output", "overwrite"}
+        if self.folds is None:
+            unsaid |= {"folds", "fold"}  # a request without folds is what it was before there were any
+        return fingerprint(self.model_dump(mode="json", exclude=unsaid))
+
+    def _check_folds(self) -> None:
+        if self.folds is None and "fold" in self.model_fields_set:
+            raise ValueError(f"found fold {self.fold} without folds")
+        if self.folds is not None and self.split is not None:
+            raise ValueError("folds and split exclude each other: folds cut all users into equal groups")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"found fold {self.fold} of {self.folds} folds; expected 0 to {self.folds - 1}")
 
     def words(self) -> dict[str, str]:
         """The words of the domain that were given."""
@@ -203,7 +217,13 @@ class PrepareConfig(BaseModel):
     def split_config(self) -> SplitConfig:
         """The protocol's parameters. Raises ValueError (of pydantic) for impossible ones."""
         return SplitConfig(
-            window=self.window, min_history=self.min_history, order=self.order, ratios=self.split, seed=self.seed
+            window=self.window,
+            min_history=self.min_history,
+            order=self.order,
+            ratios=self.split,
+            folds=self.folds,
+            fold=self.fold,
+            seed=self.seed,
         )
 
     def source_options(self) -> SourceOptions:
