@@ -1,22 +1,48 @@
-"""nano, the embedded backbone: a small Llama-architecture model for machines without a network.
+"""nano, the embedded backbone: a small language model for machines without a network, Llama-like by default.
 
 Here are its shape and its tokenizer; `recalign.tuning.pretrain` trains it as a language model (and as nothing else) and
-caches it. Once built it is an ordinary local checkpoint directory, loaded like any other backbone.
+caches it. Once built it is an ordinary local checkpoint directory, loaded like any other backbone. The other
+architectures are for comparisons of backbones: same tokenizer, same text, another network.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Self
+from typing import Any, Final, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from recalign.seeding import derive_seed
 
 PAD, BOS, EOS = "<|pad|>", "<|begin|>", "<|end|>"
+
+Architecture = Literal["llama", "qwen3", "gpt2", "mistral", "gemma2"]
+_CLASSES: Final[dict[Architecture, tuple[Any, Any]]] = {
+    "llama": (LlamaConfig, LlamaForCausalLM),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+    "gpt2": (GPT2Config, GPT2LMHeadModel),
+    "mistral": (MistralConfig, MistralForCausalLM),
+    "gemma2": (Gemma2Config, Gemma2ForCausalLM),
+}
+# Query heads per key and value head, as in Qwen3-0.6B, Mistral-7B and Gemma-2-2B. LLaMA (the first) shares none.
+_SHARING: Final[dict[Architecture, int]] = {"llama": 1, "qwen3": 2, "mistral": 4, "gemma2": 2}
 
 
 class NanoConfig(BaseModel):
@@ -24,6 +50,10 @@ class NanoConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    architecture: Architecture = Field(
+        "llama",
+        description="The network: llama, qwen3, gpt2 (learns positions up to row_tokens only), mistral, gemma2.",
+    )
     hidden: int = Field(256, ge=32, multiple_of=8, description="Width.")
     layers: int = Field(4, ge=1, description="Transformer layers.")
     heads: int = Field(4, ge=1, description="Attention heads.")
@@ -46,6 +76,14 @@ class NanoConfig(BaseModel):
             raise ValueError(f"hidden = {self.hidden} must be an even multiple of heads = {self.heads}")
         return self
 
+    @model_serializer(mode="wrap")
+    def _default_architecture_unsaid(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the later field at its default: what was made before it existed keeps its fingerprint."""
+        fields: dict[str, Any] = handler(self)
+        if self.architecture == "llama":
+            fields.pop("architecture", None)
+        return fields
+
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
     """Byte-level BPE over `texts` (any text encodes, nothing is unknown), with begin, end and padding tokens."""
@@ -64,22 +102,44 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     )
 
 
-def init_model(config: NanoConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A freshly initialised model; the weights depend on `config.seed` alone."""
-    shape = LlamaConfig(
+def init_model(config: NanoConfig, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """A freshly initialised model; the weights depend on the shape and `config.seed` alone."""
+    configuration, network = _CLASSES[config.architecture]
+    shape = configuration(
         vocab_size=len(tokenizer),
         hidden_size=config.hidden,
-        intermediate_size=config.intermediate,
         num_hidden_layers=config.layers,
         num_attention_heads=config.heads,
-        num_key_value_heads=config.heads,
         max_position_embeddings=config.max_positions,
         tie_word_embeddings=config.tie_embeddings,
-        attention_dropout=config.dropout,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
+        **_own_options(config),
     )
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derive_seed(config.seed, "nano", "init"))
-        return LlamaForCausalLM(shape)
+        model: PreTrainedModel = network(shape)
+    return model
+
+
+def _own_options(config: NanoConfig) -> dict[str, Any]:
+    """What the architectures call by names of their own, or would set for models a thousand times larger."""
+    if config.architecture == "gpt2":
+        # Its other dropouts would be a difference of training, not of architecture.
+        rates = {"attn_pdrop": config.dropout, "resid_pdrop": 0.0, "embd_pdrop": 0.0}
+        return {"n_inner": config.intermediate, **rates}
+    options: dict[str, Any] = {
+        "intermediate_size": config.intermediate,
+        "num_key_value_heads": config.heads // math.gcd(config.heads, _SHARING[config.architecture]),
+        "attention_dropout": config.dropout,
+    }
+    width = config.hidden // config.heads
+    if config.architecture == "qwen3":
+        options |= {"head_dim": width}
+    elif config.architecture == "mistral":
+        options |= {"sliding_window": None}  # as later Mistrals; windows shorter than prompts cannot be packed
+    elif config.architecture == "gemma2":
+        # Its local layers must have a window: one that no prompt exceeds.
+        options |= {"head_dim": width, "query_pre_attn_scalar": width, "sliding_window": config.max_positions}
+    return options
