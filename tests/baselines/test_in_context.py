@@ -8,9 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recalign.baselines.in_context import DemonstratedTemplate, in_context_scorer, render_demonstrations
+from recalign.baselines.in_context import (
+    DemonstratedTemplate,
+    in_context_scorer,
+    load_in_context,
+    render_demonstrations,
+)
 from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet
 from recalign.data.shots import choose_shots
+from recalign.errors import DataError
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.prompting.domain import Domain
@@ -67,6 +73,22 @@ def test_zero_shot_is_the_untuned_backbone(data: SampleSet, backbone: Backbone) 
     shots = choose_shots(data.samples("train"), 1, 0)
     other = in_context_scorer(backbone, data, shots, template="tallrec").score(lists)
     assert not np.allclose(other.flat(), expected.flat(), atol=1e-4)
+
+
+def test_a_number_and_a_seed_name_the_demonstrations(data: SampleSet, backbone: Backbone) -> None:
+    lists = [CandidateList("u", sample.history, (sample.item_id,)) for sample in data.samples("test")[:4]]
+    shots = choose_shots(data.samples("train"), 2, 5)
+    expected = in_context_scorer(backbone, data, shots, template="tallrec").score(lists).flat()
+    scorer = load_in_context(backbone.config, data, 2, 5, template="tallrec")
+    np.testing.assert_allclose(scorer.score(lists).flat(), expected, atol=1e-5)
+    assert scorer.name == "in-context 2-shot"
+    other = load_in_context(backbone.config, data, 2, 6, template="tallrec").score(lists).flat()
+    assert not np.allclose(other, expected, atol=1e-4)
+    paper = load_in_context(backbone.config, data, 2, 5, template="tallrec", kind="paper")
+    assert not paper.log_odds
+    assert np.all(np.abs(paper.score(lists).flat()) <= 1)
+    with pytest.raises(DataError, match="at least K = 999"):
+        load_in_context(backbone.config, data, 999)
 
 
 def test_a_long_prompt_keeps_its_demonstrations(data: SampleSet, backbone: Backbone) -> None:

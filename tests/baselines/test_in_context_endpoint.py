@@ -87,6 +87,31 @@ def test_prompts_are_those_of_the_template_and_hold_no_label_of_the_sample(data:
     assert two.count("### Response:\n") == 3
 
 
+def test_the_estimate_comes_before_the_first_call(data: SampleSet, tmp_path: Path) -> None:
+    told: list[str] = []
+    seen: list[tuple[int, int]] = []
+    with ScriptedTeacher(default=Reply.ok("No.")) as server:
+        teacher_config = TeachConfig(
+            teacher="openai:m", base_url=server.base_url, max_tokens=5, price_in=1, price_out=1
+        )
+
+        def announce(line: str) -> None:
+            assert server.requests == []
+            told.append(line)
+
+        def progress(done: int, total: int, facts: str) -> None:
+            assert facts.endswith("tokens")
+            seen.append((done, total))
+
+        options: dict[str, Any] = {"template": "tallrec", "announce": announce, "progress": progress}
+        teacher = EndpointTeacher(teacher_config, environment={})
+        ask_endpoint(data.samples("test")[:4], data, teacher, teacher_config, tmp_path / "ledger", **options)
+    assert told[0] == "4 samples, 4 calls"
+    assert told[2] == "answers: about 20 tokens, at most 20"
+    assert told[3].startswith("cost: about")
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
 def test_a_second_run_pays_for_nothing(data: SampleSet, tmp_path: Path) -> None:
     with ScriptedTeacher(default=Reply.ok("Yes.")) as server:
         first = ask(data, server, tmp_path / "ledger")

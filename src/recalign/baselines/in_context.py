@@ -14,7 +14,9 @@ from transformers import PreTrainedTokenizerBase
 
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import Sample, SampleSet
-from recalign.models.backbone import Backbone
+from recalign.data.shots import choose_shots
+from recalign.models.backbone import Backbone, load_backbone
+from recalign.models.config import BackboneConfig
 from recalign.prompting.control import ControlTokens
 from recalign.prompting.domain import Domain
 from recalign.prompting.encoding import PromptEncoder
@@ -22,7 +24,7 @@ from recalign.prompting.prompts import HistoryText, Instruction, Prompt
 from recalign.prompting.spec import read_spec
 from recalign.prompting.template import PromptTemplate
 from recalign.prompting.titles import clean_title
-from recalign.scoring.yes_no import YesNoScorer
+from recalign.scoring.yes_no import ScoreKind, YesNoScorer
 
 SEPARATOR: Final = "\n\n"
 _LONGEST: Final = 4096  # tokens of a prompt where the backbone would take more
@@ -97,6 +99,7 @@ def in_context_scorer(
     template: str = "",
     max_length: int = _LONGEST,
     name: str = "in-context",
+    kind: ScoreKind = "log-odds",
 ) -> YesNoScorer:
     """The untuned backbone as a `Scorer` of the data's items.
 
@@ -107,6 +110,7 @@ def in_context_scorer(
         template: Prompt template; the one that the data names by default.
         max_length: Longest prompt in tokens, demonstrations included; the backbone may take fewer.
         name: Name in tables.
+        kind: See `recalign.scoring.yes_no.YesNoScorer`.
 
     Raises:
         ConfigError: No such template, or it does not go with the data's language.
@@ -120,4 +124,35 @@ def in_context_scorer(
         backbone.tokenizer,
         max_length=min(max_length, backbone.max_positions),
     )
-    return YesNoScorer(backbone.model, encoder, data.catalog, name=name)
+    return YesNoScorer(backbone.model, encoder, data.catalog, name=name, kind=kind)
+
+
+def load_in_context(
+    config: BackboneConfig,
+    data: SampleSet,
+    demonstrations: int = 0,
+    seed: int = 0,
+    *,
+    template: str = "",
+    name: str = "",
+    kind: ScoreKind = "log-odds",
+) -> YesNoScorer:
+    """Load an untuned backbone and make it a `Scorer` of the data's items.
+
+    Args:
+        config: Which backbone; nano must be resolved already (`recalign.experiment.backbones.resolve_backbone`).
+        data: Prepared data; the demonstrations are those K samples of its train split that a K-shot run would be given.
+        demonstrations: Their number m; 0: zero-shot.
+        seed: Which m samples.
+        template: Prompt template; the one that the data names by default.
+        name: Name in tables; "in-context m-shot" by default.
+        kind: See `recalign.scoring.yes_no.YesNoScorer`.
+
+    Raises:
+        ConfigError: No such template, or it does not go with the data's language.
+        DataError: The train split has fewer than m samples.
+        ModelError: The backbone cannot be loaded, or see `in_context_scorer`.
+    """
+    shown = choose_shots(data.samples("train"), demonstrations, seed)
+    label = name or f"in-context {demonstrations}-shot"
+    return in_context_scorer(load_backbone(config), data, shown, template=template, name=label, kind=kind)

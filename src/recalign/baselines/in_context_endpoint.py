@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from recalign.prompting.prompts import CotFields, HistoryText
 from recalign.prompting.template import PromptTemplate
 from recalign.teacher.answers import OFF_SCHEMA, REFUSAL, Rejected, read_answer
 from recalign.teacher.base import Case, Completion, Question, Teacher, Usage
+from recalign.teacher.budget import Estimate, cost, expected_tokens, worst_case
 from recalign.teacher.calls import Calls, GivenUp
 from recalign.teacher.clock import Clock
 from recalign.teacher.config import TeachConfig
@@ -34,6 +35,7 @@ from recalign.teacher.pipeline import NO_ANSWER, run_to_end
 
 _THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+")
+_ANSWER = 24  # tokens of an answer, for the estimate
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def ask_endpoint(
     name: str = "",
     seed: int = 0,
     clock: Clock | None = None,
+    announce: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int, str], None] = lambda done, total, facts: None,
 ) -> EndpointAnswers:
     """Ask a teacher whether the users of `samples` like their targets.
 
@@ -79,6 +83,8 @@ def ask_endpoint(
         name: Name in tables; the teacher's by default.
         seed: Column of the score file: the seed of the demonstrations.
         clock: For tests.
+        announce: Told before the first call what is to be expected, line by line.
+        progress: Told after every answer how many there are, of how many, and the tokens spent.
 
     Raises:
         TeacherError: The teacher cannot be asked at all, or the budget is used up; answers are in the ledger.
@@ -88,10 +94,12 @@ def ask_endpoint(
     plain, domain = PromptTemplate.load(template or data.template), Domain(**data.domain)
     shown = DemonstratedTemplate(plain, render_demonstrations(demonstrations, data.catalog, plain, domain))
     questions = [_question(sample, data, shown, domain, config) for sample in samples]
+    for line in _estimate(questions, config).lines():
+        announce(line)
     with Ledger(ledger) as opened:
         wording = {"template": fingerprint(shown.to_toml()), "task": "in-context"}
         calls = Calls(teacher, config, opened, template=wording, clock=clock or Clock(seed))
-        verdicts = run_to_end(_Asking(calls, questions, domain).run())
+        verdicts = run_to_end(_Asking(calls, questions, domain, progress).run())
         spent = opened.spent()
     rows = [
         (
@@ -141,11 +149,26 @@ def _question(
     return Question(case, 1, prompt, config.max_tokens, config.temperature)
 
 
+def _estimate(questions: Sequence[Question], config: TeachConfig) -> Estimate:
+    """What calls for all questions take; a usual answer is as long as the label and a sentence."""
+    prompts = [question.prompt for question in questions]
+    expected = Usage(sum(map(expected_tokens, prompts)), len(prompts) * min(config.max_tokens, _ANSWER))
+    worst = [worst_case(prompt, config.max_tokens) for prompt in prompts]
+    most = Usage(sum(one.prompt_tokens for one in worst), sum(one.completion_tokens for one in worst))
+    return Estimate(len(prompts), len(prompts), expected, most, cost(expected, config), cost(most, config))
+
+
 class _Asking:
     """Workers that share one list of questions, so never more calls are in flight than there are workers."""
 
-    def __init__(self, calls: Calls, questions: Sequence[Question], domain: Domain) -> None:
-        self._calls, self._domain = calls, domain
+    def __init__(
+        self,
+        calls: Calls,
+        questions: Sequence[Question],
+        domain: Domain,
+        progress: Callable[[int, int, str], None],
+    ) -> None:
+        self._calls, self._domain, self._progress = calls, domain, progress
         self._count, self._waiting = len(questions), iter(enumerate(questions))
         self._given_up = 0
         self._verdicts: dict[int, bool | str] = {}
@@ -168,6 +191,8 @@ class _Asking:
         for place, question in self._waiting:
             try:
                 self._verdicts[place] = await self._verdict(question)
+                spent = f"{self._calls.budget.spent.total:,} tokens"
+                self._progress(len(self._verdicts), self._count, spent)
             except TeacherError:
                 await self._calls.drain()  # what is in flight is paid for and belongs into the ledger
                 raise

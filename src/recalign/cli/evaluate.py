@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from recalign.cli import in_context
+from recalign.cli.evaluation_output import as_json, show
+
 if TYPE_CHECKING:
     from recalign.baselines.priors import Prior
+    from recalign.cli.in_context import InContext
     from recalign.data.samples import SampleSet
     from recalign.experiment.evaluation import Evaluation
     from recalign.experiment.ranking import RankingEvaluation, RankingTask
     from recalign.experiment.ranking_tables import RankingTable
-    from recalign.experiment.tables import ResultsTable, Row
     from recalign.scoring.base import Scorer
 
 
@@ -26,7 +29,7 @@ def evaluate(
         typer.Argument(
             metavar="MODEL...",
             help="Directories of models or baselines, or prior:like-rate, prior:item-mean, prior:popularity, "
-            "prior:like-rate+item-mean.",
+            "prior:like-rate+item-mean, or in-context: an untuned language model.",
             show_default=False,
         ),
     ],
@@ -58,7 +61,9 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the resampling, recorded in the score file.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Seed of resampling and demonstrations, recorded in the score file.")
+    ] = 0,
     resamples: Annotated[int, typer.Option("--resamples", min=1, help="Bootstrap resamples of users.")] = 2000,
     calibrate: Annotated[
         bool | None,
@@ -73,27 +78,48 @@ def evaluate(
         str, typer.Option("--score", help="log-odds, or paper: p(Yes) - p(No), the reference code's order.")
     ] = "log-odds",
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    backbone: in_context.Backbone = None,
+    demonstrations: in_context.Demonstrations = None,
+    template: in_context.Template = None,
+    teacher: in_context.Teacher = None,
+    base_url: in_context.BaseUrl = None,
+    key_env: in_context.KeyEnv = None,
+    ledger: in_context.Answers = None,
+    limit: in_context.Limit = None,
+    max_tokens_total: in_context.TotalTokens = None,
+    max_cost: in_context.MaxCost = None,
+    price_in: in_context.PriceIn = None,
+    price_out: in_context.PriceOut = None,
+    settings: in_context.Settings = None,
 ) -> None:
     """Score a split of prepared data: AUC, GAUC, NDCG@10, LogLoss, ECE, with user-clustered intervals.
 
     The priors stand beside every model. With --candidates also ranking, where a random ranker joins them. Each read of
     a test split is logged in the run's manifest.
     """
+    given = {key: value for key, value in locals().items() if key in in_context.OPTIONS}
     from recalign.data.samples import SampleSet
     from recalign.experiment.evaluation import evaluate as run_evaluation
-    from recalign.experiment.evaluation import pick_prior, priors_for, validation_labels_seen
-    from recalign.experiment.tables import results_table
+    from recalign.experiment.evaluation import pick_prior, priors_for
 
-    wanted = _wanted(models)
+    asked = in_context.read(models, **given)
+    wanted = _wanted(models, asked)
     sample_set = SampleSet.load(data)
     task = _task(candidates, sample_set, split)
     priors = priors_for(sample_set, SampleSet.load(fit) if fit is not None else None)
     options: dict[str, Any] = {"seed": seed, "resamples": resamples}
+    facts = asked.as_json() if asked is not None else {}
+    if asked is not None and asked.teacher is not None:
+        answered = asked.ask(sample_set, split, priors.scorers, output, resamples)
+        notes = [priors.note, answered.note]
+        facts |= answered.as_json()
+        _print([answered.model], [*answered.others], None, notes, facts, json_output=json_output, **options)
+        return
     evaluations, ranked, uses = [], [], []
     for name, each in wanted.items():
         run_dir = each if isinstance(each, Path) else None
-        uses.append(calibrate if calibrate is not None else not run_dir or validation_labels_seen(run_dir, sample_set))
-        scorer: Scorer = _load(each, sample_set, score) if isinstance(each, Path) else pick_prior(priors, each)
+        uses.append(calibrate if calibrate is not None else _may_calibrate(each, sample_set))
+        scorer = pick_prior(priors, each) if isinstance(each, str) else _load(each, sample_set, score)
         paths = _paths(output, name or scorer.name, several=len(wanted) > 1)
         named: dict[str, Any] = {"name": name, "run_dir": run_dir, "output": paths[0], "calibrate": uses[-1]}
         evaluations.append(run_evaluation(scorer, sample_set, split, **named, **options))
@@ -101,19 +127,37 @@ def evaluate(
             ranked.append(_rank(scorer, task, name, run_dir, paths[1], **options))
     rest = [each for each in priors.scorers if each.name not in {one.model for one in evaluations}]
     beside = [run_evaluation(each, sample_set, split, calibrate=all(uses), **options) for each in rest]
-    table = results_table([*evaluations, *beside], notes=[priors.note], resamples=resamples, seed=seed)
     ranking = None if task is None else _ranking_table(task, ranked, rest, priors.note, **options)
-    if json_output:
-        document = _as_json(evaluations, beside, table)
-        if ranking is not None:
-            document["ranking"] = ranking.as_json()
-        sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
-    else:
-        _show(table, evaluations, ranking)
+    _print(evaluations, beside, ranking, [priors.note], facts, json_output=json_output, **options)
 
 
-def _wanted(models: list[str]) -> dict[str, str | Path]:
-    """What to evaluate, by its name in the tables: bare names of priors, directories of models.
+def _print(
+    evaluations: list[Evaluation],
+    beside: list[Evaluation],
+    ranking: RankingTable | None,
+    notes: list[str],
+    facts: dict[str, Any],
+    *,
+    json_output: bool,
+    **options: int,
+) -> None:
+    """Show models and, `beside` them, priors. `facts`: what in-context learning adds to the JSON object."""
+    from recalign.experiment.tables import results_table
+
+    table = results_table([*evaluations, *beside], notes=notes, **options)
+    if not json_output:
+        show(table, evaluations, ranking)
+        return
+    document = as_json(evaluations, beside, table)
+    if ranking is not None:
+        document["ranking"] = ranking.as_json()
+    if facts:
+        document["in_context"] = facts
+    sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
+
+
+def _wanted(models: list[str], asked: InContext | None) -> dict[str, str | Path | InContext]:
+    """What to evaluate, by its name in the tables: bare names of priors, directories of models, `asked` for in-context.
 
     Two runs of one name would count as the seeds of one model, so such ones are called by their path.
 
@@ -123,7 +167,12 @@ def _wanted(models: list[str]) -> dict[str, str | Path]:
     from recalign.baselines.priors import PREFIX, prior_name
     from recalign.errors import ConfigError
 
-    found = [prior_name(model) if model.startswith(PREFIX) else _run_directory(model) for model in models]
+    found: list[str | Path | InContext] = []
+    for model in models:
+        if asked is not None and model == in_context.NAME:
+            found.append(asked)
+        else:
+            found.append(prior_name(model) if model.startswith(PREFIX) else _run_directory(model))
     names = [PREFIX + each if isinstance(each, str) else each.name for each in found]
     names = [str(each) if names.count(name) > 1 else name for name, each in zip(names, found, strict=True)]
     if len(set(names)) < len(names):
@@ -199,70 +248,22 @@ def _run_directory(model: str) -> Path:
     )
 
 
-def _load(run_dir: Path, sample_set: SampleSet, score: str) -> Scorer:
+def _may_calibrate(model: str | Path | InContext, sample_set: SampleSet) -> bool:
+    """Whether a temperature may be fitted on validation labels: priors, and models that were selected on them."""
+    from recalign.experiment.evaluation import validation_labels_seen
+
+    return validation_labels_seen(model, sample_set) if isinstance(model, Path) else isinstance(model, str)
+
+
+def _load(model: Path | InContext, sample_set: SampleSet, score: str) -> Scorer:
     from recalign.errors import ConfigError
     from recalign.experiment.saved import load_saved
 
     kinds: dict[str, Literal["log-odds", "paper"]] = {"log-odds": "log-odds", "paper": "paper"}
     if score not in kinds:
         raise ConfigError(f"--score {score!r}", expected=" or ".join(kinds))
-    return load_saved(run_dir, sample_set, kind=kinds[score])
-
-
-def _as_json(evaluations: list[Evaluation], beside: list[Evaluation], table: ResultsTable) -> dict[str, Any]:
-    """One model: its metrics at the top; several: a list ``models`` of the same."""
-    each = [
-        {**evaluation.metrics, "data": evaluation.scores.data, "best_prior": _verdict(row)}
-        for evaluation, row in zip(evaluations, table.rows, strict=False)  # priors follow
-    ]
-    top: dict[str, Any] = each[0] if len(each) == 1 else {"models": each}
-    return {**top, "priors": {prior.model: prior.metrics for prior in beside}, "priors_note": table.notes[0]}
-
-
-def _verdict(row: Row) -> dict[str, Any] | None:
-    verdict = row.verdict
-    if verdict is None:
-        return None
-    return {
-        "prior": verdict.prior,
-        "auc_difference": verdict.difference,
-        "interval": [verdict.interval.low, verdict.interval.high] if verdict.interval else None,
-        "p_value": verdict.p_value,
-        "beats": verdict.beats,
-    }
-
-
-def _show(table: ResultsTable, evaluations: list[Evaluation], ranking: RankingTable | None) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    console.print(table.rich())
-    lines = table.lines()
-    for each in evaluations:
-        lines += _remarks(each)
-    for line in lines:
-        console.print(Text(line))
-    if ranking is not None:
-        console.print()
-        console.print(ranking.rich())
-        for line in ranking.lines():
-            console.print(Text(line))
-
-
-def _remarks(main: Evaluation) -> list[str]:
-    """What the table has no column for: calibration, answer mass, and why a figure is missing."""
-    from recalign.terminal import printable
-
-    lines = []
-    name = printable(main.model)
-    temperature, mass = main.metrics["temperature"], main.metrics.get("label_mass")
-    if temperature is not None:
-        calibrated = f"LogLoss {main.metrics['logloss_calibrated']:.3f}, ECE {main.metrics['ece_calibrated']:.3f}"
-        lines.append(f"{name}: with temperature {temperature:.3f} fitted on validation {calibrated}.")
-    if mass is not None:
-        lines.append(f"{name}: probability of the two answers together {mass:.3f} on average.")
-    missing: dict[str, list[str]] = {}
-    for metric, reason in main.metrics["reasons"].items():
-        missing.setdefault(reason, []).append(metric)
-    return lines + [f"{name}: no {', '.join(metrics)}, because {reason}." for reason, metrics in missing.items()]
+    return (
+        load_saved(model, sample_set, kind=kinds[score])
+        if isinstance(model, Path)
+        else model.scorer(sample_set, kinds[score])
+    )

@@ -1,0 +1,151 @@
+"""`recalign evaluate in-context`: an untuned model beside the priors, or an endpoint with what it refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recalign.baselines.in_context import load_in_context
+from recalign.data.negatives import RankingConfig, ranking_candidates, write_ranking_candidates
+from recalign.data.samples import SampleSet
+from recalign.experiment.evaluation import NO_LOG_ODDS
+from recalign.experiment.score_file import ScoreFile, score_split
+from recalign.models.config import BackboneConfig
+from recalign.models.nano import NanoConfig
+from recalign.testing.scripted_teacher import Reply, ScriptedTeacher
+
+from .conftest import Cli
+
+FAST = ("--resamples", "20")
+
+
+def test_a_backbone_with_demonstrations_is_a_model_like_others(cli: Cli, workshop: Path, tmp_path: Path) -> None:
+    given = ["in-context", "prior:like-rate", "--backbone", workshop / "backbone", "--data", workshop / "data"]
+    given += ["--demonstrations", 2, "--seed", 3, "--template", "tallrec", "--output", tmp_path / "scores", *FAST]
+    code, out, err = cli("evaluate", *given, "--json")
+    assert code == 0, err
+    answer = json.loads(out)
+    first, second = answer["models"]
+    assert first["model"] == "in-context backbone 2-shot"
+    assert second["model"] == "prior:like-rate"
+    assert first["best_prior"]["prior"].startswith("prior:")
+    assert first["label_mass"] > 0
+    assert first["temperature"] is None, "validation labels are not used unless asked for"
+    expected = {"model": str(workshop / "backbone"), "demonstrations": 2, "template": "tallrec"}
+    assert answer["in_context"] == expected
+    data = SampleSet.load(workshop / "data")
+    config = BackboneConfig(name=str(workshop / "backbone"))
+    scorer = load_in_context(config, data, 2, 3, template="tallrec")
+    scores = ScoreFile.read(tmp_path / "scores" / "in-context backbone 2-shot.parquet").frame
+    assert scores["score"].to_list() == pytest.approx(score_split(scorer, data, "test").frame["score"].to_list())
+    assert scores["seed"].unique().to_list() == [3]
+
+
+def test_a_backbone_ranks_and_takes_settings(cli: Cli, workshop: Path, tmp_path: Path) -> None:
+    data = SampleSet.load(workshop / "data")
+    config = RankingConfig(negatives=4)
+    write_ranking_candidates(tmp_path / "lists", *ranking_candidates(data, config), config, parent=data.fingerprint)
+    given = ["in-context", "--backbone", workshop / "backbone", "--set", "dtype=float32", "--score", "paper"]
+    given += ["--data", workshop / "data", "--candidates", tmp_path / "lists", "--json", *FAST]
+    code, out, err = cli("evaluate", *given)
+    assert code == 0, err
+    answer = json.loads(out)
+    assert answer["reasons"]["logloss"] == NO_LOG_ODDS
+    assert answer["ranking"]["metrics"][0]["model"] == answer["model"] == "in-context backbone 0-shot"
+
+
+def test_nano_is_built_from_the_data(cli: Cli, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = {"hidden": 32, "layers": 1, "heads": 2, "intermediate": 32, "vocabulary": 600, "steps": 2}
+    config = NanoConfig(**tiny, batch_tokens=128, row_tokens=64, instructions=5)
+    monkeypatch.setattr("recalign.models.nano.NanoConfig", lambda: config)
+    monkeypatch.setenv("RECALIGN_CACHE", str(tmp_path))
+    given = ["in-context", "--backbone", "nano", "--data", workshop / "data", "--json", *FAST]
+    code, out, err = cli("evaluate", *given)
+    assert code == 0, err
+    assert json.loads(out)["model"] == "in-context nano 0-shot"
+    assert [path.name[:5] for path in tmp_path.iterdir()] == ["nano-"]
+
+
+def test_an_endpoint_is_measured_on_what_it_answered(cli: Cli, workshop: Path, tmp_path: Path) -> None:
+    output = tmp_path / "scores.parquet"
+    script = [Reply.ok("Yes."), Reply.refused(), Reply.ok("Perhaps."), Reply.ok("Yes.")]
+    with ScriptedTeacher(script, default=Reply.ok("No.")) as server:
+        given = ["in-context", "--teacher", "openai:m", "--base-url", server.base_url, "--data", workshop / "data"]
+        given += ["--demonstrations", 1, "--limit", 9, "--set", "concurrency=1", "--set", "max_tokens=9"]
+        given += ["--price-in", 10, "--price-out", 20, "--max-cost", 5, "--output", output, *FAST]
+        code, out, err = cli("evaluate", *given)
+        assert code == 0, err
+        assert len(server.requests) == 9
+        assert all(request.body["max_tokens"] == 9 for request in server.requests)
+        assert all(request.body["temperature"] == 0 for request in server.requests)
+        again, text, _ = cli("evaluate", *given, "--json")
+        assert len(server.requests) == 9, "answers come from the ledger"
+    assert "9 samples, 9 calls" in err
+    assert "cost: about" in err
+    shown = " ".join(out.split())
+    assert "9 samples asked, 7 answered (" in shown
+    assert "excluded: 1 off-schema, 1 refusal." in shown
+    assert "no logloss" in shown
+    assert again == 0
+    answer = json.loads(text)
+    assert answer["model"] == "in-context openai:m 1-shot"
+    assert answer["n"] == 7
+    assert {each["n"] for each in answer["priors"].values()} == {7}
+    assert answer["in_context"]["excluded"] == {"off-schema": 1, "refusal": 1}
+    assert answer["in_context"]["asked"] == 9
+    assert (tmp_path / "scores.parquet.ledger.sqlite").exists()
+    frame = ScoreFile.read(output).frame
+    assert frame.height == 7
+    assert (frame["score"] > 0).sum() == 2
+    test = SampleSet.load(workshop / "data").frame("test")
+    assert frame.join(test, on=["sample_id", "label"], how="semi").height == 7
+    assert frame["model"].dtype == pl.String
+
+
+def test_nothing_but_refusals_is_an_error_with_counts(cli: Cli, workshop: Path, tmp_path: Path) -> None:
+    with ScriptedTeacher(default=Reply.refused()) as server:
+        given = ["in-context", "--teacher", "openai:m", "--base-url", server.base_url, "--data", workshop / "data"]
+        code, _, err = cli("evaluate", *given, "--limit", 3, "--ledger", tmp_path / "kept", *FAST)
+    assert code == 2
+    assert "none of 3 that can be used: excluded: 3 refusal" in err
+
+
+TEACHER = ["in-context", "--teacher", "openai:m"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["in-context"], "neither --backbone nor --teacher"),
+        ([*TEACHER, "--backbone", "x"], "both --backbone and --teacher"),
+        (["prior:like-rate", "--backbone", "x"], "--backbone; found no model in-context to use it"),
+        (["prior:like-rate", "--set", "dtype=float32"], "--set; found no model in-context"),
+        (["in-context", "--backbone", "x", "--max-cost", 3], "--max-cost; found --backbone"),
+        (["in-context", "--backbone", "x", "--set", "max_tokens=3"], "NAME=VALUE with one of attn_implementation"),
+        (["in-context", "--backbone", "x", "--set", "dtype=int3"], "dtype: Input should be"),
+        (["in-context", "--backbone", "x", "--demonstrations", 2, "--split", "train"], "They would show answers to it"),
+        (["in-context", "--backbone", "no/such/folder/here"], "no/such/folder/here"),
+        (["in-context", "--backbone", "x", "--score", "logits"], "--score 'logits'; expected log-odds or paper"),
+        (["in-context", "in-context", "--backbone", "x"], "one of them twice"),
+        (TEACHER, "Pass --output FILE (they are kept beside it) or --ledger FILE"),
+        ([*TEACHER, "prior:like-rate"], "Evaluate it alone"),
+        ([*TEACHER, "--score", "paper"], "Evaluate it alone"),
+        (["in-context", "--teacher", "heuristic"], "pass it as --backbone"),
+        ([*TEACHER, "--ledger", "l", "--max-cost", 3], "max_cost needs price_in and price_out"),
+        ([*TEACHER, "--ledger", "l", "--set", "size=3"], "NAME=VALUE with one of attempts"),
+        ([*TEACHER, "--ledger", "l", "--key-env", "NO_SUCH_KEY"], "NO_SUCH_KEY; found no API key"),
+        ([*TEACHER, "--ledger", "l", "--split", "tset"], "split 'tset'"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    cli: Cli, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = cli("evaluate", *options, "--data", workshop / "data", *FAST)
+    assert code == 2, err
+    assert message in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
