@@ -22,8 +22,8 @@ from recalign.models.nano import NanoConfig
 from recalign.teacher.config import TeachConfig
 from recalign.tuning.config import Selection, StageConfig
 
-_NAME = r"^[a-z0-9][a-z0-9.-]*$"
-_VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
+NAME = r"^[a-z0-9][a-z0-9.-]*$"
+_VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)(?:(:-)([^}]*))?\}")
 
 
 class StageEntry(StageConfig):
@@ -33,7 +33,7 @@ class StageEntry(StageConfig):
     there is one model, called like the stage.
     """
 
-    name: str = Field(pattern=_NAME, description="Name of the stage and of its model.")
+    name: str = Field(pattern=NAME, description="Name of the stage and of its model.")
     data: tuple[str, ...] = Field(min_length=1, description="Names of the training data sets; several: multi-domain.")
     parent: str | None = Field(None, description="Stage to start from; the bare backbone if not given.")
     validation: str | None = Field(None, description="Target data set, for selection 'paper'.")
@@ -45,7 +45,7 @@ class StageEntry(StageConfig):
 
     def expand(self) -> list[tuple[str, StageConfig]]:
         """The models of this stage: names and plain stage configurations."""
-        own = set(StageEntry.model_fields) - set(StageConfig.model_fields)
+        own = set(type(self).model_fields) - set(StageConfig.model_fields)
         base = self.model_dump(exclude=own)
         models = []
         for shots in self.shots_grid or (self.shots,):
@@ -97,7 +97,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=_NAME, description="Name of the recipe.")
+    name: str = Field(pattern=NAME, description="Name of the recipe.")
     description: str = Field("", description="One line for people.")
     data: dict[str, PrepareConfig] = Field(min_length=1, description="Data sets by name.")
     backbone: BackboneEntry = Field(default_factory=lambda: BackboneEntry(name="nano"), description="The backbone.")
@@ -108,10 +108,10 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = [
-            f"{kind} {name!r}: expected a name like {_NAME}"
+            f"{kind} {name!r}: expected a name like {NAME}"
             for kind, names in (("data set", self.data), ("teacher", self.teachers))
             for name in names
-            if not re.match(_NAME, name)
+            if not re.match(NAME, name)
         ]
         problems += [
             f"teacher {name}: unknown data set {entry.data!r}"
@@ -159,23 +159,40 @@ class Recipe(BaseModel):
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read and validate a recipe. ``${NAME}`` in a string is replaced by the environment variable.
+    """Read and validate a recipe; environment variables are replaced as `read_toml` says.
 
     Raises:
         ConfigError: The file is missing, no TOML, or names unknown keys or values; all problems in one message.
     """
+    content = read_toml(path, "recipe", "Shipped recipes lie in recipes/")
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"recipe {path}", found=describe(error)) from None
+
+
+def read_toml(path: Path, kind: str, hint: str) -> dict[str, Any]:
+    """Content of a TOML file, with environment variables put in.
+
+    In a string, ``${NAME}`` is replaced by the variable, ``${NAME:-other}`` by `other` where it is not set or empty.
+
+    Args:
+        path: The file.
+        kind: What it is, for messages.
+        hint: What to do where there is no such file.
+
+    Raises:
+        ConfigError: The file is missing or no TOML, or a variable is not set.
+    """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"recipe {path}", found="no such file", hint="Shipped recipes lie in recipes/") from None
+        raise ConfigError(f"{kind} {path}", found="no such file", hint=hint) from None
     except OSError as error:
-        raise ConfigError(f"recipe {path}", found=error.strerror or str(error), expected="a TOML file") from None
+        raise ConfigError(f"{kind} {path}", found=error.strerror or str(error), expected="a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"recipe {path}", found=f"no valid TOML ({error})") from None
-    try:
-        return Recipe.model_validate(_substitute(content, path))
-    except ValidationError as error:
-        raise ConfigError(f"recipe {path}", found=describe(error)) from None
+        raise ConfigError(f"{kind} {path}", found=f"no valid TOML ({error})") from None
+    return {key: _substitute(value, f"{kind} {path}") for key, value in content.items()}
 
 
 def describe(error: ValidationError) -> str:
@@ -187,19 +204,21 @@ def describe(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
-def _substitute(value: Any, path: Path) -> Any:
+def _substitute(value: Any, where: str) -> Any:
     if isinstance(value, dict):
-        return {key: _substitute(item, path) for key, item in value.items()}
+        return {key: _substitute(item, where) for key, item in value.items()}
     if isinstance(value, list):
-        return [_substitute(item, path) for item in value]
+        return [_substitute(item, where) for item in value]
     if not isinstance(value, str):
         return value
 
     def replace(match: re.Match[str]) -> str:
-        name = match.group(1)
+        name, has_default, default = match.groups()
+        if has_default:
+            return os.environ.get(name) or default
         if name not in os.environ:
             raise ConfigError(
-                f"recipe {path}", found=f"${{{name}}}, which is not set", hint=f"Set it: export {name}=/path/to/data"
+                where, found=f"${{{name}}}, which is not set", hint=f"Set it: export {name}=/path/to/data"
             )
         return os.environ[name]
 

@@ -104,7 +104,7 @@ def tune_recipe(recipe: Recipe, output: Path, *, restart: bool = False, reporter
                 unseen=[data[key] for key in stage.zero_shot_for],
                 cot=taught[stage.teacher] if stage.teacher else None,
             )
-            run.models[name] = _tuned(name, inputs, output / "models", restart, reporter)
+            run.models[name] = tune_parts(name, inputs, output / "models", restart=restart, reporter=reporter)
             run.grids[stage.name].append(name)
     return run
 
@@ -155,8 +155,22 @@ def _taught(name: str, entry: TeacherEntry, data: SampleSet, output: Path, resta
     return target
 
 
-def _tuned(name: str, inputs: StageInputs, models: Path, restart: bool, reporter: Reporter) -> Path:
-    """The model of a stage; a staged curriculum is a fold of its own, ``NAME-stage1-only`` and so on before NAME."""
+def tune_parts(
+    name: str, inputs: StageInputs, models: Path, *, restart: bool = False, reporter: Reporter | None = None
+) -> Path:
+    """The model of a stage; a staged curriculum is a fold of its own, ``NAME-stage1-only`` and so on before NAME.
+
+    Args:
+        name: Name of the model.
+        inputs: The stage.
+        models: Folder of models.
+        restart: See `tune_stage`.
+        reporter: Where progress is told.
+
+    Raises:
+        RecalignError: See `tune_stage`.
+    """
+    reporter = reporter or Silent()
     curricula = parts(inputs.config.curriculum) if inputs.config.kind == "cot" else (inputs.config.curriculum,)
     for index, curriculum in enumerate(curricula):
         last = index + 1 == len(curricula)

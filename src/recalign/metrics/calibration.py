@@ -5,6 +5,7 @@ Guo et al., "On Calibration of Modern Neural Networks" (2017), for a binary labe
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -37,20 +38,42 @@ def ece(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> float 
     Raises:
         DataError: For labels other than 0 and 1, probabilities outside [0, 1], or different lengths.
     """
-    if bins < 1:
-        raise DataError("ECE bins", found=str(bins), expected="at least 1")
-    truth = as_labels(labels)
-    values = as_scores(probabilities, truth.size, "probabilities")
-    outside = int(np.count_nonzero((values < 0) | (values > 1)))
-    if outside:
-        raise DataError("probabilities", found=f"{outside} outside [0, 1]", expected="numbers in [0, 1]")
+    truth, values, index = _binned(labels, probabilities, bins)
     if truth.size == 0:
         return None
-    inner_edges = np.linspace(0.0, 1.0, bins + 1)[1:-1]
-    index = np.searchsorted(inner_edges, values, side="left")
     # sum of |mean p - mean y| * count / n over bins = sum of |sum p - sum y| / n
     gap = np.bincount(index, weights=values - truth, minlength=bins)
     return float(np.abs(gap).sum() / truth.size)
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Samples whose probability falls into one bin: its mean, the share of liked ones, how many there are."""
+
+    predicted: float
+    observed: float
+    count: int
+
+
+def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> list[ReliabilityBin]:
+    """The points of a reliability diagram: the bins of `ece` that are not empty, in order.
+
+    Args:
+        labels: Zeros and ones, shape (n,).
+        probabilities: Of "liked", in [0, 1], shape (n,).
+        bins: Number of bins, at least 1.
+
+    Raises:
+        DataError: As `ece`.
+    """
+    truth, values, index = _binned(labels, probabilities, bins)
+    counts = np.bincount(index, minlength=bins)
+    predicted = np.bincount(index, weights=values, minlength=bins)
+    observed = np.bincount(index, weights=truth, minlength=bins)
+    return [
+        ReliabilityBin(float(predicted[each] / counts[each]), float(observed[each] / counts[each]), int(counts[each]))
+        for each in np.flatnonzero(counts)
+    ]
 
 
 def fit_temperature(labels: ArrayLike, log_odds: ArrayLike) -> float:
@@ -104,3 +127,18 @@ def apply_temperature(log_odds: ArrayLike, temperature: float) -> NDArray[np.flo
 def probability(log_odds: ArrayLike) -> NDArray[np.float64]:
     """``1 / (1 + exp(-log_odds))`` without overflow, shaped like the input, in [0, 1]."""
     return np.asarray(expit(np.asarray(log_odds, dtype=np.float64)), dtype=np.float64)
+
+
+def _binned(
+    labels: ArrayLike, probabilities: ArrayLike, bins: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
+    """Labels, probabilities and the bin of each, all of shape (n,)."""
+    if bins < 1:
+        raise DataError("bins of probabilities", found=str(bins), expected="at least 1")
+    truth = as_labels(labels)
+    values = as_scores(probabilities, truth.size, "probabilities")
+    outside = int(np.count_nonzero((values < 0) | (values > 1)))
+    if outside:
+        raise DataError("probabilities", found=f"{outside} outside [0, 1]", expected="numbers in [0, 1]")
+    inner_edges = np.linspace(0.0, 1.0, bins + 1)[1:-1]
+    return truth, values, np.searchsorted(inner_edges, values, side="left")

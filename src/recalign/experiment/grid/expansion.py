@@ -1,0 +1,209 @@
+"""From an experiment to its jobs: every point of the grid, what it is made from, and where its scores will be.
+
+Nothing is trained or written here; input files are read to hash them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from recalign.experiment.grid.config import BaselineEntry, Experiment, ExperimentStage, InContextEntry, PanelEntry
+from recalign.experiment.grid.jobs import BaselineWork, CandidatesWork, Job, ScoreWork, make_job
+from recalign.experiment.grid.points import Grid, Point
+from recalign.experiment.grid.published import TITLES
+from recalign.experiment.study import RowKind
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A model of one training seed on one panel: what it is called there, and the jobs that made and scored it.
+
+    Attributes:
+        model, kind, backbone, shots, control, seed: As in `recalign.experiment.study.Row`.
+        scores: Score jobs, one per fold of the panel's data.
+        ranking: The same for candidates; empty where none are ranked.
+        trained: The jobs that trained it.
+        reason: Why there is nothing to run ("" where there is).
+    """
+
+    model: str
+    kind: RowKind
+    backbone: str
+    shots: int | None
+    control: str
+    seed: int
+    scores: tuple[Job, ...] = ()
+    ranking: tuple[Job, ...] = ()
+    trained: tuple[Job, ...] = ()
+    reason: str = ""
+
+
+@dataclass
+class PanelPlan:
+    """A panel, its prepared data (one per fold), its frozen candidates (likewise) and its cells."""
+
+    entry: PanelEntry
+    data: list[Job]
+    candidates: list[Job] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
+
+
+@dataclass
+class Plan:
+    """Jobs by key, each after those that it needs; and the panels."""
+
+    jobs: dict[str, Job]
+    panels: list[PanelPlan]
+
+
+def expand(experiment: Experiment) -> Plan:
+    """All jobs of an experiment.
+
+    Raises:
+        DataError: An input file is missing or cannot be read.
+    """
+    return _Expansion(experiment).plan()
+
+
+class _Expansion:
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment, self.grid = experiment, Grid(experiment)
+        self.shown: list[str] = []  # keys of data that panels read beside their own
+
+    def plan(self) -> Plan:
+        for stage in self.experiment.stages:
+            self.grid.points[stage.name] = list(self.grid.stage(stage))
+        panels = [self._panel(entry) for entry in self.experiment.panels]
+        jobs, wanted = self.grid.jobs, set(self.shown)
+        for panel in panels:
+            wanted |= {job.key for job in (*panel.data, *panel.candidates)}
+            wanted |= {job.key for cell in panel.cells for job in (*cell.scores, *cell.ranking)}
+        for key in reversed(jobs):  # a job comes after those that it needs
+            if key in wanted:
+                wanted.update(jobs[key].needs)
+        return Plan({key: job for key, job in jobs.items() if key in wanted}, panels)
+
+    def _panel(self, entry: PanelEntry) -> PanelPlan:
+        plan = PanelPlan(entry, self.grid.all_folds(entry.data))
+        for name in (*((entry.fit,) if entry.fit else ()), *entry.unseen_by):
+            self.shown += [job.key for job in self.grid.all_folds(name)]
+        if entry.candidates:
+            for data in plan.data:
+                work = CandidatesWork(data=data.output, split=entry.split, negatives=entry.candidates)
+                depends = [entry.split, entry.candidates]
+                plan.candidates.append(
+                    self.grid.add(make_job("candidates", f"candidates {data.name}", work, depends, (data,)))
+                )
+        stages = {stage.name: stage for stage in self.experiment.stages}
+        for name in entry.stages:
+            plan.cells += self._stage_cells(plan, stages[name])
+        for baseline in self.experiment.baselines:
+            if baseline.data == entry.data:
+                plan.cells += self._baseline_cells(plan, baseline)
+        for context in self.experiment.in_context:
+            if context.data == entry.data:
+                plan.cells += self._context_cells(plan, context)
+        return plan
+
+    def _stage_cells(self, plan: PanelPlan, stage: ExperimentStage) -> Iterator[Cell]:
+        entry = plan.entry
+        label = entry.labels.get(stage.name) or stage.label or stage.name
+        ranked = plan.candidates and stage.name in (entry.ranked or entry.stages)
+        controls = entry.controls if stage.name in (entry.controlled or entry.stages) else ()
+        groups: dict[tuple[str, int | None, str, int], list[Point]] = {}
+        for point in self.grid.points[stage.name]:
+            if point.shots is not None and entry.shots and point.shots not in entry.shots:
+                continue
+            groups.setdefault((point.backbone, point.shots, point.selection, point.seed), []).append(point)
+        for (backbone, shots, selection, seed), points in groups.items():
+            title = f"{label} ({selection})" if stage.selections else label
+            # on data that it has no folds of, a model with folds is represented by its first
+            own = points[0].fold is not None and len(points) == len(plan.data)
+            models = [each.job for each in points] if own else [points[0].job] * len(plan.data)
+            zero_shot = stage.name in entry.zero_shot
+            for control in ("", *controls):
+                yield Cell(
+                    model=title,
+                    kind="tuned",
+                    backbone=backbone,
+                    shots=shots,
+                    control=control,
+                    seed=seed,
+                    scores=tuple(self._scores(plan, models, title, seed, control, zero_shot=zero_shot)),
+                    ranking=tuple(self._scores(plan, models, title, seed, "", rank=True))
+                    if ranked and not control
+                    else (),
+                    trained=tuple(dict.fromkeys(models)),
+                )
+
+    def _baseline_cells(self, plan: PanelPlan, entry: BaselineEntry) -> Iterator[Cell]:
+        for model in entry.models:
+            for shots in entry.shots_grid or (None,):
+                for seed in entry.seeds:
+                    config = entry.config(model, shots, seed)
+                    title = TITLES[model]
+                    if config.text and not entry.text_encoder:
+                        yield Cell(title, "baseline", "", shots, "", seed, reason="no text encoder was given")
+                        continue
+                    jobs = []
+                    for data in plan.data:
+                        encoder = entry.text_encoder if config.text else None
+                        work = BaselineWork(config=config, data=data.output, text_encoder=encoder)
+                        name = f"{title} {data.name} {shots or 'all'}-shot seed {seed}"
+                        depends = [config.model_dump(mode="json"), encoder]
+                        jobs.append(self.grid.add(make_job("models", name, work, depends, (data,))))
+                    scores = tuple(self._scores(plan, jobs, title, seed, ""))
+                    ranking = tuple(self._scores(plan, jobs, title, seed, "", rank=True)) if plan.candidates else ()
+                    yield Cell(title, "baseline", "", shots, "", seed, scores, ranking, tuple(jobs))
+
+    def _context_cells(self, plan: PanelPlan, entry: InContextEntry) -> Iterator[Cell]:
+        for backbone in self.experiment.backbones_of(entry):
+            ref, built = self.grid.backbone(backbone)
+            for count in entry.demonstrations:
+                for seed in entry.seeds if count else entry.seeds[:1]:
+                    label = f"{entry.label}, {count} examples" if count else entry.label
+                    scores = []
+                    for data in plan.data:
+                        work = ScoreWork(
+                            data=data.output,
+                            split=plan.entry.split,
+                            seed=seed,
+                            label=label,
+                            in_context=ref,
+                            demonstrations=count,
+                        )
+                        depends = [plan.entry.split, seed, count, ref.config.model_dump(mode="json")]
+                        name = f"score {label} {backbone} on {data.name} seed {seed}"
+                        scores.append(
+                            self.grid.add(make_job("scores", name, work, depends, (data, *built), suffix=".parquet"))
+                        )
+                    yield Cell(label, "in-context", backbone, None, "", seed, tuple(scores))
+
+    def _scores(
+        self,
+        plan: PanelPlan,
+        models: Sequence[Job],
+        label: str,
+        seed: int,
+        control: str,
+        *,
+        rank: bool = False,
+        zero_shot: bool = False,
+    ) -> Iterator[Job]:
+        for index, (data, model) in enumerate(zip(plan.data, models, strict=True)):
+            candidates = plan.candidates[index] if rank else None
+            work = ScoreWork(
+                data=data.output,
+                split=plan.entry.split,
+                seed=seed,
+                label=label,
+                model=model.output,
+                candidates=candidates.output if candidates else None,
+                control=control,
+                zero_shot=zero_shot,
+            )
+            needs = (data, model, *((candidates,) if candidates else ()))
+            what = "rank" if rank else "score"
+            name = f"{what} {model.name} on {data.name}{' ' + control if control else ''}"
+            yield self.grid.add(make_job("scores", name, work, [plan.entry.split, control], needs, suffix=".parquet"))

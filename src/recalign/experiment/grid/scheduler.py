@@ -1,0 +1,181 @@
+"""Jobs spread over processes: each as soon as what it needs is there, failures kept apart and listed.
+
+A worker is a process of its own with one job at a time; one that dies (killed, out of memory) fails its job, and
+another takes its place. A worker whose parent is gone ends, so that nothing goes on working in the store unseen.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from recalign.errors import Interrupted, RecalignError
+from recalign.experiment.grid.jobs import Job
+from recalign.experiment.grid.store import Cost, Store
+
+_WATCH_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: done before, done now, failed, or skipped because of one that failed."""
+
+    status: Literal["found", "done", "failed", "skipped"]
+    reason: str = ""
+    cost: Cost | None = None
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a worker says of its job."""
+
+    cost: Cost
+    reason: str = ""
+    report: str = ""
+    interrupted: int = 0
+
+
+@dataclass
+class _Slot:
+    """One worker process."""
+
+    threads: int
+    pool: ProcessPoolExecutor | None = None
+    job: Job | None = field(default=None)
+
+    def submit(self, job: Job, root: Path) -> Future[_Answer]:
+        if self.pool is None:
+            context = multiprocessing.get_context("spawn")
+            self.pool = ProcessPoolExecutor(
+                1, mp_context=context, initializer=_start, initargs=(self.threads, os.getpid())
+            )
+        self.job = job
+        return self.pool.submit(_work, job, root)
+
+    def close(self) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(wait=True, cancel_futures=True)
+            self.pool = None
+
+
+def run_jobs(
+    jobs: Mapping[str, Job],
+    store: Store,
+    *,
+    workers: int = 1,
+    threads: int | None = None,
+    announce: Callable[[Job, Outcome, int, int], None] = lambda job, outcome, done, total: None,
+) -> dict[str, Outcome]:
+    """Do all jobs that are not done.
+
+    Args:
+        jobs: By key, each after those that it needs.
+        store: Where they are kept.
+        workers: Processes.
+        threads: Threads of each; by default the processor's cores are shared out.
+        announce: Told of every job that ends: the job, what became of it, how many have ended, of how many.
+
+    Returns:
+        The outcome of every job.
+
+    Raises:
+        Interrupted: A signal stopped a job; what was finished is kept, and the same call goes on from there.
+    """
+    store.prepare()
+    outcomes = {key: Outcome("found") for key, job in jobs.items() if store.is_done(job)}
+    waiting = {key: job for key, job in jobs.items() if key not in outcomes}
+    each = threads or max(1, (os.cpu_count() or 1) // workers)
+    idle, busy = [_Slot(each) for _ in range(workers)], dict[Future[_Answer], _Slot]()
+    total = len(waiting)
+
+    def end(job: Job, outcome: Outcome) -> None:
+        outcomes[job.key] = outcome
+        announce(job, outcome, total - len(waiting) - len(busy), total)
+
+    try:
+        while waiting or busy:
+            for job in _skipped(waiting, outcomes):
+                del waiting[job.key]
+                end(job, Outcome("skipped", "a run that it needs failed"))
+            for job in [job for job in waiting.values() if all(need in outcomes for need in job.needs)][: len(idle)]:
+                slot = idle.pop()
+                busy[slot.submit(waiting.pop(job.key), store.root)] = slot
+            if not busy:
+                continue
+            for future in wait(busy, return_when=FIRST_COMPLETED).done:
+                slot = busy.pop(future)
+                idle.append(slot)
+                assert slot.job is not None
+                end(slot.job, _outcome(slot, future, store))
+    finally:
+        for slot in (*idle, *busy.values()):
+            slot.close()
+    return outcomes
+
+
+def _skipped(waiting: Mapping[str, Job], outcomes: Mapping[str, Outcome]) -> list[Job]:
+    bad = {key for key, outcome in outcomes.items() if outcome.status in ("failed", "skipped")}
+    return [job for job in waiting.values() if bad.intersection(job.needs)]
+
+
+def _outcome(slot: _Slot, future: Future[_Answer], store: Store) -> Outcome:
+    job = slot.job
+    assert job is not None
+    try:
+        answer = future.result()
+    except BrokenProcessPool:
+        slot.close()
+        reason = "its process died (killed, or out of memory)"
+        store.record_failure(job, reason)
+        return Outcome("failed", reason)
+    if answer.interrupted:
+        raise Interrupted(answer.interrupted, f"stopped in {job.name}")
+    if answer.reason:
+        path = store.record_failure(job, answer.report)
+        return Outcome("failed", f"{answer.reason} ({path})")
+    store.record(job, answer.cost)
+    return Outcome("done", cost=answer.cost)
+
+
+def _start(threads: int, parent: int) -> None:
+    """Set up a worker: its threads, and a watch over the parent."""
+    os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _work(job: Job, root: Path) -> _Answer:
+    from recalign.experiment.grid.execution import execute
+
+    started, busy = time.perf_counter(), time.process_time()
+
+    def cost() -> Cost:
+        return Cost(round(time.perf_counter() - started, 2), round(time.process_time() - busy, 2))
+
+    try:
+        execute(job, Store(root))
+    except Interrupted as stop:
+        return _Answer(cost(), interrupted=stop.signal_number)
+    except RecalignError as error:
+        return _Answer(cost(), reason=str(error), report=traceback.format_exc())
+    except Exception as error:  # one run's bug must not end the others; it is listed with its traceback
+        return _Answer(cost(), reason=f"{type(error).__name__}: {error}", report=traceback.format_exc())
+    return _Answer(cost())

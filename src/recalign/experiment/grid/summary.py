@@ -1,0 +1,111 @@
+"""From stored score files to `results.json`: rows over seeds, intervals, paired tests, verdicts.
+
+Nothing is scored here but the priors, which learn nothing that is worth keeping.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from recalign.data.audit import AuditReport
+from recalign.experiment.grid.config import Experiment
+from recalign.experiment.grid.expansion import PanelPlan, Plan
+from recalign.experiment.grid.jobs import PrepareWork
+from recalign.experiment.grid.panels import summarise_panel
+from recalign.experiment.grid.scheduler import Outcome
+from recalign.experiment.grid.store import Store
+from recalign.experiment.prepare import AUDIT_FILE
+from recalign.experiment.study import Finding, Missing, Study
+
+_PACKAGES = ("recalign", "torch", "transformers", "peft", "tokenizers", "numpy", "polars", "scipy")
+
+
+def summarise(
+    experiment: Experiment,
+    plan: Plan,
+    outcomes: Mapping[str, Outcome],
+    store: Store,
+    *,
+    commands: Sequence[str],
+    settings: str,
+) -> Study:
+    """The results of an experiment as far as it has run.
+
+    Args:
+        experiment: The experiment.
+        plan: Its jobs and panels.
+        outcomes: What became of the jobs.
+        store: Where their outputs are.
+        commands: What to type to get here.
+        settings: The experiment's file.
+
+    Raises:
+        ArtifactError, DataError: A score file or data set is damaged, or score files do not go together.
+    """
+    missing = [
+        Missing(job=plan.jobs[key].name, status=outcome.status, reason=outcome.reason)
+        for key, outcome in outcomes.items()
+        if outcome.status == "failed" or outcome.status == "skipped"
+    ]
+    panels = []
+    for panel in plan.panels:
+        if all(store.is_done(job) for job in panel.data):
+            panels.append(summarise_panel(experiment, plan, panel, store))
+            missing += [
+                Missing(job=f"{cell.model}, panel {panel.entry.name}", status="not run", reason=cell.reason)
+                for cell in panel.cells
+                if cell.reason and cell.seed == panel.cells[0].seed
+            ]
+    costs = [cost for job in plan.jobs.values() if (cost := store.cost(job)) is not None]
+    return Study(
+        name=experiment.name,
+        title=experiment.title,
+        description=experiment.description,
+        paper=experiment.paper,
+        commands=tuple(commands),
+        versions=_versions(),
+        machine=_machine(),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        cpu_hours=round(sum(cost.cpu_seconds for cost in costs) / 3600, 3),
+        missing=tuple(missing),
+        panels=tuple(panels),
+        figures=experiment.figures,
+        audit=_audit(plan, store),
+        settings=settings,
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
+
+
+def _machine() -> dict[str, str | int]:
+    """Processor, cores and system; no name of the machine or of a user."""
+    processor = platform.processor() or platform.machine()
+    facts = Path("/proc/cpuinfo")
+    if facts.exists():
+        lines = [line for line in facts.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
+        processor = lines[0].partition(":")[2].strip() if lines else processor
+    return {"processor": processor, "cores": os.cpu_count() or 1, "system": platform.system()}
+
+
+def _audit(plan: Plan, store: Store) -> dict[str, tuple[Finding, ...]]:
+    """The audit of every data set that a panel tests on, of the first fold where there are several."""
+    found: dict[str, tuple[Finding, ...]] = {}
+    tested: list[PanelPlan] = plan.panels
+    for panel in tested:
+        job = panel.data[0]
+        assert isinstance(job.work, PrepareWork)
+        path = store.path(job.output) / AUDIT_FILE
+        if path.exists():
+            report = AuditReport.model_validate(json.loads(path.read_text(encoding="utf-8")))
+            found[job.name] = tuple(
+                Finding(check=each.code, severity=each.severity, text=each.message) for each in report.findings
+            )
+    return found
