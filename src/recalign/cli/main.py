@@ -15,8 +15,10 @@ from recalign.cli.baseline import baseline
 from recalign.cli.candidates import candidates
 from recalign.cli.download import download
 from recalign.cli.evaluate import evaluate
+from recalign.cli.experiment import experiment
 from recalign.cli.prepare import prepare
 from recalign.cli.recommend import RecommendCommand, recommend
+from recalign.cli.report import report
 from recalign.cli.run import run as run_recipe
 from recalign.cli.teach import teach
 from recalign.cli.tune import tune
@@ -42,6 +44,8 @@ for verb in (prepare, audit, download, teach, tune, baseline, candidates, evalua
     app.command()(verb)
 app.command(cls=RecommendCommand)(recommend)
 app.command("run")(run_recipe)
+app.command()(experiment)
+app.command()(report)
 
 
 def run() -> None:

@@ -1,0 +1,34 @@
+"""`recalign report`: the results of an experiment as one page, with its tables and figures as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    experiment: Annotated[
+        Path, typer.Argument(help="Directory of an experiment (with results.json).", show_default=False)
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The page; EXPERIMENT/report.html if not given.", show_default=False),
+    ] = None,
+) -> None:
+    """Show an experiment: one self-contained HTML page, and beside it CSV, SVG and PNG files.
+
+    It reads results.json and nothing else; the same results give the same files.
+    """
+    from rich.console import Console
+
+    from recalign.report import write_report
+
+    written = write_report(experiment, output)
+    console = Console(highlight=False)
+    for line in (
+        f"report: {written.page}",
+        f"files: {written.folder} ({written.tables} tables, {written.figures} figures, results.json)",
+    ):
+        console.print(line, markup=False, soft_wrap=True)

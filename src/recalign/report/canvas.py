@@ -1,0 +1,111 @@
+"""From a drawing to files: deterministic SVG and PNG with real colours, and an SVG that takes the page's colours.
+
+matplotlib's object-oriented interface only: no pyplot, no global figure, no display. This module knows no data.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from recalign.report.theme import INLINE, SAVED, Theme, with_variables
+
+_STYLE: Final[dict[str, Any]] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.linewidth": 0.8,
+    "lines.solid_capstyle": "round",
+    "svg.fonttype": "none",  # text stays text: searchable, selectable, in the page's font
+    "text.parse_math": False,  # names come from strangers, and a dollar is a dollar
+}
+_DPI: Final = 160
+_LEAST, _GREATEST = 0.8, 1.36  # CSS pixels per point of a figure
+_METADATA_SVG: Final = {"Date": None, "Creator": None, "Format": None, "Type": None}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure in its three forms: two files, and markup for the page."""
+
+    svg: bytes
+    png: bytes
+    inline: str
+
+
+def render(draw: Callable[[Theme], Canvas], name: str) -> Drawing:
+    """Draw with real colours for the files and with the page's for the page.
+
+    Args:
+        draw: Gives the figure in the colours of a theme.
+        name: Unique among the figures of a page; ids inside the markup begin with it.
+    """
+    with matplotlib.style.context(["default", {**_STYLE, "svg.hashsalt": name}]), warnings.catch_warnings():
+        # The page and any SVG viewer choose a font that has the letters of a title; only the PNG shows a box.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font", category=UserWarning)
+        saved = draw(SAVED)
+        png = io.BytesIO()
+        saved.savefig(png, format="png", metadata={"Software": None})
+        svg = _svg(saved)
+        return Drawing(svg.encode(), png.getvalue(), _inline(_svg(draw(INLINE)), name))
+
+
+def canvas(theme: Theme, width: float, height: float) -> Canvas:
+    """An empty figure of `width` by `height` inches whose parts arrange themselves."""
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06)
+    return Canvas(figsize=(width, height), dpi=_DPI, layout=layout, facecolor=theme.background)
+
+
+def plain(axes: Axes, theme: Theme, *, grid: str = "y", digits: int | None = 2) -> None:
+    """Restrained axes: no box, faint grid lines (``x``, ``y``, ``both``), few ticks with few digits."""
+    axes.set_facecolor("none")
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(theme["muted"])
+    axes.tick_params(colors=theme["muted"], labelcolor=theme["ink"], length=0, pad=4)
+    axes.set_axisbelow(True)
+    axes.grid(visible=True, axis=grid, color=theme["faint"], linewidth=0.8)  # type: ignore[arg-type]
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set_color(theme["muted"])
+    if digits is not None:
+        for direction in ("x", "y") if grid == "both" else (grid,):
+            axis = axes.xaxis if direction == "x" else axes.yaxis
+            axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.{digits}f}".replace("-", "−")))
+
+
+def _svg(figure: Canvas) -> str:
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata=_METADATA_SVG)
+    return stream.getvalue()
+
+
+def _inline(svg: str, name: str) -> str:
+    """The `<svg>` element alone, without links out, metadata and document-wide style, its ids made unique by `name`."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
+    body = re.sub(r"<style[^>]*>.*?</style>\s*", "", body, flags=re.DOTALL)
+    box = re.search(r'viewBox="([^"]*)"', body)
+    # One size of text on the whole page, and never too small to read: the figure scrolls in its box instead.
+    width = float(box[1].split()[2]) if box else 0.0
+    size = f"min-width: {_LEAST * width:.0f}px; max-width: {_GREATEST * width:.0f}px"
+    opening = f'<svg viewBox="{box[1] if box else ""}" style="{size}" aria-hidden="true" focusable="false">'
+    body = opening + body[body.index(">") + 1 :]
+
+    def own(tag: re.Match[str]) -> str:
+        text = with_variables(tag[0].replace("xlink:href=", "href="))
+        text = re.sub(r'\sid="', f' id="{name}-', text)
+        return text.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+
+    # Inside tags only: in what is written between them, which is escaped, such words are part of somebody's title.
+    return re.sub(r"<[^>]+>", own, re.sub(r"<!--.*?-->\s*", "", body, flags=re.DOTALL))

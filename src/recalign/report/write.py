@@ -1,0 +1,101 @@
+"""Writing a report: the page, and beside it a folder with its tables, its figures and the results it was made from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from recalign.artifacts import write_file_atomic
+from recalign.errors import ArtifactError, ConfigError
+from recalign.experiment.study import RESULTS_FILE, Study
+from recalign.report.canvas import Drawing, render
+from recalign.report.exports import csv_tables, panel_slugs
+from recalign.report.figures import Plot, plots
+from recalign.report.formats import slugs
+from recalign.report.page import page
+
+PAGE_NAME: Final = "report.html"
+_LIST: Final = "files.txt"  # what the last report wrote into the folder, so that the next one leaves nothing stale
+_OURS: Final = re.compile(r"(tables/[a-z0-9-]+\.csv|figures/[a-z0-9-]+\.(svg|png))")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written.
+
+    Attributes:
+        page: The HTML file.
+        folder: The folder with ``results.json``, ``tables/`` and ``figures/``.
+        tables: Number of CSV files.
+        figures: Number of figures, each as SVG and PNG.
+    """
+
+    page: Path
+    folder: Path
+    tables: int
+    figures: int
+
+
+def write_report(experiment: Path, output: Path | None = None) -> Report:
+    """Write the report of an experiment.
+
+    The same results give the same bytes. The folder beside the page has its name without ``.html``.
+
+    Args:
+        experiment: Directory with ``results.json``.
+        output: The page; ``report.html`` in `experiment` if not given.
+
+    Raises:
+        ArtifactError: There are no results, or not of this version, or the disk does not take the report.
+        ConfigError: `output` does not end in ``.html``.
+    """
+    target = experiment / PAGE_NAME if output is None else output
+    if target.suffix != ".html":
+        raise ConfigError(f"report {target}", found=f"a name ending in {target.suffix!r}", expected="one in .html")
+    study = Study.read(experiment)
+    found = plots(study)
+    names = slugs([_figure_name(study, plot) for plot in found])
+    figures: list[tuple[Plot, Drawing | None]] = [
+        (plot, None if plot.draw is None else render(plot.draw, f"fig-{name}"))
+        for plot, name in zip(found, names, strict=True)
+    ]
+    folder = target.with_suffix("")
+    files = {f"tables/{name}": data for name, data in csv_tables(study).items()}
+    tables = len(files)
+    for name, (_, drawing) in zip(names, figures, strict=True):
+        if drawing is not None:
+            files |= {f"figures/{name}.svg": drawing.svg, f"figures/{name}.png": drawing.png}
+    document = page(study, figures, folder.name)
+    _write(folder, files)
+    write_file_atomic(folder / RESULTS_FILE, (experiment / RESULTS_FILE).read_bytes())
+    write_file_atomic(target, document.encode())
+    return Report(target, folder, tables, (len(files) - tables) // 2)
+
+
+def _figure_name(study: Study, plot: Plot) -> str:
+    """``fig-2-ablation-on-movie`` for what the experiment asks for, ``movie-reliability`` for what every panel has."""
+    if plot.place == "paper":
+        return plot.title
+    if plot.place == "training":
+        return "training"
+    panels = dict(zip((panel.name for panel in study.panels), panel_slugs(study), strict=True))
+    return f"{panels[plot.panel]}-{plot.kind}"
+
+
+def _write(folder: Path, files: dict[str, bytes]) -> None:
+    """Write `files` and remove what an earlier report listed and this one does not have."""
+    listing = folder / _LIST
+    try:
+        before = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{listing} cannot be read", found=str(error), hint="Remove it") from error
+    # The old names stay listed until the new files are there: a report that is cut off is cleaned up by the next one.
+    write_file_atomic(listing, "".join(f"{name}\n" for name in sorted({*before, *files})).encode())
+    for name, data in files.items():
+        write_file_atomic(folder / name, data)
+    for name in before:
+        if name not in files and _OURS.fullmatch(name):
+            (folder / name).unlink(missing_ok=True)
+    write_file_atomic(listing, "".join(f"{name}\n" for name in sorted(files)).encode())
