@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from recalign.models.config import LoraSettings
 
@@ -36,6 +36,9 @@ class SamplingConfig(BaseModel):
     epoch cuts each user's training interactions into blocks of T consecutive ones, which are asked about independently
     of each other, given the interactions before the block: each interaction is a target about once an epoch.
     (Drawing users at random instead repeats light users many times as often, and overfits them first.)
+
+    Ratings teach which of the items that people chose they liked, and nothing about what nobody chose. Where a model
+    is to rank a whole catalogue, `unmet_targets` adds items that the user never met to each block, as disliked ones.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +47,23 @@ class SamplingConfig(BaseModel):
     random_share: float = Field(0.3, ge=0, le=1, description="Share of users whose items are shuffled in an epoch.")
     max_history: int = Field(10, ge=1, description="Longest history.")
     short_share: float = Field(0.1, ge=0, le=1, description="Share of histories cut to a random shorter length.")
+    unmet_targets: int = Field(
+        0, ge=0, description="Items the user never met, drawn uniformly, asked about with each block as disliked ones."
+    )
+
+    @model_validator(mode="after")
+    def _blocks(self) -> Self:
+        if self.unmet_targets and self.targets_per_history == 1:
+            raise ValueError("unmet_targets belong to blocks: set targets_per_history above 1")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _later_fields_unsaid(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the later field at its default: what was made before it existed keeps its fingerprint."""
+        fields: dict[str, Any] = handler(self)
+        if not self.unmet_targets:
+            fields.pop("unmet_targets", None)
+        return fields
 
 
 class StageConfig(BaseModel):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -143,9 +143,25 @@ class BlockSource:
         """The shuffled blocks of an epoch (the last one asked for is kept)."""
         if self._epoch[0] != epoch:
             rng = generator(self.seed, "blocks", epoch)
-            blocks = [block for part, user in self.users for block in lay_out(user.entries, self.config, rng, part)]
+            unmet = generator(self.seed, "unmet", epoch)
+            blocks = [
+                self._with_unmet(block, user, unmet)
+                for part, user in self.users
+                for block in lay_out(user.entries, self.config, rng, part)
+            ]
             self._epoch = (epoch, [blocks[index] for index in rng.permutation(len(blocks))])
         return self._epoch[1]
+
+    def _with_unmet(self, block: Block, user: UserSequence, rng: np.random.Generator) -> Block:
+        """The block with `unmet_targets` more targets, as disliked: items that occur nowhere in the user's sequence."""
+        count = self.config.unmet_targets
+        if not count:
+            return block
+        ids = self.prompts[block.part].catalog.ids
+        met = {entry.item_id for entry in user.entries}
+        places = rng.choice(len(ids), min(len(ids), count + len(met)), replace=False)
+        unmet = [ids[place] for place in places if ids[place] not in met][:count]
+        return replace(block, targets=(*block.targets, *(HistoryEntry(item, liked=False) for item in unmet)))
 
     def _trees(self, block: Block) -> list[Tree]:
         prompts = self.prompts[block.part]
