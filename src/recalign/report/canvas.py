@@ -53,11 +53,11 @@ def render(draw: Callable[[Theme], Canvas], name: str) -> Drawing:
     with matplotlib.style.context(["default", {**_STYLE, "svg.hashsalt": name}]), warnings.catch_warnings():
         # The page and any SVG viewer choose a font that has the letters of a title; only the PNG shows a box.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font", category=UserWarning)
-        saved = draw(SAVED)
+        saved = _settled(draw(SAVED))
         png = io.BytesIO()
         saved.savefig(png, format="png", metadata={"Software": None})
         svg = _svg(saved)
-        return Drawing(svg.encode(), png.getvalue(), _inline(_svg(draw(INLINE)), name))
+        return Drawing(svg.encode(), png.getvalue(), _inline(_svg(_settled(draw(INLINE))), name))
 
 
 def canvas(theme: Theme, width: float, height: float) -> Canvas:
@@ -82,6 +82,16 @@ def plain(axes: Axes, theme: Theme, *, grid: str = "y", digits: int | None = 2) 
             axis = axes.xaxis if direction == "x" else axes.yaxis
             axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.{digits}f}".replace("-", "−")))
+
+
+def _settled(figure: Canvas) -> Canvas:
+    """Arrange the parts once and round where they stand: the solver's last digits differ from run to run."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        left, bottom, width, height = axes.get_position(original=True).bounds
+        axes.set_position((round(left, 4), round(bottom, 4), round(width, 4), round(height, 4)))
+    return figure
 
 
 def _svg(figure: Canvas) -> str:

@@ -111,18 +111,16 @@ def draw_training(facets: Sequence[Training], theme: Theme) -> Canvas:
     height = 2.7 if validated else 1.7
     figure = canvas(theme, max(_FACET * columns, 4.6), 0.35 + height * rows)
     seeds = sorted({curve.seed for facet in facets for curve in facet.curves})
-    blocks = figure.subfigures(rows, columns, squeeze=False)
-    for block, facet in zip(blocks.flat, facets, strict=False):
-        block.set_facecolor("none")
+    grid = figure.add_gridspec(rows, columns)
+    for number, facet in enumerate(facets):
         both = any(_points(curve, _validation) for curve in facet.curves)
-        upper, *lower = block.subplots(2 if both else 1, 1, sharex=True, squeeze=False).flat
+        cell = grid[number // columns, number % columns].subgridspec(2 if both else 1, 1)
+        upper, *lower = cell.subplots(sharex=True, squeeze=False).flat
         upper.set_title(wrapped(facet.title, 26), loc="left", color=theme["ink"])
         _lines(upper, facet, _loss, seeds, theme, "loss")
         for axes in lower:
             _lines(axes, facet, _validation, seeds, theme, "validation")
         (lower or [upper])[-1].set_xlabel("step")
-    for block in blocks.flat[len(facets) :]:
-        block.set_facecolor("none")
     if len(seeds) > 1:
         _legend(figure, theme, [(f"seed {seed}", number) for number, seed in enumerate(seeds)])
     return figure

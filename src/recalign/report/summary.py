@@ -36,12 +36,12 @@ def _headline(judged: Sequence[tuple[Row, Verdict]], panel: Panel) -> str:
     prior = prior_name(judged[0][1].prior)
     value = f", AUC {fixed(best[1], 3)}" if best is not None and best[0].model == judged[0][1].prior else ""
     winners = sum(verdict.beats for _, verdict in judged)
-    count = {0: "None"}.get(winners, f"{winners:,}")
-    verb = "beat" if winners > 1 else "beats"
-    subject = f"{count} of {plural(len(judged), 'row')}" if len(judged) > 1 else ("It" if winners else "The only row")
     if len(judged) == 1:
-        subject, verb = "The only row", "beats" if winners else "does not beat"
-    return f"{subject} {verb} the best prior ({prior}{value})."
+        subject = "The only row beats" if winners else "The only row does not beat"
+    else:
+        count = f"{winners:,}" if winners else "None"
+        subject = f"{count} of {plural(len(judged), 'row')} {'beat' if winners > 1 else 'beats'}"
+    return f"{subject} the best prior ({prior}{value})."
 
 
 def _sentences(judged: Sequence[tuple[Row, Verdict]], rows: Sequence[Row]) -> list[str]:

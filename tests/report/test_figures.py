@@ -1,0 +1,160 @@
+"""Figures: which rows they show, what they say in words, and that odd data still draws."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recalign.experiment.study import Figure, Panel, Study
+from recalign.report import canvas, selection
+from recalign.report.curves import Series, draw_shots, spread
+from recalign.report.diagnostics import Training, Users, draw_training, draw_users
+from recalign.report.figures import Plot, plots
+from recalign.report.intervals import Bar, Reference, draw_bars, wrapped
+from recalign.report.theme import DARK, LIGHT, SAVED
+
+
+def by_title(study: Study) -> dict[str, Plot]:
+    return {plot.title: plot for plot in plots(study)}
+
+
+def test_bars_are_the_rows_at_their_shots(study: Study) -> None:
+    figure, panel = study.figures[2], study.panels[0]
+    rows = selection.bar_rows(panel, figure)
+    assert [(row.model, row.shots) for row in rows][:2] == [("TLRec", 64), ("TALLRec", 64)]
+    assert rows[-1].kind == "prior"
+    assert not any(row.control for row in rows)
+    plot = by_title(study)[figure.title]
+    assert "GRU-BERT –" in plot.alt
+    assert "absent –" in plot.alt
+    assert "Dashed: best prior: like-rate+item-mean (0.7642)." in plot.caption
+
+
+def test_lines_are_in_the_order_of_k_with_what_has_none_apart(study: Study) -> None:
+    lines = selection.shot_lines(study.panels[0], study.figures[0])
+    assert [[row.shots for row in line.points] for line in lines] == [[16, 64, 256]] * 2
+    assert all(line.level is not None and line.level.shots is None for line in lines)
+    alt = by_title(study)["Fig. 4: few-shot tuning"].alt
+    assert re.search(r"TLRec: K=16 0\.\d+, K=64 0\.\d+, K=256 0\.\d+, without K 0\.\d+", alt)
+
+
+def test_backbones_are_groups(study: Study) -> None:
+    alt = by_title(study)["Fig. 3: backbones"].alt
+    assert len(re.findall("TLRec small, no K", alt)) == len(re.findall("TLRec small, 64-shot", alt)) == 4
+
+
+def test_what_cannot_be_drawn_says_why(study: Study) -> None:
+    plot = next(plot for plot in plots(study) if plot.title.startswith("Of nothing"))
+    assert plot.draw is None
+    assert "no panel nowhere" in plot.caption
+    figure = Figure(kind="shots", title="none", panel="movie", models=("nobody",))
+    (empty, *_) = plots(study.model_copy(update={"figures": (figure,)}))
+    assert empty.draw is None
+    assert "none of its models has a result" in empty.caption
+
+
+def test_the_best_prior_is_that_of_the_metric(study: Study) -> None:
+    panel: Panel = study.panels[0]
+    found = selection.best_prior(panel, "auc")
+    assert found is not None
+    assert found[0].model == "prior:like-rate+item-mean"
+    assert selection.best_prior(panel.model_copy(update={"rows": ()}), "auc") is None
+
+
+def test_training_is_shown_once_though_the_model_stands_in_two_panels(study: Study) -> None:
+    plot = next(plot for plot in plots(study) if plot.place == "training")
+    assert plot.alt.count("TLRec, 256-shot: rec-tuning, source") == 1
+
+
+def test_undefined_values_are_not_drawn(document: dict[str, Any]) -> None:
+    for row in document["panels"][0]["rows"]:
+        if row["metrics"].get("auc"):
+            row["metrics"]["auc"] = {"mean": math.nan, "sd": None, "ci": [math.nan, 1.0], "n": 1}
+    found = by_title(Study.model_validate(document))
+    assert found["Fig. 4: few-shot tuning"].draw is None
+    bars = found["Fig. 2: ablation at 64 shots"]
+    assert bars.draw is not None
+    canvas.render(bars.draw, "x")
+
+
+ODD = ["$x^2$", "_hidden", "<b>&amp;", 'id="x" url(#y) #010101', "映画", "a" * 200, ""]
+
+
+@pytest.mark.parametrize("label", ODD)
+def test_labels_are_text_whatever_they_are(label: str) -> None:
+    drawing = canvas.render(lambda theme: draw_bars([Bar(label, 0.6)], theme, axis="AUC", start=0.5), "fig-x")
+    shown = re.findall(r"<text[^>]*>([^<]*)</text>", drawing.inline)
+    escaped = label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    assert not label or any(wrapped(escaped, 34).startswith(text[:20]) for text in shown if text)
+    assert "<b>" not in drawing.inline
+
+
+@pytest.mark.parametrize("values", [[0.5], [0.5] * 8, [0.2, 0.8]])
+def test_a_figure_of_one_point_or_of_equal_values_draws(values: list[float]) -> None:
+    series = [Series(f"m{n}", ((16, value, None),)) for n, value in enumerate(values)]
+    canvas.render(lambda theme: draw_shots(series, theme, axis="AUC"), "a")
+    levels = [Series("m", (), 0.5)]
+    canvas.render(lambda theme: draw_shots(levels, theme, axis="AUC", reference=Reference("p", 0.5)), "b")
+
+
+def test_curves_without_points_draw() -> None:
+    canvas.render(lambda theme: draw_training([Training("m", ())], theme), "a")
+    canvas.render(lambda theme: draw_users([Users("m", (math.nan,)), Users("n", (0.5,))], theme), "b")
+
+
+def test_nothing_of_a_drawing_stays_behind() -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    canvas.render(lambda theme: draw_bars([Bar("m", 0.6)], theme, axis="AUC", start=0.5), "x")
+    assert dict(matplotlib.rcParams) == before
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 0.2)), min_size=1, max_size=12))
+@settings(max_examples=200, deadline=None)
+def test_labels_do_not_overlap(wanted: list[tuple[float, float]]) -> None:
+    ordered = np.array(sorted(wanted))
+    places = spread(ordered[:, 0], ordered[:, 1], 0.0, 1.0)
+    edges = [(place - height / 2, place + height / 2) for place, height in zip(places, ordered[:, 1], strict=True)]
+    assert all(upper <= lower + 1e-9 for (_, upper), (lower, _) in itertools.pairwise(edges))
+    if ordered[:, 1].sum() <= 1:
+        assert edges[0][0] >= -1e-9
+        assert edges[-1][1] <= 1 + 1e-9
+
+
+def test_labels_with_room_stay_where_they_want_to_be() -> None:
+    places = spread(np.array([0.2, 0.5, 0.8]), np.full(3, 0.1), 0.0, 1.0)
+    np.testing.assert_allclose(places, [0.2, 0.5, 0.8])
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
+def test_text_has_contrast_4_5_and_lines_3(palette: dict[str, str]) -> None:
+    assert list(palette) == list(LIGHT)
+    for background in ("paper", "raised"):
+        for role in ("ink", "muted", "accent", "good", "bad"):
+            assert contrast(palette[role], palette[background]) >= 4.5, role
+    for role in palette:
+        if role.startswith("series-"):
+            assert contrast(palette[role], palette["paper"]) >= 3.0, role
+
+
+def test_saved_figures_are_light() -> None:
+    assert SAVED.background == "#ffffff"
