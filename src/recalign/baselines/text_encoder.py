@@ -35,6 +35,7 @@ class TextEncoder:
         revision: Commit of a hub model; None for a local directory.
         fingerprint: SHA-256 over config, weights and tokenizer.
         width: Width of an embedding.
+        device: Where it runs.
     """
 
     def __init__(self, name: str, revision: str | None = None, *, device: str = "auto") -> None:
@@ -52,6 +53,7 @@ class TextEncoder:
         self._model.to(self._device).eval()
         self._control = ControlTokens(self._tokenizer)
         self.width = int(self._model.config.hidden_size)
+        self.device = str(self._device)
         self._longest = min(_LONGEST, int(getattr(self._model.config, "max_position_embeddings", _LONGEST)))
 
     def encode(self, texts: Sequence[str]) -> Tensor:
