@@ -102,7 +102,7 @@ class _Execution:
     def _score(self, work: ScoreWork, target: Path) -> None:
         data = self._data(work.data)
         if work.zero_shot and work.model is not None:
-            _check_zero_shot(self.store.path(work.model), data)
+            check_zero_shot(self.store.path(work.model), data)
         if work.control:
             data = controlled(data, work.control, seed=0, splits=[work.split])
         scorer = self._scorer(work, data)
@@ -123,7 +123,7 @@ class _Execution:
         return in_context_scorer(load_backbone(self._backbone(work.in_context)), data, examples, name=work.label)
 
 
-def _check_zero_shot(model: Path, data: SampleSet) -> None:
+def check_zero_shot(model: Path, data: SampleSet) -> None:
     """A model that is shown as zero-shot has seen no label of the data. Raises ConfigError where it has."""
     seen = read_manifest(model, verify=False).config.get("labels_seen", {}).get(data.fingerprint)
     if seen is not None:

@@ -5,9 +5,10 @@ Nothing is trained or written here; input files are read to hash them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from recalign.errors import ConfigError
 from recalign.experiment.grid.config import BaselineEntry, Experiment, ExperimentStage, InContextEntry, PanelEntry
 from recalign.experiment.grid.jobs import BaselineWork, CandidatesWork, Job, ScoreWork, make_job
 from recalign.experiment.grid.points import Grid, Point
@@ -24,6 +25,7 @@ class Cell:
         scores: Score jobs, one per fold of the panel's data.
         ranking: The same for candidates; empty where none are ranked.
         trained: The jobs that trained it.
+        zero_shot: Whether it may have seen no label of the panel's data.
         reason: Why there is nothing to run ("" where there is).
     """
 
@@ -36,17 +38,33 @@ class Cell:
     scores: tuple[Job, ...] = ()
     ranking: tuple[Job, ...] = ()
     trained: tuple[Job, ...] = ()
+    zero_shot: bool = False
     reason: str = ""
+
+    @property
+    def row(self) -> tuple[str, str, int | None, str]:
+        """The row it belongs to: cells of one row differ in their seed alone."""
+        return self.model, self.backbone, self.shots, self.control
 
 
 @dataclass
 class PanelPlan:
-    """A panel, its prepared data (one per fold), its frozen candidates (likewise) and its cells."""
+    """A panel, its prepared data (one per fold), its frozen candidates (likewise) and its cells.
+
+    `fit` is the prepared data that the item priors learn from (none: its own), `unseen_by` that whose titles are known.
+    """
 
     entry: PanelEntry
     data: list[Job]
+    fit: list[Job] = field(default_factory=list)
+    unseen_by: list[list[Job]] = field(default_factory=list)
     candidates: list[Job] = field(default_factory=list)
     cells: list[Cell] = field(default_factory=list)
+
+    @property
+    def reads(self) -> list[Job]:
+        """Data without which there is no panel."""
+        return [*self.data, *self.fit, *(job for jobs in self.unseen_by for job in jobs)]
 
 
 @dataclass
@@ -61,6 +79,7 @@ def expand(experiment: Experiment) -> Plan:
     """All jobs of an experiment.
 
     Raises:
+        ConfigError: Two models of a panel have the same name, a comparison names none, or a stage lacks its parent.
         DataError: An input file is missing or cannot be read.
     """
     return _Expansion(experiment).plan()
@@ -86,8 +105,9 @@ class _Expansion:
 
     def _panel(self, entry: PanelEntry) -> PanelPlan:
         plan = PanelPlan(entry, self.grid.all_folds(entry.data))
-        for name in (*((entry.fit,) if entry.fit else ()), *entry.unseen_by):
-            self.shown += [job.key for job in self.grid.all_folds(name)]
+        plan.fit = self.grid.all_folds(entry.fit) if entry.fit else []
+        plan.unseen_by = [self.grid.all_folds(name) for name in entry.unseen_by]
+        self.shown += [job.key for jobs in (plan.fit, *plan.unseen_by) for job in jobs]
         if entry.candidates:
             for data in plan.data:
                 work = CandidatesWork(data=data.output, split=entry.split, negatives=entry.candidates)
@@ -97,13 +117,14 @@ class _Expansion:
                 )
         stages = {stage.name: stage for stage in self.experiment.stages}
         for name in entry.stages:
-            plan.cells += self._stage_cells(plan, stages[name])
+            _add_cells(plan, self._stage_cells(plan, stages[name]))
         for baseline in self.experiment.baselines:
             if baseline.data == entry.data:
-                plan.cells += self._baseline_cells(plan, baseline)
+                _add_cells(plan, self._baseline_cells(plan, baseline))
         for context in self.experiment.in_context:
             if context.data == entry.data:
-                plan.cells += self._context_cells(plan, context)
+                _add_cells(plan, self._context_cells(plan, context))
+        _check_compared(plan)
         return plan
 
     def _stage_cells(self, plan: PanelPlan, stage: ExperimentStage) -> Iterator[Cell]:
@@ -135,6 +156,7 @@ class _Expansion:
                     if ranked and not control
                     else (),
                     trained=tuple(dict.fromkeys(models)),
+                    zero_shot=zero_shot,
                 )
 
     def _baseline_cells(self, plan: PanelPlan, entry: BaselineEntry) -> Iterator[Cell]:
@@ -207,3 +229,33 @@ class _Expansion:
             what = "rank" if rank else "score"
             name = f"{what} {model.name} on {data.name}{' ' + control if control else ''}"
             yield self.grid.add(make_job("scores", name, work, [plan.entry.split, control], needs, suffix=".parquet"))
+
+
+def _add_cells(plan: PanelPlan, cells: Iterable[Cell]) -> None:
+    """Add the cells of one stage or entry. Cells of one row are its training seeds, so each seed comes once.
+
+    Raises:
+        ConfigError: Another stage or entry has a row of that name, or a seed comes twice.
+    """
+    before = {cell.row for cell in plan.cells}
+    seeds: set[tuple[object, ...]] = set()
+    for cell in cells:
+        place = (*cell.row, cell.seed)
+        if cell.row in before or place in seeds:
+            shots = "" if cell.shots is None else f" with {cell.shots} shots"
+            raise ConfigError(
+                f"panel {plan.entry.name}, row {cell.model!r}{shots}",
+                found=f"two models of seed {cell.seed}" if place in seeds else "two stages or entries of that name",
+                expected="one",
+                hint="Give stages of one panel different labels, and list values of a grid once.",
+            )
+        seeds.add(place)
+        plan.cells.append(cell)
+
+
+def _check_compared(plan: PanelPlan) -> None:
+    """Refuse comparisons of rows that are not there. Raises ConfigError."""
+    names = sorted({cell.model for cell in plan.cells})
+    if unknown := [name for pair in plan.entry.compare for name in pair if name not in names]:
+        found, expected = f"no row {unknown[0]!r}", ", ".join(map(repr, names))
+        raise ConfigError(f"panel {plan.entry.name}, compare", found=found, expected=expected)

@@ -96,7 +96,8 @@ def compare_rows(rows: Rows, pairs: Sequence[tuple[str, str]], tested: Tested) -
     found: list[tuple[Row, Row, str, PairedDifference]] = []
     for left, scored in rows:
         for right, other in rows:
-            place = (left.backbone, left.shots) == (right.backbone, right.shots)
+            # a baseline has no backbone: it stands beside a model on any
+            place = left.shots == right.shots and len({left.backbone, right.backbone} - {""}) < 2
             named = not left.control and not right.control and (left.model, right.model) in pairs
             controlled = left.control and not right.control and left.model == right.model
             if not place or not (named or controlled):

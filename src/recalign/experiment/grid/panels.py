@@ -10,17 +10,19 @@ from typing import Final
 import polars as pl
 
 from recalign.data.samples import SampleSet
+from recalign.errors import ConfigError
 from recalign.experiment.controls import unseen_titles
 from recalign.experiment.evaluation import priors_for
 from recalign.experiment.grid.config import Experiment
-from recalign.experiment.grid.expansion import Cell, PanelPlan, Plan
+from recalign.experiment.grid.execution import check_zero_shot
+from recalign.experiment.grid.expansion import Cell, PanelPlan
 from recalign.experiment.grid.jobs import Job
 from recalign.experiment.grid.measures import Scored, Tested, compare_rows, measured_row, verdicts
 from recalign.experiment.grid.published import published
 from recalign.experiment.grid.store import Store
 from recalign.experiment.ranking import RandomRanker, load_task, score_task
 from recalign.experiment.score_file import ScoreFile, score_split
-from recalign.experiment.study import Curve, CurvePoint, Panel, Row
+from recalign.experiment.study import Curve, CurvePoint, Panel, Row, RowStatus
 from recalign.metrics.ranking import candidate_values
 from recalign.scoring.base import Scorer
 
@@ -38,8 +40,8 @@ class _Group:
         return self.cells[0]
 
 
-def summarise_panel(experiment: Experiment, plan: Plan, panel: PanelPlan, store: Store) -> Panel:
-    """Everything about one panel.
+def summarise_panel(experiment: Experiment, panel: PanelPlan, store: Store) -> Panel:
+    """Everything about one panel whose data are prepared (`PanelPlan.reads`).
 
     Raises:
         ArtifactError, DataError: A score file or data set is damaged, or score files do not go together.
@@ -47,12 +49,12 @@ def summarise_panel(experiment: Experiment, plan: Plan, panel: PanelPlan, store:
     entry = panel.entry
     data = [SampleSet.load(store.path(job.output)) for job in panel.data]
     frame = pl.concat([each.frame(entry.split).select("sample_id", "user_id", "label") for each in data])
-    unseen, unseen_note = _unseen(panel, plan, store, data, frame)
+    unseen, unseen_note = _unseen(panel, store, data, frame)
     tested = Tested(resamples=entry.resamples, unseen=unseen)
-    priors, note = _priors(panel, store, data, experiment, plan)
+    priors, note = _priors(panel, store, data)
     rows = [(measured_row(Row(model=name, kind="prior"), scored, tested), scored) for name, scored in priors.items()]
     for group in _groups(panel.cells):
-        row, scored = _row(experiment, panel, group, store)
+        row, scored = _row(experiment, panel, group, store, data)
         rows.append((measured_row(row, scored, tested), scored))
     rows = verdicts(rows, tested)
     users = frame.group_by("user_id").agg(pl.col("label").n_unique())
@@ -76,18 +78,19 @@ def summarise_panel(experiment: Experiment, plan: Plan, panel: PanelPlan, store:
 def _groups(cells: Sequence[Cell]) -> list[_Group]:
     groups: dict[tuple[object, ...], _Group] = {}
     for cell in cells:
-        groups.setdefault((cell.model, cell.backbone, cell.shots, cell.control), _Group()).cells.append(cell)
+        groups.setdefault(cell.row, _Group()).cells.append(cell)
     return list(groups.values())
 
 
-def _row(experiment: Experiment, panel: PanelPlan, group: _Group, store: Store) -> tuple[Row, Scored]:
+def _row(
+    experiment: Experiment, panel: PanelPlan, group: _Group, store: Store, data: Sequence[SampleSet]
+) -> tuple[Row, Scored]:
     """A row without its metrics, and the scores of the seeds that are complete."""
     first = group.first
-    done = [cell for cell in group.cells if cell.scores and all(store.is_done(job) for job in cell.scores)]
-    status = "done" if len(done) == len(group.cells) else "partial" if done else "not run"
-    reason = first.reason or (
-        "" if status == "done" else f"{len(group.cells) - len(done)} of {len(group.cells)} seeds are missing"
-    )
+    broken = next((reason for cell in group.cells if (reason := _broken_promise(cell, store, data))), "")
+    done = [] if broken else [cell for cell in group.cells if _is_done(cell.scores, store)]
+    ranked = [cell for cell in done if _is_done(cell.ranking, store)]
+    status, reason = _status(group, len(done), len(ranked))
     row = Row(
         model=first.model,
         kind=first.kind,
@@ -96,12 +99,11 @@ def _row(experiment: Experiment, panel: PanelPlan, group: _Group, store: Store) 
         control=first.control,
         seeds=tuple(cell.seed for cell in done),
         status=status,
-        reason=reason,
+        reason=broken or first.reason or reason,
         published={} if first.control else published(experiment.paper, panel.entry.name, first.model, first.shots),
         training=tuple(curve for cell in done if not first.control for curve in _curves(cell, store)),
     )
     files = [[ScoreFile.read(store.path(job.output)) for job in cell.scores] for cell in done]
-    ranked = [cell for cell in done if cell.ranking and all(store.is_done(job) for job in cell.ranking)]
     return row, Scored(
         frames=[pl.concat([each.frame for each in parts], how="diagonal") for parts in files],
         log_odds=all(each.log_odds for parts in files for each in parts),
@@ -112,19 +114,52 @@ def _row(experiment: Experiment, panel: PanelPlan, group: _Group, store: Store) 
     )
 
 
-def _priors(
-    panel: PanelPlan, store: Store, data: Sequence[SampleSet], experiment: Experiment, plan: Plan
-) -> tuple[dict[str, Scored], str]:
+def _is_done(jobs: Sequence[Job], store: Store) -> bool:
+    return bool(jobs) and all(store.is_done(job) for job in jobs)
+
+
+def _status(group: _Group, done: int, ranked: int) -> tuple[RowStatus, str]:
+    """What a row of so many scored and ranked seeds is, and why it is not done."""
+    total = len(group.cells)
+    if not done:
+        return "not run", f"{total} of {total} seeds are missing"
+    if done < total:
+        return "partial", f"{total - done} of {total} seeds are missing"
+    if group.first.ranking and ranked < total:
+        return "partial", f"{total - ranked} of {total} seeds ranked no candidates"
+    return "done", ""
+
+
+def _broken_promise(cell: Cell, store: Store, data: Sequence[SampleSet]) -> str:
+    """Why a row may not be shown as zero-shot; "" where it may.
+
+    Checked here too, because scores that are found in the store may have been asked for without the promise.
+    """
+    if not cell.zero_shot:
+        return ""
+    models = [store.path(job.output) for job in cell.trained]
+    try:
+        for model in models:
+            if model.exists():
+                for each in data:
+                    check_zero_shot(model, each)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def _priors(panel: PanelPlan, store: Store, data: Sequence[SampleSet]) -> tuple[dict[str, Scored], str]:
     """The priors' scores, each pooled over the folds, and what they learned from."""
     entry = panel.entry
-    fits = _jobs_of(plan, experiment, entry.fit) if entry.fit else []
+    fits = panel.fit
+    ranks = _is_done(panel.candidates, store)
     found: dict[str, Scored] = {}
     note = ""
     for index, each in enumerate(data):
         fit = SampleSet.load(store.path(fits[index % len(fits)].output)) if fits else None
         priors = priors_for(each, fit)
         note = priors.note.replace("--fit", f"data set {entry.fit}") if entry.fit else priors.note
-        task = load_task(store.path(panel.candidates[index].output), each) if panel.candidates else None
+        task = load_task(store.path(panel.candidates[index].output), each) if ranks else None
         for scorer in priors.scorers:
             scored = found.setdefault(scorer.name, Scored([], scorer.log_odds, []))
             scored.frames.append(score_split(scorer, each, entry.split).frame)
@@ -144,32 +179,30 @@ def _pooled(scored: Scored) -> Scored:
     return Scored(frames, scored.log_odds, [pl.concat(scored.ranking)] if scored.ranking else [])
 
 
-def _jobs_of(plan: Plan, experiment: Experiment, name: str) -> list[Job]:
-    """The prepare jobs of a data set, in the order of its folds."""
-    folds = experiment.folds_of(name)
-    names = [name] if folds is None else [f"{name} fold {fold}" for fold in range(folds)]
-    by_name = {job.name: job for job in plan.jobs.values() if job.work.kind == "prepare"}
-    return [by_name[each] for each in names]
-
-
 def _unseen(
-    panel: PanelPlan, plan: Plan, store: Store, data: Sequence[SampleSet], frame: pl.DataFrame
+    panel: PanelPlan, store: Store, data: Sequence[SampleSet], frame: pl.DataFrame
 ) -> tuple[frozenset[str], str]:
-    """Samples whose target's title no training data set showed, and a sentence about them."""
+    """Samples whose target's title no training data set showed, and a sentence about them.
+
+    Of data with the panel's folds, fold i is what the models that are tested on fold i were shown.
+    """
     names = panel.entry.unseen_by
     if not names:
         return frozenset(), ""
-    jobs = [
-        job for job in plan.jobs.values() if job.work.kind == "prepare" and job.name.partition(" fold ")[0] in names
-    ]
-    taught = [SampleSet.load(store.path(job.output)) for job in jobs]
-    found = frozenset(sample for each in data for sample in unseen_titles(each, panel.entry.split, taught))
-    return found, f"{len(found):,} of {frame.height:,} targets have a title that {', '.join(names)} never showed."
+    found: set[str] = set()
+    for index, each in enumerate(data):
+        parts = [jobs[index : index + 1] if len(jobs) == len(data) else jobs for jobs in panel.unseen_by]
+        taught = [SampleSet.load(store.path(job.output)) for jobs in parts for job in jobs]
+        found |= unseen_titles(each, panel.entry.split, taught)
+    note = f"{len(found):,} of {frame.height:,} targets have a title that {', '.join(names)} never showed."
+    return frozenset(found), note
 
 
 def _ranking_note(panel: PanelPlan, store: Store) -> str:
     if not panel.candidates:
         return ""
+    if not _is_done(panel.candidates, store):
+        return "Nothing is ranked: the candidates could not be drawn."
     tasks = [
         load_task(store.path(job.output), SampleSet.load(store.path(data.output)))
         for job, data in zip(panel.candidates, panel.data, strict=True)

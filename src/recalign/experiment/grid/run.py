@@ -37,8 +37,8 @@ class ExperimentRun:
 
     @property
     def failures(self) -> int:
-        """Jobs that failed, and those that needed them."""
-        return sum(outcome.status in ("failed", "skipped") for outcome in self.outcomes.values())
+        """Jobs that failed, what needed them, and rows that were refused."""
+        return sum(each.status != "not run" for each in self.study.missing)
 
 
 def run_experiment(

@@ -21,7 +21,7 @@ from recalign.experiment.grid.panels import summarise_panel
 from recalign.experiment.grid.scheduler import Outcome
 from recalign.experiment.grid.store import Store
 from recalign.experiment.prepare import AUDIT_FILE
-from recalign.experiment.study import Finding, Missing, Study
+from recalign.experiment.study import Finding, Missing, Panel, Study
 
 _PACKAGES = ("recalign", "torch", "transformers", "peft", "tokenizers", "numpy", "polars", "scipy")
 
@@ -55,13 +55,17 @@ def summarise(
     ]
     panels = []
     for panel in plan.panels:
-        if all(store.is_done(job) for job in panel.data):
-            panels.append(summarise_panel(experiment, plan, panel, store))
-            missing += [
-                Missing(job=f"{cell.model}, panel {panel.entry.name}", status="not run", reason=cell.reason)
-                for cell in panel.cells
-                if cell.reason and cell.seed == panel.cells[0].seed
-            ]
+        where = f"panel {panel.entry.name}"
+        if not all(store.is_done(job) for job in panel.reads):
+            missing.append(Missing(job=where, status="skipped", reason="data that it reads could not be prepared"))
+            continue
+        shown = summarise_panel(experiment, panel, store)
+        panels.append(shown)
+        absent = {cell.model: cell.reason for cell in panel.cells if cell.reason}
+        missing += [
+            Missing(job=f"{model}, {where}", status="not run", reason=reason) for model, reason in absent.items()
+        ]
+        missing += _refused(shown, panel, store)
     costs = [cost for job in plan.jobs.values() if (cost := store.cost(job)) is not None]
     return Study(
         name=experiment.name,
@@ -79,6 +83,16 @@ def summarise(
         audit=_audit(plan, store),
         settings=settings,
     )
+
+
+def _refused(shown: Panel, panel: PanelPlan, store: Store) -> list[Missing]:
+    """Rows that are not shown although their scores are there: a promise was broken."""
+    scored = {cell.row for cell in panel.cells if cell.scores and all(store.is_done(job) for job in cell.scores)}
+    return [
+        Missing(job=f"{row.title}, panel {shown.name}", status="failed", reason=row.reason)
+        for row in shown.rows
+        if row.status == "not run" and (row.model, row.backbone, row.shots, row.control) in scored
+    ]
 
 
 def _versions() -> dict[str, str]:
