@@ -49,6 +49,8 @@ class BaselineEntry(BaseModel):
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
+        if axes := sorted({"model", "shots", "seed"}.intersection(self.settings)):
+            raise ValueError(f"settings hold {', '.join(axes)}: use models, shots_grid and seeds")
         for shots in self.shots_grid or (None,):
             self.config(self.models[0], shots, 0)
         return self
@@ -176,6 +178,7 @@ class Experiment(BaseModel):
         """Parents that are not there or do not fit, folds that do not go together, grids that are no stages."""
         problems: list[str] = []
         earlier: dict[str, ExperimentStage] = {}
+        folds: dict[str, int | None] = {}
         for stage in self.stages:
             where = f"stage {stage.name}"
             parent = earlier.get(stage.parent or "")
@@ -190,8 +193,16 @@ class Experiment(BaseModel):
                     problems.append(f"{where}: its parent has no seed {', '.join(map(str, sorted(missing)))}")
                 if absent := set(self.backbones_of(stage)) - set(self.backbones_of(parent)):
                     problems.append(f"{where}: its parent has no backbone {', '.join(sorted(absent))}")
-            if len({self.data[name].folds for name in stage.data if name in self.data} - {None}) > 1:
+            used = (*stage.data, *((stage.validation,) if stage.validation else ()))
+            counts = {self.data[name].folds for name in used if name in self.data} - {None}
+            inherited = folds.get(parent.name) if parent is not None else None
+            if len(counts) > 1:
                 problems.append(f"{where}: data sets with different numbers of folds")
+            elif counts and inherited and inherited not in counts:
+                problems.append(f"{where}: its parent has {inherited} folds, and its data {next(iter(counts))}")
+            folds[stage.name] = next(iter(counts), inherited)
+            if "paper" in (stage.selection, *stage.selections) and stage.validation is None:
+                problems.append(f"{where}: selection 'paper' needs validation = '<target data set>'")
             if stage.name in earlier:
                 problems.append(f"{where}: the name is taken")
             try:
@@ -233,21 +244,28 @@ def load_experiment(path: Path, *, seeds: int | None = None) -> Experiment:
 
 def settings_text(path: Path) -> str:
     """The text of an experiment's file, behind that of the files it includes."""
-    content = read_toml(path, "experiment", _HINT)
-    parts = [settings_text(path.parent / name) for name in content.get("include", [])]
+    parts = [settings_text(each) for each in _included(path, read_toml(path, "experiment", _HINT), ())]
     return "\n".join([*parts, f"# {path.name}\n{path.read_text(encoding='utf-8')}"])
 
 
-def _joined(path: Path) -> dict[str, Any]:
+def _joined(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The content of a file with that of the files it includes: tables joined, lists one after another."""
     content = read_toml(path, "experiment", _HINT)
     joined: dict[str, Any] = {}
-    for name in content.pop("include", []):
-        if not isinstance(name, str):
-            raise ConfigError(f"experiment {path}", found=f"include of {name!r}", expected="names of files")
-        _join(joined, _joined(path.parent / name), path)
-    _join(joined, content, path)
+    for each in _included(path, content, within):
+        _join(joined, _joined(each, (*within, path.resolve())), path)
+    _join(joined, {key: value for key, value in content.items() if key != "include"}, path)
     return joined
+
+
+def _included(path: Path, content: dict[str, Any], within: tuple[Path, ...]) -> list[Path]:
+    names = content.get("include", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"experiment {path}", found=f"include = {names!r}", expected="a list of files")
+    files = [path.parent / name for name in names]
+    if round_again := [each for each in files if each.resolve() in (*within, path.resolve())]:
+        raise ConfigError(f"experiment {path}", found=f"include of {round_again[0]}, which includes it")
+    return files
 
 
 def _join(into: dict[str, Any], content: dict[str, Any], path: Path) -> None:

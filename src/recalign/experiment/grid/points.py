@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from recalign.artifacts import fingerprint, hash_file
@@ -43,6 +42,18 @@ class Grid:
         self.experiment = experiment
         self.jobs: dict[str, Job] = {}
         self.points: dict[str, list[Point]] = {}
+        self.hashes: dict[Path, str] = {}
+
+    def _content(self, path: Path) -> str:
+        """Hash of an input, read once."""
+        if path not in self.hashes:
+            self.hashes[path] = input_fingerprint(path)
+        return self.hashes[path]
+
+    def _files(self, template: str | None, instructions: str = "") -> list[str]:
+        """Hashes of the files that a configuration names; a shipped template is no file."""
+        names = [template if template and template.endswith(".toml") else "", instructions]
+        return [self._content(Path(name)) for name in names if name]
 
     def add(self, job: Job) -> Job:
         """The job, or the equal one that is there already."""
@@ -53,12 +64,13 @@ class Grid:
         config = self.experiment.data[name]
         if config.folds is not None:
             config = config.model_copy(update={"fold": fold or 0})
-        content = input_fingerprint(config.input) if config.input is not None else ""
-        items = input_fingerprint(config.items) if isinstance(config.items, Path) else ""
+        content = self._content(config.input) if config.input is not None else ""
+        items = self._content(config.items) if isinstance(config.items, Path) else ""
         label = name if config.folds is None else f"{name} fold {config.fold}"
         settings = config.model_dump(mode="json", exclude={"output", "overwrite", "input", "items"})
         number = config.items if isinstance(config.items, int) else None
-        job = make_job("data", label, PrepareWork(config=config), [settings, number, content, items], ())
+        depends = [settings, number, content, items, *self._files(config.template)]
+        job = make_job("data", label, PrepareWork(config=config), depends, ())
         # its name is what manifests of what it taught call it
         return self.add(job.model_copy(update={"output": f"data/{label.replace(' ', '-')}-{job.key}"}))
 
@@ -89,7 +101,10 @@ class Grid:
         entry = self.experiment.teachers[name]
         data = self.data(entry.data)
         work = TeachWork(config=entry.config, data=data.output)
-        return self.add(make_job("cot", f"teacher {name}", work, entry.config.content(), (data,)))
+        content: object = entry.config.content()
+        if files := self._files(entry.config.template):
+            content = [content, files]
+        return self.add(make_job("cot", f"teacher {name}", work, content, (data,)))
 
     def stage(self, stage: ExperimentStage) -> Iterator[Point]:
         """All models of a stage; those of its parent have been asked for before."""
@@ -133,6 +148,7 @@ class Grid:
         )
         needs = (*data, *built, *(job for job in (parent, validation, cot) if job), *unseen)
         depends = [config.model_dump(mode="json"), ref.config.model_dump(mode="json"), len(data), len(unseen)]
+        depends += self._files(config.template, config.instruction_file or "")
         title = " ".join([name, *([backbone] if len(self.experiment.backbones) > 1 else [])])
         title += "" if fold is None else f" fold {fold}"
         return self.add(make_job("models", title, work, depends, needs))
@@ -148,7 +164,6 @@ def _matches(point: Point, backbone: str, fold: int | None, seed: int | None) ->
     return point.backbone == backbone and point.fold in (None, fold) and (seed is None or point.seed == seed)
 
 
-@cache
 def input_fingerprint(path: Path) -> str:
     """Hash of a file, or of all files of a directory with their names.
 
