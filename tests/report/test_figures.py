@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recalign.experiment.study import Figure, Panel, Study
+from recalign.experiment.study import Curve, Figure, Panel, Study
 from recalign.report import canvas, selection
 from recalign.report.curves import Series, draw_shots, spread
 from recalign.report.diagnostics import Training, Users, draw_training, draw_users
-from recalign.report.figures import Plot, plots
+from recalign.report.figures import Plot, _stage, plots
 from recalign.report.intervals import Bar, Reference, draw_bars, wrapped
 from recalign.report.theme import DARK, LIGHT, SAVED
 
@@ -71,6 +71,19 @@ def test_the_best_prior_is_that_of_the_metric(study: Study) -> None:
 def test_training_is_shown_once_though_the_model_stands_in_two_panels(study: Study) -> None:
     plot = next(plot for plot in plots(study) if plot.place == "training")
     assert plot.alt.count("TLRec, 256-shot: rec-tuning, source") == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "seed", "name"),
+    [
+        ("few-8shot-seed1 fold 0", 1, "few-8shot fold 0"),
+        ("few-seed12", 1, "few-seed12"),
+        ("source", 0, "source"),
+        ("seed0", 0, "stage"),
+    ],
+)
+def test_seeds_of_a_stage_share_a_plot(stage: str, seed: int, name: str) -> None:
+    assert _stage(Curve(seed=seed, stage=stage, points=())) == name
 
 
 def test_undefined_values_are_not_drawn(document: dict[str, Any]) -> None:

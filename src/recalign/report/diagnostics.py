@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
 from recalign.experiment.study import Bin, Curve
 from recalign.report.canvas import canvas, plain
@@ -140,6 +141,7 @@ def _lines(
         style = {"marker": "o", "markersize": 2.5} if len(points) < 15 else {}
         colour = theme.series(seeds.index(curve.seed))
         axes.plot([x for x, _ in points], [y for _, y in points], color=colour, linewidth=1.2, **style)  # type: ignore[arg-type]
+    axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.set_ylabel(name)
 
 

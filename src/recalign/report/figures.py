@@ -6,6 +6,7 @@ first (the papers' figures), then what every panel has: differences from the bes
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -251,7 +252,7 @@ def _training(study: Study) -> Iterator[Plot]:
     for row in selection.most_shots(rows):
         for curve in row.training:
             title = printable(short_title(row, backbone=several))
-            groups.setdefault((title, printable(curve.stage)), []).append(curve)
+            groups.setdefault((title, _stage(curve)), []).append(curve)
     if not groups:
         return
     facets = tuple(Training(f"{title}: {stage}", tuple(curves)) for (title, stage), curves in groups.items())
@@ -263,6 +264,11 @@ def _training(study: Study) -> Iterator[Plot]:
     last = [f"{facet.title}: last loss {fixed(_last(facet.curves[0]), 3)}" for facet in shown]
     alt = f"Training curves. {'; '.join(last)}."
     yield Plot("training", "training", "Loss and validation", caption, alt, partial(draw_training, shown), wide=True)
+
+
+def _stage(curve: Curve) -> str:
+    """A stage's name without its seed: the curves of all seeds share a plot."""
+    return re.sub(rf"[\s,_-]*seed[\s_-]?{curve.seed}(?!\d)", "", printable(curve.stage)) or "stage"
 
 
 def _last(curve: Curve) -> float | None:

@@ -135,8 +135,9 @@ def _draw(axes: Axes, place: float, bar: Bar, theme: Theme, start: float, style:
     if whisker is not None:
         colour = theme["ink"] if style == "bar" else theme[bar.tone]
         axes.plot(whisker, [place, place], color=colour, linewidth=1.2 if style == "bar" else 1.8)
-    if style == "dot":
-        axes.plot([bar.value], [place], "o", color=theme[bar.tone], markersize=5.5)
+    # On a bar, too: near the start nothing else shows where it ends.
+    dot = (theme["ink"], 3.0) if style == "bar" else (theme[bar.tone], 5.5)
+    axes.plot([bar.value], [place], "o", color=dot[0], markersize=dot[1])
 
 
 def _above(axes: Axes, value: float, text: str, theme: Theme) -> None:
