@@ -71,8 +71,8 @@ def test_folds(tmp_path: Path) -> None:
     assert "protocol tallrec-book v1, template tallrec, fold 3 of 4 (from 0)" in told
     counts = SampleSet.load(tmp_path / "data").manifest.info["splits"]
     assert [counts[split]["users"] for split in ("train", "valid", "test")] == [10, 5, 5]
-    with pytest.raises(ConfigError, match="found fold 0 without folds"):
-        invoke(*SMALL, "--fold", 0, "--output", tmp_path / "other")
+    with pytest.raises(ConfigError, match="found fold 1 without folds"):
+        invoke(*SMALL, "--fold", 1, "--output", tmp_path / "other")
 
 
 @pytest.mark.parametrize(

@@ -268,7 +268,7 @@ def test_an_existing_output_is_kept_unless_told_otherwise(make: Make) -> None:
         ({"dataset": "synthetic", "split": "0:0:0"}, "one of them must be positive"),
         ({"dataset": "synthetic", "folds": 2}, "folds: Input should be greater than or equal to 3, found 2"),
         ({"dataset": "synthetic", "folds": 5, "fold": 5}, "found fold 5 of 5 folds; expected 0 to 4"),
-        ({"dataset": "synthetic", "fold": 0}, "found fold 0 without folds"),
+        ({"dataset": "synthetic", "fold": 1}, "found fold 1 without folds"),
         ({"dataset": "synthetic", "folds": 5, "split": "8:1:1"}, "folds and split exclude each other"),
         ({"dataset": "synthetic", "order": "upward"}, "order: Input should be 'time', 'file' or 'shuffle', found 'up"),
         ({"dataset": "synthetic", "negatives": 3}, "negatives is for implicit feedback"),

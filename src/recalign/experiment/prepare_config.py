@@ -176,7 +176,7 @@ class PrepareConfig(BaseModel):
         return fingerprint(self.model_dump(mode="json", exclude=unsaid))
 
     def _check_folds(self) -> None:
-        if self.folds is None and "fold" in self.model_fields_set:
+        if self.folds is None and self.fold:
             raise ValueError(f"found fold {self.fold} without folds")
         if self.folds is not None and self.split is not None:
             raise ValueError("folds and split exclude each other: folds cut all users into equal groups")
