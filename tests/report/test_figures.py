@@ -117,6 +117,15 @@ def test_a_figure_of_one_point_or_of_equal_values_draws(values: list[float]) -> 
     canvas.render(lambda theme: draw_shots(levels, theme, axis="AUC", reference=Reference("p", 0.5)), "b")
 
 
+def test_ticks_of_a_narrow_range_are_told_apart() -> None:
+    series = [Series("m", ((16, 0.76391, None), (64, 0.76402, None)))]
+    shown = re.findall(
+        r"<text[^>]*>(0\.\d+)</text>", canvas.render(lambda t: draw_shots(series, t, axis="AUC"), "a").inline
+    )
+    assert len(shown) >= 2
+    assert len(shown) == len(set(shown))
+
+
 def test_curves_without_points_draw() -> None:
     canvas.render(lambda theme: draw_training([Training("m", ())], theme), "a")
     canvas.render(lambda theme: draw_users([Users("m", (math.nan,)), Users("n", (0.5,))], theme), "b")

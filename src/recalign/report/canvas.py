@@ -16,7 +16,7 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from recalign.report.theme import INLINE, SAVED, Theme, with_variables
 
@@ -66,8 +66,8 @@ def canvas(theme: Theme, width: float, height: float) -> Canvas:
     return Canvas(figsize=(width, height), dpi=_DPI, layout=layout, facecolor=theme.background)
 
 
-def plain(axes: Axes, theme: Theme, *, grid: str = "y", digits: int | None = 2) -> None:
-    """Restrained axes: no box, faint grid lines (``x``, ``y``, ``both``), few ticks with few digits."""
+def plain(axes: Axes, theme: Theme, *, grid: str = "y") -> None:
+    """Restrained axes: no box, faint grid lines (``x``, ``y``, ``both``), few ticks."""
     axes.set_facecolor("none")
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
@@ -77,11 +77,11 @@ def plain(axes: Axes, theme: Theme, *, grid: str = "y", digits: int | None = 2) 
     axes.grid(visible=True, axis=grid, color=theme["faint"], linewidth=0.8)  # type: ignore[arg-type]
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set_color(theme["muted"])
-    if digits is not None:
-        for direction in ("x", "y") if grid == "both" else (grid,):
-            axis = axes.xaxis if direction == "x" else axes.yaxis
-            axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.{digits}f}".replace("-", "−")))
+    for direction in ("x", "y") if grid == "both" else (grid,):
+        axis = axes.xaxis if direction == "x" else axes.yaxis
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        # As many digits as tell the ticks apart, and no offset above the axis.
+        axis.set_major_formatter(ScalarFormatter(useOffset=False))
 
 
 def _settled(figure: Canvas) -> Canvas:

@@ -54,7 +54,7 @@ def draw_reliability(facets: Sequence[Calibration], theme: Theme) -> Canvas:
     figure, grid = _facets(len(facets), theme, height=2.45)
     names = list(dict.fromkeys(name for facet in facets for name, _ in facet.curves))
     for index, (axes, facet) in enumerate(zip(grid, facets, strict=True)):
-        plain(axes, theme, grid="both", digits=1)
+        plain(axes, theme, grid="both")
         axes.set_title(wrapped(facet.title, 26), loc="left", color=theme["ink"])
         axes.plot([0, 1], [0, 1], color=theme["muted"], linewidth=0.9, linestyle=(0, (4, 3)))
         largest = max((each.count for _, bins in facet.curves for each in bins), default=1)
@@ -141,7 +141,7 @@ def _lines(
         style = {"marker": "o", "markersize": 2.5} if len(points) < 15 else {}
         colour = theme.series(seeds.index(curve.seed))
         axes.plot([x for x, _ in points], [y for _, y in points], color=colour, linewidth=1.2, **style)  # type: ignore[arg-type]
-    axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(3, integer=True, min_n_ticks=1))
     axes.set_ylabel(name)
 
 
