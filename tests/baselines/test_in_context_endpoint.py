@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,22 @@ def test_refusals_in_fields_of_their_own() -> None:
 
 
 def ask(
-    data: SampleSet, server: ScriptedTeacher, ledger: Path, n: int = 6, shots: int = 0, **options: Any
+    data: SampleSet,
+    server: ScriptedTeacher,
+    ledger: Path,
+    n: int = 6,
+    shots: int = 0,
+    logprobs: bool = True,
+    told: list[str] | None = None,
+    **options: Any,
 ) -> EndpointAnswers:
     settings = {"concurrency": 1, "attempts": 1, "max_tokens": 5, **options}
     config = TeachConfig(teacher="openai:m", base_url=server.base_url, **settings)
     teacher = EndpointTeacher(config, environment={})
     demonstrations = choose_shots(data.samples("train"), shots, 0)
-    return ask_endpoint(data.samples("test")[:n], data, teacher, config, ledger, demonstrations, template="tallrec")
+    asking: dict[str, Any] = {"template": "tallrec", "logprobs": logprobs}
+    asking["announce"] = (lambda line: None) if told is None else told.append
+    return ask_endpoint(data.samples("test")[:n], data, teacher, config, ledger, demonstrations, **asking)
 
 
 def test_answers_become_scores_and_the_rest_is_counted(data: SampleSet, tmp_path: Path) -> None:
@@ -140,3 +150,98 @@ def test_a_teacher_that_is_gone_stops_the_run(data: SampleSet, tmp_path: Path) -
         ask(data, server, tmp_path / "ledger", n=20, failures=3)
     with ScriptedTeacher(default=Reply.error(401)) as server, pytest.raises(TeacherError, match="HTTP 401"):
         ask(data, server, tmp_path / "other")
+
+
+def sure(share: float) -> Reply:
+    """Yes with this probability, no with the rest but for 0.1; the likelier one is said."""
+    shares = {"Yes": share, "No": 0.9 - share, "I": 0.1}
+    said = max(("Yes", "No"), key=lambda label: shares[label])
+    return Reply.tokens([(said, {token: math.log(each) for token, each in shares.items()}), (".", {".": 0.0})])
+
+
+def odds(share: float) -> float:
+    return math.log(share) - math.log(0.9 - share)
+
+
+def test_probabilities_become_log_odds(data: SampleSet, tmp_path: Path) -> None:
+    unlisted = Reply.tokens([("No", {"No": math.log(0.8), "Nope": math.log(0.1)})])
+    off = Reply.tokens([("Perhaps", {"Perhaps": -0.1, "Yes": -3.0})])
+    with ScriptedTeacher([sure(0.7), Reply.refused(), off, sure(0.2), unlisted, sure(0.6)]) as server:
+        found = ask(data, server, tmp_path / "ledger")
+        again = ask(data, server, tmp_path / "ledger")
+        assert len(server.requests) == 6
+    assert all(request.body["top_logprobs"] == 20 for request in server.requests)
+    samples = data.samples("test")[:6]
+    assert found.frame["sample_id"].to_list() == [samples[n].sample_id for n in (0, 3, 4, 5)]
+    expected = [odds(0.7), odds(0.2), math.log(0.1) - math.log(0.8), odds(0.6)]
+    assert found.frame["score"].to_list() == pytest.approx(expected)
+    assert found.frame["label_mass"].to_list() == pytest.approx([0.9, 0.9, 0.8, 0.9])
+    assert (found.log_odds, found.probabilities, found.bounded, found.refused) == (True, 4, 1, "")
+    assert found.excluded == {"off-schema": 1, "refusal": 1}
+    assert again.frame.equals(found.frame)
+
+
+def test_scores_are_of_one_kind(data: SampleSet, tmp_path: Path) -> None:
+    with ScriptedTeacher([sure(0.7), sure(0.2), Reply.ok("No.")], default=sure(0.8)) as server:
+        found = ask(data, server, tmp_path / "ledger")
+    assert found.frame["score"].to_list() == [1.0, -1.0, -1.0, 1.0, 1.0, 1.0]
+    assert found.frame.schema == SCORES
+    assert (found.log_odds, found.probabilities, found.requested, found.refused) == (False, 5, True, "")
+
+
+def test_an_endpoint_that_ignores_the_parameter(data: SampleSet, tmp_path: Path) -> None:
+    with ScriptedTeacher(default=Reply.ok("Yes.")) as server:
+        found = ask(data, server, tmp_path / "ledger")
+    assert (found.frame.height, found.log_odds, found.probabilities, found.refused) == (6, False, 0, "")
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_an_endpoint_that_refuses_the_parameter(data: SampleSet, tmp_path: Path, concurrency: int) -> None:
+    told: list[str] = []
+    with ScriptedTeacher(default=Reply.logprobs_refused(Reply.ok("Yes."), message="no\x1b[2J logprobs")) as server:
+        found = ask(data, server, tmp_path / "ledger", n=12, told=told, concurrency=concurrency)
+        refused = [request for request in server.requests if "logprobs" in request.body]
+        assert 1 <= len(refused) <= concurrency, "later questions are asked without"
+        assert len(server.requests) == 12 + len(refused)
+        plain = ask(data, server, tmp_path / "ledger", n=12, logprobs=False, concurrency=concurrency)
+        assert len(server.requests) == 12 + len(refused), "these answers are in the ledger as what they are"
+    assert (found.frame.height, found.log_odds, found.probabilities) == (12, False, 0)
+    assert found.refused.startswith("HTTP 400 (no")
+    assert told[-1] == "no log probabilities: HTTP 400 (no logprobs); answers are parsed instead"
+    assert sum("no log probabilities" in line for line in told) == 1
+    assert plain.frame.equals(found.frame)
+    assert plain.spent == found.spent
+    assert (plain.requested, plain.refused) == (False, "")
+
+
+def test_what_was_paid_for_is_not_asked_again_after_a_refusal(data: SampleSet, tmp_path: Path) -> None:
+    with ScriptedTeacher([sure(0.7), sure(0.2)], default=Reply.logprobs_refused(Reply.ok("No."))) as server:
+        first = ask(data, server, tmp_path / "ledger", n=5)
+        assert len(server.requests) == 2 + 1 + 3
+        told = [sample.sample_id for sample in data.samples("test")[:5]]
+        reverse = [*reversed(data.samples("test")[:5])]
+        config = TeachConfig(teacher="openai:m", base_url=server.base_url, max_tokens=5, concurrency=1)
+        teacher = EndpointTeacher(config, environment={})
+        second = ask_endpoint(reverse, data, teacher, config, tmp_path / "ledger", template="tallrec")
+        assert len(server.requests) == 6 + 1, "refused once more, which costs nothing"
+    assert first.probabilities == second.probabilities == 2
+    assert second.frame["sample_id"].to_list() == told[::-1]
+    assert second.frame["score"].to_list() == first.frame["score"].to_list()[::-1] == [-1.0, -1.0, -1.0, -1.0, 1.0]
+    assert first.spent == second.spent
+
+
+def test_no_probabilities_on_request(data: SampleSet, tmp_path: Path) -> None:
+    with ScriptedTeacher(default=sure(0.7)) as server:
+        found = ask(data, server, tmp_path / "ledger", logprobs=False)
+        assert not any("logprobs" in request.body for request in server.requests)
+        with_them = ask(data, server, tmp_path / "ledger")
+        assert len(server.requests) == 12, "other calls than those without"
+    assert found.frame["score"].to_list() == [1.0] * 6
+    assert (found.log_odds, found.requested) == (False, False)
+    assert with_them.frame["score"].to_list() == pytest.approx([odds(0.7)] * 6)
+
+
+def test_a_request_that_is_wrong_without_the_parameter_too_ends_the_run(data: SampleSet, tmp_path: Path) -> None:
+    wrong = Reply.error(400, "the prompt speaks of logprobs")
+    with ScriptedTeacher(default=wrong) as server, pytest.raises(TeacherError, match="HTTP 400"):
+        ask(data, server, tmp_path / "ledger")

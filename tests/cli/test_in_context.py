@@ -113,6 +113,23 @@ def test_nothing_but_refusals_is_an_error_with_counts(cli: Cli, workshop: Path, 
     assert "none of 3 that can be used: excluded: 3 refusal" in err
 
 
+def test_label_probabilities_and_the_switch_against_them(cli: Cli, workshop: Path, tmp_path: Path) -> None:
+    told = Reply.tokens([("No", {"No": -0.25, "Yes": -1.75}), (".", {".": 0.0})])
+    with ScriptedTeacher(default=told) as server:
+        given = ["in-context", "--teacher", "openai:m", "--base-url", server.base_url, "--data", workshop / "data"]
+        given += ["--limit", 9, "--ledger", tmp_path / "ledger", *FAST]
+        code, out, err = cli("evaluate", *given, "--json")
+        assert code == 0, err
+        plain, text, _ = cli("evaluate", *given, "--no-logprobs")
+        assert ["logprobs" in request.body for request in server.requests] == [True] * 9 + [False] * 9
+    answer = json.loads(out)
+    assert answer["in_context"]["scored_by"] == {"probability": 9, "answer": 0}
+    assert answer["logloss"] is not None
+    assert answer["label_mass"] == pytest.approx(0.9526, abs=1e-4)
+    assert plain == 0
+    assert "9 by the answer (probabilities were not asked for)" in " ".join(text.split())
+
+
 TEACHER = ["in-context", "--teacher", "openai:m"]
 
 
@@ -123,6 +140,7 @@ TEACHER = ["in-context", "--teacher", "openai:m"]
         ([*TEACHER, "--backbone", "x"], "both --backbone and --teacher"),
         (["prior:like-rate", "--backbone", "x"], "--backbone; found no model in-context to use it"),
         (["prior:like-rate", "--set", "dtype=float32"], "--set; found no model in-context"),
+        (["in-context", "--backbone", "x", "--no-logprobs"], "--no-logprobs; found --backbone"),
         (["in-context", "--backbone", "x", "--max-cost", 3], "--max-cost; found --backbone"),
         (["in-context", "--backbone", "x", "--set", "max_tokens=3"], "NAME=VALUE with one of attn_implementation"),
         (["in-context", "--backbone", "x", "--set", "dtype=int3"], "dtype: Input should be"),

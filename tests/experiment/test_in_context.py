@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,3 +95,81 @@ def test_what_cannot_be_asked_is_told_before_anything_is_sent(
         ask(data, server, tmp_path / "ledger", demonstrations=7)
     assert server.requests == []
     assert not (tmp_path / "ledger").exists()
+
+
+def tokens(share: float) -> Reply:
+    shares = {"Yes": share, "No": 0.95 - share, "I": 0.05}
+    said = max(("Yes", "No"), key=lambda label: shares[label])
+    return Reply.tokens([(said, {token: math.log(each) for token, each in shares.items()}), (".", {".": 0.0})])
+
+
+def test_probabilities_have_a_log_loss(data: SampleSet, tmp_path: Path) -> None:
+    shares = [0.05 + 0.9 * (number / 24) for number in range(24)]
+    alone = Reply.tokens([("No", {"No": -0.1, "I": -3.0})])
+    with ScriptedTeacher([Reply.refused(), alone, *map(tokens, shares[2:])]) as server:
+        found = ask(data, server, tmp_path / "ledger", output=tmp_path / "scores.parquet", name="m")
+    assert found.model.metrics["logloss"] is not None
+    assert found.model.metrics["label_mass"] == pytest.approx((22 * 0.95 + math.exp(-0.1)) / 23)
+    assert found.model.metrics["reasons"]["temperature"] == "an endpoint is asked about one split"
+    stored = ScoreFile.read(tmp_path / "scores.parquet")
+    assert stored.log_odds
+    odds = iter([None, -3.0 + 0.1, *(math.log(share) - math.log(0.95 - share) for share in shares[2:])])
+    told = dict[tuple[object, ...], float | None]()  # by question: equal ones are asked once
+    for sample in data.samples("test"):
+        question = (sample.item_id, *sample.history)
+        if question not in told:
+            told[question] = next(odds)
+    expected = [told[sample.item_id, *sample.history] for sample in data.samples("test")]
+    assert len(told) < len(expected)
+    assert stored.frame["score"].to_list() == pytest.approx(expected[1:])
+    bound = "23 scored by the labels' probabilities (in 1 of them a bound: one label was not listed), 0 by the answer."
+    assert bound in found.note
+    counts = found.as_json()
+    assert counts["scored_by"] == {"probability": 23, "answer": 0}
+    assert counts["logprobs"] == {"requested": True, "usable": 23, "bounded": 1, "refused": None}
+
+
+REFUSED = "HTTP 400 (This model does not support the 'logprobs' parameter.)"
+
+
+@pytest.mark.parametrize(
+    ("script", "default", "logprobs", "reason", "usable", "refused"),
+    [
+        ([], Reply.ok("No."), True, "no answer came with usable probabilities", 0, None),
+        ([], tokens(0.3), False, "probabilities were not asked for", 0, None),
+        (
+            [tokens(0.6)],
+            Reply.ok("No."),
+            True,
+            "1 came with usable probabilities, 23 without, and one AUC takes one kind",
+            1,
+            None,
+        ),
+        (
+            [],
+            Reply.logprobs_refused(Reply.ok("No.")),
+            True,
+            f"no answer came with usable probabilities; the endpoint refused them: {REFUSED}",
+            0,
+            REFUSED,
+        ),
+    ],
+)
+def test_a_fall_back_to_answers_is_told(
+    data: SampleSet,
+    tmp_path: Path,
+    script: list[Reply],
+    default: Reply,
+    logprobs: bool,
+    reason: str,
+    usable: int,
+    refused: str | None,
+) -> None:
+    with ScriptedTeacher(script, default=default) as server:
+        found = ask(data, server, tmp_path / "ledger", logprobs=logprobs)
+    assert f"0 scored by the labels' probabilities, 24 by the answer ({reason})." in found.note
+    assert found.model.metrics["logloss"] is None
+    counts = found.as_json()
+    assert counts["scored_by"] == {"probability": 0, "answer": 24}
+    assert counts["logprobs"] == {"requested": logprobs, "usable": usable, "bounded": 0, "refused": refused}
+    assert set(found.model.scores.frame["score"]) <= {-1.0, 1.0}

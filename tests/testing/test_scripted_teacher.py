@@ -15,11 +15,13 @@ from recalign.prompting.template import PromptTemplate
 from recalign.testing.scripted_teacher import Reply, ScriptedTeacher, answer
 
 
-def post(server: ScriptedTeacher, prompt: str = "What?", timeout: float = 5.0) -> tuple[int, dict[str, str], Any]:
+def post(
+    server: ScriptedTeacher, prompt: str = "What?", timeout: float = 5.0, **more: Any
+) -> tuple[int, dict[str, str], Any]:
     host = server.base_url.removeprefix("http://").removesuffix("/v1")
     connection = http.client.HTTPConnection(host, timeout=timeout)
     try:
-        body = json.dumps({"model": "m", "messages": [{"role": "user", "content": prompt}]})
+        body = json.dumps({"model": "m", "messages": [{"role": "user", "content": prompt}], **more})
         connection.request("POST", "/v1/chat/completions", body, {"Authorization": "Bearer k"})
         response = connection.getresponse()
         return response.status, dict(response.headers), json.loads(response.read())
@@ -56,6 +58,24 @@ def test_hanging_and_dripping() -> None:
 def test_a_broken_connection() -> None:
     with ScriptedTeacher([Reply.disconnect()]) as server, pytest.raises((http.client.HTTPException, OSError)):
         post(server, _prompt(1))
+
+
+def test_log_probabilities_are_given_ignored_or_refused() -> None:
+    given = Reply.tokens(lambda prompt: [(prompt, {"No": -0.5, prompt: -1.5, "I": -3.0}), (".", {".": 0.0})])
+    script = [given, given, Reply.ok("fine"), Reply.logprobs_refused(status=422)]
+    with ScriptedTeacher(script, default=Reply.logprobs_refused(Reply.ok("fine"))) as server:
+        wanted = {"logprobs": True, "top_logprobs": 2}
+        replies = [post(server, "Yes", **wanted), post(server, "Yes")]
+        replies += [post(server, "Yes", **wanted) for _ in range(2)] + [post(server, "Yes")]
+    assert [status for status, _, _ in replies] == [200, 200, 200, 422, 200]
+    choices = [reply.get("choices", [{}])[0] for _, _, reply in replies]
+    assert [choices[place]["message"]["content"] for place in (0, 1, 2, 4)] == ["Yes.", "Yes.", "fine", "fine"]
+    first, second = choices[0]["logprobs"]["content"]
+    assert (first["token"], first["logprob"], first["bytes"]) == ("Yes", -1.5, [89, 101, 115])
+    assert [(each["token"], each["logprob"]) for each in first["top_logprobs"]] == [("No", -0.5), ("Yes", -1.5)]
+    assert [each["token"] for each in second["top_logprobs"]] == ["."]
+    assert [choices[place]["logprobs"] for place in (1, 2, 4)] == [None, None, None]
+    assert "logprobs" in replies[3][2]["error"]["message"]
 
 
 def test_a_mistake_of_the_script_is_told() -> None:

@@ -1,22 +1,28 @@
-"""In-context learning through a teacher's endpoint: answers are parsed; what is no answer is counted and left out.
+"""In-context learning through a teacher's endpoint: the labels' probabilities or parsed answers; refusals left out.
 
 TALLRec (Fig. 1) found that an API model often refuses, and ignored such samples: so does this, and says how many they
 were. Answers go through the ledger and the budget of `recalign.teacher`, so a run that was stopped continues and pays
-for nothing twice. The client gives no probabilities, so a score is 1 for "liked" and -1 for "not": an order with ties.
+for nothing twice.
+
+Log probabilities of the answer's tokens are asked for. Where every answer has them, scores are log-odds
+(`recalign.baselines.answer_odds`). Otherwise a score is 1 for "liked" and -1 for "not", an order with ties, for all of
+them: log-odds of some and signs of others make no common order, and an AUC over both would measure the mixture. How
+many answers had probabilities, and whether the endpoint refused to give them, is part of the result.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
 from recalign.artifacts import fingerprint
+from recalign.baselines.answer_odds import THOUGHT, LabelOdds, label_odds, words
 from recalign.baselines.in_context import DemonstratedTemplate, render_demonstrations
 from recalign.data.samples import Sample, SampleSet
 from recalign.data.schema import SCORES
@@ -25,17 +31,18 @@ from recalign.prompting.domain import Domain
 from recalign.prompting.prompts import CotFields, HistoryText
 from recalign.prompting.template import PromptTemplate
 from recalign.teacher.answers import OFF_SCHEMA, REFUSAL, Rejected, read_answer
-from recalign.teacher.base import Case, Completion, Question, Teacher, Usage
+from recalign.teacher.base import Case, Completion, LogprobsRefused, Question, Teacher, Usage
 from recalign.teacher.budget import Estimate, cost, expected_tokens, worst_case
-from recalign.teacher.calls import Calls, GivenUp
+from recalign.teacher.calls import Calls, GivenUp, Reply
 from recalign.teacher.clock import Clock
 from recalign.teacher.config import TeachConfig
 from recalign.teacher.ledger import Ledger
 from recalign.teacher.pipeline import NO_ANSWER, run_to_end
+from recalign.terminal import printable
 
-_THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_WORD = re.compile(r"[^\W_]+")
-_ANSWER = 24  # tokens of an answer, for the estimate
+TOP: Final = 20  # tokens listed at each place: the most that the API gives
+LABEL_MASS: Final = "label_mass"  # column of score files
+_ANSWER: Final = 24  # tokens of an answer, for the estimate
 
 
 @dataclass(frozen=True)
@@ -43,16 +50,35 @@ class EndpointAnswers:
     """What a teacher said about samples.
 
     Attributes:
-        frame: Columns of `schema.SCORES`, one row per sample that was answered, in the order of the samples.
+        frame: Columns of `schema.SCORES`, one row per sample that was answered, in the order of the samples; with
+            `label_mass` where `log_odds`.
         asked: How many samples were asked about.
         excluded: Reason → how many samples: refusals, answers that are neither label, no answer at all.
         spent: Tokens that all runs on the ledger were billed for.
+        log_odds: Whether all scores are log-odds; else all are 1 or -1.
+        probabilities: Answered samples with probabilities of the labels.
+        bounded: Those of them where one label was not listed, so that its probability is a bound.
+        requested: Whether log probabilities were to be asked for.
+        refused: What an endpoint said that would not give any; "" where it did not say so.
     """
 
     frame: pl.DataFrame
     asked: int
     excluded: dict[str, int]
     spent: Usage
+    log_odds: bool = False
+    probabilities: int = 0
+    bounded: int = 0
+    requested: bool = True
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer: the label it names, and the log-odds where its tokens tell them."""
+
+    liked: bool
+    odds: LabelOdds | None
 
 
 def ask_endpoint(
@@ -66,6 +92,7 @@ def ask_endpoint(
     template: str = "",
     name: str = "",
     seed: int = 0,
+    logprobs: bool = True,
     clock: Clock | None = None,
     announce: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int, str], None] = lambda done, total, facts: None,
@@ -82,8 +109,9 @@ def ask_endpoint(
         template: Prompt template; the one that the data names by default.
         name: Name in tables; the teacher's by default.
         seed: Column of the score file: the seed of the demonstrations.
+        logprobs: Ask for log probabilities. The ledger keeps answers to both kinds of call apart.
         clock: For tests.
-        announce: Told before the first call what is to be expected, line by line.
+        announce: Told before the first call what is to be expected, line by line; later, if logprobs are refused.
         progress: Told after every answer how many there are, of how many, and the tokens spent.
 
     Raises:
@@ -94,29 +122,30 @@ def ask_endpoint(
     plain, domain = PromptTemplate.load(template or data.template), Domain(**data.domain)
     shown = DemonstratedTemplate(plain, render_demonstrations(demonstrations, data.catalog, plain, domain))
     questions = [_question(sample, data, shown, domain, config) for sample in samples]
+    if logprobs:
+        questions = [replace(question, top_logprobs=TOP) for question in questions]
     for line in _estimate(questions, config).lines():
         announce(line)
     with Ledger(ledger) as opened:
         wording = {"template": fingerprint(shown.to_toml()), "task": "in-context"}
         calls = Calls(teacher, config, opened, template=wording, clock=clock or Clock(seed))
-        verdicts = run_to_end(_Asking(calls, questions, domain, progress).run())
+        asking = _Asking(calls, questions, domain, announce, progress)
+        verdicts = run_to_end(asking.run())
         spent = opened.spent()
-    rows = [
-        (
-            sample.sample_id,
-            sample.user_id,
-            sample.item_id,
-            sample.label,
-            1.0 if liked else -1.0,
-            name or teacher.name,
-            seed,
-        )
-        for sample, liked in zip(samples, verdicts, strict=True)
-        if isinstance(liked, bool)
-    ]
     reasons = Counter(verdict for verdict in verdicts if isinstance(verdict, str))
+    answered = [(sample, one) for sample, one in zip(samples, verdicts, strict=True) if isinstance(one, Answer)]
+    odds = [answer.odds for _, answer in answered if answer.odds is not None]
+    complete = bool(odds) and len(odds) == len(answered)
     return EndpointAnswers(
-        pl.DataFrame(rows, schema=SCORES, orient="row"), len(samples), dict(sorted(reasons.items())), spent
+        _frame(answered, name or teacher.name, seed, odds if complete else None),
+        len(samples),
+        dict(sorted(reasons.items())),
+        spent,
+        log_odds=complete,
+        probabilities=len(odds),
+        bounded=sum(each.bounded for each in odds),
+        requested=logprobs,
+        refused=asking.refused,
     )
 
 
@@ -127,16 +156,25 @@ def read_label(completion: Completion, domain: Domain) -> bool | str:
     """
     if completion.refusal or completion.finish_reason == "content_filter":
         return REFUSAL
-    said = _words(_THOUGHT.sub("", completion.text, count=1))
-    for liked, label in ((True, _words(domain.yes)), (False, _words(domain.no))):
+    said = words(THOUGHT.sub("", completion.text, count=1))
+    for liked, label in ((True, words(domain.yes)), (False, words(domain.no))):
         if label and said[: len(label)] == label:
             return liked
     verdict = read_answer(1, completion, CotFields((), ()))
     return verdict.reason if isinstance(verdict, Rejected) else OFF_SCHEMA
 
 
-def _words(text: str) -> list[str]:
-    return [word.casefold() for word in _WORD.findall(text)]
+def _frame(
+    answered: Sequence[tuple[Sample, Answer]], name: str, seed: int, odds: Sequence[LabelOdds] | None
+) -> pl.DataFrame:
+    """Columns of a score file: log-odds and label mass from `odds`, or the signs of the answers."""
+    scores = [each.score for each in odds] if odds else [1.0 if answer.liked else -1.0 for _, answer in answered]
+    rows = [
+        (sample.sample_id, sample.user_id, sample.item_id, sample.label, score, name, seed)
+        for (sample, _), score in zip(answered, scores, strict=True)
+    ]
+    frame = pl.DataFrame(rows, schema=SCORES, orient="row")
+    return frame.with_columns(pl.Series(LABEL_MASS, [each.mass for each in odds], pl.Float64)) if odds else frame
 
 
 def _question(
@@ -159,21 +197,27 @@ def _estimate(questions: Sequence[Question], config: TeachConfig) -> Estimate:
 
 
 class _Asking:
-    """Workers that share one list of questions, so never more calls are in flight than there are workers."""
+    """Workers that share one list of questions, so never more calls are in flight than there are workers.
+
+    Attributes:
+        refused: What the endpoint said that gives no log probabilities; from then on it is asked without.
+    """
 
     def __init__(
         self,
         calls: Calls,
         questions: Sequence[Question],
         domain: Domain,
+        announce: Callable[[str], None],
         progress: Callable[[int, int, str], None],
     ) -> None:
-        self._calls, self._domain, self._progress = calls, domain, progress
+        self.refused = ""
+        self._calls, self._domain, self._announce, self._progress = calls, domain, announce, progress
         self._count, self._waiting = len(questions), iter(enumerate(questions))
         self._given_up = 0
-        self._verdicts: dict[int, bool | str] = {}
+        self._verdicts: dict[int, Answer | str] = {}
 
-    async def run(self) -> list[bool | str]:
+    async def run(self) -> list[Answer | str]:
         """A verdict per question, in order; then the teacher is closed."""
         most = self._calls.config.concurrency
         workers = min(self._calls.teacher.max_concurrency or most, most, self._count)
@@ -197,9 +241,9 @@ class _Asking:
                 await self._calls.drain()  # what is in flight is paid for and belongs into the ledger
                 raise
 
-    async def _verdict(self, question: Question) -> bool | str:
+    async def _verdict(self, question: Question) -> Answer | str:
         try:
-            reply = await self._calls.ask(question)
+            reply = await self._ask(question)
         except GivenUp as failure:
             self._given_up += 1
             if self._given_up < self._calls.config.failures:
@@ -210,4 +254,17 @@ class _Asking:
                 hint="All answers are kept in the ledger: run the same again when it does.",
             ) from None
         self._given_up = 0
-        return read_label(reply.exchange.completion, self._domain)
+        completion = reply.exchange.completion
+        label = read_label(completion, self._domain)
+        return label if isinstance(label, str) else Answer(label, label_odds(completion, self._domain, label))
+
+    async def _ask(self, question: Question) -> Reply:
+        """With log probabilities, until they are refused; then without. Nothing that was paid for is asked again."""
+        if not self.refused or self._calls.stored(question):
+            try:
+                return await self._calls.ask(question)
+            except LogprobsRefused as refusal:
+                if not self.refused:
+                    self.refused = refusal.found
+                    self._announce(f"no log probabilities: {printable(refusal.found)}; answers are parsed instead")
+        return await self._calls.ask(replace(question, top_logprobs=0))

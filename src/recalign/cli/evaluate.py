@@ -86,6 +86,7 @@ def evaluate(
     key_env: in_context.KeyEnv = None,
     ledger: in_context.Answers = None,
     limit: in_context.Limit = None,
+    no_logprobs: in_context.NoLogprobs = None,
     max_tokens_total: in_context.TotalTokens = None,
     max_cost: in_context.MaxCost = None,
     price_in: in_context.PriceIn = None,

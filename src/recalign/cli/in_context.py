@@ -27,7 +27,7 @@ _CALLS: Final = frozenset(
 _LOADING: Final = frozenset(("revision", "dtype", "quantization", "device", "attn_implementation"))
 _EITHER: Final = frozenset(("demonstrations", "template", "settings"))
 _PAID: Final = frozenset(
-    ("base_url", "key_env", "ledger", "limit", "max_tokens_total", "max_cost", "price_in", "price_out")
+    ("base_url", "key_env", "ledger", "limit", "max_tokens_total", "max_cost", "price_in", "price_out", "no_logprobs")
 )
 # What `read` wants of the command's parameters.
 OPTIONS: Final = _EITHER | _PAID | {"backbone", "teacher", "seed", "split", "candidates", "output", "score"}
@@ -47,6 +47,16 @@ BaseUrl = Annotated[str | None, _option("Address of the endpoint.")]
 KeyEnv = Annotated[str | None, _option("Environment variable that holds the API key (OPENAI_API_KEY).")]
 Answers = Annotated[Path | None, _option("Where paid answers are kept. Default: beside --output.")]
 Limit = Annotated[int | None, _option("Samples that the endpoint is asked about, drawn by --seed. Default: all.")]
+NoLogprobs = Annotated[
+    bool | None,
+    typer.Option(
+        "--no-logprobs",
+        help="Do not ask for the labels' probabilities: score by the answers. Default: ask, and score by them where "
+        "all answers have them.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
 TotalTokens = Annotated[int | None, _option("Most tokens spent, of prompts and answers.")]
 MaxCost = Annotated[float | None, _option("Most money spent; needs both prices.")]
 PriceIn = Annotated[float | None, _option("Price of a million prompt tokens.")]
@@ -72,6 +82,7 @@ class InContext:
     backbone: BackboneConfig | None = None
     teacher: TeachConfig | None = None
     ledger: Path | None = None
+    logprobs: bool = True
 
     @property
     def name(self) -> str:
@@ -108,7 +119,7 @@ class InContext:
         assert self.teacher is not None
         assert self.ledger is not None
         own: dict[str, Any] = {"demonstrations": self.demonstrations, "template": self.template, "name": self.name}
-        own |= {"seed": self.seed, "output": output, "resamples": resamples}
+        own |= {"seed": self.seed, "output": output, "resamples": resamples, "logprobs": self.logprobs}
         with TerminalReporter() as reporter:
             show: dict[str, Any] = {"announce": reporter.note, "progress": reporter.count(self.name, "samples")}
             return evaluate_endpoint(data, split, self.teacher, self.ledger, priors, **own, **show)
@@ -153,7 +164,7 @@ def read(
         found = "other models" if len(models) > 1 else "--candidates" if candidates is not None else f"--score {score}"
         hint = "Evaluate it alone: its table is about the samples that it answers, by yes or no."
         raise ConfigError(f"model {NAME} with --teacher", found=found, hint=hint)
-    fields = {name: value for name, value in given.items() if name not in _EITHER | {"ledger"}}
+    fields = {name: value for name, value in given.items() if name not in _EITHER | {"ledger", "no_logprobs"}}
     teacher = _teacher(fields, given.get("settings"))
     ledger = given.get("ledger") or (output and output.with_name(f"{output.name}.ledger.sqlite"))
     if ledger is None:
@@ -162,7 +173,7 @@ def read(
             found="no place for its answers",
             hint="Pass --output FILE (they are kept beside it) or --ledger FILE.",
         )
-    return InContext(**chosen, teacher=teacher, ledger=ledger)
+    return InContext(**chosen, teacher=teacher, ledger=ledger, logprobs=not given.get("no_logprobs", False))
 
 
 def _flag(name: str) -> str:

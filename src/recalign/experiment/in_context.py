@@ -22,6 +22,7 @@ from recalign.scoring.base import Scorer
 from recalign.seeding import generator
 from recalign.teacher.config import TeachConfig
 from recalign.teacher.factory import make_teacher
+from recalign.terminal import printable
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,10 @@ class EndpointEvaluation:
     """An endpoint model and what it is compared with, all on the samples that it answered.
 
     Attributes:
-        model: The endpoint's evaluation; its score is 1 for "liked" and -1 for "not", so it has no LogLoss.
+        model: The endpoint's evaluation. Where not every answer came with probabilities of the labels, its score is 1
+            for "liked" and -1 for "not", so it has no LogLoss.
         others: Evaluations of the scorers that were given, on the same samples.
-        answers: Number asked, exclusions by reason, tokens spent.
+        answers: Number asked, exclusions by reason, tokens spent, how many answers came with probabilities.
     """
 
     model: Evaluation
@@ -40,19 +42,36 @@ class EndpointEvaluation:
 
     @property
     def note(self) -> str:
-        """One sentence: how many were asked, answered and left out, and why."""
+        """How many were asked, answered and left out, and why; and what their scores are."""
         answers, answered = self.answers, self.model.scores.frame
         agreed = float(((answered["score"] > 0) == (answered["label"] > 0)).mean())  # type: ignore[arg-type]
         return (
             f"{self.model.model}: {answers.asked:,} samples asked, {answered.height:,} answered "
-            f"({agreed:.1%} as the user did), {_exclusions(answers)} "
+            f"({agreed:.1%} as the user did), {_exclusions(answers)} {_scoring(answers)} "
             f"Every row is about the answered samples alone. {answers.spent.total:,} tokens in the ledger."
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The counts: asked, answered, excluded (reason → samples), tokens."""
-        counts = {"asked": self.answers.asked, "answered": self.model.scores.frame.height}
-        return {**counts, "excluded": self.answers.excluded, "tokens": self.answers.spent.total}
+        """The counts: asked, answered, excluded (reason → samples), tokens, scored_by (probability, answer → samples).
+
+        And logprobs: whether they were requested, with how many answers they came so that they tell the log-odds
+        (usable), in how many of these one label was not listed (bounded), and what an endpoint said that refused them.
+        """
+        answers, answered = self.answers, self.model.scores.frame.height
+        by_probability = answered if answers.log_odds else 0
+        return {
+            "asked": answers.asked,
+            "answered": answered,
+            "excluded": answers.excluded,
+            "tokens": answers.spent.total,
+            "scored_by": {"probability": by_probability, "answer": answered - by_probability},
+            "logprobs": {
+                "requested": answers.requested,
+                "usable": answers.probabilities,
+                "bounded": answers.bounded,
+                "refused": answers.refused or None,
+            },
+        }
 
 
 def evaluate_endpoint(
@@ -66,6 +85,7 @@ def evaluate_endpoint(
     seed: int = 0,
     template: str = "",
     name: str = "",
+    logprobs: bool = True,
     output: Path | None = None,
     resamples: int = RESAMPLES,
     announce: Callable[[str], None] = lambda line: None,
@@ -83,6 +103,7 @@ def evaluate_endpoint(
         seed: Which demonstrations, which samples under a limit; seeds the resampling; a column of the score file.
         template: Prompt template; the one that the data names by default.
         name: Name in tables; "in-context MODEL m-shot" by default.
+        logprobs: Ask for log probabilities, and score by them where all answers have them.
         output: Where to write the score file (Parquet); nowhere by default.
         resamples: Bootstrap replicates behind the intervals.
         announce: See `ask_endpoint`.
@@ -97,11 +118,9 @@ def evaluate_endpoint(
     samples = _asked(data, split, config.limit, seed)
     shown = choose_shots(data.samples("train"), demonstrations, seed)
     label = name or f"in-context {config.teacher} {demonstrations}-shot"
-    telling: dict[str, Any] = {"announce": announce, "progress": progress}
-    teacher = make_teacher(data, config)
-    answers = ask_endpoint(
-        samples, data, teacher, config, ledger, shown, template=template, name=label, seed=seed, **telling
-    )
+    asking: dict[str, Any] = {"template": template, "name": label, "seed": seed, "logprobs": logprobs}
+    asking |= {"announce": announce, "progress": progress}
+    answers = ask_endpoint(samples, data, make_teacher(data, config), config, ledger, shown, **asking)
     if answers.frame.is_empty():
         raise DataError(
             f"answers of {config.teacher}",
@@ -109,12 +128,13 @@ def evaluate_endpoint(
             expected="answers that begin with one of the two labels",
             hint="Try another --template, or longer answers: --set max_tokens=2048.",
         )
-    scores = ScoreFile(answers.frame, log_odds=False, split=split, data=data.fingerprint)
+    scores = ScoreFile(answers.frame, log_odds=answers.log_odds, split=split, data=data.fingerprint)
     if output is not None:
         scores.write(output)
     options: dict[str, Any] = {"resamples": resamples, "seed": seed}
     beside = [_on_same_samples(each, scores, data, **options) for each in others]
-    return EndpointEvaluation(Evaluation(scores, compute_metrics(scores, **options)), tuple(beside), answers)
+    measured = compute_metrics(scores, "an endpoint is asked about one split", **options)
+    return EndpointEvaluation(Evaluation(scores, measured), tuple(beside), answers)
 
 
 def _asked(data: SampleSet, split: str, limit: int | None, seed: int) -> list[Sample]:
@@ -134,6 +154,23 @@ def _on_same_samples(scorer: Scorer, scores: ScoreFile, data: SampleSet, *, resa
     whole = score_split(scorer, data, scores.split, seed=seed)
     part = replace(whole, frame=whole.frame.join(scores.frame, on="sample_id", how="semi", maintain_order="left"))
     return Evaluation(part, compute_metrics(part, "not all samples were answered", resamples=resamples, seed=seed))
+
+
+def _scoring(answers: EndpointAnswers) -> str:
+    """What the scores are: all of one kind, since log-odds beside signs make no common order."""
+    answered, usable = answers.frame.height, answers.probabilities
+    if answers.log_odds:
+        bounds = f" (in {answers.bounded:,} of them a bound: one label was not listed)" if answers.bounded else ""
+        return f"{answered:,} scored by the labels' probabilities{bounds}, 0 by the answer."
+    if not answers.requested:
+        why = "probabilities were not asked for"
+    elif usable:
+        why = f"{usable:,} came with usable probabilities, {answered - usable:,} without, and one AUC takes one kind"
+    else:
+        why = "no answer came with usable probabilities"
+    if answers.refused:
+        why += f"; the endpoint refused them: {printable(answers.refused)}"
+    return f"0 scored by the labels' probabilities, {answered:,} by the answer ({why})."
 
 
 def _exclusions(answers: EndpointAnswers) -> str:

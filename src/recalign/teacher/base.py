@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from recalign.data.samples import HistoryEntry
+from recalign.errors import TeacherError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,18 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One call: the message `prompt`, asked in `stage` (1-3) about `case`, with the limits of the answer."""
+    """One call: the message `prompt`, asked in `stage` (1-3) about `case`, with the limits of the answer.
+
+    Where `top_logprobs` is not 0, log probabilities of the answer's tokens are asked for, and of so many alternatives
+    at each place. A teacher may leave them out.
+    """
 
     case: Case
     stage: int
     prompt: str
     max_tokens: int
     temperature: float
+    top_logprobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,24 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """A token of an answer, and what might have stood in its place.
+
+    Attributes:
+        token: Its text.
+        logprob: Natural logarithm of its probability; at or below `UNTOLD` where the endpoint does not tell it.
+        top: The likeliest tokens at its place with theirs, as many as were told; mostly the token itself is among them.
+    """
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+UNTOLD: Final = -9999.0  # what the API says of a token that is too unlikely to be listed
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What came back.
 
@@ -60,6 +84,7 @@ class Completion:
         usage: None where it was not said.
         refusal: Text of a refusal that came in a field of its own.
         model: The model that says it answered; None where it was not said.
+        logprobs: One entry per token, in order; None where they were not asked for or not given.
     """
 
     text: str
@@ -67,6 +92,7 @@ class Completion:
     usage: Usage | None = None
     refusal: str | None = None
     model: str | None = None
+    logprobs: tuple[TokenLogprobs, ...] | None = None
 
 
 @runtime_checkable
@@ -102,6 +128,7 @@ class Teacher(Protocol):
 
         Raises:
             CallFailed: This attempt failed; another one may do better.
+            LogprobsRefused: It is not asked like this; without `Question.top_logprobs` it may answer.
             TeacherError: No attempt will do better (a wrong key, a wrong request, no quota left).
         """
         ...
@@ -109,6 +136,10 @@ class Teacher(Protocol):
     async def close(self) -> None:
         """Called once, behind the last question."""
         ...
+
+
+class LogprobsRefused(TeacherError):
+    """The endpoint refuses requests for log probabilities. Nothing was answered or billed."""
 
 
 class CallFailed(Exception):

@@ -74,13 +74,20 @@ class Calls:
     def key(self, question: Question) -> str:
         """Content key of a question: prompt, teacher, its settings, parameters, template."""
         asked = {"prompt": question.prompt, "max_tokens": question.max_tokens, "temperature": question.temperature}
-        return fingerprint({**self._fixed, **asked})
+        # Named only where asked for, so that keys without log probabilities are what they were in older ledgers.
+        extra = {"top_logprobs": question.top_logprobs} if question.top_logprobs else {}
+        return fingerprint({**self._fixed, **asked, **extra})
+
+    def stored(self, question: Question) -> bool:
+        """Whether the ledger has an answer to exactly this question."""
+        return self.ledger is not None and self.ledger.get(self.key(question)) is not None
 
     async def ask(self, question: Question) -> Reply:
         """Answer a question, from the ledger if it is there.
 
         Raises:
             GivenUp: no attempt brought an answer.
+            LogprobsRefused: the teacher is to be asked without log probabilities.
             TeacherError: the run must stop: the budget is used up, the teacher cannot be asked at all, or it wants to
                 be left alone for longer than `TeachConfig.longest_wait`.
         """

@@ -16,13 +16,15 @@ from json import JSONDecodeError
 from typing import Any, Final
 
 from recalign.errors import ConfigError, TeacherError
-from recalign.teacher.base import CallFailed, Case, Completion, Question, Usage
+from recalign.teacher.base import CallFailed, Case, Completion, LogprobsRefused, Question, TokenLogprobs, Usage
 from recalign.teacher.config import OPENAI_URL, TeachConfig
+from recalign.teacher.logprobs import read_logprobs
 
 _NO_KEY: Final = "none"  # what servers that want no key are sent, as the client insists on one
 _MASK: Final = "[key]"
 _RETRY: Final = frozenset({408, 409, 425, 429})  # and all from 500 on
 _NO_QUOTA: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+_BAD_REQUEST: Final = frozenset({400, 403, 422})  # how servers refuse a parameter
 _MESSAGE: Final = 300  # characters of a server's message that are shown
 
 
@@ -81,11 +83,13 @@ class EndpointTeacher:
         errors = self._errors
         try:
             options: dict[str, Any] = {self._length: question.max_tokens, "temperature": question.temperature}
+            if question.top_logprobs:
+                options |= {"logprobs": True, "top_logprobs": question.top_logprobs}
             messages: Any = [{"role": "user", "content": question.prompt}]
             reply = await self._client.chat.completions.create(model=self._model, messages=messages, **options)
-            completion = self._read(reply)
+            completion = self._read(reply, logprobs=question.top_logprobs > 0)
         except errors.APIStatusError as error:
-            raised: Exception = self._refused(error)
+            raised: Exception = self._refused(error, logprobs=question.top_logprobs > 0)
         except errors.APITimeoutError:
             raised = CallFailed("timeout", billed=True)
         except errors.APIConnectionError as error:
@@ -98,7 +102,7 @@ class EndpointTeacher:
             return completion
         raise raised from None
 
-    def _read(self, reply: Any) -> Completion:
+    def _read(self, reply: Any, *, logprobs: bool) -> Completion:
         """A reply of the client; servers leave fields out and put others in."""
         choices = getattr(reply, "choices", None)
         if not isinstance(choices, list) or not choices or getattr(choices[0], "message", None) is None:
@@ -112,9 +116,17 @@ class EndpointTeacher:
             usage=_usage(getattr(reply, "usage", None)),
             refusal=self._redact(refusal) if isinstance(refusal, str) and refusal else None,
             model=self._redact(model) if isinstance(model, str) else None,
+            logprobs=self._keyless(read_logprobs(getattr(choices[0], "logprobs", None))) if logprobs else None,
         )
 
-    def _refused(self, error: Any) -> Exception:
+    def _keyless(self, told: tuple[TokenLogprobs, ...] | None) -> tuple[TokenLogprobs, ...] | None:
+        """None where the tokens spell the key: taken apart it cannot be masked, and no label needs such an answer."""
+        if not self._key or told is None:
+            return told
+        spelled = ["".join(each.token for each in told), *(token for each in told for token, _ in each.top)]
+        return None if any(self._key in text for text in spelled) else told
+
+    def _refused(self, error: Any, *, logprobs: bool) -> Exception:
         status, body = int(error.status_code), error.body
         fields = body if isinstance(body, dict) else {}
         message = self._redact(" ".join(str(fields.get("message") or body or "").split()))[:_MESSAGE]
@@ -124,6 +136,11 @@ class EndpointTeacher:
         if status in _RETRY or status >= 500:
             wait = _retry_after(error.response.headers)
             return CallFailed(f"HTTP {status}", retry_after=wait, limited=status in (429, 503))
+        # Servers word it in many ways, but all name the parameter. Were it about something else, the question that is
+        # then asked without it meets the same answer, and that one counts.
+        if logprobs and status in _BAD_REQUEST and "logprobs" in str(body).casefold():
+            found = f"HTTP {status} ({message})"
+            return LogprobsRefused(f"logprobs of {self.name}", found=found, hint="Ask without: --no-logprobs.")
         hints = {
             401: "Check the key in the environment variable that --key-env names.",
             403: "Check what the key is allowed to do.",

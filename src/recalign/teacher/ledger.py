@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from recalign.errors import ArtifactError
-from recalign.teacher.base import Completion, Usage
+from recalign.teacher.base import Completion, TokenLogprobs, Usage
 
 FORMAT: Final = 1
 _SPENDING: Final = "prompt_tokens, completion_tokens, settled"
@@ -222,13 +222,20 @@ def _checksum(key: str, body: object) -> str:
 
 
 def _encode(exchange: Exchange) -> str:
-    return json.dumps(asdict(exchange), sort_keys=True)
+    fields = asdict(exchange)
+    if exchange.completion.logprobs is None:
+        del fields["completion"]["logprobs"]  # an answer without them is written as it was before there were any
+    return json.dumps(fields, sort_keys=True)
 
 
 def _decode(body: str) -> Exchange:
     fields = json.loads(body)
     completion = fields["completion"]
-    usage = completion["usage"]
-    return Exchange(
-        Completion(**{**completion, "usage": Usage(**usage) if usage else None}), fields["asked"], fields["answered"]
-    )
+    usage, told = completion["usage"], completion.get("logprobs")
+    completion["usage"] = Usage(**usage) if usage else None
+    completion["logprobs"] = None if told is None else tuple(_token(each) for each in told)
+    return Exchange(Completion(**completion), fields["asked"], fields["answered"])
+
+
+def _token(fields: dict[str, Any]) -> TokenLogprobs:
+    return TokenLogprobs(fields["token"], fields["logprob"], tuple((token, value) for token, value in fields["top"]))

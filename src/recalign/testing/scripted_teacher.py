@@ -5,173 +5,24 @@
 
 Each request takes the next reply of the script; behind its end, `default` answers (by itself, with valid answers to the
 chain-of-thought questions of the shipped template). Everything that goes wrong with endpoints can be played: limits,
-refusals, hung and dripping sockets, answers that are cut or off-schema, connections that break.
+refusals, hung and dripping sockets, answers that are cut or off-schema, connections that break, parameters that are not
+known. Log probabilities are given (`Reply.tokens`), ignored (`Reply.ok`) or refused (`Reply.logprobs_refused`).
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Self
 
-Manner = Literal["whole", "hang", "drip", "disconnect"]
+from recalign.testing.scripted_replies import Reply, Request, answer
 
-_QUOTED: Final = re.compile(r'"[^"]*" written by [^",]+|"([^"]*)"')
-_LIST: Final = re.compile(r"(?:Candidate Set|[A-Z]\w* [A-Z]\w*): ")
-_COUNT: Final = re.compile(r"exactly (\d+) lines")
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request as it came in.
-
-    Attributes:
-        number: From 0.
-        moment: `time.monotonic` of its arrival.
-        path: Of the URL.
-        authorization: Header of that name, or "".
-        body: Parsed JSON.
-    """
-
-    number: int
-    moment: float
-    path: str
-    authorization: str
-    body: dict[str, Any]
-
-    @property
-    def prompt(self) -> str:
-        """The last message."""
-        return str(self.body["messages"][-1]["content"])
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What the server does with one request. Use the class methods.
-
-    Attributes:
-        status: HTTP status.
-        body: The JSON document, or bytes sent as they are, or a function from the request to a document.
-        headers: Additional headers.
-        manner: How it is sent.
-        seconds: Between two bytes of a dripping reply; else before anything is sent.
-        action: Called with the request before anything is sent, for example to kill the client.
-    """
-
-    status: int = 200
-    body: Any = None
-    headers: dict[str, str] = field(default_factory=dict)
-    manner: Manner = "whole"
-    seconds: float = 0.0
-    action: Callable[[Request], None] | None = None
-
-    @classmethod
-    def ok(
-        cls,
-        text: str | Callable[[str], str] | None = None,
-        *,
-        finish_reason: str | None = "stop",
-        refusal: str | None = None,
-        usage: tuple[int, int] | None = (100, 20),
-    ) -> Reply:
-        """An answer: `text`, or what a function makes of the prompt (`answer` if not given)."""
-
-        def document(request: Request) -> dict[str, Any]:
-            content = text if isinstance(text, str) else (text or answer)(request.prompt)
-            message = {"role": "assistant", "content": content, "refusal": refusal}
-            choices = [{"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": None}]
-            model = request.body.get("model")
-            head = {"id": f"reply-{request.number}", "object": "chat.completion", "created": 0, "model": model}
-            counts = {} if usage is None else {"usage": dict(zip(_USAGE, (*usage, sum(usage)), strict=True))}
-            return {**head, "choices": choices, **counts}
-
-        return cls(body=document)
-
-    @classmethod
-    def length(cls, text: str = "The user seems to enj") -> Reply:
-        """An answer that was cut off at the length limit."""
-        return cls.ok(text, finish_reason="length")
-
-    @classmethod
-    def refused(cls, text: str = "I'm sorry, but I can't help with that.") -> Reply:
-        """A refusal in the message's own field."""
-        return cls.ok("", refusal=text)
-
-    @classmethod
-    def empty(cls) -> Reply:
-        """An answer without any text."""
-        return cls.ok("")
-
-    @classmethod
-    def error(cls, status: int, message: str = "scripted", code: str | None = None, **headers: str) -> Reply:
-        """An error document; underscores in names of headers become hyphens."""
-        body = {"error": {"message": message, "type": code, "param": None, "code": code}}
-        return cls(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
-
-    @classmethod
-    def rate_limited(cls, retry_after: str | None = None) -> Reply:
-        """429, with or without ``Retry-After``."""
-        headers = {} if retry_after is None else {"Retry_After": retry_after}
-        return cls.error(429, "Rate limit reached", "rate_limit_exceeded", **headers)
-
-    @classmethod
-    def no_quota(cls) -> Reply:
-        """429 that no waiting helps against."""
-        return cls.error(429, "You exceeded your current quota", "insufficient_quota")
-
-    @classmethod
-    def hang(cls) -> Reply:
-        """Nothing is ever sent; the connection stays open until the server ends."""
-        return cls(manner="hang")
-
-    @classmethod
-    def drip(cls, seconds: float = 1.0) -> Reply:
-        """A good answer, one byte every `seconds`."""
-        return replace(cls.ok(), manner="drip", seconds=seconds)
-
-    @classmethod
-    def disconnect(cls) -> Reply:
-        """The connection is closed in the middle of the answer."""
-        return replace(cls.ok(), manner="disconnect")
-
-    @classmethod
-    def garbage(cls, content: bytes = b'{"choices": [') -> Reply:
-        """Status 200 and these bytes."""
-        return cls(body=content)
-
-    def after(self, seconds: float) -> Reply:
-        """The same, later."""
-        return replace(self, seconds=seconds)
-
-    def doing(self, action: Callable[[Request], None]) -> Reply:
-        """The same, behind `action`."""
-        return replace(self, action=action)
-
-
-_USAGE: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
-
-
-def answer(prompt: str) -> str:
-    """A valid answer to a chain-of-thought question of the shipped English template: the first items of its lists."""
-    candidates, consumed = (_items(line) for line in prompt.split("\n") if _LIST.match(line))
-    if "Stage 3:" in prompt:
-        asked = _COUNT.search(prompt)
-        chosen = candidates[: int(asked[1])] if asked else candidates
-        return "\n".join(f"{number}. {consumed[0]} - {item}" for number, item in enumerate(chosen, start=1))
-    if "Stage 2:" in prompt:
-        return "\n".join(f"{number}. {item}" for number, item in enumerate(consumed[:5], start=1))
-    return f"The user seems to enjoy things such as {consumed[-1]}."
-
-
-def _items(line: str) -> list[str]:
-    return [found.group() for found in _QUOTED.finditer(line)]
+__all__ = ["Reply", "Request", "ScriptedTeacher", "answer"]
 
 
 class ScriptedTeacher:
@@ -229,7 +80,7 @@ class ScriptedTeacher:
             authorization = handler.headers.get("Authorization") or ""
             request = Request(len(self.requests), time.monotonic(), handler.path, authorization, body)
             self.requests.append(request)
-            reply = next(self._script, self._default)
+            reply = next(self._script, self._default).to(request)
             self._open += 1
             self.peak = max(self.peak, self._open)
         try:
