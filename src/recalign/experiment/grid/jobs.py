@@ -145,7 +145,8 @@ def make_job(folder: str, name: str, work: Work, depends: Any, needs: tuple[Job,
         suffix: Ending of its file; a directory has none.
     """
     key = fingerprint([GENERATION, work.kind, depends, [job.key for job in needs]])[:KEY_LENGTH]
-    shape = fingerprint([work.kind, _without_seed(depends)])[:KEY_LENGTH]
+    # what is scored or trained, and on which data, makes most of the cost
+    shape = fingerprint([work.kind, _without_seed(depends), [job.shape for job in needs]])[:KEY_LENGTH]
     keys = tuple(dict.fromkeys(job.key for job in needs))
     return Job(key=key, name=name, output=f"{folder}/{key}{suffix}", needs=keys, shape=shape, work=work)
 

@@ -2,27 +2,34 @@
 
 A worker is a process of its own with one job at a time; one that dies (killed, out of memory) fails its job, and
 another takes its place. A worker whose parent is gone ends, so that nothing goes on working in the store unseen.
+SIGINT and SIGTERM are passed on: training saves a checkpoint, any other job stops where it is and is done again later.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Literal
 
 from recalign.errors import Interrupted, RecalignError
 from recalign.experiment.grid.jobs import Job
 from recalign.experiment.grid.store import Cost, Store
+from recalign.tuning.guards import collected_signals
 
-_WATCH_SECONDS = 1.0
+_WATCH_SECONDS = 0.5  # how often a worker looks for its parent, and the parent for a signal
+
+_told: Event | None = None  # in a worker: whether it was told to stop
 
 
 @dataclass(frozen=True)
@@ -49,16 +56,20 @@ class _Slot:
     """One worker process."""
 
     threads: int
+    stop: Event
     pool: ProcessPoolExecutor | None = None
     job: Job | None = field(default=None)
 
     def submit(self, job: Job, root: Path) -> Future[_Answer]:
-        if self.pool is None:
-            context = multiprocessing.get_context("spawn")
-            self.pool = ProcessPoolExecutor(
-                1, mp_context=context, initializer=_start, initargs=(self.threads, os.getpid())
-            )
         self.job = job
+        if self.pool is not None:
+            try:
+                return self.pool.submit(_work, job, root)
+            except BrokenProcessPool:  # it died while it had nothing to do
+                self.close()
+        context = multiprocessing.get_context("spawn")
+        arguments = (self.threads, os.getpid(), self.stop)
+        self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_start, initargs=arguments)
         return self.pool.submit(_work, job, root)
 
     def close(self) -> None:
@@ -94,14 +105,15 @@ def run_jobs(
     outcomes = {key: Outcome("found") for key, job in jobs.items() if store.is_done(job)}
     waiting = {key: job for key, job in jobs.items() if key not in outcomes}
     each = threads or max(1, (os.cpu_count() or 1) // workers)
-    idle, busy = [_Slot(each) for _ in range(workers)], dict[Future[_Answer], _Slot]()
+    stop = multiprocessing.get_context("spawn").Event()
+    idle, busy = [_Slot(each, stop) for _ in range(workers)], dict[Future[_Answer], _Slot]()
     total = len(waiting)
 
     def end(job: Job, outcome: Outcome) -> None:
         outcomes[job.key] = outcome
         announce(job, outcome, total - len(waiting) - len(busy), total)
 
-    try:
+    with collected_signals() as pending, _ending(stop, lambda: (*idle, *busy.values())):
         while waiting or busy:
             for job in _skipped(waiting, outcomes):
                 del waiting[job.key]
@@ -109,22 +121,38 @@ def run_jobs(
             for job in [job for job in waiting.values() if all(need in outcomes for need in job.needs)][: len(idle)]:
                 slot = idle.pop()
                 busy[slot.submit(waiting.pop(job.key), store.root)] = slot
-            if not busy:
-                continue
-            for future in wait(busy, return_when=FIRST_COMPLETED).done:
+            for future in wait(busy, _WATCH_SECONDS, FIRST_COMPLETED).done:
                 slot = busy.pop(future)
                 idle.append(slot)
                 assert slot.job is not None
                 end(slot.job, _outcome(slot, future, store))
-    finally:
-        for slot in (*idle, *busy.values()):
-            slot.close()
+            if pending:
+                raise Interrupted(pending[0], f"stopped after {total - len(waiting) - len(busy)} of {total} jobs")
     return outcomes
 
 
+@contextmanager
+def _ending(stop: Event, slots: Callable[[], Iterable[_Slot]]) -> Iterator[None]:
+    """End the workers with the block; where it fails, their jobs first, which save what they can."""
+    try:
+        yield
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        for slot in slots():
+            slot.close()
+
+
 def _skipped(waiting: Mapping[str, Job], outcomes: Mapping[str, Outcome]) -> list[Job]:
+    """Jobs that cannot be done any more: they need one that failed, or one of these."""
     bad = {key for key, outcome in outcomes.items() if outcome.status in ("failed", "skipped")}
-    return [job for job in waiting.values() if bad.intersection(job.needs)]
+    found = []
+    for key, job in waiting.items():  # a job comes after those that it needs
+        if bad.intersection(job.needs):
+            bad.add(key)
+            found.append(job)
+    return found
 
 
 def _outcome(slot: _Slot, future: Future[_Answer], store: Store) -> Outcome:
@@ -146,14 +174,25 @@ def _outcome(slot: _Slot, future: Future[_Answer], store: Store) -> Outcome:
     return Outcome("done", cost=answer.cost)
 
 
-def _start(threads: int, parent: int) -> None:
-    """Set up a worker: its threads, and a watch over the parent."""
+def _start(threads: int, parent: int, stop: Event) -> None:
+    """Set up a worker: its threads, and a watch over the parent.
+
+    A terminal's Ctrl-C is the parent's, which tells its workers once: a second signal would cut a checkpoint short.
+    """
+    global _told
+    os.setpgrp()
+    _told = stop
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
     def watch() -> None:
+        told = False
         while os.getppid() == parent:
             time.sleep(_WATCH_SECONDS)
+            if stop.is_set() and not told:
+                told = True
+                os.kill(os.getpid(), signal.SIGTERM)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -163,19 +202,26 @@ def _start(threads: int, parent: int) -> None:
 
 
 def _work(job: Job, root: Path) -> _Answer:
-    from recalign.experiment.grid.execution import execute
-
     started, busy = time.perf_counter(), time.process_time()
 
     def cost() -> Cost:
         return Cost(round(time.perf_counter() - started, 2), round(time.process_time() - busy, 2))
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # training puts its own in its place
     try:
+        if _told is not None and _told.is_set():  # before it began
+            return _Answer(cost(), interrupted=signal.SIGTERM)
+        from recalign.experiment.grid.execution import execute
+
         execute(job, Store(root))
+    except KeyboardInterrupt:
+        return _Answer(cost(), interrupted=signal.SIGTERM)
     except Interrupted as stop:
         return _Answer(cost(), interrupted=stop.signal_number)
     except RecalignError as error:
         return _Answer(cost(), reason=str(error), report=traceback.format_exc())
     except Exception as error:  # one run's bug must not end the others; it is listed with its traceback
         return _Answer(cost(), reason=f"{type(error).__name__}: {error}", report=traceback.format_exc())
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return _Answer(cost())

@@ -23,7 +23,7 @@ from typing import Any
 
 from recalign.artifacts import write_file_atomic
 from recalign.errors import ConfigError
-from recalign.experiment.grid.jobs import Job
+from recalign.experiment.grid.jobs import Job, NanoWork
 
 FOLDERS = ("data", "backbones", "cot", "models", "candidates", "scores", "log", "failed")
 
@@ -47,8 +47,12 @@ class Store:
         return self.root / output
 
     def is_done(self, job: Job) -> bool:
-        """Whether a job's output is there."""
-        return self.path(job.output).exists()
+        """Whether a job's output is there; of a built backbone, also the directory in the cache."""
+        path = self.path(job.output)
+        if not isinstance(job.work, NanoWork):
+            return path.exists()
+        built = _read(path)
+        return built is not None and Path(str(built.get("directory"))).is_dir()
 
     def prepare(self) -> None:
         """Make the folders."""

@@ -1,0 +1,178 @@
+"""The smoke experiment, run once; a smaller one of baselines alone; and work whose end a test decides."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from recalign.experiment.grid import scheduler
+from recalign.experiment.grid.config import Experiment, load_experiment
+from recalign.experiment.grid.expansion import Plan, expand
+from recalign.experiment.grid.jobs import Job
+from recalign.experiment.grid.run import ExperimentRun, run_experiment
+
+SMOKE = Path(__file__).parents[3] / "experiments" / "smoke.toml"
+
+# Trains and scores in fractions of a second, and loads no language model.
+TINY = """
+name = "tiny"
+title = "Tiny"
+
+[data.movie]
+dataset = "synthetic"
+items = 60
+users = 16
+ratings_per_user = 12
+window = 4
+
+[data.book]
+dataset = "synthetic"
+domain = "books"
+items = 60
+users = 18
+ratings_per_user = 8
+window = 4
+protocol = "tallrec-book"
+folds = 3
+
+[[baselines]]
+models = ["gru4rec"]
+data = "movie"
+shots_grid = [8]
+seeds = [0, 1]
+settings = { max_steps = 2, weight_decays = [1e-4], selection = "last" }
+
+[[panels]]
+name = "movie"
+data = "movie"
+resamples = 100
+"""
+
+# What a spawned worker runs in place of the jobs of a plan: it says in a file which jobs it began, and how they end is
+# said by a file of the job's name.
+STAGED = """
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from recalign.experiment.grid import execution, scheduler
+
+_execute = execution.execute
+
+
+def act(job, store):
+    stage = Path(os.environ["RECALIGN_TEST_STAGE"])
+    with (stage / "begun").open("a") as file:
+        file.write(json.dumps([job.name, os.getpid()]) + "\\n")
+    script = stage / job.key
+    what = script.read_text() if script.exists() else ""
+    if what == "raise":
+        raise ValueError("told to \\x1b[31mfail")
+    if what == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "wait":
+        while script.exists():
+            time.sleep(0.05)
+    if (stage / "pretend").exists():
+        store.path(job.output).write_text("")
+    else:
+        _execute(job, store)
+
+
+def work(job, root):
+    execution.execute = act
+    return scheduler._work(job, root)
+"""
+
+
+@dataclass
+class Stage:
+    """Decides how jobs end that workers run."""
+
+    folder: Path
+
+    def tell(self, job: Job, what: str) -> None:
+        """What becomes of a job: raise, die, wait (until `release`); "" ends it as it should."""
+        (self.folder / job.key).write_text(what)
+
+    def release(self, job: Job) -> None:
+        """Let a waiting job go on."""
+        (self.folder / job.key).unlink()
+
+    def begun(self) -> list[list[object]]:
+        """Name and process of every job that was begun, in order."""
+        path = self.folder / "begun"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the jobs that were begun."""
+        return [str(name) for name, _ in self.begun()]
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """Workers that are started in this test run staged jobs."""
+    folder = tmp_path / "stage"
+    folder.mkdir()
+    (folder / "staged_work.py").write_text(STAGED)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("RECALIGN_TEST_STAGE", str(folder))
+    staged = importlib.import_module("staged_work")
+    monkeypatch.setattr(scheduler, "_work", staged.work)
+    return Stage(folder)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Write the tiny experiment with some of its text replaced, and more after it; the path of the file."""
+
+    def make(*changes: tuple[str, str], more: str = "", name: str = "tiny.toml") -> Path:
+        text = TINY
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / name
+        path.write_text(text + more, encoding="utf-8")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def plan_of() -> Callable[[Path], Plan]:
+    """The plan of a file."""
+    return lambda path: expand(load_experiment(path))
+
+
+@dataclass(frozen=True)
+class Done:
+    """The smoke experiment after its run."""
+
+    experiment: Experiment
+    plan: Plan
+    run: ExperimentRun
+    notes: tuple[str, ...]
+    output: Path
+    store: Path
+
+
+@pytest.fixture(scope="package")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
+    """The smoke experiment, run in one worker of one thread, with a cache of its own. Tests only read its store."""
+    folder = tmp_path_factory.mktemp("smoke")
+    notes: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECALIGN_CACHE", str(folder / "cache"))
+        patch.setattr(os, "cpu_count", lambda: 1)
+        run = run_experiment(SMOKE, folder / "out", folder / "store", jobs=1, note=notes.append)
+        experiment = load_experiment(SMOKE)
+        yield Done(experiment, expand(experiment), run, tuple(notes), folder / "out", folder / "store")
