@@ -14,7 +14,7 @@ from recalign.data.samples import SampleSet
 from recalign.experiment.evaluation import NO_LOG_ODDS
 from recalign.experiment.score_file import ScoreFile, score_split
 from recalign.models.config import BackboneConfig
-from recalign.models.nano import NanoConfig
+from recalign.models.nano_config import NanoConfig
 from recalign.testing.scripted_teacher import Reply, ScriptedTeacher
 
 from .conftest import Cli

@@ -12,7 +12,7 @@ from recalign.experiment.backbones import build_corpus, resolve_backbone
 from recalign.experiment.prepare import PrepareConfig, prepare
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
-from recalign.models.nano import NanoConfig
+from recalign.models.nano_config import NanoConfig
 
 TINY = NanoConfig(
     hidden=32,

@@ -19,7 +19,8 @@ from recalign.models.adapter import attach, load_adapter, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig, LoraSettings
 from recalign.models.linear import OneDnnLinear, accelerate_linears
-from recalign.models.nano import BOS, EOS, PAD, Architecture, NanoConfig, init_model, train_tokenizer
+from recalign.models.nano import BOS, EOS, PAD, init_model, train_tokenizer
+from recalign.models.nano_config import Architecture, NanoConfig
 from recalign.prompting.domain import Domain
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate

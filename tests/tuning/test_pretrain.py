@@ -11,7 +11,8 @@ from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
-from recalign.models.nano import EOS, NanoConfig
+from recalign.models.nano import EOS
+from recalign.models.nano_config import NanoConfig
 from recalign.prompting.template import Domain
 from recalign.testing.data import write_sample_set
 from recalign.tuning.loop import StepReport

@@ -100,7 +100,7 @@ class InContext:
         from recalign.baselines.in_context import load_in_context
         from recalign.cli.progress import TerminalReporter
         from recalign.experiment.backbones import resolve_backbone
-        from recalign.models.nano import NanoConfig
+        from recalign.models.nano_config import NanoConfig
 
         assert self.backbone is not None
         with TerminalReporter() as reporter:

@@ -92,7 +92,7 @@ def _tune_one(
     from recalign.experiment.backbones import resolve_backbone
     from recalign.experiment.config import describe
     from recalign.models.config import BackboneConfig
-    from recalign.models.nano import NanoConfig
+    from recalign.models.nano_config import NanoConfig
     from recalign.tuning.config import StageConfig
     from recalign.tuning.model_artifact import backbone_of
     from recalign.tuning.provenance import check_data

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from recalign.data.samples import SampleSet
 from recalign.models.backbone import resolve_device
 from recalign.models.config import BackboneConfig
-from recalign.models.nano import NanoConfig
+from recalign.models.nano_config import NanoConfig
 from recalign.prompting.template import Domain
 from recalign.tuning.loop import StepReport
 from recalign.tuning.pretrain import Corpus, build_nano

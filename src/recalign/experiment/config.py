@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from recalign.errors import ConfigError
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig
-from recalign.models.nano import NanoConfig
+from recalign.models.nano_config import NanoConfig
 from recalign.teacher.config import TeachConfig
 from recalign.tuning.config import Selection, StageConfig
 

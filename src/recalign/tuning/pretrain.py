@@ -18,7 +18,8 @@ from recalign.artifacts import fingerprint, read_manifest, write_directory
 from recalign.data.catalog import ItemCatalog
 from recalign.models.backbone import quiet_progress
 from recalign.models.linear import accelerate_linears
-from recalign.models.nano import NanoConfig, init_model, train_tokenizer
+from recalign.models.nano import init_model, train_tokenizer
+from recalign.models.nano_config import NanoConfig
 from recalign.prompting.control import ControlTokens
 from recalign.prompting.encoding import EncodedPrompt
 from recalign.prompting.packing import IGNORE

@@ -17,7 +17,7 @@ import numpy as np
 from recalign.experiment.backbones import NANO
 from recalign.experiment.grid.jobs import BaselineWork, Job, NanoWork, TuneWork
 from recalign.experiment.grid.store import Store
-from recalign.models.nano import NanoConfig
+from recalign.models.nano_config import NanoConfig
 
 _PROMPT_TOKENS: Final = 200  # of a history of ten with one target; targets that share a history add about 25
 _TARGET_TOKENS: Final = 25

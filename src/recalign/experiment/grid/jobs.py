@@ -15,7 +15,7 @@ from recalign.artifacts import fingerprint
 from recalign.baselines.config import BaselineConfig
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig
-from recalign.models.nano import NanoConfig
+from recalign.models.nano_config import NanoConfig
 from recalign.teacher.config import TeachConfig
 from recalign.tuning.config import StageConfig
 

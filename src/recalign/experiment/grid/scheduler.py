@@ -25,7 +25,6 @@ from typing import Literal
 from recalign.errors import Interrupted, RecalignError
 from recalign.experiment.grid.jobs import Job
 from recalign.experiment.grid.store import Cost, Store
-from recalign.tuning.guards import collected_signals
 
 _WATCH_SECONDS = 0.5  # how often a worker looks for its parent, and the parent for a signal
 
@@ -101,6 +100,8 @@ def run_jobs(
     Raises:
         Interrupted: A signal stopped a job; what was finished is kept, and the same call goes on from there.
     """
+    from recalign.tuning.guards import collected_signals  # with torch, which a worker loads with its threads set
+
     store.prepare()
     outcomes = {key: Outcome("found") for key, job in jobs.items() if store.is_done(job)}
     waiting = {key: job for key, job in jobs.items() if key not in outcomes}
