@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,41 +56,51 @@ resamples = 100
 """
 
 # What a spawned worker runs in place of the jobs of a plan: it says in a file which jobs it began, and how they end is
-# said by a file of the job's name.
+# said by a file of the job's key. Where it only pretends, torch need not be loaded, which takes seconds.
 STAGED = """
 import json
 import os
 import signal
+import sys
 import time
+import types
 from pathlib import Path
 
-from recalign.experiment.grid import execution, scheduler
+from recalign.experiment.grid import scheduler
 
-_execute = execution.execute
+STAGE = Path(os.environ["RECALIGN_TEST_STAGE"])
+EXECUTION = "recalign.experiment.grid.execution"
 
 
 def act(job, store):
-    stage = Path(os.environ["RECALIGN_TEST_STAGE"])
-    with (stage / "begun").open("a") as file:
+    with (STAGE / "begun").open("a") as file:
         file.write(json.dumps([job.name, os.getpid()]) + "\\n")
-    script = stage / job.key
+    script = STAGE / job.key
     what = script.read_text() if script.exists() else ""
     if what == "raise":
         raise ValueError("told to \\x1b[31mfail")
     if what == "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    if what == "wait":
-        while script.exists():
-            time.sleep(0.05)
-    if (stage / "pretend").exists():
+    while what == "wait" and script.exists():
+        time.sleep(0.02)
+    if sys.modules[EXECUTION].real is None:
         store.path(job.output).write_text("")
     else:
-        _execute(job, store)
+        sys.modules[EXECUTION].real(job, store)
 
 
-def work(job, root):
-    execution.execute = act
-    return scheduler._work(job, root)
+def start(*arguments):
+    if (STAGE / "pretend").exists():
+        sys.modules["torch"] = types.SimpleNamespace(set_num_threads=lambda threads: None)
+        sys.modules[EXECUTION] = types.SimpleNamespace(execute=act, real=None)
+    else:
+        from recalign.experiment.grid import execution
+
+        execution.real, execution.execute = execution.execute, act
+    real_start(*arguments)
+
+
+real_start = scheduler._start
 """
 
 
@@ -126,8 +137,9 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     (folder / "staged_work.py").write_text(STAGED)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("RECALIGN_TEST_STAGE", str(folder))
+    sys.modules.pop("staged_work", None)
     staged = importlib.import_module("staged_work")
-    monkeypatch.setattr(scheduler, "_work", staged.work)
+    monkeypatch.setattr(scheduler, "_start", staged.start)
     return Stage(folder)
 
 
