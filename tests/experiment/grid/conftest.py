@@ -6,7 +6,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,7 +167,7 @@ def plan_of() -> Callable[[Path], Plan]:
 
 @dataclass(frozen=True)
 class Done:
-    """The smoke experiment after its run."""
+    """An experiment after its run."""
 
     experiment: Experiment
     plan: Plan
@@ -177,14 +177,26 @@ class Done:
     store: Path
 
 
-@pytest.fixture(scope="package")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
-    """The smoke experiment, run in one worker of one thread, with a cache of its own. Tests only read its store."""
-    folder = tmp_path_factory.mktemp("smoke")
+def _run(file: Path, folder: Path) -> Done:
+    """Run an experiment in one worker of one thread, with a cache of its own."""
     notes: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECALIGN_CACHE", str(folder / "cache"))
         patch.setattr(os, "cpu_count", lambda: 1)
-        run = run_experiment(SMOKE, folder / "out", folder / "store", jobs=1, note=notes.append)
-        experiment = load_experiment(SMOKE)
-        yield Done(experiment, expand(experiment), run, tuple(notes), folder / "out", folder / "store")
+        run = run_experiment(file, folder / "out", folder / "store", note=notes.append)
+    experiment = load_experiment(file)
+    return Done(experiment, expand(experiment), run, tuple(notes), folder / "out", folder / "store")
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The smoke experiment, run once. Tests only read its store."""
+    return _run(SMOKE, tmp_path_factory.mktemp("smoke"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The tiny experiment, run once and undisturbed. Tests only read its store."""
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "tiny.toml").write_text(TINY, encoding="utf-8")
+    return _run(folder / "tiny.toml", folder)
