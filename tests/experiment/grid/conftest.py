@@ -56,10 +56,12 @@ resamples = 100
 """
 
 # What a spawned worker runs in place of the jobs of a plan: it says in a file which jobs it began, and how they end is
-# said by a file of the job's key. Where it only pretends, torch need not be loaded, which takes seconds.
+# said by a file of the job's key. Where it only pretends, it takes what another store holds, or writes nothing; torch
+# need not be loaded then, which takes seconds.
 STAGED = """
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -84,9 +86,19 @@ def act(job, store):
     while what == "wait" and script.exists():
         time.sleep(0.02)
     if sys.modules[EXECUTION].real is None:
-        store.path(job.output).write_text("")
+        pretend(job.output, store)
     else:
         sys.modules[EXECUTION].real(job, store)
+
+
+def pretend(output, store):
+    reference, target = (STAGE / "pretend").read_text(), store.path(output)
+    if not reference:
+        target.write_text("")
+    elif (Path(reference) / output).is_dir():
+        shutil.copytree(Path(reference) / output, target)
+    else:
+        shutil.copy(Path(reference) / output, target)
 
 
 def start(*arguments):
@@ -113,6 +125,14 @@ class Stage:
     def tell(self, job: Job, what: str) -> None:
         """What becomes of a job: raise, die, wait (until `release`); "" ends it as it should."""
         (self.folder / job.key).write_text(what)
+
+    def pretend(self, reference: Path | str = "") -> None:
+        """Workers that start from now on do no work: they copy what this store holds, or write empty files."""
+        (self.folder / "pretend").write_text(str(reference))
+
+    def do(self) -> None:
+        """Workers that start from now on work."""
+        (self.folder / "pretend").unlink()
 
     def release(self, job: Job) -> None:
         """Let a waiting job go on."""

@@ -32,7 +32,7 @@ def as_plan(*jobs: Job) -> dict[str, Job]:
 
 @pytest.fixture
 def pretend(stage: Stage) -> Stage:
-    (stage.folder / "pretend").touch()
+    stage.pretend()
     return stage
 
 
