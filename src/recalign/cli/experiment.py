@@ -45,13 +45,13 @@ def experiment(
         file, target, store, jobs=jobs, seeds=seeds, note=lambda text: console.print(printable(text), markup=False)
     )
     for panel in done.study.panels:
-        typer.echo(f"\n{panel.title}: {panel.n:,} samples of {panel.n_users:,} users")
+        typer.echo(f"\n{printable(panel.title)}: {panel.n:,} samples of {panel.n_users:,} users")
         for row in panel.rows:
             auc = row.metrics.auc
             figure = f"{auc.mean:.4f}" if auc else "  –   "
             sd = f" ±{auc.sd:.3f}" if auc and auc.sd is not None else ""
             beats = "" if row.verdict is None else "  beats the priors" if row.verdict.beats else ""
-            state = "" if row.status == "done" else f"  ({row.status}: {row.reason})"
+            state = "" if row.status == "done" else f"  ({row.status}: {printable(row.reason)})"
             typer.echo(f"  {printable(row.title)[:44]:44} AUC {figure}{sd}{beats}{state}")
     for each in done.study.missing:
         typer.echo(f"{each.status}: {printable(each.job)}: {printable(each.reason)}", err=True)

@@ -1,0 +1,111 @@
+"""`recalign experiment`: what it prints, what it exits with, and that a dry run leaves nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Cli = Callable[..., tuple[int, str, str]]
+
+# Priors alone are shown, so there is nothing to train.
+GOOD = """
+name = "small"
+title = "Small"
+
+[[panels]]
+name = "good"
+title = "Good \\u001b]0;ones\\u0007"
+data = "good"
+resamples = 100
+
+[data.good]
+dataset = "synthetic"
+users = 14
+items = 40
+ratings_per_user = 12
+window = 4
+"""
+# A data set that cannot be prepared.
+BAD = """
+[[panels]]
+name = "bad"
+data = "bad"
+
+[data.bad]
+dataset = "movielens-100k"
+input = "broken"
+"""
+
+
+WRONG = """
+paper = "some\\u001b[2J"
+figures = [{ kind = "bars", title = "x", panel = "y", models = ["z"] }]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "u.data").write_text("no ratings\n")
+    return tmp_path
+
+
+def test_failures_are_listed_the_rest_is_shown_and_the_exit_code_is_1(folder: Path, cli: Cli) -> None:
+    (folder / "small.toml").write_text(GOOD + BAD)
+    code, out, err = cli("experiment", "small.toml", "--jobs", 1)
+    assert code == 1, err
+    assert out.splitlines()[1] == "Good: 14 samples of 14 users"
+    assert not {"\x1b", "\x07"} & {*out, *err}
+    assert "prior:like-rate" in out
+    assert "failed: bad: " in err
+    assert "skipped: panel bad: data that it reads could not be prepared" in err
+    assert "next: recalign report runs/small" in out
+    results = json.loads((folder / "runs" / "small" / "results.json").read_text())
+    assert [(each["job"], each["status"]) for each in results["missing"]] == [
+        ("bad", "failed"),
+        ("panel bad", "skipped"),
+    ]
+    assert [panel["name"] for panel in results["panels"]] == ["good"]
+    assert (folder / "runs" / "store" / "failed").is_dir()
+
+
+def test_a_dry_run_counts_and_writes_nothing(folder: Path, cli: Cli) -> None:
+    (folder / "small.toml").write_text(GOOD)
+    before = sorted(folder.rglob("*"))
+    code, out, err = cli("experiment", "small.toml", "--dry-run")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[1].split() == ["prepare", "0", "1", "0.0", "1", "guessed"]
+    assert out.splitlines()[-1].startswith("estimated: 0.00 CPU-hours")
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_wrong_file_is_one_line_and_leaves_nothing(folder: Path, cli: Cli) -> None:
+    (folder / "small.toml").write_text(WRONG + GOOD)
+    code, out, err = cli("experiment", "small.toml")
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert "paper " in line
+    assert "unknown panel 'y'" in line
+    assert "\x1b" not in err
+    assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize(("option", "value"), [("--jobs", 0), ("--seeds", 0)])
+def test_numbers_that_make_no_sense_are_refused(folder: Path, cli: Cli, option: str, value: int) -> None:
+    (folder / "small.toml").write_text(GOOD)
+    assert cli("experiment", "small.toml", option, value)[0] == 2
+
+
+def test_a_missing_file_or_input_is_one_line(folder: Path, cli: Cli) -> None:
+    code, _, err = cli("experiment", "none.toml")
+    assert code == 2
+    assert "none.toml" in err
+    (folder / "small.toml").write_text(GOOD + BAD.replace("broken", "nowhere"))
+    code, _, err = cli("experiment", "small.toml", "--dry-run")
+    assert code == 2
+    assert "input nowhere" in err
+    assert not (folder / "runs").exists()
