@@ -24,10 +24,10 @@ _FACET: Final = 2.5  # inches
 
 @dataclass(frozen=True)
 class Calibration:
-    """A facet of the reliability diagram: curves by name, e.g. one per K."""
+    """A facet of the reliability diagram: curves by K, which is None for what has none."""
 
     title: str
-    curves: tuple[tuple[str, tuple[Bin, ...]], ...]
+    curves: tuple[tuple[int | None, tuple[Bin, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,16 @@ def draw_reliability(facets: Sequence[Calibration], theme: Theme) -> Canvas:
     Dots grow with the number of samples in their bin.
     """
     figure, grid = _facets(len(facets), theme, height=2.45)
-    names = list(dict.fromkeys(name for facet in facets for name, _ in facet.curves))
+    shots = sorted({each for facet in facets for each, _ in facet.curves}, key=lambda each: each or 0)
     for index, (axes, facet) in enumerate(zip(grid, facets, strict=True)):
         plain(axes, theme, grid="both")
         axes.set_title(wrapped(facet.title, 26), loc="left", color=theme["ink"])
         axes.plot([0, 1], [0, 1], color=theme["muted"], linewidth=0.9, linestyle=(0, (4, 3)))
-        largest = max((each.count for _, bins in facet.curves for each in bins), default=1)
-        for name, bins in facet.curves:
-            colour = theme.series(names.index(name))
-            where, share = [each.predicted for each in bins], [each.observed for each in bins]
-            sizes = [6 + 44 * each.count / max(largest, 1) for each in bins]
+        largest = max((one.count for _, bins in facet.curves for one in bins), default=1)
+        for each, bins in facet.curves:
+            colour = theme.series(shots.index(each))
+            where, share = [one.predicted for one in bins], [one.observed for one in bins]
+            sizes = [6 + 44 * one.count / max(largest, 1) for one in bins]
             axes.plot(where, share, color=colour, linewidth=1.1, alpha=0.8)
             axes.scatter(where, share, s=sizes, color=colour, linewidths=0, zorder=3, clip_on=False)
         axes.set_xlim(0, 1)
@@ -73,8 +73,7 @@ def draw_reliability(facets: Sequence[Calibration], theme: Theme) -> Canvas:
             axes.set_ylabel("share liked")
         if index + _columns(len(facets)) >= len(facets):
             axes.set_xlabel("predicted probability")
-    if any(names):
-        _legend(figure, theme, [(name, number) for number, name in enumerate(names)])
+    _legend(figure, theme, [(f"K = {each}" if each else "no K", number) for number, each in enumerate(shots)])
     return figure
 
 

@@ -216,8 +216,7 @@ def _reliability(panel: Panel) -> Iterator[Plot]:
         title = printable(short_title(rows[0], backbone=several, shots=False))
         ordered = sorted(rows, key=lambda row: row.shots or 0)
         chosen = [ordered[index] for index in sorted({0, len(ordered) // 2, len(ordered) - 1})]
-        curves = tuple((f"K = {row.shots}" if row.shots else "no K", row.reliability) for row in chosen)
-        facets.append(Calibration(title, curves))
+        facets.append(Calibration(title, tuple((row.shots, row.reliability) for row in chosen)))
         words.append(f"{title}: ECE {', '.join(fixed(mean(row.metrics.ece), 3) for row in chosen)}")
     shown = tuple(facets[:MOST_FACETS])
     caption = (
