@@ -91,8 +91,10 @@ class _Expansion:
         self.shown: list[str] = []  # keys of data that panels read beside their own
 
     def plan(self) -> Plan:
+        shown = self._shown_stages()
         for stage in self.experiment.stages:
-            self.grid.points[stage.name] = list(self.grid.stage(stage))
+            if stage.name in shown:
+                self.grid.points[stage.name] = list(self.grid.stage(stage))
         panels = [self._panel(entry) for entry in self.experiment.panels]
         jobs, wanted = self.grid.jobs, set(self.shown)
         for panel in panels:
@@ -102,6 +104,14 @@ class _Expansion:
             if key in wanted:
                 wanted.update(jobs[key].needs)
         return Plan({key: job for key, job in jobs.items() if key in wanted}, panels)
+
+    def _shown_stages(self) -> set[str]:
+        """Stages that a panel shows, and those that they start from: a shared file has many that are neither."""
+        found = {name for panel in self.experiment.panels for name in panel.stages}
+        for stage in reversed(self.experiment.stages):  # a parent comes before its children
+            if stage.name in found and stage.parent:
+                found.add(stage.parent)
+        return found
 
     def _panel(self, entry: PanelEntry) -> PanelPlan:
         plan = PanelPlan(entry, self.grid.all_folds(entry.data))

@@ -43,6 +43,7 @@ class Grid:
         self.jobs: dict[str, Job] = {}
         self.points: dict[str, list[Point]] = {}
         self.hashes: dict[Path, str] = {}
+        self.prepared: dict[tuple[str, int | None], Job] = {}
 
     def _content(self, path: Path) -> str:
         """Hash of an input, read once."""
@@ -61,6 +62,11 @@ class Grid:
 
     def data(self, name: str, fold: int | None = None) -> Job:
         """The prepared data of a name; of one fold where it has folds (the first where none is asked for)."""
+        if (name, fold) not in self.prepared:
+            self.prepared[name, fold] = self._data(name, fold)
+        return self.prepared[name, fold]
+
+    def _data(self, name: str, fold: int | None) -> Job:
         config = self.experiment.data[name]
         if config.folds is not None:
             config = config.model_copy(update={"fold": fold or 0})
