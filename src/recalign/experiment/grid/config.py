@@ -34,6 +34,13 @@ class ExperimentStage(StageEntry):
         (), description="Backbones it is tuned on; all of the experiment's if not given."
     )
 
+    @model_validator(mode="after")
+    def _each_value_once(self) -> Self:
+        axes = {name: getattr(self, name) for name in ("shots_grid", "seeds", "selections", "backbones")}
+        if twice := [name for name, values in axes.items() if len(set(values)) < len(values)]:
+            raise ValueError(f"a value comes twice in {', '.join(twice)}")
+        return self
+
 
 class BaselineEntry(BaseModel):
     """Sequential baselines to train."""

@@ -150,7 +150,7 @@ class _Expansion:
         for (backbone, shots, selection, seed), points in groups.items():
             title = f"{label} ({selection})" if stage.selections else label
             # on data that it has no folds of, a model with folds is represented by its first
-            own = points[0].fold is not None and len(points) == len(plan.data)
+            own = [each.fold for each in points] == list(range(len(plan.data)))
             models = [each.job for each in points] if own else [points[0].job] * len(plan.data)
             zero_shot = stage.name in entry.zero_shot
             for control in ("", *controls):
