@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recalign.errors import DataError
-from recalign.metrics.calibration import TEMPERATURE_RANGE, apply_temperature, ece, fit_temperature, probability
+from recalign.metrics.calibration import (
+    TEMPERATURE_RANGE,
+    apply_temperature,
+    ece,
+    fit_temperature,
+    probability,
+    reliability,
+)
 from recalign.metrics.classification import auc, log_loss
 
 
@@ -46,6 +53,32 @@ def test_ece_refuses_what_is_no_probability(bad: float) -> None:
         ece([0, 1], [0.5, bad])
     with pytest.raises(DataError, match="bins"):
         ece([0, 1], [0.5, 0.5], bins=0)
+
+
+def test_reliability_by_hand_with_two_bins() -> None:
+    # 0.5 closes the lower bin, and 0 belongs to it
+    found = reliability([0, 1, 1, 1, 0], [0.0, 0.5, 0.1, 0.9, 0.7], bins=2)
+    assert [(each.count, each.observed) for each in found] == [(3, pytest.approx(2 / 3)), (2, 0.5)]
+    assert [each.predicted for each in found] == pytest.approx([0.2, 0.8])
+
+
+def test_reliability_leaves_out_empty_bins_and_keeps_the_order() -> None:
+    found = reliability([1, 0, 1], [0.95, 0.05, 0.5], bins=10)
+    assert [each.predicted for each in found] == pytest.approx([0.05, 0.5, 0.95])
+    assert reliability([], []) == []
+    assert [each.count for each in reliability([1, 1], [1.0, 1.0])] == [2]
+
+
+def test_reliability_has_the_bins_of_ece() -> None:
+    rng = np.random.default_rng(3)
+    p = np.round(rng.random(400), 2)
+    y = (rng.random(400) < p**2).astype(int)
+    found = reliability(y, p)
+    assert sum(each.count for each in found) == 400
+    gaps = sum(each.count * abs(each.predicted - each.observed) for each in found) / 400
+    assert ece(y, p) == pytest.approx(gaps)
+    with pytest.raises(DataError, match="probabilities"):
+        reliability([0, 1], [0.5, 1.5])
 
 
 def test_temperature_has_the_closed_form_of_one_log_odds_value() -> None:
