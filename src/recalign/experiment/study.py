@@ -178,7 +178,7 @@ class Finding(_Frozen):
 class Study(_Frozen):
     """The whole document."""
 
-    format_version: int = FORMAT_VERSION
+    format_version: Literal[1] = FORMAT_VERSION
     name: str
     title: str
     description: str = ""
