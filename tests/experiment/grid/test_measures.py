@@ -144,6 +144,13 @@ def test_only_rows_of_one_place_are_compared() -> None:
     assert found[0].p_value <= 3 * 2 / 201 + 1e-6
 
 
+def test_a_prior_is_compared_with_every_row_of_a_model() -> None:
+    models = (tuned("M", shots=16), scored(0.9)), (tuned("M", shots=64), scored(0.8, seed=1))
+    found = compare_rows(rows((prior("prior:A"), scored(0.2)), *models), [("M", "prior:A")], TESTED)
+    assert [(each.a, each.b) for each in found] == [("M, nano, 16-shot", "prior:A"), ("M, nano, 64-shot", "prior:A")]
+    assert found[0].difference > 0.1
+
+
 def test_means_are_over_seeds_and_intervals_hold_them() -> None:
     row, _ = rows((tuned("M"), scored(0.5, 0.8, 0.2)))[0]
     value = row.metrics.auc

@@ -103,7 +103,7 @@ class PanelEntry(BaseModel):
     unseen_by: tuple[str, ...] = Field(
         (), description="Score apart the targets whose titles these data sets never showed."
     )
-    compare: tuple[tuple[str, str], ...] = Field((), description="Pairs of rows, by name, to test against each other.")
+    compare: tuple[tuple[str, str], ...] = Field((), description="Pairs of rows to test; priors, too.")
     resamples: int = Field(2000, ge=100, description="Bootstrap resamples of users.")
 
     @model_validator(mode="after")

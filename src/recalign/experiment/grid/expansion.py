@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from recalign.baselines.priors import NEEDS_FIT, PREFIX
 from recalign.errors import ConfigError
 from recalign.experiment.grid.config import BaselineEntry, Experiment, ExperimentStage, InContextEntry, PanelEntry
 from recalign.experiment.grid.jobs import BaselineWork, CandidatesWork, Job, ScoreWork, make_job
@@ -266,6 +267,7 @@ def _add_cells(plan: PanelPlan, cells: Iterable[Cell]) -> None:
 def _check_compared(plan: PanelPlan) -> None:
     """Refuse comparisons of rows that are not there. Raises ConfigError."""
     names = sorted({cell.model for cell in plan.cells})
-    if unknown := [name for pair in plan.entry.compare for name in pair if name not in names]:
+    known = {*names, *(PREFIX + name for name in NEEDS_FIT)}
+    if unknown := [name for pair in plan.entry.compare for name in pair if name not in known]:
         found, expected = f"no row {unknown[0]!r}", ", ".join(map(repr, names))
         raise ConfigError(f"panel {plan.entry.name}, compare", found=found, expected=expected)

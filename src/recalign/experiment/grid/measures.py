@@ -92,12 +92,16 @@ def verdicts(rows: Rows, tested: Tested) -> Rows:
 
 
 def compare_rows(rows: Rows, pairs: Sequence[tuple[str, str]], tested: Tested) -> list[Comparison]:
-    """Paired differences: named models at equal backbone and shots, and controlled rows against their plain ones."""
+    """Paired differences: named models at equal backbone and shots, and controlled rows against their plain ones.
+
+    A prior has neither, so it stands beside every row of the model that it is compared with.
+    """
     found: list[tuple[Row, Row, str, PairedDifference]] = []
     for left, scored in rows:
         for right, other in rows:
             # a baseline has no backbone: it stands beside a model on any
-            place = left.shots == right.shots and len({left.backbone, right.backbone} - {""}) < 2
+            shots = left.shots == right.shots or "prior" in (left.kind, right.kind)
+            place = shots and len({left.backbone, right.backbone} - {""}) < 2
             named = not left.control and not right.control and (left.model, right.model) in pairs
             controlled = left.control and not right.control and left.model == right.model
             if not place or not (named or controlled):
