@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,7 @@ import shutil
 import signal
 import sys
 import time
+import time
 import types
 from pathlib import Path
 
@@ -114,6 +116,25 @@ def start(*arguments):
 
 real_start = scheduler._start
 """
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs; one that ended and is not waited for does not."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Wait for a condition; whether it came to hold in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 @dataclass

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from recalign.experiment.grid.jobs import Job
 from recalign.experiment.grid.run import ExperimentRun, run_experiment
 from recalign.experiment.grid.store import Store
 from recalign.experiment.study import Row
+
+from .conftest import alive, within
 
 Done = Any  # of conftest
 Stage = Any
@@ -52,23 +53,6 @@ def outputs(store: Path, done: Done) -> dict[str, bytes]:
     """Bytes of every score file."""
     kept = [job for job in done.plan.jobs.values() if job.work.kind == "score"]
     return {job.name: (store / job.output).read_bytes() for job in kept}
-
-
-def alive(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

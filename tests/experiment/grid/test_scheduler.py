@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from recalign.errors import Interrupted
 from recalign.experiment.grid.jobs import CandidatesWork, Job, make_job
 from recalign.experiment.grid.scheduler import Outcome, run_jobs
 from recalign.experiment.grid.store import Store
+
+from .conftest import alive, within
 
 Stage = Any  # of conftest
 
@@ -97,23 +98,6 @@ def test_a_worker_that_dies_with_nothing_to_do_is_replaced(tmp_path: Path, prete
 
     outcomes = run_jobs(jobs, Store(tmp_path / "store"), workers=2, announce=announce)
     assert by_name(jobs, outcomes) == {"slow": "done", "quick": "done", "last": "done"}
-
-
-def alive(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return condition()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
