@@ -161,6 +161,16 @@ def test_fewer_seeds_are_the_first_of_every_list(change: Change) -> None:
     assert change(seeds=9).jobs.keys() == before.jobs.keys()
 
 
+def test_a_panel_of_one_seed_asks_for_no_other(change: Change) -> None:
+    before = change()
+    after = change(('title = "Books, three folds"', "seeds = [0]"))
+    seeds = {panel.entry.name: {cell.seed for cell in panel.cells} for panel in after.panels}
+    assert seeds == {"movie": {0, 1}, "book": {0}}
+    assert new_jobs(before, after) == []
+    gone = {before.jobs[key].name for key in set(before.jobs) - set(after.jobs)}
+    assert {name for name in of_few_book() if "seed1" in name} <= gone
+
+
 def cells_of(plan: Plan, panel: str, model: str) -> list[Cell]:
     (found,) = [each for each in plan.panels if each.entry.name == panel]
     return [cell for cell in found.cells if cell.model == model]

@@ -91,6 +91,7 @@ class PanelEntry(BaseModel):
     split: str = Field("test", description="Split.")
     stages: tuple[str, ...] = Field((), description="Stages whose models are scored.")
     shots: tuple[int, ...] = Field((), description="Of stages with a grid of shots: these values; all if not given.")
+    seeds: tuple[int, ...] = Field((), description="These training seeds; all if not given.")
     labels: dict[str, str] = Field({}, description="Names of rows, by stage, instead of the stages' labels.")
     zero_shot: tuple[str, ...] = Field((), description="Stages that may have seen no label of the data; enforced.")
     fit: str | None = Field(

@@ -243,7 +243,7 @@ class _Expansion:
 
 
 def _add_cells(plan: PanelPlan, cells: Iterable[Cell]) -> None:
-    """Add the cells of one stage or entry. Cells of one row are its training seeds, so each seed comes once.
+    """Add the cells of one stage or entry that the panel shows. Cells of one row are its training seeds, each once.
 
     Raises:
         ConfigError: Another stage or entry has a row of that name, or a seed comes twice.
@@ -251,6 +251,8 @@ def _add_cells(plan: PanelPlan, cells: Iterable[Cell]) -> None:
     before = {cell.row for cell in plan.cells}
     seeds: set[tuple[object, ...]] = set()
     for cell in cells:
+        if plan.entry.seeds and cell.seed not in plan.entry.seeds:
+            continue
         place = (*cell.row, cell.seed)
         if cell.row in before or place in seeds:
             shots = "" if cell.shots is None else f" with {cell.shots} shots"
