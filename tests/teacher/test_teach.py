@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -168,7 +167,7 @@ def test_where_nothing_is_kept_nothing_is_written(
 def test_ctrl_c_is_told_in_one_line(movies: SampleSet, tmp_path: Path) -> None:
     def stop(report: TeachProgress) -> None:
         if report.done == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # to this thread: a process has others, which may sleep
 
     with pytest.raises(Interrupted, match="teaching was stopped"):
         run(movies, tmp_path / "cot", progress=stop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 
@@ -31,7 +30,7 @@ def test_the_first_signal_waits_and_handlers_come_back(number: signal.Signals) -
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with collected_signals() as pending:
         assert pending == []
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         assert pending == [number]
         assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers, "the next acts at once"
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers

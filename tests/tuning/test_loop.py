@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -136,7 +135,7 @@ def test_a_signal_saves_and_the_next_call_goes_on_exactly(tmp_path: Path, number
 
     def interrupt(report: StepReport) -> None:
         if report.step == 3:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
     with pytest.raises(Interrupted) as caught:
         train(tiny_model(), source(), config(checkpoint_steps=100), store=store, progress=interrupt)
