@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,10 +165,19 @@ def test_where_nothing_is_kept_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """SIGINT as a terminal's programs have it: a shell's background jobs, such as a test run may be, ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
 def test_ctrl_c_is_told_in_one_line(movies: SampleSet, tmp_path: Path) -> None:
     def stop(report: TeachProgress) -> None:
         if report.done == 2:
-            signal.raise_signal(signal.SIGINT)  # to this thread: a process has others, which may sleep
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(Interrupted, match="teaching was stopped"):
         run(movies, tmp_path / "cot", progress=stop)
