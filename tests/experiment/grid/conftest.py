@@ -66,7 +66,6 @@ import shutil
 import signal
 import sys
 import time
-import time
 import types
 from pathlib import Path
 
