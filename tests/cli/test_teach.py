@@ -60,8 +60,8 @@ def test_an_endpoint_with_its_ledger_beside_the_output(
     [
         (["--teacher", "gpt-4"], "heuristic, openai:MODEL or hf:PATH_OR_ID"),
         (["--teacher", "openai:m", "--key-env", "NO_SUCH_KEY"], "NO_SUCH_KEY; found no API key"),
-        (["--set", "sizes=3"], "sizes: Extra inputs"),
-        (["--set", "size"], "expected NAME=VALUE"),
+        (["--set", "sizes=3"], "sizes: unknown key, did you mean size?"),
+        (["--set", "size"], "expected PATH=VALUE"),
         (["--set", "size=many"], "size: Input should be a valid integer"),
         (["--max-cost", "3"], "max_cost needs price_in and price_out"),
         (["--teacher", "hf:no/such/folder/here"], "no/such/folder/here"),

@@ -151,7 +151,8 @@ def test_a_stage_starts_from_its_parents_weights_and_trains_them(
     still = {"optim": {"lr": 1e-30, "warmup_steps": 1}, "max_steps": 1}
     for parent, mode, data in ((tuned, "full", source), (tuned, "lora", target), (few_shot, "lora", target)):
         child = tune_stage(inputs(parent=parent, mode=mode, data=[data], **still), tmp_path / f"{parent.name}-{mode}")
-        assert scores(child, data) == pytest.approx(scores(parent, data), abs=1e-6)
+        before = scores(parent, data)
+        assert np.abs(scores(child, data) - before).max() <= 1e-5 * np.abs(before).max()
     assert np.abs(scores(few_shot, target) - scores(tuned, target)).max() > 1e-3
 
 

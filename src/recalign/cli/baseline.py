@@ -79,27 +79,12 @@ def baseline(
 
 
 def _config(given: dict[str, Any], settings: list[str]) -> Any:
-    """The configuration; the value of a setting is read as TOML, or as text where it is no TOML value."""
-    import tomllib
-
-    from pydantic import ValidationError
-
+    """The configuration of a baseline."""
     from recalign.baselines.config import BASELINES, BaselineConfig
-    from recalign.experiment.config import describe
+    from recalign.settings import parse_settings, validated
 
     if given["model"] not in BASELINES:
         near = difflib.get_close_matches(str(given["model"]), BASELINES, n=1)
         hint = f"Did you mean {near[0]}?" if near else ""
         raise ConfigError(f"unknown baseline {given['model']!r}", expected=", ".join(BASELINES), hint=hint)
-    for setting in settings:
-        name, sign, text = setting.partition("=")
-        if not sign or not name.strip():
-            raise ConfigError("--set", found=repr(setting), expected="NAME=VALUE, for example embedding=32")
-        try:
-            given[name.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            given[name.strip()] = text
-    try:
-        return BaselineConfig.model_validate(given)
-    except ValidationError as error:
-        raise ConfigError("options of recalign baseline", found=describe(error)) from None
+    return validated(BaselineConfig, parse_settings(settings, into=given), "options of recalign baseline")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from recalign.teacher.config import TeachConfig
 
 NAME: Final = "in-context"
+_OPTIONS: Final = f"options of recalign evaluate {NAME}"
 _PANEL: Final = "In-context learning (model in-context)"
 # What `--set` may name besides, for an endpoint; the rest of a teacher's settings is about chain-of-thought data.
 _CALLS: Final = frozenset(
@@ -181,29 +182,21 @@ def _flag(name: str) -> str:
 
 
 def _backbone(name: str, settings: list[str] | None) -> BackboneConfig:
-    from pydantic import ValidationError
-
     from recalign.models.config import BackboneConfig
+    from recalign.settings import validated
 
-    try:
-        return BackboneConfig.model_validate({"name": name, **_settings(settings, _LOADING)})
-    except ValidationError as error:
-        raise _mistake(error) from None
+    return validated(BackboneConfig, {"name": name, **_settings(settings, _LOADING)}, _OPTIONS)
 
 
 def _teacher(fields: dict[str, Any], settings: list[str] | None) -> TeachConfig:
-    from pydantic import ValidationError
-
+    from recalign.settings import validated
     from recalign.teacher.config import TeachConfig
 
     if not fields["teacher"].startswith("openai:"):
         hint = "A local model gives probabilities, too: pass it as --backbone."
         raise ConfigError(f"--teacher {fields['teacher']!r}", expected="openai:MODEL", hint=hint)
-    try:
-        # Not sampled: the answer to the question is wanted, not one of several.
-        return TeachConfig.model_validate({"temperature": 0.0, **fields, **_settings(settings, _CALLS)})
-    except ValidationError as error:
-        raise _mistake(error) from None
+    # Not sampled: the answer to the question is wanted, not one of several.
+    return validated(TeachConfig, {"temperature": 0.0, **fields, **_settings(settings, _CALLS)}, _OPTIONS)
 
 
 def _settings(settings: list[str] | None, known: frozenset[str]) -> dict[str, str]:
@@ -216,9 +209,3 @@ def _settings(settings: list[str] | None, known: frozenset[str]) -> dict[str, st
             )
         found[name] = value
     return found
-
-
-def _mistake(error: Any) -> ConfigError:
-    from recalign.experiment.config import describe  # loads torch, which no good command line needs here
-
-    return ConfigError(f"options of recalign evaluate {NAME}", found=describe(error))

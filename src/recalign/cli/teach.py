@@ -96,21 +96,10 @@ def teach(
 
 
 def _config(given: dict[str, Any], settings: list[str]) -> TeachConfig:
-    from pydantic import ValidationError
-
+    from recalign.settings import parse_settings, validated
     from recalign.teacher.config import TeachConfig
 
-    for setting in settings:
-        name, sign, value = setting.partition("=")
-        if not sign or not name.strip():
-            raise ConfigError("--set", found=repr(setting), expected="NAME=VALUE, for example size=19")
-        given[name.strip()] = value.strip()
-    try:
-        return TeachConfig.model_validate(given)
-    except ValidationError as error:
-        from recalign.experiment.config import describe  # loads torch, which no good command line needs here
-
-        raise ConfigError("options of recalign teach", found=describe(error)) from None
+    return validated(TeachConfig, parse_settings(settings, into=given), "options of recalign teach")
 
 
 def _preview(samples: SampleSet, config: TeachConfig) -> None:

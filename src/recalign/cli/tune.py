@@ -46,6 +46,7 @@ def tune(
 ) -> None:
     """Tune a language model on prepared samples."""
     from recalign.cli.progress import TerminalReporter
+    from recalign.settings import parse_settings
 
     if recipe is not None:
         from recalign.experiment.config import load_recipe
@@ -66,8 +67,7 @@ def tune(
     options["mode"] = mode or ("full" if backbone == "nano" and parent is None else "lora")
     if template:
         options["template"] = template
-    for setting in settings or []:
-        _set(options, setting)
+    options = parse_settings(settings or [], into=options)
     names = {"name": backbone, "revision": revision, "dtype": dtype, "quantization": quantization}
     with TerminalReporter() as reporter:
         _tune_one(options, names, data, parent, validation, cot, output, restart, reporter)
@@ -86,13 +86,11 @@ def _tune_one(
     restart: bool,
     reporter: Any,
 ) -> None:
-    from pydantic import ValidationError
-
     from recalign.data.samples import SampleSet
     from recalign.experiment.backbones import resolve_backbone
-    from recalign.experiment.config import describe
     from recalign.models.config import BackboneConfig
     from recalign.models.nano_config import NanoConfig
+    from recalign.settings import validated
     from recalign.tuning.config import StageConfig
     from recalign.tuning.model_artifact import backbone_of
     from recalign.tuning.provenance import check_data
@@ -100,11 +98,8 @@ def _tune_one(
 
     sets = [SampleSet.load(path) for path in data]
     options.setdefault("template", sets[-1].template)
-    try:
-        config = StageConfig.model_validate(options)
-        asked = BackboneConfig.model_validate(names)
-    except ValidationError as error:
-        raise ConfigError("options of recalign tune", found=describe(error)) from None
+    config = validated(StageConfig, options, "options of recalign tune")
+    asked = validated(BackboneConfig, names, "options of recalign tune")
     check_data(config, sets)
     if parent is not None and names["name"] == "nano":
         resolved = backbone_of(parent)
@@ -115,22 +110,3 @@ def _tune_one(
     if is_done(inputs, output):
         reporter.note("already tuned from these inputs")
     tune_stage(inputs, output, restart=restart, progress=reporter.task(output.name))
-
-
-def _set(options: dict[str, Any], setting: str) -> None:
-    """Put ``a.b=value`` into the tree; the value is read as TOML, or as text where it is no TOML value."""
-    import tomllib
-
-    path, sign, text = setting.partition("=")
-    *parents, leaf = (name.strip() for name in path.split("."))
-    if not sign or not all((*parents, leaf)):
-        raise ConfigError("--set", found=repr(setting), expected="PATH=VALUE, for example optim.lr=3e-4")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    for name in parents:
-        options = options.setdefault(name, {})
-        if not isinstance(options, dict):
-            raise ConfigError("--set", found=f"{setting!r}, but {name} is one value", expected="a setting inside it")
-    options[leaf] = value

@@ -7,23 +7,20 @@ Unknown keys are refused, and all errors are reported at once, each with its pat
 
 from __future__ import annotations
 
-import os
 import re
-import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from recalign.errors import ConfigError
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig
 from recalign.models.nano_config import NanoConfig
+from recalign.settings import describe, read_toml, validated
 from recalign.teacher.config import TeachConfig
 from recalign.tuning.config import Selection, StageConfig
 
 NAME = r"^[a-z0-9][a-z0-9.-]*$"
-_VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)(?:(:-)([^}]*))?\}")
 
 
 class StageEntry(StageConfig):
@@ -149,7 +146,7 @@ class Recipe(BaseModel):
             try:
                 names = [name for name, _ in stage.expand()]
             except ValidationError as error:
-                names, found = [], [*found, f"its grid: {describe(error)}"]
+                names, found = [], [*found, f"its grid: {describe(error, StageEntry)}"]
             taken = {name for others in models.values() for name in others} | set(models)
             if stage.name in models or taken.intersection(names) or len(set(names)) < len(names):
                 found.append("the name is taken")
@@ -164,62 +161,4 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         ConfigError: The file is missing, no TOML, or names unknown keys or values; all problems in one message.
     """
-    content = read_toml(path, "recipe", "Shipped recipes lie in recipes/")
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(f"recipe {path}", found=describe(error)) from None
-
-
-def read_toml(path: Path, kind: str, hint: str) -> dict[str, Any]:
-    """Content of a TOML file, with environment variables put in.
-
-    In a string, ``${NAME}`` is replaced by the variable, ``${NAME:-other}`` by `other` where it is not set or empty.
-
-    Args:
-        path: The file.
-        kind: What it is, for messages.
-        hint: What to do where there is no such file.
-
-    Raises:
-        ConfigError: The file is missing or no TOML, or a variable is not set.
-    """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{kind} {path}", found="no such file", hint=hint) from None
-    except OSError as error:
-        raise ConfigError(f"{kind} {path}", found=error.strerror or str(error), expected="a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{kind} {path}", found=f"no valid TOML ({error})") from None
-    return {key: _substitute(value, f"{kind} {path}") for key, value in content.items()}
-
-
-def describe(error: ValidationError) -> str:
-    """All problems of a validation error on one line, each with its path."""
-    lines = []
-    for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"])
-        lines.append(f"{place}: {problem['msg']}" if place else problem["msg"])
-    return "; ".join(lines)
-
-
-def _substitute(value: Any, where: str) -> Any:
-    if isinstance(value, dict):
-        return {key: _substitute(item, where) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_substitute(item, where) for item in value]
-    if not isinstance(value, str):
-        return value
-
-    def replace(match: re.Match[str]) -> str:
-        name, has_default, default = match.groups()
-        if has_default:
-            return os.environ.get(name) or default
-        if name not in os.environ:
-            raise ConfigError(
-                where, found=f"${{{name}}}, which is not set", hint=f"Set it: export {name}=/path/to/data"
-            )
-        return os.environ[name]
-
-    return _VARIABLE.sub(replace, value)
+    return validated(Recipe, read_toml(path, "recipe", "Shipped recipes lie in recipes/"), f"recipe {path}")

@@ -17,11 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from recalign.baselines.config import BaselineConfig, BaselineName
 from recalign.errors import ConfigError
-from recalign.experiment.config import NAME, BackboneEntry, StageEntry, TeacherEntry, describe, read_toml
+from recalign.experiment.config import NAME, BackboneEntry, StageEntry, TeacherEntry
 from recalign.experiment.controls import CONTROLS
 from recalign.experiment.grid.published import PAPERS
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.experiment.study import Figure
+from recalign.settings import describe, read_toml, validated
 
 _HINT = "Shipped experiments lie in experiments/"
 
@@ -216,7 +217,7 @@ class Experiment(BaseModel):
             try:
                 stage.expand()
             except ValidationError as error:
-                problems.append(f"{where}: its grid: {describe(error)}")
+                problems.append(f"{where}: its grid: {describe(error, ExperimentStage)}")
             earlier[stage.name] = stage
         return problems
 
@@ -244,10 +245,7 @@ def load_experiment(path: Path, *, seeds: int | None = None) -> Experiment:
         for entry in (each for kind in ("stages", "baselines", "in_context") for each in content.get(kind, [])):
             if isinstance(entry, dict) and isinstance(entry.get("seeds"), list):
                 entry["seeds"] = entry["seeds"][:seeds]
-    try:
-        return Experiment.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(f"experiment {path}", found=describe(error)) from None
+    return validated(Experiment, content, f"experiment {path}")
 
 
 def settings_text(path: Path) -> str:

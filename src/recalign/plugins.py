@@ -1,0 +1,87 @@
+"""Plug-ins: one record per reader, baseline, teacher, metric, template or backbone, found by name.
+
+A built-in plug-in is one module of its group's package. The module's name is the plug-in's name (``gru_bert`` is
+``gru-bert``), and the module holds the record as `PLUGIN`. Another package adds its own through an entry point of the
+group ``recalign.<group>``. Its name is the plug-in's name, and its value is the record (``my_package.module:PLUGIN``).
+Names are listed without importing anything; `find` imports the one module that it needs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from recalign.errors import ConfigError
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class PluginGroup(Generic[Record]):
+    """All plug-ins of one kind.
+
+    Attributes:
+        name: Name of the group, plural: the entry-point group is ``recalign.<name>``.
+        noun: What one plug-in is called in messages.
+        package: The package whose modules are the built-in plug-ins.
+        record: The class of the records.
+    """
+
+    name: str
+    noun: str
+    package: str
+    record: type[Record]
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all plug-ins: the built-in ones in alphabetical order, then those of other packages."""
+        built_in = sorted(self._modules())
+        return (*built_in, *sorted(set(self._entry_points()) - set(built_in)))
+
+    def find(self, name: str) -> Record:
+        """The record of that name.
+
+        Raises:
+            ConfigError: There is no such plug-in, it cannot be imported, or it is no record of this group.
+        """
+        if name in (modules := self._modules()):
+            found = importlib.import_module(f"{self.package}.{modules[name]}").PLUGIN
+        elif name in (entries := self._entry_points()):
+            found = self._load(entries[name])
+        else:
+            known = self.names()
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"unknown {self.noun} {name!r}", expected=", ".join(known), hint=hint)
+        if not isinstance(found, self.record):
+            raise ConfigError(
+                f"{self.noun} {name!r}", found=type(found).__name__, expected=f"a {self.record.__name__} record"
+            )
+        return found
+
+    def all(self) -> Iterator[tuple[str, Record]]:
+        """Every plug-in with its name, in the order of `names`. Raises ConfigError as `find` does."""
+        return ((name, self.find(name)) for name in self.names())
+
+    def _modules(self) -> dict[str, str]:
+        """Built-in names with the names of their modules."""
+        paths = importlib.import_module(self.package).__path__
+        return {module.name.replace("_", "-"): module.name for module in pkgutil.iter_modules(paths)}
+
+    def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
+        return {entry.name: entry for entry in importlib.metadata.entry_points(group=f"recalign.{self.name}")}
+
+    def _load(self, entry: importlib.metadata.EntryPoint) -> object:
+        try:
+            return entry.load()
+        except (ImportError, AttributeError) as error:
+            package = entry.dist.name if entry.dist else entry.value
+            raise ConfigError(
+                f"{self.noun} {entry.name!r} of package {package}",
+                found=f"{entry.value} cannot be imported ({error})",
+                hint=f"Repair or uninstall it: pip uninstall {package}",
+            ) from error

@@ -1,0 +1,157 @@
+"""Settings from outside: TOML files, ``--set PATH=VALUE`` options, and what is wrong with them in one line."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from recalign.errors import ConfigError
+
+Settings = dict[str, typing.Any]  # a tree as TOML has it: tables, lists, values
+Model = TypeVar("Model", bound=BaseModel)
+
+_VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)(?:(:-)([^}]*))?\}")
+
+
+def validated(model: type[Model], settings: Mapping[str, object], where: str) -> Model:
+    """The settings as a configuration.
+
+    Args:
+        model: The configuration's class.
+        settings: The tree of values.
+        where: What it is, for messages: "options of recalign tune".
+
+    Raises:
+        ConfigError: Unknown keys or wrong values; all of them in one message.
+    """
+    try:
+        return model.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(where, found=describe(error, model)) from None
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> str:
+    """All problems of a validation error on one line, each with its path; unknown keys with the nearest known one."""
+    lines = []
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"]
+        if problem["type"] == "extra_forbidden":
+            known = _fields_at(model, problem["loc"][:-1])
+            near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            message = f"unknown key{f', did you mean {near[0]}?' if near else ''}"
+        lines.append(f"{place}: {message}" if place else message)
+    return "; ".join(lines)
+
+
+def parse_settings(settings: Iterable[str], *, into: Mapping[str, object] | None = None) -> Settings:
+    """The tree of ``PATH=VALUE`` options such as ``optim.lr=3e-4``.
+
+    A value is read as TOML (``[1, 2]``, ``true``, ``3e-4``), and as text where it is no TOML value.
+
+    Args:
+        settings: What was given, in order; a later one replaces an earlier one of the same path.
+        into: A tree that they are put into; it is not changed.
+
+    Raises:
+        ConfigError: One of them is not of that form, or goes into something that is no table.
+    """
+    tree: Settings = _copied(into or {})
+    for setting in settings:
+        path, sign, text = setting.partition("=")
+        *parents, leaf = (name.strip() for name in path.split("."))
+        if not sign or not all((*parents, leaf)):
+            raise ConfigError("--set", found=repr(setting), expected="PATH=VALUE, for example optim.lr=3e-4")
+        table = tree
+        for name in parents:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise ConfigError(
+                    "--set", found=f"{setting!r}, but {name} is one value", expected="a setting inside it"
+                )
+        table[leaf] = _value(text)
+    return tree
+
+
+def read_toml(path: Path, kind: str, hint: str) -> Settings:
+    """Content of a TOML file, with environment variables put in.
+
+    In a string, ``${NAME}`` is replaced by the variable, ``${NAME:-other}`` by `other` where it is not set or empty.
+
+    Args:
+        path: The file.
+        kind: What it is, for messages.
+        hint: What to do where there is no such file.
+
+    Raises:
+        ConfigError: The file is missing or no TOML, or a variable is not set.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{kind} {path}", found="no such file", hint=hint) from None
+    except OSError as error:
+        raise ConfigError(f"{kind} {path}", found=error.strerror or str(error), expected="a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{kind} {path}", found=f"no valid TOML ({error})") from None
+    return {key: _substitute(value, f"{kind} {path}") for key, value in content.items()}
+
+
+def _value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+
+
+def _copied(tree: Mapping[str, object]) -> Settings:
+    return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
+
+
+def _fields_at(model: type[BaseModel], path: Iterable[int | str]) -> list[str]:
+    """Names of the fields of the configurations at a path. Places in lists and tags of unions are skipped."""
+    models = [model]
+    for part in path:
+        inner = [
+            one
+            for each in models
+            if part in each.model_fields
+            for one in _models(each.model_fields[str(part)].annotation)
+        ]
+        models = inner or models
+    return [name for each in models for name in each.model_fields]
+
+
+def _models(annotation: object) -> list[type[BaseModel]]:
+    """The configurations that a type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in typing.get_args(annotation) for model in _models(argument)]
+
+
+def _substitute(value: object, where: str) -> object:
+    if isinstance(value, dict):
+        return {key: _substitute(item, where) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_substitute(item, where) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name, has_default, default = match.groups()
+        if has_default:
+            return os.environ.get(name) or default
+        if name not in os.environ:
+            hint = f"Set it: export {name}=/path/to/data"
+            raise ConfigError(where, found=f"${{{name}}}, which is not set", hint=hint)
+        return os.environ[name]
+
+    return _VARIABLE.sub(replace, value)
