@@ -25,7 +25,7 @@ from recalign.artifacts import fingerprint
 from recalign.baselines.answer_odds import THOUGHT, LabelOdds, label_odds, words
 from recalign.baselines.in_context import DemonstratedTemplate, render_demonstrations
 from recalign.data.samples import Sample, SampleSet
-from recalign.data.schema import SCORES
+from recalign.data.schema import LABEL_MASS, SCORES
 from recalign.errors import TeacherError
 from recalign.prompting.domain import Domain
 from recalign.prompting.prompts import CotFields, HistoryText
@@ -41,7 +41,6 @@ from recalign.teacher.pipeline import NO_ANSWER, run_to_end
 from recalign.terminal import printable
 
 TOP: Final = 20  # tokens listed at each place: the most that the API gives
-LABEL_MASS: Final = "label_mass"  # column of score files
 _ANSWER: Final = 24  # tokens of an answer, for the estimate
 
 

@@ -32,6 +32,7 @@ def experiment(
     """
     from rich.console import Console
 
+    from recalign.evaluation.render import print_panel
     from recalign.experiment.grid.run import estimate_experiment, run_experiment
     from recalign.terminal import printable
 
@@ -44,17 +45,12 @@ def experiment(
     done = run_experiment(
         file, target, store, jobs=jobs, seeds=seeds, note=lambda text: console.print(printable(text), markup=False)
     )
-    for panel in done.study.panels:
-        typer.echo(f"\n{printable(panel.title)}: {panel.n:,} samples of {panel.n_users:,} users")
-        for row in panel.rows:
-            auc = row.metrics.auc
-            figure = f"{auc.mean:.4f}" if auc else "  –   "
-            sd = f" ±{auc.sd:.3f}" if auc and auc.sd is not None else ""
-            beats = "" if row.verdict is None else "  beats the priors" if row.verdict.beats else ""
-            state = "" if row.status == "done" else f"  ({row.status}: {printable(row.reason)})"
-            typer.echo(f"  {printable(row.title)[:44]:44} AUC {figure}{sd}{beats}{state}")
-    for each in done.study.missing:
-        typer.echo(f"{each.status}: {printable(each.job)}: {printable(each.reason)}", err=True)
+    shown = Console(highlight=False)
+    for panel in done.results.panels:
+        shown.print()
+        print_panel(shown, panel)
+    for missing in done.results.missing:
+        typer.echo(f"{missing.status}: {printable(missing.job)}: {printable(missing.reason)}", err=True)
     typer.echo(f"\nresults: {target / 'results.json'}\nnext: recalign report {target}")
     if done.failures:
         raise typer.Exit(1)

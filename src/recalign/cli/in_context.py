@@ -11,9 +11,8 @@ import typer
 from recalign.errors import ConfigError
 
 if TYPE_CHECKING:
-    from recalign.baselines.priors import Prior
     from recalign.data.samples import SampleSet
-    from recalign.experiment.in_context import EndpointEvaluation
+    from recalign.evaluation.document import Panel
     from recalign.models.config import BackboneConfig
     from recalign.scoring.base import Scorer
     from recalign.teacher.config import TeachConfig
@@ -91,11 +90,6 @@ class InContext:
         model = self.teacher.teacher if self.teacher else Path(self.backbone.name).name if self.backbone else ""
         return f"{NAME} {model} {self.demonstrations}-shot"
 
-    def as_json(self) -> dict[str, Any]:
-        """What belongs into a JSON answer."""
-        model = self.teacher.teacher if self.teacher else self.backbone.name if self.backbone else ""
-        return {"model": model, "demonstrations": self.demonstrations, "template": self.template or None}
-
     def scorer(self, data: SampleSet, kind: Literal["log-odds", "paper"]) -> Scorer:
         """The backbone as a scorer of the data's items; nano is built (or found) first, as `recalign tune` does."""
         from recalign.baselines.in_context import load_in_context
@@ -110,20 +104,18 @@ class InContext:
         options: dict[str, Any] = {"template": self.template, "name": self.name, "kind": kind}
         return load_in_context(resolved, data, self.demonstrations, self.seed, **options)
 
-    def ask(
-        self, data: SampleSet, split: str, priors: tuple[Prior, ...], output: Path | None, resamples: int
-    ) -> EndpointEvaluation:
-        """Ask the endpoint; the priors are measured on the samples that it answers."""
+    def ask(self, data: SampleSet, split: str, fit: SampleSet | None, output: Path | None, resamples: int) -> Panel:
+        """Ask the endpoint; the priors, which may learn from `fit`, are measured on the samples that it answers."""
         from recalign.cli.progress import TerminalReporter
-        from recalign.experiment.in_context import evaluate_endpoint
+        from recalign.evaluation.in_context import evaluate_endpoint
 
         assert self.teacher is not None
         assert self.ledger is not None
         own: dict[str, Any] = {"demonstrations": self.demonstrations, "template": self.template, "name": self.name}
-        own |= {"seed": self.seed, "output": output, "resamples": resamples, "logprobs": self.logprobs}
+        own |= {"seed": self.seed, "fit": fit, "output": output, "resamples": resamples, "logprobs": self.logprobs}
         with TerminalReporter() as reporter:
             show: dict[str, Any] = {"announce": reporter.note, "progress": reporter.count(self.name, "samples")}
-            return evaluate_endpoint(data, split, self.teacher, self.ledger, priors, **own, **show)
+            return evaluate_endpoint(data, split, self.teacher, self.ledger, **own, **show)
 
 
 def read(

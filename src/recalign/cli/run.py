@@ -21,19 +21,11 @@ def run(
 
     A stopped run goes on where it was when the same command is given again.
     """
-    from rich.console import Console
-
     from recalign.cli.progress import TerminalReporter
     from recalign.experiment.config import load_recipe
-    from recalign.experiment.results import evaluate_recipe
     from recalign.experiment.runner import tune_recipe
 
     loaded = load_recipe(recipe)
     target = output or Path("runs") / loaded.name
     with TerminalReporter() as reporter:
-        artefacts = tune_recipe(loaded, target, restart=restart, reporter=reporter)
-        results = evaluate_recipe(loaded, artefacts, target, reporter=reporter)
-    console = Console(highlight=False)
-    for table in results.tables():
-        console.print(table)
-    console.print(f"results: {target / 'results.md'}", markup=False)
+        tune_recipe(loaded, target, restart=restart, reporter=reporter)

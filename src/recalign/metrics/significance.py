@@ -62,6 +62,11 @@ class PairedDifference:
         """Whether the whole interval lies above zero."""
         return self.interval is not None and self.interval.low > 0
 
+    @property
+    def below_zero(self) -> bool:
+        """Whether the whole interval lies below zero."""
+        return self.interval is not None and self.interval.high < 0
+
 
 @dataclass(frozen=True, slots=True)
 class MeanSd:

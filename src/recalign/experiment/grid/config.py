@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from recalign.baselines.config import BaselineConfig, BaselineName
 from recalign.errors import ConfigError
+from recalign.evaluation.controls import CONTROLS
 from recalign.experiment.config import NAME, BackboneEntry, StageEntry, TeacherEntry
-from recalign.experiment.controls import CONTROLS
 from recalign.experiment.grid.published import PAPERS
 from recalign.experiment.prepare_config import PrepareConfig
-from recalign.experiment.study import Figure
+from recalign.experiment.results import Figure
 from recalign.settings import describe, read_toml, validated
 
 _HINT = "Shipped experiments lie in experiments/"

@@ -12,9 +12,11 @@ from recalign.data.negatives import RankingConfig
 from recalign.data.samples import SampleSet
 from recalign.data.shots import choose_shots
 from recalign.errors import ConfigError
+from recalign.evaluation.controls import controlled
+from recalign.evaluation.ranking import freeze, load_task, score_task
+from recalign.evaluation.saved import load_saved
+from recalign.evaluation.score import log_test_read, score_split
 from recalign.experiment.backbones import resolve_backbone
-from recalign.experiment.controls import controlled
-from recalign.experiment.evaluation import log_test_read
 from recalign.experiment.grid.jobs import (
     BackboneRef,
     BaselineWork,
@@ -28,10 +30,7 @@ from recalign.experiment.grid.jobs import (
 )
 from recalign.experiment.grid.store import Store
 from recalign.experiment.prepare import prepare
-from recalign.experiment.ranking import freeze, load_task, score_task
 from recalign.experiment.runner import tune_parts
-from recalign.experiment.saved import load_saved
-from recalign.experiment.score_file import score_split
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.scoring.base import Scorer
@@ -106,13 +105,16 @@ class _Execution:
         if work.control:
             data = controlled(data, work.control, seed=0, splits=[work.split])
         scorer = self._scorer(work, data)
+        model = self.store.path(work.model) if work.model is not None else None
         if work.candidates:
             task = load_task(self.store.path(work.candidates), data)
             scores = score_task(scorer, task, seed=work.seed, name=work.label)
+            log_test_read(model, scores)
         else:
-            scores = score_split(scorer, data, work.split, seed=work.seed, name=work.label)
-        if work.model is not None:
-            log_test_read(self.store.path(work.model), scores)
+            calibrate = False if work.control else None  # a control changes the questions that validation asked
+            scores = score_split(
+                scorer, data, work.split, seed=work.seed, name=work.label, model=model, calibrate=calibrate
+            )
         scores.write(target)
 
     def _scorer(self, work: ScoreWork, data: SampleSet) -> Scorer:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from recalign.baselines.priors import NEEDS_FIT, PREFIX
 from recalign.errors import ConfigError
+from recalign.evaluation.document import RowKind
 from recalign.experiment.grid.config import BaselineEntry, Experiment, ExperimentStage, InContextEntry, PanelEntry
 from recalign.experiment.grid.jobs import BaselineWork, CandidatesWork, Job, ScoreWork, make_job
 from recalign.experiment.grid.points import Grid, Point
 from recalign.experiment.grid.published import TITLES
-from recalign.experiment.study import RowKind
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Cell:
     """A model of one training seed on one panel: what it is called there, and the jobs that made and scored it.
 
     Attributes:
-        model, kind, backbone, shots, control, seed: As in `recalign.experiment.study.Row`.
+        model, kind, backbone, shots, control, seed: As in `recalign.evaluation.document.Row`.
         scores: Score jobs, one per fold of the panel's data.
         ranking: The same for candidates; empty where none are ranked.
         trained: The jobs that trained it.

@@ -3,7 +3,7 @@
 ::
 
     OUTPUT/experiment.toml   the file that was run
-    OUTPUT/results.json      everything a report shows (`recalign.experiment.study`)
+    OUTPUT/results.json      everything a report shows (`recalign.experiment.results`)
 
 What the runs make is kept in the store (`recalign.experiment.grid.store`), which experiments share.
 """
@@ -22,8 +22,8 @@ from recalign.experiment.grid.expansion import expand
 from recalign.experiment.grid.jobs import Job
 from recalign.experiment.grid.scheduler import Outcome, run_jobs
 from recalign.experiment.grid.store import Store
-from recalign.experiment.grid.summary import summarise
-from recalign.experiment.study import Study
+from recalign.experiment.grid.summary import make_results
+from recalign.experiment.results import Results
 
 SETTINGS_FILE: Final = "experiment.toml"
 
@@ -32,13 +32,13 @@ SETTINGS_FILE: Final = "experiment.toml"
 class ExperimentRun:
     """What running an experiment came to: its results and the outcome of every job, by key."""
 
-    study: Study
+    results: Results
     outcomes: dict[str, Outcome]
 
     @property
     def failures(self) -> int:
         """Jobs that failed, what needed them, and rows that were refused."""
-        return sum(each.status != "not run" for each in self.study.missing)
+        return sum(each.status != "not run" for each in self.results.missing)
 
 
 def run_experiment(
@@ -79,11 +79,11 @@ def run_experiment(
         text = settings_text(file)
         shortened = f" --seeds {seeds}" if seeds is not None else ""
         commands = (f"recalign experiment {file} --output {output}{shortened}", f"recalign report {output}")
-        study = summarise(experiment, plan, outcomes, place, commands=commands, settings=text)
+        results = make_results(experiment, plan, outcomes, place, commands=commands, settings=text)
         output.mkdir(parents=True, exist_ok=True)
         write_file_atomic(output / SETTINGS_FILE, text.encode())
-        study.write(output)
-    return ExperimentRun(study, outcomes)
+        results.write(output)
+    return ExperimentRun(results, outcomes)
 
 
 def estimate_experiment(file: Path, store: Path, *, seeds: int | None = None) -> Estimate:

@@ -1,4 +1,4 @@
-"""From stored score files to `results.json`: rows over seeds, intervals, paired tests, verdicts.
+"""The results document of a run: its panels from stored score files, what is missing, and how it was made.
 
 Nothing is scored here but the priors, which learn nothing that is worth keeping.
 """
@@ -14,19 +14,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from recalign.data.audit import AuditReport
+from recalign.evaluation.document import Panel
 from recalign.experiment.grid.config import Experiment
 from recalign.experiment.grid.expansion import PanelPlan, Plan
 from recalign.experiment.grid.jobs import PrepareWork
-from recalign.experiment.grid.panels import summarise_panel
+from recalign.experiment.grid.panels import collect_panel
 from recalign.experiment.grid.scheduler import Outcome
 from recalign.experiment.grid.store import Store
 from recalign.experiment.prepare import AUDIT_FILE
-from recalign.experiment.study import Finding, Missing, Panel, Study
+from recalign.experiment.results import Finding, Missing, Results
 
 _PACKAGES = ("recalign", "torch", "transformers", "peft", "tokenizers", "numpy", "polars", "scipy")
 
 
-def summarise(
+def make_results(
     experiment: Experiment,
     plan: Plan,
     outcomes: Mapping[str, Outcome],
@@ -34,7 +35,7 @@ def summarise(
     *,
     commands: Sequence[str],
     settings: str,
-) -> Study:
+) -> Results:
     """The results of an experiment as far as it has run.
 
     Args:
@@ -59,15 +60,15 @@ def summarise(
         if not all(store.is_done(job) for job in panel.reads):
             missing.append(Missing(job=where, status="skipped", reason="data that it reads could not be prepared"))
             continue
-        shown = summarise_panel(experiment, panel, store)
+        shown = collect_panel(experiment, panel, store)
         panels.append(shown)
         absent = {cell.model: cell.reason for cell in panel.cells if cell.reason}
         missing += [
             Missing(job=f"{model}, {where}", status="not run", reason=reason) for model, reason in absent.items()
         ]
-        missing += _refused(shown, panel, store)
+        missing += _broken_promises(shown, panel, store)
     costs = [cost for job in plan.jobs.values() if (cost := store.cost(job)) is not None]
-    return Study(
+    return Results(
         name=experiment.name,
         title=experiment.title,
         description=experiment.description,
@@ -85,7 +86,7 @@ def summarise(
     )
 
 
-def _refused(shown: Panel, panel: PanelPlan, store: Store) -> list[Missing]:
+def _broken_promises(shown: Panel, panel: PanelPlan, store: Store) -> list[Missing]:
     """Rows that are not shown although their scores are there: a promise was broken."""
     scored = {cell.row for cell in panel.cells if cell.scores and all(store.is_done(job) for job in cell.scores)}
     return [
@@ -111,15 +112,15 @@ def _machine() -> dict[str, str | int]:
 
 def _audit(plan: Plan, store: Store) -> dict[str, tuple[Finding, ...]]:
     """The audit of every data set that a panel tests on, of the first fold where there are several."""
-    found: dict[str, tuple[Finding, ...]] = {}
-    tested: list[PanelPlan] = plan.panels
-    for panel in tested:
+    findings: dict[str, tuple[Finding, ...]] = {}
+    for panel in plan.panels:
         job = panel.data[0]
         assert isinstance(job.work, PrepareWork)
         path = store.path(job.output) / AUDIT_FILE
         if path.exists():
             report = AuditReport.model_validate(json.loads(path.read_text(encoding="utf-8")))
-            found[job.name] = tuple(
-                Finding(check=each.code, severity=each.severity, text=each.message) for each in report.findings
+            findings[job.name] = tuple(
+                Finding(check=finding.code, severity=finding.severity, text=finding.message)
+                for finding in report.findings
             )
-    return found
+    return findings

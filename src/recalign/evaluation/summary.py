@@ -1,13 +1,16 @@
-"""What came out, in sentences computed from the data: which models beat the priors, and which cannot be told apart."""
+"""What came out, in sentences computed from the data: which models beat the best prior, and for which it is open."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from recalign.experiment.study import Panel, Row, Verdict
-from recalign.report.formats import METRIC_NAMES, fixed, interval, p_value, plural, prior_name, short_title
-from recalign.report.selection import best_prior, plain_rows, several_backbones
+from recalign.evaluation.comparisons import best_prior
+from recalign.evaluation.document import Panel, Row, Verdict
+from recalign.evaluation.formats import fixed, interval, p_value, plural, prior_name, several_backbones, short_title
+from recalign.evaluation.metric import Metric, deciding
+
+Judged = list[tuple[Row, Verdict]]
 
 
 @dataclass(frozen=True)
@@ -20,21 +23,29 @@ class Summary:
     sentences: tuple[str, ...]
 
 
-def summarise(panel: Panel) -> Summary:
+def summarise_panel(panel: Panel) -> Summary:
     """The verdicts of one panel in words."""
-    rows = plain_rows(panel)
-    judged = [(row, row.verdict) for row in rows if row.verdict is not None]
-    headline = _headline(judged, panel)
-    sentences = [*_sentences(judged, rows), *_ranking(rows), *_incomplete(rows)]
-    return Summary(panel.name, panel.title, headline, tuple(sentences))
+    rows = panel.plain_rows
+    (name, metric), *_ = deciding("samples")
+    judged = _judged(rows, name)
+    sentences = [*_outcomes(judged, rows)]
+    for name_of_ranking, ranking in deciding("candidates"):
+        sentences += _ranking(rows, name_of_ranking, ranking)
+    headline = _headline(judged, panel, name, metric)
+    return Summary(panel.name, panel.title, headline, (*sentences, *_incomplete(rows)))
 
 
-def _headline(judged: Sequence[tuple[Row, Verdict]], panel: Panel) -> str:
+def _judged(rows: Sequence[Row], metric: str) -> Judged:
+    return [(row, row.verdicts[metric]) for row in rows if metric in row.verdicts]
+
+
+def _headline(judged: Judged, panel: Panel, name: str, metric: Metric) -> str:
     if not judged:
         return "No model was compared with a prior here."
-    best = best_prior(panel, "auc")
+    best = best_prior(panel.rows, name, higher_is_better=metric.higher_is_better)
     prior = prior_name(judged[0][1].prior)
-    value = f", AUC {fixed(best[1], 3)}" if best is not None and best[0].model == judged[0][1].prior else ""
+    known = best is not None and best.model == judged[0][1].prior
+    value = f", {metric.heading} {fixed(best.mean(name), 3)}" if best is not None and known else ""
     winners = sum(verdict.beats for _, verdict in judged)
     if len(judged) == 1:
         subject = "The only row beats" if winners else "The only row does not beat"
@@ -44,21 +55,21 @@ def _headline(judged: Sequence[tuple[Row, Verdict]], panel: Panel) -> str:
     return f"{subject} the best prior ({prior}{value})."
 
 
-def _sentences(judged: Sequence[tuple[Row, Verdict]], rows: Sequence[Row]) -> list[str]:
+def _outcomes(judged: Judged, rows: Sequence[Row]) -> list[str]:
     """Winners with their margins, then what is undecided, then what is below."""
     several = several_backbones(rows)
 
-    def told(found: Sequence[tuple[Row, Verdict]], most: int) -> str:
-        ordered = sorted(found, key=lambda pair: -pair[1].difference)
+    def told(pairs: Judged, most: int) -> str:
+        ordered = sorted(pairs, key=lambda pair: -pair[1].difference)
         names = [f"{short_title(row, backbone=several)} ({_margin(verdict)})" for row, verdict in ordered[:most]]
-        return "; ".join(names) + (f"; and {len(found) - most} more" if len(found) > most else "")
+        return "; ".join(names) + (f"; and {len(pairs) - most} more" if len(pairs) > most else "")
 
     winners = [pair for pair in judged if pair[1].beats]
-    below = [pair for pair in judged if not pair[1].beats and pair[1].interval and pair[1].interval[1] < 0]
-    opened = [pair for pair in judged if not pair[1].beats and pair not in below]
+    below = [pair for pair in judged if not pair[1].beats and pair[1].outcome == "below"]
+    undecided = [pair for pair in judged if not pair[1].beats and pair not in below]
     sentences = [f"Above it: {told(winners, 8)}."] if winners else []
-    if opened:
-        sentences.append(f"Not to be told apart from it, {len(opened):,}: {told(opened, 4)}.")
+    if undecided:
+        sentences.append(f"Not distinguishable from it, {len(undecided):,}: {told(undecided, 4)}.")
     if below:
         sentences.append(f"Below it, {len(below):,}: {told(below, 4)}.")
     return sentences
@@ -67,12 +78,12 @@ def _sentences(judged: Sequence[tuple[Row, Verdict]], rows: Sequence[Row]) -> li
 def _margin(verdict: Verdict) -> str:
     parts = [fixed(verdict.difference, 3, signed=True)]
     parts += [interval(verdict.interval, signed=True)] if verdict.interval else []
-    parts += [f"p {p_value(verdict.p_value)}"] if verdict.p_value is not None and verdict.beats else []
+    parts += [f"p {p_value(verdict.p_value)}"] if verdict.p_value is not None else []
     return ", ".join(parts)
 
 
-def _ranking(rows: Sequence[Row]) -> list[str]:
-    judged = [(row, row.ranking_verdict) for row in rows if row.ranking_verdict is not None]
+def _ranking(rows: Sequence[Row], name: str, metric: Metric) -> list[str]:
+    judged = _judged(rows, name)
     if not judged:
         return []
     several = several_backbones(rows)
@@ -81,7 +92,7 @@ def _ranking(rows: Sequence[Row]) -> list[str]:
     who = f"{len(winners)} of {len(judged)}" if winners else f"none of {len(judged)}"
     more = f"; and {len(winners) - 6} more" if len(winners) > 6 else ""
     names = f": {'; '.join(winners[:6])}{more}" if winners else ""
-    return [f"Ranking ({METRIC_NAMES['ndcg']}): {who} above the best rival ({rival}){names}."]
+    return [f"Ranking ({metric.title}): {who} above the best prior ({rival}){names}."]
 
 
 def _incomplete(rows: Sequence[Row]) -> list[str]:

@@ -27,8 +27,17 @@ def load_saved(directory: Path, data: SampleSet, *, kind: Literal["log-odds", "p
         ConfigError: Another kind of score was asked of a baseline.
         ModelError: The backbone (or text encoder) cannot be loaded, or is another one.
     """
-    if read_manifest(directory, verify=False).kind != BASELINE:
+    if saved_kind(directory) == "tuned":
         return load_scorer(directory, data, kind=kind)
     if kind != "log-odds":
         raise ConfigError(f"score {kind!r} of {directory}", found="a baseline", expected="a language model")
     return load_baseline(directory, data)
+
+
+def saved_kind(directory: Path) -> Literal["tuned", "baseline"]:
+    """What a directory holds by its manifest: a baseline, or else a tuned model.
+
+    Raises:
+        ArtifactError: It holds no artefact.
+    """
+    return "baseline" if read_manifest(directory, verify=False).kind == BASELINE else "tuned"

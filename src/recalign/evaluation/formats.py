@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Iterable
 from typing import Final
 
 from recalign.baselines.priors import PREFIX
-from recalign.experiment.study import Measured, Row
+from recalign.evaluation.document import Ends, Estimate, Row
 
 UNDEFINED: Final = "–"
-METRIC_NAMES: Final = {
-    "auc": "AUC",
-    "gauc": "GAUC",
-    "labelled_ndcg": "NDCG@10 of labelled lists",
-    "ndcg": "NDCG@10 over candidates",
-}
 
 
 def finite(value: float | None) -> float | None:
@@ -34,23 +28,18 @@ def fixed(value: float | None, digits: int, *, signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def mean(measured: Measured | None) -> float | None:
-    """The mean of a metric, None where it is undefined."""
-    return None if measured is None else finite(measured.mean)
-
-
-def deviation(measured: Measured | None) -> str:
+def deviation(estimate: Estimate | None) -> str:
     """The sd over seeds as ``±0.012``; empty where there is none."""
-    sd = None if measured is None or mean(measured) is None else finite(measured.sd)
+    sd = None if estimate is None or finite(estimate.mean) is None else finite(estimate.sd)
     return "" if sd is None else f"±{sd:.3f}"
 
 
-def ends(pair: tuple[float, float] | None) -> tuple[float, float] | None:
+def ends(pair: Ends | None) -> Ends | None:
     """Both ends of an interval, None unless both are finite."""
     return pair if pair is not None and all(math.isfinite(end) for end in pair) else None
 
 
-def interval(pair: tuple[float, float] | None, *, signed: bool = False, digits: int = 3) -> str:
+def interval(pair: Ends | None, *, signed: bool = False, digits: int = 3) -> str:
     """An interval as ``[0.610, 0.730]``."""
     known = ends(pair)
     if known is None:
@@ -75,25 +64,13 @@ def prior_name(name: str) -> str:
 
 
 def short_title(row: Row, *, backbone: bool, shots: bool = True) -> str:
-    """What a figure calls a row: its model, and backbone and shots where they tell rows apart."""
+    """What a figure or sentence calls a row: its model, and backbone and shots where they distinguish rows."""
     parts = [prior_name(row.model) if row.kind == "prior" else row.model]
     parts += [row.backbone] if backbone and row.backbone else []
     parts += [f"{row.shots}-shot"] if shots and row.shots is not None else []
     return ", ".join(parts)
 
 
-def slug(text: str) -> str:
-    """`text` as a part of a file name: lower-case letters, digits and single hyphens, never empty, at most 60 long."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:60].strip("-") or "unnamed"
-
-
-def slugs(texts: list[str]) -> list[str]:
-    """A `slug` for each text, all different: a name that is taken gets a number."""
-    names: list[str] = []
-    for text in texts:
-        name, number = slug(text), 1
-        while name in names:
-            number += 1
-            name = f"{slug(text)}-{number}"
-        names.append(name)
-    return names
+def several_backbones(rows: Iterable[Row]) -> bool:
+    """Whether the backbone distinguishes rows."""
+    return len({row.backbone for row in rows if row.backbone}) > 1

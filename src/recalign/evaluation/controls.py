@@ -67,7 +67,8 @@ def controlled(sample_set: SampleSet, control: str, seed: int, *, splits: Sequen
     else:
         change = _shuffled if control == SHUFFLED else _foreign
         parts = samples.partition_by("split", maintain_order=True)
-        samples = pl.concat([change(each, seed) if each["split"][0] in splits else each for each in parts] or [samples])
+        changed = [change(part, seed) if part["split"][0] in splits else part for part in parts]
+        samples = pl.concat(changed or [samples])
     return SampleSet(sample_set.path, sample_set.manifest, samples, catalog)
 
 
@@ -107,14 +108,14 @@ def derangement(groups: NDArray[np.int64], rng: np.random.Generator) -> NDArray[
     n, counts = len(groups), np.bincount(groups)
     # Groups stand in blocks; a shift by the longest block leads out of every block, also round the end.
     order = np.lexsort((rng.random(n), rng.permutation(len(counts))[groups]))
-    found = np.empty(n, dtype=np.int64)
-    found[order] = np.roll(order, -int(counts.max()))
+    donors = np.empty(n, dtype=np.int64)
+    donors[order] = np.roll(order, -int(counts.max()))
     for _ in range(_MIXES):  # blocks still meet blocks: exchange between random pairs where both stay among others
-        one, other = rng.permutation(n)[: n // 2 * 2].reshape(2, -1)
-        allowed = (groups[found[one]] != groups[other]) & (groups[found[other]] != groups[one])
-        one, other = one[allowed], other[allowed]
-        found[one], found[other] = found[other], found[one]
-    return found
+        left, right = rng.permutation(n)[: n // 2 * 2].reshape(2, -1)
+        allowed = (groups[donors[left]] != groups[right]) & (groups[donors[right]] != groups[left])
+        left, right = left[allowed], right[allowed]
+        donors[left], donors[right] = donors[right], donors[left]
+    return donors
 
 
 def _masked(catalog: ItemCatalog, domain: Domain, seed: int) -> ItemCatalog:
@@ -171,6 +172,6 @@ def _names(catalog: ItemCatalog, items: set[str] | None) -> dict[str, set[str]]:
         if items is None or item_id in items:
             whole = title if title and title.strip() else text
             base = split_year(whole)[0]
-            found = {without_article(name).replace(" ", "") for name in (main_name(base), *other_names(base)) if name}
-            names[item_id] = found or {whole}  # a title without a letter or digit is itself only
+            called = {without_article(name).replace(" ", "") for name in (main_name(base), *other_names(base)) if name}
+            names[item_id] = called or {whole}  # a title without a letter or digit is itself only
     return names
