@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import polars as pl
 
+from recalign.metrics.ranking import RankingMetric, metric_frame
 from recalign.metrics.significance import Statistic
 from recalign.plugins import PluginGroup
 
@@ -94,6 +95,20 @@ class Metric:
     def title(self) -> str:
         """The heading with its detail: what sentences and axes call it."""
         return f"{self.heading} {self.detail}".strip()
+
+
+def over_candidates(
+    column: RankingMetric, heading: str, meaning: str, *, position: int, decides: bool = False
+) -> Metric:
+    """A metric that is the mean of a column of `recalign.metrics.ranking.candidate_values` over the lists."""
+
+    def value(observed: Observed) -> Value:
+        lists = metric_frame(observed.frame, column)
+        return Value(float(lists["score"].to_numpy().mean()), lists=lists)
+
+    return Metric(
+        heading, meaning, value, "candidates", "mean", decides=decides, position=position, detail="over candidates"
+    )
 
 
 METRICS: Final = PluginGroup("metrics", "metric", "recalign.evaluation.metrics", Metric)

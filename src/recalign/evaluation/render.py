@@ -10,9 +10,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from recalign.evaluation import sentences
+from recalign.evaluation.cells import Cell, Table
 from recalign.evaluation.document import Panel
 from recalign.evaluation.summary import summarise_panel
-from recalign.evaluation.tables import Cell, Table, panel_tables
+from recalign.evaluation.tables import panel_tables
 from recalign.terminal import printable
 
 
@@ -24,9 +25,8 @@ def print_panel(console: Console, panel: Panel) -> None:
         console.print(rich_table(table))
         for note in (*_headlines(panel, place), *table.notes):
             console.print(Text(printable(note)))
-    for row in panel.plain_rows:
-        for remark in sentences.remarks(row) if row.kind != "prior" else ():
-            console.print(Text(remark))
+    for remark in sentences.remarks(panel):
+        console.print(Text(printable(remark)))
 
 
 def panel_markdown(panel: Panel) -> str:

@@ -170,7 +170,7 @@ def _reason(values: Sequence[Value]) -> str:
 
 def _no_interval(frame: pl.DataFrame) -> str:
     users = frame["user_id"].n_unique()
-    return f"no interval: {'fewer than two users' if users < 2 else 'most resamples are undefined'}"
+    return "fewer than two users" if users < 2 else "most resamples are undefined"
 
 
 def _interval(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recalign.evaluation.document import Answered, Learned, Panel, PanelFacts, Ranked, Row, Unseen
+from recalign.evaluation.document import Answered, Learned, Panel, PanelFacts, Ranked, Unseen
 from recalign.evaluation.formats import fixed, plural
 from recalign.evaluation.metric import METRICS, ordered_metrics
 from recalign.metrics.ranking import CUTOFF, random_ranker
@@ -79,22 +79,22 @@ def answered(facts: Answered, n: int) -> str:
     )
 
 
-def remarks(row: Row) -> list[str]:
-    """What the tables have no column for: further metrics, and why a figure is missing."""
-    known, missing = [], dict[str, list[str]]()
-    for name, metric in ordered_metrics():
-        estimate = row.metrics.get(name)
-        if estimate is None:
-            continue
-        if estimate.mean is not None and not metric.column:
-            known.append(f"{metric.title} {fixed(estimate.mean, metric.digits)}")
-        if estimate.reason and (estimate.mean is None or metric.column):
-            missing.setdefault(estimate.reason, []).append(metric.title)
-    name = printable(row.title)
-    lines = [f"{name}: {', '.join(known)}."] if known else []
-    for reason, titles in missing.items():
-        text = reason if reason.startswith("no interval") else f"undefined, because {reason}"
-        lines.append(f"{name}: {', '.join(titles)}: {text}.")
+def remarks(panel: Panel) -> list[str]:
+    """What the tables of a panel have no column for, model by model: further metrics, and why figures are missing."""
+    lines = []
+    for row in panel.plain_rows:
+        known, missing = list[str](), dict[str, list[str]]()
+        for name, metric in ordered_metrics():
+            estimate = row.metrics.get(name)
+            if estimate is None or row.kind == "prior":
+                continue
+            if estimate.reason:
+                what = metric.title if estimate.mean is None else f"interval of {metric.title}"
+                missing.setdefault(estimate.reason, []).append(what)
+            elif not metric.column:
+                known.append(f"{metric.title} {fixed(estimate.mean, metric.digits)}")
+        lines += [f"{row.title}: {', '.join(known)}."] if known else []
+        lines += [f"{row.title}: no {', '.join(titles)}, because {reason}." for reason, titles in missing.items()]
     return lines
 
 

@@ -7,79 +7,21 @@ metrics (`recalign.evaluation.metric`); a column in which nothing is defined is 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
 
 from recalign.evaluation import sentences
-from recalign.evaluation.document import Comparison, Difference, Estimate, Panel, Row
+from recalign.evaluation.cells import Cell, Column, Table, TableRow, Tone
+from recalign.evaluation.document import Comparison, Panel, Row
 from recalign.evaluation.formats import UNDEFINED, deviation, fixed, interval, p_value, several_backbones
-from recalign.evaluation.metric import Metric, ordered_metrics
+from recalign.evaluation.metric import Metric, deciding, ordered_metrics
 
 CONTROL_NAMES: Final = {
     "shuffled-history": "Shuffled history",
     "foreign-history": "Foreign history",
     "masked-titles": "Masked titles",
 }
-Tone = Literal["", "good", "bad", "muted"]
 TONES: Final[dict[str, Tone]] = {"above": "good", "below": "bad", "open": "muted"}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """`text`, with `minor` after it in smaller grey print."""
-
-    text: str = UNDEFINED
-    minor: str = ""
-    tone: Tone = ""
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to see."""
-        return self.text in ("", UNDEFINED) and not self.minor
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column.
-
-    Attributes:
-        heading: Its heading.
-        minor: A smaller second line of the heading.
-        numeric: Whether it holds numbers rather than words.
-        terminal: Where a terminal of 80 columns has it: as a column, below the column before, or not at all.
-    """
-
-    heading: str
-    minor: str = ""
-    numeric: bool = True
-    terminal: Literal["column", "below", "none"] = "column"
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """Cells by column. `dim`: a prior. `starts`: the first row of its model."""
-
-    cells: tuple[Cell, ...]
-    dim: bool = False
-    starts: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with its caption and notes. The first column names the row."""
-
-    caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[TableRow, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def minor_widths(self) -> list[int]:
-        """Characters that the minor texts of each column need: room for them in every cell keeps numbers aligned."""
-        return [
-            max((len(row.cells[index].minor) for row in self.rows), default=0) for index in range(len(self.columns))
-        ]
 
 
 Read = Callable[[Row], Cell]
@@ -112,25 +54,34 @@ def ranking_table(panel: Panel) -> Table | None:
 
 
 def controls_table(panel: Panel) -> Table | None:
-    """Each metric of a subset, and the deciding metrics under each control, beside the plain row with the change.
-
-    None where there is neither.
-    """
-    place = _Places(panel)
-    if not place.rows:
+    """Metrics under each control and on each subset, with the change from the plain row; None where there is none."""
+    plain = {_place(row): row for row in panel.plain_rows}
+    controlled = {(_place(row), row.control): row for row in panel.rows if row.control}
+    subsets = [(name, metric) for name, metric in ordered_metrics() if metric.subset]
+    places = {place for place, _ in controlled}
+    places |= {place for place, row in plain.items() if any(row.mean(name) is not None for name, _ in subsets)}
+    if not places:
         return None
-    specs = _names(place.rows)[:3]
-    for name, metric in ordered_metrics():
-        if metric.over == "samples" and metric.decides:
-            specs.append((Column("As it is", metric.heading), partial(place.plain_cell, name, metric)))
-            for control in place.controls:
-                column = Column(CONTROL_NAMES.get(control, control), f"{metric.heading}, change")
-                specs.append((column, partial(place.controlled_cell, name, metric, control)))
-        if metric.subset:
-            column = Column(metric.subset.capitalize(), f"{metric.heading}, change")
-            specs.append((column, partial(place.subset_cell, name, metric)))
+    rows = [row for place, row in plain.items() if place in places]
+    rows += list({_place(row): row for row in controlled.values() if _place(row) not in plain}.values())
+
+    def under(name: str, metric: Metric, control: str, row: Row) -> Cell:
+        return _changed(metric, name, plain.get(_place(row)), name, controlled.get((_place(row), control)))
+
+    specs = _names(rows)[:3]
+    for name, metric in deciding("samples"):
+        as_it_is = partial(_value, name, metric)
+        specs.append(
+            (Column("As it is", metric.heading), lambda row, read=as_it_is: Cell() if row.control else read(row))
+        )
+        for control in dict.fromkeys(row.control for row in panel.rows if row.control):
+            column = Column(CONTROL_NAMES.get(control, control), f"{metric.heading}, change")
+            specs.append((column, partial(under, name, metric, control)))
+    for name, metric in subsets:
+        column = Column(metric.subset.capitalize(), f"{metric.heading}, change")
+        specs.append((column, partial(_on_subset, name, metric)))
     notes = [sentences.unseen(panel.unseen, panel.n)] if panel.unseen else []
-    return _table(f"Controls on {panel.title}", priors_first(place.rows), specs, notes)
+    return _table(f"Controls on {panel.title}", priors_first(rows), specs, notes)
 
 
 def comparisons_table(panel: Panel) -> Table | None:
@@ -214,11 +165,7 @@ def _beats(name: str, row: Row) -> Cell:
     verdict = row.verdicts.get(name)
     if verdict is None:
         return Cell("" if row.kind == "prior" else UNDEFINED)
-    return Cell("yes" if verdict.beats else "no", tone="good" if verdict.beats else _tone(verdict))
-
-
-def _tone(difference: Difference) -> Tone:
-    return TONES[difference.outcome]
+    return Cell("yes" if verdict.beats else "no", tone="good" if verdict.beats else TONES[verdict.outcome])
 
 
 def _table(caption: str, rows: Sequence[Row], specs: Sequence[Spec], notes: Sequence[str] = ()) -> Table:
@@ -267,48 +214,22 @@ def _reasons(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-class _Places:
-    """The plain and controlled rows of a panel by model, backbone and shots."""
-
-    def __init__(self, panel: Panel) -> None:
-        self.plain = {self._key(row): row for row in panel.plain_rows}
-        self.controlled: dict[tuple[str, str, int | None], dict[str, Row]] = {}
-        for row in panel.rows:
-            if row.control:
-                self.controlled.setdefault(self._key(row), {})[row.control] = row
-        self.controls = list(dict.fromkeys(name for rows in self.controlled.values() for name in rows))
-        subsets = [name for name, metric in ordered_metrics() if metric.subset]
-        self.rows = [
-            row
-            for key, row in self.plain.items()
-            if key in self.controlled or any(row.mean(name) is not None for name in subsets)
-        ]
-        self.rows += [next(iter(rows.values())) for key, rows in self.controlled.items() if key not in self.plain]
-
-    def plain_cell(self, name: str, metric: Metric, row: Row) -> Cell:
-        return Cell() if row.control else _value(name, metric, row)
-
-    def controlled_cell(self, name: str, metric: Metric, control: str, row: Row) -> Cell:
-        key = self._key(row)
-        plain, controlled = self.plain.get(key), self.controlled.get(key, {}).get(control)
-        return _changed(metric, *(None if it is None else it.metrics.get(name) for it in (plain, controlled)))
-
-    def subset_cell(self, name: str, metric: Metric, row: Row) -> Cell:
-        """The metric on its subset, and the change from the metric of the same heading on all samples."""
-        if row.control:
-            return Cell()
-        whole = next(
-            known for known, other in ordered_metrics() if other.heading == metric.heading and not other.subset
-        )
-        return _changed(metric, row.metrics.get(whole), row.metrics.get(name))
-
-    @staticmethod
-    def _key(row: Row) -> tuple[str, str, int | None]:
-        return row.model, row.backbone, row.shots
+def _place(row: Row) -> tuple[str, str, int | None]:
+    return row.model, row.backbone, row.shots
 
 
-def _changed(metric: Metric, before: Estimate | None, after: Estimate | None) -> Cell:
-    old, new = (None if estimate is None else estimate.mean for estimate in (before, after))
+def _as_it_is(name: str, metric: Metric, row: Row) -> Cell:
+    return Cell() if row.control else _value(name, metric, row)
+
+
+def _on_subset(name: str, metric: Metric, row: Row) -> Cell:
+    """The metric on its subset, and the change from the metric of the same heading on all samples."""
+    whole = next(known for known, other in ordered_metrics() if other.heading == metric.heading and not other.subset)
+    return Cell() if row.control else _changed(metric, whole, row, name, row)
+
+
+def _changed(metric: Metric, old_name: str, before: Row | None, new_name: str, after: Row | None) -> Cell:
+    old, new = before.mean(old_name) if before else None, after.mean(new_name) if after else None
     change = "" if old is None or new is None else fixed(new - old, 3, signed=True)
     return Cell(fixed(new, metric.digits), change)
 

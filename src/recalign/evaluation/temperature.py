@@ -6,16 +6,15 @@ selected on validation labels of this very data. Zero-shot and strict-k models h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+import polars as pl
 
 from recalign.artifacts import read_manifest
 from recalign.baselines.priors import PREFIX
 from recalign.data.samples import SampleSet
-from recalign.evaluation.metric import Observed
+from recalign.evaluation.metric import Metric, Observed, Value
 from recalign.scoring.base import Scorer
 
 
@@ -59,7 +58,20 @@ def no_temperature(observed: Observed) -> str:
     return "" if not observed.frame["temperature"].null_count() else "some of the scores have no temperature"
 
 
-def calibrated(observed: Observed) -> NDArray[np.float64]:
-    """Log-odds divided by their temperatures, shape (samples,)."""
-    scores, temperatures = observed.frame["score"].to_numpy(), observed.frame["temperature"].to_numpy()
-    return np.asarray(scores / temperatures, dtype=np.float64)
+def after_temperature(metric: Metric) -> Metric:
+    """A metric of log-odds, computed after they are divided by their temperatures."""
+
+    def value(observed: Observed) -> Value | None:
+        if reason := no_temperature(observed):
+            return Value(None, reason)
+        frame = observed.frame.with_columns(pl.col("score") / pl.col("temperature"))
+        return metric.value(replace(observed, frame=frame))
+
+    return replace(
+        metric,
+        value=value,
+        detail="with temperature",
+        meaning=f"{metric.heading} after the log-odds are divided by the temperature.",
+        column=False,
+        position=metric.position + 30,
+    )

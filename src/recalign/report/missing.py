@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recalign.evaluation.tables import Cell, Column, Table, TableRow
+from recalign.evaluation.cells import Cell, Column, Table, TableRow
 from recalign.experiment.results import Missing
 
 

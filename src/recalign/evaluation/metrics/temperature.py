@@ -7,9 +7,8 @@ from recalign.evaluation.temperature import no_temperature
 
 
 def _value(observed: Observed) -> Value:
-    if reason := no_temperature(observed):
-        return Value(None, reason)
-    return Value(float(observed.frame["temperature"].to_numpy().mean()))
+    reason = no_temperature(observed)
+    return Value(None if reason else float(observed.frame["temperature"].to_numpy().mean()), reason)
 
 
 PLUGIN = Metric(
