@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from recalign.experiment.score_file import ScoreFile
 from typer.testing import CliRunner
 
 from recalign.artifacts import read_manifest, write_directory
@@ -16,7 +17,6 @@ from recalign.cli.evaluate import evaluate
 from recalign.data.negatives import RankingConfig, ranking_candidates, write_ranking_candidates
 from recalign.data.samples import CandidateList, HistoryEntry, Sample
 from recalign.errors import ArtifactError, ConfigError, DataError, RecalignError
-from recalign.experiment.score_file import ScoreFile
 from recalign.scoring.base import Scores
 from recalign.testing.data import write_sample_set
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from recalign.experiment.evaluation import NO_LOG_ODDS
+from recalign.experiment.score_file import ScoreFile, score_split
 
 from recalign.baselines.in_context import load_in_context
 from recalign.data.negatives import RankingConfig, ranking_candidates, write_ranking_candidates
 from recalign.data.samples import SampleSet
-from recalign.experiment.evaluation import NO_LOG_ODDS
-from recalign.experiment.score_file import ScoreFile, score_split
 from recalign.models.config import BackboneConfig
 from recalign.models.nano_config import NanoConfig
 from recalign.testing.scripted_teacher import Reply, ScriptedTeacher

@@ -29,16 +29,12 @@ def recipe(tmp_path: Path, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> C
     return write
 
 
-def test_a_recipe_ends_with_its_tables(tmp_path: Path, cli: Cli, recipe: Callable[..., Path]) -> None:
-    code, out, err = cli("run", recipe())
+def test_a_recipe_is_tuned_once_and_anew_with_restart(cli: Cli, recipe: Callable[..., Path]) -> None:
+    code, _, err = cli("run", recipe())
     assert code == 0, err
-    assert "only, test" in out
-    assert "prior:like-rate" in out
-    assert "runs/small/results.md" in out.replace("\n", "")
-    assert (tmp_path / "runs" / "small" / "results.json").exists()
     assert "data only: preparing synthetic" in err
-    code, again, err = cli("run", recipe())
-    assert (code, again) == (0, out)
+    code, _, err = cli("run", recipe())
+    assert code == 0
     assert "stage rt: already tuned" in err
     code, out, err = cli("run", recipe(steps=2))
     assert (code, out) == (2, "")

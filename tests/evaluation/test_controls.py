@@ -19,10 +19,10 @@ from recalign.data.negatives import RankingConfig
 from recalign.data.samples import HistoryEntry, Sample, SampleSet
 from recalign.data.schema import ITEMS
 from recalign.errors import ConfigError, DataError
-from recalign.experiment.controls import CONTROLS, controlled, derangement, unseen_titles
+from recalign.evaluation.controls import CONTROLS, controlled, derangement, unseen_titles
+from recalign.evaluation.ranking import freeze, load_task, score_task
+from recalign.evaluation.score import score_split
 from recalign.experiment.prepare import PrepareConfig, prepare
-from recalign.experiment.ranking import freeze, load_task, score_task
-from recalign.experiment.score_file import score_split
 from recalign.models.config import BackboneConfig
 from recalign.scoring.base import Scorer
 from recalign.seeding import generator

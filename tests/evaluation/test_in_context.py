@@ -12,10 +12,12 @@ import pytest
 from recalign.baselines.priors import prior
 from recalign.data.samples import HistoryEntry, Sample, SampleSet
 from recalign.errors import ConfigError, DataError
-from recalign.experiment.evaluation import compute_metrics
-from recalign.experiment.in_context import EndpointEvaluation, evaluate_endpoint
-from recalign.experiment.score_file import ScoreFile, score_split
-from recalign.experiment.tables import results_table
+from recalign.evaluation import sentences
+from recalign.evaluation.document import Answered, Panel
+from recalign.evaluation.in_context import evaluate_endpoint
+from recalign.evaluation.score import score_split
+from recalign.evaluation.score_file import ScoreFile
+from recalign.metrics.classification import auc
 from recalign.teacher.config import TeachConfig
 from recalign.testing.data import write_sample_set
 from recalign.testing.scripted_teacher import Reply, ScriptedTeacher
@@ -41,32 +43,34 @@ def server() -> Iterator[ScriptedTeacher]:
         yield running
 
 
-def ask(
-    data: SampleSet, server: ScriptedTeacher, ledger: Path, split: str = "test", **options: Any
-) -> EndpointEvaluation:
+def ask(data: SampleSet, server: ScriptedTeacher, ledger: Path, split: str = "test", **options: Any) -> Panel:
     limit = options.pop("limit", None)
     config = TeachConfig(teacher="openai:m", base_url=server.base_url, concurrency=1, attempts=1, limit=limit)
-    return evaluate_endpoint(data, split, config, ledger, [LIKE_RATE], resamples=20, **options)
+    return evaluate_endpoint(data, split, config, ledger, resamples=20, **options)
 
 
-def test_others_are_measured_on_the_answered_samples(data: SampleSet, server: ScriptedTeacher, tmp_path: Path) -> None:
+def answered(panel: Panel) -> Answered:
+    assert panel.answered is not None
+    return panel.answered
+
+
+def test_priors_are_measured_on_the_answered_samples(data: SampleSet, server: ScriptedTeacher, tmp_path: Path) -> None:
     found = ask(data, server, tmp_path / "ledger", output=tmp_path / "scores.parquet", name="m")
-    answered = [f"s{number}" for number in range(1, 24)]
-    assert found.model.scores.frame["sample_id"].to_list() == answered
-    assert ScoreFile.read(tmp_path / "scores.parquet").frame.equals(found.model.scores.frame)
-    whole = score_split(LIKE_RATE, data, "test")
-    by_hand = ScoreFile(whole.frame[1:], whole.log_odds, "test", data.fingerprint)
-    assert found.others[0].metrics["auc"] == compute_metrics(by_hand, resamples=20)["auc"]
-    assert found.others[0].metrics["n"] == 23
+    frame = ScoreFile.read(tmp_path / "scores.parquet").frame
+    assert frame["sample_id"].to_list() == [f"s{number}" for number in range(1, 24)]
+    model, *priors = found.rows
+    assert (model.model, model.kind) == ("m", "in-context")
+    by_hand = score_split(LIKE_RATE, data, "test").frame[1:]
+    like_rate = next(row for row in priors if row.model == "prior:like-rate")
+    assert like_rate.mean("auc") == pytest.approx(auc(by_hand["label"], by_hand["score"]), rel=1e-5)
+    assert found.n == 23
     right = sum((number != 1) == (number % 2 == 1) for number in range(1, 24)) / 23
-    assert found.note.startswith(
-        f"m: 24 samples asked, 23 answered ({right:.1%} as the user did), excluded: 1 refusal."
+    counts = answered(found)
+    assert sentences.answered(counts, found.n).startswith(
+        f"24 samples asked, 23 answered ({right:.1%} as the user did), excluded: 1 refusal."
     )
-    counts = found.as_json()
-    assert (counts["asked"], counts["answered"], counts["excluded"]) == (24, 23, {"refusal": 1})
-    table = results_table([found.model, *found.others], resamples=20)
-    assert table.rows[0].verdict is not None
-    assert table.rows[0].verdict.prior == "prior:like-rate"
+    assert (counts.asked, counts.excluded) == (24, {"refusal": 1})
+    assert model.verdicts["auc"].prior in {row.model for row in priors}
 
 
 def test_a_limit_draws_samples_by_seed_and_keeps_their_order(
@@ -74,10 +78,12 @@ def test_a_limit_draws_samples_by_seed_and_keeps_their_order(
 ) -> None:
     drawn = []
     for run, seed in enumerate((1, 1, 2)):
-        found = ask(data, server, tmp_path / f"ledger{run}", limit=8, seed=seed, demonstrations=2)
-        assert found.answers.asked == 8
-        drawn.append([*found.model.scores.frame["sample_id"].to_list()])
-        assert found.model.metrics["seed"] == seed
+        output = tmp_path / f"scores{run}"
+        found = ask(data, server, tmp_path / f"ledger{run}", limit=8, seed=seed, demonstrations=2, output=output)
+        assert answered(found).asked == 8
+        frame = ScoreFile.read(output).frame
+        drawn.append(frame["sample_id"].to_list())
+        assert frame["seed"].unique().to_list() == [seed]
         order = [int(name[1:]) for name in drawn[-1]]
         assert order == sorted(order)
     assert set(drawn[0]) <= set(drawn[1])  # the first run's first question was refused
@@ -108,9 +114,10 @@ def test_probabilities_have_a_log_loss(data: SampleSet, tmp_path: Path) -> None:
     alone = Reply.tokens([("No", {"No": -0.1, "I": -3.0})])
     with ScriptedTeacher([Reply.refused(), alone, *map(tokens, shares[2:])]) as server:
         found = ask(data, server, tmp_path / "ledger", output=tmp_path / "scores.parquet", name="m")
-    assert found.model.metrics["logloss"] is not None
-    assert found.model.metrics["label_mass"] == pytest.approx((22 * 0.95 + math.exp(-0.1)) / 23)
-    assert found.model.metrics["reasons"]["temperature"] == "an endpoint is asked about one split"
+    model = found.rows[0]
+    assert model.mean("logloss") is not None
+    assert model.mean("label-mass") == pytest.approx((22 * 0.95 + math.exp(-0.1)) / 23, rel=1e-5)
+    assert model.metrics["temperature"].reason == "an endpoint is asked about one split"
     stored = ScoreFile.read(tmp_path / "scores.parquet")
     assert stored.log_odds
     odds = iter([None, -3.0 + 0.1, *(math.log(share) - math.log(0.95 - share) for share in shares[2:])])
@@ -123,10 +130,10 @@ def test_probabilities_have_a_log_loss(data: SampleSet, tmp_path: Path) -> None:
     assert len(told) < len(expected)
     assert stored.frame["score"].to_list() == pytest.approx(expected[1:])
     bound = "23 scored by the labels' probabilities (in 1 of them a bound: one label was not listed), 0 by the answer."
-    assert bound in found.note
-    counts = found.as_json()
-    assert counts["scored_by"] == {"probability": 23, "answer": 0}
-    assert counts["logprobs"] == {"requested": True, "usable": 23, "bounded": 1, "refused": None}
+    assert bound in sentences.answered(answered(found), found.n)
+    counts = answered(found)
+    assert counts.by_probability == 23
+    assert (counts.requested, counts.usable, counts.bounded, counts.refused) == (True, 23, 1, "")
 
 
 REFUSED = "HTTP 400 (This model does not support the 'logprobs' parameter.)"
@@ -135,15 +142,15 @@ REFUSED = "HTTP 400 (This model does not support the 'logprobs' parameter.)"
 @pytest.mark.parametrize(
     ("script", "default", "logprobs", "reason", "usable", "refused"),
     [
-        ([], Reply.ok("No."), True, "no answer came with usable probabilities", 0, None),
-        ([], tokens(0.3), False, "probabilities were not asked for", 0, None),
+        ([], Reply.ok("No."), True, "no answer came with usable probabilities", 0, ""),
+        ([], tokens(0.3), False, "probabilities were not asked for", 0, ""),
         (
             [tokens(0.6)],
             Reply.ok("No."),
             True,
             "1 came with usable probabilities, 23 without, and one AUC takes one kind",
             1,
-            None,
+            "",
         ),
         (
             [],
@@ -163,13 +170,15 @@ def test_a_fall_back_to_answers_is_told(
     logprobs: bool,
     reason: str,
     usable: int,
-    refused: str | None,
+    refused: str,
 ) -> None:
     with ScriptedTeacher(script, default=default) as server:
-        found = ask(data, server, tmp_path / "ledger", logprobs=logprobs)
-    assert f"0 scored by the labels' probabilities, 24 by the answer ({reason})." in found.note
-    assert found.model.metrics["logloss"] is None
-    counts = found.as_json()
-    assert counts["scored_by"] == {"probability": 0, "answer": 24}
-    assert counts["logprobs"] == {"requested": logprobs, "usable": usable, "bounded": 0, "refused": refused}
-    assert set(found.model.scores.frame["score"]) <= {-1.0, 1.0}
+        output = tmp_path / "scores"
+        found = ask(data, server, tmp_path / "ledger", logprobs=logprobs, output=output)
+    counts = answered(found)
+    expected = f"0 scored by the labels' probabilities, 24 by the answer ({reason})."
+    assert expected in sentences.answered(counts, found.n)
+    assert found.rows[0].mean("logloss") is None
+    assert counts.by_probability == 0
+    assert (counts.requested, counts.usable, counts.bounded, counts.refused) == (logprobs, usable, 0, refused)
+    assert set(ScoreFile.read(output).frame["score"]) <= {-1.0, 1.0}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,22 +15,17 @@ from rich.console import Console
 from recalign.data.negatives import RankingConfig, ranking_candidates, write_ranking_candidates
 from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet
 from recalign.data.schema import SCORES
-from recalign.errors import ArtifactError, DataError, ModelError
-from recalign.experiment.evaluation import priors_for
-from recalign.experiment.ranking import (
-    RankingEvaluation,
-    RankingTask,
-    against_rivals,
-    load_task,
-    measure,
-    rivals,
-    score_task,
-)
-from recalign.experiment.ranking import (
-    freeze as freeze_lists,
-)
-from recalign.experiment.ranking_tables import RankingTable, ranking_table
-from recalign.experiment.score_file import ScoreFile, score_split
+from recalign.errors import ArtifactError, ConfigError, DataError, ModelError
+from recalign.evaluation.comparisons import compare
+from recalign.evaluation.document import Panel, PanelFacts, Row
+from recalign.evaluation.panel import build_panel, sample_counts
+from recalign.evaluation.priors import Fold, prior_rows
+from recalign.evaluation.ranking import RandomRanker, RankingTask, load_task, ranked, score_task
+from recalign.evaluation.ranking import freeze as freeze_lists
+from recalign.evaluation.render import panel_markdown, print_panel
+from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings, measure_row
+from recalign.evaluation.score import score_split
+from recalign.evaluation.score_file import ScoreFile
 from recalign.metrics.ranking import random_ranker
 from recalign.scoring.base import Scores
 from recalign.testing.data import write_sample_set
@@ -114,35 +108,42 @@ def test_the_score_file_has_a_row_per_candidate(task: RankingTask, tmp_path: Pat
     scores.write(tmp_path / "scores.parquet")
     again = ScoreFile.read(tmp_path / "scores.parquet")
     assert again.candidates == task.fingerprint
-    assert measure(again, resamples=20).metrics == measure(scores, resamples=20).metrics
+    assert measured(again) == measured(scores)
+
+
+def measured(scores: ScoreFile, resamples: int = 20) -> Row:
+    return measure_row(Row(model="m", kind="other"), RowScores.of([], [[scores]]), TestSettings(resamples))
 
 
 def test_metrics_by_hand(task: RankingTask) -> None:
-    evaluation = measure(score_task(Numbers(), task), resamples=50)
+    metrics = measured(score_task(Numbers(), task), 50).metrics
     places = [sorted(each.item_ids).index(each.truth) + 1 for each in task.lists]  # a low number is a low id
     assert max(places) <= 10, "the sample is easy on purpose"
-    metrics = evaluation.metrics
-    assert metrics["ndcg"] == pytest.approx(np.mean([1 / math.log2(place + 1) for place in places]))
-    assert metrics["recall"] == 1.0
-    assert metrics["mrr"] == pytest.approx(np.mean([1 / place for place in places]))
-    assert metrics["ndcg_ci"][0] <= metrics["ndcg"] <= metrics["ndcg_ci"][1]
-    assert (metrics["lists"], metrics["users"], metrics["items"]) == (20, 20, 21)
-    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+    assert set(metrics) == {"ndcg", "recall", "mrr"}
+    assert metrics["ndcg"].mean == pytest.approx(np.mean([1 / math.log2(place + 1) for place in places]), rel=1e-5)
+    assert metrics["recall"].mean == 1.0
+    assert metrics["mrr"].mean == pytest.approx(np.mean([1 / place for place in places]), rel=1e-5)
+    assert metrics["ndcg"].ci is not None
+    assert metrics["ndcg"].ci[0] <= metrics["ndcg"].mean <= metrics["ndcg"].ci[1]
+    facts = ranked([task])
+    assert (facts.lists, facts.users, facts.negatives, facts.fingerprints) == (20, 20, 20, (task.fingerprint,))
 
 
 def test_the_like_rate_ranks_like_the_random_ranker(data: SampleSet, task: RankingTask) -> None:
-    found = {each.model: each.metrics for each in rivals(task, priors_for(data).scorers, resamples=20)}
-    assert list(found)[:2] == ["prior:random", "prior:like-rate"]
+    rows, _ = prior_rows([Fold(data, task=task)], "test")
+    found = {each.row.model: measure_row(each.row, each.scores, TestSettings(20)) for each in rows}
     assert set(found) == {
         *("prior:random", "prior:like-rate", "prior:item-mean", "prior:popularity", "prior:like-rate+item-mean")
     }
     for metric, value in random_ranker(21).items():
-        assert found["prior:random"][metric] == pytest.approx(value)
-        assert found["prior:like-rate"][metric] == pytest.approx(value)
-        assert found["prior:like-rate+item-mean"][metric] == pytest.approx(found["prior:item-mean"][metric])
-    assert found["prior:popularity"]["ndcg"] > 1.5 * found["prior:random"]["ndcg"], (
-        "targets are few items that many met"
-    )
+        assert found["prior:random"].mean(metric) == pytest.approx(value, rel=1e-5)
+        assert found["prior:like-rate"].mean(metric) == pytest.approx(value, rel=1e-5)
+        assert found["prior:like-rate+item-mean"].mean(metric) == found["prior:item-mean"].mean(metric)
+    popularity, random = found["prior:popularity"].mean("ndcg"), found["prior:random"].mean("ndcg")
+    assert popularity is not None
+    assert random is not None
+    assert popularity > 1.5 * random, "targets are few items that many met"
+    assert found["prior:random"].mean("auc") is None, "it says nothing of samples"
 
 
 class Broken(Numbers):
@@ -161,7 +162,7 @@ def test_broken_scores_and_other_files_are_refused(data: SampleSet, task: Rankin
     with pytest.raises(ModelError, match="found 20; expected 420, one per candidate"):
         score_task(Short(), task)
     with pytest.raises(DataError, match="a row per sample; expected a row per ranking candidate"):
-        measure(score_split(Numbers(), data, "test"))
+        RowScores.of([], [[score_split(Numbers(), data, "test")]])
 
 
 def test_candidates_are_drawn_once_and_again_for_other_data_or_settings(data: SampleSet, tmp_path: Path) -> None:
@@ -185,90 +186,108 @@ def test_candidates_of_other_data_are_refused(freeze: Callable[..., Path], tmp_p
         load_task(freeze(), other)
 
 
-def evaluated(task: RankingTask, data: SampleSet, *models: Numbers) -> list[RankingEvaluation]:
-    found = [measure(score_task(each, task, seed=place), resamples=50) for place, each in enumerate(models)]
-    return [*found, *rivals(task, priors_for(data).scorers, resamples=50)]
+def test_candidates_of_another_split_are_refused(data: SampleSet, freeze: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigError, match=r"lists of split test; expected split train. Pass --split test"):
+        load_task(freeze(), data, "train")
+
+
+def panel(data: SampleSet, task: RankingTask, *models: Sequence[Numbers], resamples: int = 50) -> Panel:
+    """A panel of models (each a list of its seeds) and all priors."""
+    rows = [
+        ScoredRow(
+            Row(model=seeds[0].name, kind="other", seeds=tuple(range(len(seeds)))),
+            RowScores.of([], [[score_task(each, task, seed=seed)] for seed, each in enumerate(seeds)]),
+        )
+        for seeds in models
+    ]
+    priors, _ = prior_rows([Fold(data, task=task)], "test")
+    frame = data.frame("test")
+    facts = PanelFacts(name="p", title="P", data="p", split="test", ranked=ranked([task]), **sample_counts(frame))
+    names = [(left.row.model, right.row.model) for left in rows for right in priors]
+    return build_panel(facts, [*rows, *priors], TestSettings(resamples), names)
 
 
 def test_models_are_compared_with_every_rival_in_pairs(data: SampleSet, task: RankingTask) -> None:
-    evaluations = evaluated(task, data, Numbers("good"), Numbers("bad", noise=5))
-    found = against_rivals(evaluations, resamples=200)
-    names = [each.model for each in evaluations]
-    assert [(each.model, each.rival) for each in found] == [(m, r) for m in names[:2] for r in names[2:]]
-    by_name = {each.model: each.metrics["ndcg"] for each in evaluations}
-    for each in found:
-        assert each.difference == pytest.approx(by_name[each.model] - by_name[each.rival])
+    found = panel(data, task, [Numbers("good")], [Numbers("bad", noise=5)], resamples=200)
+    models = [row for row in found.rows if row.kind != "prior"]
+    priors = [row for row in found.rows if row.kind == "prior"]
+    assert {(each.a, each.b, each.metric) for each in found.comparisons} == {
+        (model.model, rival.model, "ndcg") for model in models for rival in priors
+    }
+    means = {row.model: row.mean("ndcg") for row in found.rows}
+    for each in found.comparisons:
+        left, right = means[each.a], means[each.b]
+        assert left is not None
+        assert right is not None
+        assert each.difference == pytest.approx(left - right, abs=2e-6)
         assert each.interval is not None
-        assert each.above_zero == (each.interval.low > 0)
-    first = found[0]
-    assert first.rival == "prior:random"
-    assert first.above_zero
-    alone = against_rivals([evaluations[0], evaluations[2]], resamples=200)
+    by_pair = {(each.a, each.b): each for each in found.comparisons}
+    first = by_pair["good", "prior:random"]
+    assert first.outcome == "above"
+    random = next(row for row in priors if row.model == "prior:random")
+    pair = [
+        ScoredRow(row, RowScores.of([], [[score_task(scorer, task)]]))
+        for row, scorer in ((models[0], Numbers("good")), (random, RandomRanker()))
+    ]
+    (alone,) = compare(pair, [("good", "prior:random")], TestSettings(200))
     assert first.p_value is not None
-    assert alone[0].p_value is not None
-    assert first.p_value > alone[0].p_value, "Holm: ten comparisons instead of one"
+    assert alone.p_value is not None
+    assert first.p_value > alone.p_value, "Holm: ten comparisons instead of one"
 
 
 def test_other_lists_are_not_compared(data: SampleSet, freeze: Callable[..., Path]) -> None:
-    both = [measure(score_task(Numbers(), load_task(freeze(seed), data)), resamples=10) for seed in (0, 1)]
+    tasks = [load_task(freeze(seed), data) for seed in (0, 1)]
+    rows = [
+        ScoredRow(Row(model=str(place), kind="other"), RowScores.of([], [[score_task(Numbers(), task)]]))
+        for place, task in enumerate(tasks)
+    ]
+    facts = PanelFacts(name="p", title="P", data="p", split="test", **sample_counts(data.frame("test")))
     with pytest.raises(DataError, match="2 sets of candidate lists"):
-        against_rivals(both)
-    with pytest.raises(DataError, match="no evaluations"):
-        ranking_table([])
+        build_panel(facts, rows, TestSettings(10))
 
 
-def shown(table: RankingTable) -> str:
+def shown(found: Panel) -> str:
     console = Console(file=io.StringIO(), width=80, highlight=False)
-    console.print(table.rich())
+    print_panel(console, found)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
 def test_the_table_shows_all_with_intervals_and_a_verdict(data: SampleSet, task: RankingTask) -> None:
-    evaluations = evaluated(task, data, Numbers("good"), Numbers("bad", noise=5))
-    table = ranking_table(evaluations, notes=["A note."], resamples=100)
-    best = max((each for each in evaluations if each.is_rival), key=lambda each: each.metrics["ndcg"])
-    assert table.best_rival == best.model
-    verdicts = {each.model: each.above_zero for each in table.comparisons if each.rival == best.model}
-    assert {row.model: row.beats for row in table.rows if not row.is_rival} == verdicts
-    assert verdicts["bad"] is False
-    assert all(row.beats is None for row in table.rows if row.is_rival)
-    text, markdown = shown(table), table.markdown()
+    found = panel(data, task, [Numbers("good")], [Numbers("bad", noise=5)], resamples=100)
+    priors = {row.model: row.mean("ndcg") or 0.0 for row in found.rows if row.kind == "prior"}
+    best = max(priors, key=lambda name: priors[name])
+    judged = {row.model: row.verdicts["ndcg"] for row in found.rows if "ndcg" in row.verdicts}
+    assert {name: verdict.prior for name, verdict in judged.items()} == {"good": best, "bad": best}
+    assert judged["bad"].beats is False
+    text, markdown = shown(found), panel_markdown(found)
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
-    for each in evaluations:
-        assert each.model in text
-        assert f"| {each.model} |" in markdown
+    for row in found.rows:
+        assert row.model in text
+        assert f"| {row.model} |" in markdown
         for metric in ("ndcg", "recall", "mrr"):
-            assert f"{each.metrics[metric]:.4f}" in text
-            assert f"{each.metrics[metric]:.4f} [" in markdown
-    assert len({line.count("|") for line in markdown.splitlines() if line.startswith("|")}) == 1
+            assert f"{row.mean(metric):.4f}" in text
+            assert f"{row.mean(metric):.4f} | [" in markdown
     assert "20 lists of 20 users" in markdown
-    assert "A note." in markdown
     assert "strong rival" in markdown
-    assert "good − prior:popularity: NDCG@10 " in markdown
     assert task.fingerprint[:12] in text
-    document = json.loads(json.dumps(table.as_json(), allow_nan=False))
-    assert [each["model"] for each in document["metrics"]] == [each.model for each in evaluations]
-    assert len(document["against_rivals"]) == 10
+    assert Panel.model_validate_json(found.model_dump_json()) == found
 
 
 def test_seeds_of_one_model_share_a_row(data: SampleSet, task: RankingTask) -> None:
     seeds = [Numbers("model", noise=0.5, seed=seed) for seed in range(3)]
-    evaluations = evaluated(task, data, *seeds)
-    table = ranking_table(evaluations, resamples=50)
-    row = table.rows[0]
-    values = [each.metrics["ndcg"] for each in evaluations[:3]]
-    mean = row.values["ndcg"][0]
-    assert (row.seeds, mean.n) == (3, 3)
-    assert mean.mean == pytest.approx(np.mean(values))
-    assert mean.sd == pytest.approx(np.std(values, ddof=1))
-    assert "model (3 seeds)" in shown(table)
-    assert f"±{mean.sd:.3f}" in shown(table)
-    assert len(table.comparisons) == 5
-    assert max(len(line.rstrip()) for line in shown(table).splitlines()) <= 80
+    found = panel(data, task, seeds)
+    estimate = found.rows[0].metrics["ndcg"]
+    values = [measured(score_task(each, task)).mean("ndcg") for each in seeds]
+    assert estimate.n == 3
+    assert estimate.mean == pytest.approx(np.mean(values), abs=2e-6)  # type: ignore[arg-type]
+    assert estimate.sd == pytest.approx(np.std(values, ddof=1), abs=2e-6)  # type: ignore[arg-type]
+    assert f"±{estimate.sd:.3f}" in shown(found)
+    assert len(found.comparisons) == 5
+    assert max(len(line.rstrip()) for line in shown(found).splitlines()) <= 80
 
 
 def test_names_from_strangers_are_inert(data: SampleSet, task: RankingTask) -> None:
-    table = ranking_table(evaluated(task, data, Numbers("[red]m\x1b[31m|x")), resamples=10)
-    assert "\x1b" not in shown(table) + table.markdown()
-    assert "[red]m|x" in shown(table)
-    assert r"[red]m\|x" in table.markdown()
+    found = panel(data, task, [Numbers("[red]m\x1b[31m|x")], resamples=10)
+    assert "\x1b" not in shown(found) + panel_markdown(found)
+    assert "[red]m|x" in shown(found)
+    assert r"[red]m\|x" in panel_markdown(found)

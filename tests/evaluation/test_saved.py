@@ -12,7 +12,7 @@ from recalign.baselines.config import BaselineConfig
 from recalign.baselines.sequence_scorer import SequenceScorer
 from recalign.data.samples import HistoryEntry, Sample, SampleSet
 from recalign.errors import ArtifactError, ConfigError
-from recalign.experiment import saved
+from recalign.evaluation import saved
 from recalign.testing.data import write_sample_set
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet
 from recalign.data.schema import SCORES
 from recalign.errors import ArtifactError, ConfigError, DataError, ModelError
-from recalign.experiment.score_file import ScoreFile, score_split
+from recalign.evaluation.score import score_split
+from recalign.evaluation.score_file import ScoreFile
+from recalign.evaluation.temperature import Temperature
 from recalign.scoring.base import Scores
 from recalign.testing.data import write_sample_set
 
@@ -99,3 +102,22 @@ def test_a_truncated_file_is_refused(data: SampleSet, tmp_path: Path) -> None:
     assert pl.read_parquet  # the intact bytes still read
     path.write_bytes(whole)
     assert ScoreFile.read(path).frame.height == 2
+
+
+def test_the_temperature_is_kept_to_the_last_bit_or_why_there_is_none(data: SampleSet, tmp_path: Path) -> None:
+    scores = score_split(Fixed([0.5, -1.0]), data, "test")
+    path = tmp_path / "scores.parquet"
+    for temperature in (Temperature(1 / 3), Temperature(reason="nobody asked")):
+        dataclasses.replace(scores, temperature=temperature).write(path)
+        assert ScoreFile.read(path).temperature == temperature
+        assert ScoreFile.read(path).frame.equals(scores.frame), "the scores are as the model gave them"
+
+
+def test_a_file_from_before_temperatures_has_none_and_a_broken_one_is_refused(data: SampleSet, tmp_path: Path) -> None:
+    frame, path = score_split(Fixed([0.5, -1.0]), data, "test").frame, tmp_path / "scores.parquet"
+    stored = {f"recalign.{key}": "x" for key in ("log_odds", "split", "data")} | {"recalign.format_version": "1"}
+    frame.write_parquet(path, metadata=stored)
+    assert ScoreFile.read(path).temperature == Temperature(reason="the score file was written without one")
+    frame.write_parquet(path, metadata=stored | {"recalign.temperature": "warm"})
+    with pytest.raises(ArtifactError, match="temperature 'warm'; expected a number"):
+        ScoreFile.read(path)

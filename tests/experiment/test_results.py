@@ -9,45 +9,38 @@ import pytest
 from pydantic import ValidationError
 
 from recalign.errors import ArtifactError
-from recalign.experiment.study import (
-    FORMAT_VERSION,
-    RESULTS_FILE,
-    Measured,
-    Metrics,
-    Missing,
-    Panel,
-    Row,
-    Study,
-    Verdict,
-)
+from recalign.evaluation.document import Estimate, Panel, Row, Verdict
+from recalign.experiment.results import FORMAT_VERSION, RESULTS_FILE, Missing, Results
+
+VERDICT = Verdict(prior="prior:like-rate", difference=0.1, interval=(0.05, 0.2), p_value=0.01, beats=True)
 
 
-def study() -> Study:
+def results() -> Results:
     row = Row(
         model="TLRec <b>\x1b[31m",
         kind="tuned",
         backbone="nano",
         shots=16,
         seeds=(0, 1),
-        metrics=Metrics(auc=Measured(mean=0.6, sd=0.1, ci=(0.5, 0.7), n=2)),
-        verdict=Verdict(prior="prior:like-rate", difference=0.1, interval=(0.05, 0.2), p_value=0.01, beats=True),
+        metrics={"auc": Estimate(mean=0.6, sd=0.1, ci=(0.5, 0.7), n=2)},
+        verdicts={"auc": VERDICT},
         published={"auc": 0.7304},
     )
     panel = Panel(
-        name="movie", title="Movie", data="movie", split="test", n=4, n_users=2, positive_share=0.5, gauc_users=2,
+        name="movie", title="Movie", data="movie", split="test", n=4, n_users=2, positive_share=0.5,
         rows=(row,),
     )  # fmt: skip
     missing = (Missing(job="x", status="failed", reason="ü"),)
-    return Study(name="e", title="E", panels=(panel,), missing=missing, machine={"cores": 2, "system": "Linux"})
+    return Results(name="e", title="E", panels=(panel,), missing=missing, machine={"cores": 2, "system": "Linux"})
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    path = study().write(tmp_path)
+    path = results().write(tmp_path)
     assert path == tmp_path / RESULTS_FILE
-    assert Study.read(tmp_path) == study()
+    assert Results.read(tmp_path) == results()
     assert json.loads(path.read_text(encoding="utf-8"))["format_version"] == FORMAT_VERSION
-    study().model_copy(update={"title": "Again"}).write(tmp_path)
-    assert Study.read(tmp_path).title == "Again"
+    results().model_copy(update={"title": "Again"}).write(tmp_path)
+    assert Results.read(tmp_path).title == "Again"
     assert [each.name for each in tmp_path.iterdir()] == [RESULTS_FILE]
 
 
@@ -62,24 +55,50 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         (b'{"name": "e", "title": "E", "panels": [{"name": "p"}]}', "panels.0.title: Field required"),
     ],
 )
-def test_what_is_no_study_is_refused(tmp_path: Path, content: bytes, found: str) -> None:
+def test_what_is_no_results_document_is_refused(tmp_path: Path, content: bytes, found: str) -> None:
     (tmp_path / RESULTS_FILE).write_bytes(content)
     with pytest.raises(ArtifactError) as error:
-        Study.read(tmp_path)
+        Results.read(tmp_path)
     assert found in str(error.value)
     assert str(error.value).isprintable()
 
 
 def test_where_there_is_none_the_command_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="recalign experiment FILE"):
-        Study.read(tmp_path)
+    with pytest.raises(ArtifactError, match="recalign run FILE"):
+        Results.read(tmp_path)
 
 
-def test_another_format_version_is_refused(tmp_path: Path) -> None:
-    path = study().write(tmp_path)
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
-    with pytest.raises(ArtifactError, match="expected format version 1"):
-        Study.read(tmp_path)
+# Cut from what the version before wrote.
+FORMAT_1 = """{
+ "format_version": 1, "name": "smoke", "title": "Smoke", "paper": "", "cpu_hours": 0.011, "missing": [],
+ "panels": [{
+  "name": "movie", "title": "Movies", "data": "movie", "split": "test", "n": 40, "n_users": 40, "positive_share": 0.5,
+  "gauc_users": 0, "priors_note": "Item-based priors learned from 1,321 interactions.", "ranking_note": "",
+  "unseen_note": "", "rows": [{
+   "model": "GRU4Rec", "kind": "baseline", "backbone": "", "shots": 8, "control": "", "seeds": [0, 1],
+   "status": "done", "reason": "", "metrics": {"auc": {"mean": 0.6, "sd": 0.095459, "ci": [0.463731, 0.752588], "n": 2},
+   "gauc": null, "labelled_ndcg": null, "logloss": {"mean": 0.690183, "sd": 0.017181, "ci": null, "n": 2}},
+   "published": {}, "verdict": null, "ranking_verdict": null, "refused": 0
+  }], "comparisons": []
+ }]
+}"""
+RECIPE = """{"recipe": "quickstart", "evaluations": [{"title": "target, test", "metrics": []}]}"""
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (FORMAT_1, "found format version 1; expected format version 2"),
+        (RECIPE, "found the results of a recipe, which earlier versions wrote; expected format version 2"),
+        ('{"format_version": 3, "name": "x"}', "found format version 3; expected format version 2"),
+    ],
+)
+def test_another_format_is_refused_with_the_command_that_makes_it_new(tmp_path: Path, content: str, found: str) -> None:
+    (tmp_path / RESULTS_FILE).write_text(content)
+    with pytest.raises(ArtifactError) as error:
+        Results.read(tmp_path)
+    assert found in str(error.value)
+    assert "Make it new: recalign run FILE. Finished jobs are kept" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +118,10 @@ def test_titles_of_rows(row: Row, title: str) -> None:
     assert row.title == title
 
 
-def test_a_study_cannot_be_changed_and_knows_its_values() -> None:
+def test_results_cannot_be_changed_and_knows_its_values() -> None:
     with pytest.raises(ValidationError):
-        study().title = "x"  # type: ignore[misc]
+        results().title = "x"  # type: ignore[misc]
     with pytest.raises(ValidationError):
-        Row(model="M", kind="other")  # type: ignore[arg-type]
+        Row(model="M", kind="nonsense")  # type: ignore[arg-type]
     with pytest.raises(ValidationError):
         Missing(job="x", status="done", reason="")  # type: ignore[arg-type]

@@ -11,7 +11,6 @@ import pytest
 from recalign.artifacts import read_manifest
 from recalign.errors import ArtifactError
 from recalign.experiment.config import load_recipe
-from recalign.experiment.results import RecipeResults, evaluate_recipe
 from recalign.experiment.runner import Run, tune_recipe
 from recalign.tuning.loop import StepReport
 
@@ -39,28 +38,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(folder: Path, write_recipe: WriteRecipe) -> Iterator[tuple[Run, RecipeResults, Recorder]]:
+def done(folder: Path, write_recipe: WriteRecipe) -> Iterator[tuple[Run, Recorder]]:
     """A whole run, with a cache of this module's own, so that nano is pretrained here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECALIGN_CACHE", str(folder / "cache"))
         recipe, recorder = load_recipe(write_recipe(folder)), Recorder()
         run = tune_recipe(recipe, folder / "run", reporter=recorder)
-        yield run, evaluate_recipe(recipe, run, folder / "run", reporter=recorder), recorder
+        yield run, recorder
 
 
 def files(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
-def test_the_run_directory(folder: Path, done: tuple[Run, RecipeResults, Recorder]) -> None:
-    run, _, recorder = done
-    assert {path.name for path in (folder / "run").iterdir()} == {
-        "data",
-        "models",
-        "scores",
-        "results.json",
-        "results.md",
-    }
+def test_the_run_directory(folder: Path, done: tuple[Run, Recorder]) -> None:
+    run, recorder = done
+    assert {path.name for path in (folder / "run").iterdir()} == {"data", "models"}
     assert list(run.models) == ["it", "zero-shot", *FEW]
     assert run.grids == {"it": ["it"], "zero-shot": ["zero-shot"], "few": FEW}
     assert {path.name for path in (folder / "run" / "models").iterdir() if not path.name.endswith(".lock")} == set(
@@ -70,7 +63,7 @@ def test_the_run_directory(folder: Path, done: tuple[Run, RecipeResults, Recorde
     assert set(recorder.trained) == {"pretraining nano", *run.models}
 
 
-def test_labels_and_parents_along_the_fold(done: tuple[Run, RecipeResults, Recorder]) -> None:
+def test_labels_and_parents_along_the_fold(done: tuple[Run, Recorder]) -> None:
     run = done[0]
     manifests = {name: read_manifest(path) for name, path in run.models.items()}
     target = run.data["target"].fingerprint
@@ -84,25 +77,18 @@ def test_labels_and_parents_along_the_fold(done: tuple[Run, RecipeResults, Recor
         assert (entry["train"], entry["valid"] > 0) == (4, "paper" in name)
 
 
-def test_each_evaluated_model_read_the_test_set_once(done: tuple[Run, RecipeResults, Recorder]) -> None:
-    reads = {name: len(read_manifest(path).info["test_reads"]) for name, path in done[0].models.items()}
-    assert reads == {"it": 0, "zero-shot": 1, **dict.fromkeys(FEW, 1)}
-
-
 def test_the_same_command_again_does_nothing(
-    folder: Path, write_recipe: WriteRecipe, done: tuple[Run, RecipeResults, Recorder]
+    folder: Path, write_recipe: WriteRecipe, done: tuple[Run, Recorder]
 ) -> None:
     before = files(folder / "run")
     recipe, recorder = load_recipe(write_recipe(folder)), Recorder()
-    run = tune_recipe(recipe, folder / "run", reporter=recorder)
-    results = evaluate_recipe(recipe, run, folder / "run", reporter=recorder)
+    tune_recipe(recipe, folder / "run", reporter=recorder)
     assert recorder.trained == []
-    assert results.markdown() == done[1].markdown()
     assert files(folder / "run") == before
 
 
 def test_a_changed_stage_is_refused_and_made_anew_with_restart(
-    folder: Path, tmp_path: Path, write_recipe: WriteRecipe, done: tuple[Run, RecipeResults, Recorder]
+    folder: Path, tmp_path: Path, write_recipe: WriteRecipe, done: tuple[Run, Recorder]
 ) -> None:
     # The stage "it" alone, in a run of its own: what is made of the data and the backbone is as above.
     def one(*changes: tuple[str, str]) -> Path:
@@ -130,7 +116,7 @@ def test_a_changed_stage_is_refused_and_made_anew_with_restart(
 
 
 def test_a_stopped_run_goes_on(
-    folder: Path, tmp_path: Path, write_recipe: WriteRecipe, done: tuple[Run, RecipeResults, Recorder]
+    folder: Path, tmp_path: Path, write_recipe: WriteRecipe, done: tuple[Run, Recorder]
 ) -> None:
     class Stop(Exception):
         pass

@@ -157,10 +157,10 @@ def test_the_same_results_give_the_same_bytes(written: Report, experiment: Path,
 
 
 def empty(**more: Any) -> bytes:
-    return json.dumps({"name": "x", "title": "x", "panels": [], **more}).encode()
+    return json.dumps({"name": "x", "title": "x", "format_version": 2, "panels": [], **more}).encode()
 
 
-def test_a_study_without_anything_is_a_page(tmp_path: Path) -> None:
+def test_results_without_anything_is_a_page(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_bytes(empty())
     report = write_report(tmp_path)
     text = report.page.read_text(encoding="utf-8")
@@ -205,6 +205,6 @@ def test_another_name_for_the_page(tmp_path: Path) -> None:
 
 
 def test_no_results_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="recalign experiment"):
+    with pytest.raises(ArtifactError, match="recalign run FILE"):
         write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []

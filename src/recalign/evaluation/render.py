@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from rich import box
@@ -42,10 +43,10 @@ def rich_table(table: Table) -> RichTable:
     """A table that fits into 80 columns: long names are folded, and some columns stand below the column before."""
     shown = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, title=printable(table.caption))
     shown.title_justify = "left"
-    for place, column in enumerate(table.columns):
+    for column in table.columns:
         if column.terminal == "column":
             justify = "right" if column.numeric else "left"
-            heading = printable(column.heading).replace("@", "\n@").replace(" ", "\n") if place else column.heading
+            heading = "\n".join(textwrap.wrap(printable(column.heading), 9, break_long_words=False))
             shown.add_column(heading, justify=justify, no_wrap=column.numeric, overflow="fold")  # type: ignore[arg-type]
     for row in table.rows:
         shown.add_row(*_terminal_cells(table, row.cells), style="dim" if row.dim else None)

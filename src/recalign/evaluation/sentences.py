@@ -27,7 +27,7 @@ def counted(panel: Panel) -> list[str]:
     """What metrics are averages over: one sentence for each that counts something."""
     sentences = []
     for name, metric in ordered_metrics():
-        estimate = next((row.metrics[name] for row in panel.plain_rows if name in row.metrics), None)
+        estimate = next((row.metrics[name] for row in panel.plain_rows if row.mean(name) is not None), None)
         if metric.counts and estimate is not None and estimate.counts:
             numbers = [f"{estimate.counts[key]:,} {words}" for key, words in metric.counts.items()]
             sentences.append(f"{metric.title}: {'; '.join(numbers)}.")
@@ -80,21 +80,26 @@ def answered(facts: Answered, n: int) -> str:
 
 
 def remarks(panel: Panel) -> list[str]:
-    """What the tables of a panel have no column for, model by model: further metrics, and why figures are missing."""
-    lines = []
-    for row in panel.plain_rows:
-        known, missing = list[str](), dict[str, list[str]]()
+    """What the tables of a panel have no column for: further metrics of each model, and why figures are missing."""
+    models = [row for row in panel.plain_rows if row.kind != "prior" and row.metrics]
+    lines, missing = list[str](), dict[tuple[str, str], list[str]]()
+    for row in models:
+        known, reasons = list[str](), dict[str, list[str]]()
         for name, metric in ordered_metrics():
             estimate = row.metrics.get(name)
-            if estimate is None or row.kind == "prior":
-                continue
+            if estimate is None or (metric.column and all(other.mean(name) is None for other in panel.plain_rows)):
+                continue  # no column: a note of the table says why
             if estimate.reason:
                 what = metric.title if estimate.mean is None else f"interval of {metric.title}"
-                missing.setdefault(estimate.reason, []).append(what)
+                reasons.setdefault(estimate.reason, []).append(what)
             elif not metric.column:
                 known.append(f"{metric.title} {fixed(estimate.mean, metric.digits)}")
         lines += [f"{row.title}: {', '.join(known)}."] if known else []
-        lines += [f"{row.title}: no {', '.join(titles)}, because {reason}." for reason, titles in missing.items()]
+        for reason, titles in reasons.items():
+            missing.setdefault((", ".join(titles), reason), []).append(row.title)
+    for (titles_text, reason), rows in missing.items():
+        who = "Every model" if 1 < len(rows) == len(models) else "; ".join(rows)
+        lines.append(f"{who}: no {titles_text}, because {reason}.")
     return lines
 
 

@@ -70,10 +70,7 @@ def controls_table(panel: Panel) -> Table | None:
 
     specs = _names(rows)[:3]
     for name, metric in deciding("samples"):
-        as_it_is = partial(_value, name, metric)
-        specs.append(
-            (Column("As it is", metric.heading), lambda row, read=as_it_is: Cell() if row.control else read(row))
-        )
+        specs.append((Column("As it is", metric.heading), partial(_as_it_is, name, metric)))
         for control in dict.fromkeys(row.control for row in panel.rows if row.control):
             column = Column(CONTROL_NAMES.get(control, control), f"{metric.heading}, change")
             specs.append((column, partial(under, name, metric, control)))
@@ -92,7 +89,7 @@ def comparisons_table(panel: Panel) -> Table | None:
     columns = (
         *(words(name) for name in ("Model", "Compared with", "Metric")),
         Column("Difference"),
-        Column("95 % interval"),
+        Column("95 % interval", terminal="below"),
         Column("p", "Holm"),
         words("Differ?"),
     )
@@ -113,13 +110,14 @@ def priors_first(rows: Sequence[Row]) -> list[Row]:
 
 
 def _names(rows: Sequence[Row]) -> list[Spec]:
-    several_seeds = any(len(row.seeds) > 1 for row in rows)
-    return [
+    specs: list[Spec] = [
         (Column("Model", numeric=False), lambda row: Cell(row.model, "partial" if row.status == "partial" else "")),
         (Column("Backbone", numeric=False), lambda row: Cell(row.backbone)),
         (Column("K"), lambda row: Cell("" if row.shots is None else f"{row.shots:,}")),
-        (Column("Seeds"), lambda row: Cell(str(len(row.seeds)) if row.seeds and several_seeds else "")),
     ]
+    if any(len(row.seeds) > 1 for row in rows):
+        specs.append((Column("Seeds"), lambda row: Cell(str(len(row.seeds)) if row.seeds else "")))
+    return specs
 
 
 def _metric_columns(
@@ -136,7 +134,7 @@ def _metric_columns(
         specs.append((Column("Beats it?", numeric=False), partial(_beats, name)))
     if any(name in row.published for row in rows):
         column = Column("Paper", metric.heading, terminal="none")
-        specs.append((column, lambda row: Cell(fixed(row.published.get(name), metric.digits))))
+        specs.append((column, partial(_published, name, metric)))
     return specs
 
 
@@ -149,6 +147,10 @@ def _value(name: str, metric: Metric, row: Row) -> Cell:
 def _interval(name: str, row: Row) -> Cell:
     estimate = row.metrics.get(name)
     return Cell(interval(estimate.ci if estimate else None))
+
+
+def _published(name: str, metric: Metric, row: Row) -> Cell:
+    return Cell(fixed(row.published.get(name), metric.digits))
 
 
 def _margin(name: str, row: Row) -> Cell:

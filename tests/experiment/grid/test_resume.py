@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from recalign.evaluation.document import Row
 from recalign.experiment.grid.jobs import Job
 from recalign.experiment.grid.run import ExperimentRun, run_experiment
 from recalign.experiment.grid.store import Store
-from recalign.experiment.study import Row
 
 from .conftest import alive, within
 
@@ -44,9 +44,9 @@ def job_of(done: Done, name: str) -> Job:
 
 
 def figures(run: ExperimentRun) -> dict[str, Any]:
-    """What a study says, without when, how, on what and in what time it was made."""
+    """What results say, without when, how, on what and in what time it was made."""
     left_out = {"finished", "commands", "cpu_hours", "machine"}
-    return json.loads(run.study.model_dump_json(exclude=left_out))  # type: ignore[no-any-return]
+    return json.loads(run.results.model_dump_json(exclude=left_out))  # type: ignore[no-any-return]
 
 
 def outputs(store: Path, done: Done) -> dict[str, bytes]:
@@ -90,7 +90,7 @@ def test_killed_and_run_again_with_two_workers_it_is_as_if_undisturbed(
 
 
 def row_of(run: ExperimentRun, shots: int = 8) -> Row:
-    (row,) = [row for row in run.study.panels[0].rows if (row.model, row.shots) == ("GRU4Rec", shots)]
+    (row,) = [row for row in run.results.panels[0].rows if (row.model, row.shots) == ("GRU4Rec", shots)]
     return row
 
 
@@ -103,23 +103,23 @@ def test_a_failed_run_is_listed_and_its_row_partial_until_it_is_run_again(
     file, store, output, notes = write(), tmp_path / "store", tmp_path / "out", list[str]()
     run = run_experiment(file, output, store, note=notes.append)
     assert run.failures == 2
-    assert [(each.job, each.status) for each in run.study.missing] == [
+    assert [(each.job, each.status) for each in run.results.missing] == [
         ("GRU4Rec movie 8-shot seed 0", "failed"),
         ("score GRU4Rec movie 8-shot seed 0 on movie", "skipped"),
     ]
-    assert run.study.missing[0].reason.startswith("ValueError: told to")
+    assert run.results.missing[0].reason.startswith("ValueError: told to")
     assert any("GRU4Rec movie 8-shot seed 0: failed: ValueError" in note for note in notes)
     row = row_of(run)
     assert (row.status, row.reason, row.seeds) == ("partial", "1 of 2 seeds are missing", (1,))
-    assert row.metrics.auc is not None
-    assert (row.metrics.auc.n, row.metrics.auc.sd) == (1, None)
-    assert row.verdict is not None
+    assert row.mean("auc") is not None
+    assert (row.metrics["auc"].n, row.metrics["auc"].sd) == (1, None)
+    assert "auc" in row.verdicts
     stage.tell(bad, "")
     count = len(stage.names)
     again = run_experiment(file, output, store)
     assert stage.names[count:] == [bad.name, "score GRU4Rec movie 8-shot seed 0 on movie"]
     assert again.failures == 0
-    assert again.study.missing == ()
+    assert again.results.missing == ()
     assert figures(again) == figures(tiny.run)
     assert not list((store / "failed").iterdir())
 
@@ -130,12 +130,12 @@ def test_a_panel_whose_data_cannot_be_prepared_is_left_out_and_told(
     stage.pretend()
     stage.tell(job_of(tiny, "movie"), "raise")
     run = run_experiment(write(), tmp_path / "out", tmp_path / "store")
-    assert run.study.panels == ()
+    assert run.results.panels == ()
     assert stage.names == ["movie"]
-    assert [each.status for each in run.study.missing] == [
+    assert [each.status for each in run.results.missing] == [
         "failed",
         *["skipped"] * (len(tiny.plan.jobs) - 1),
         "skipped",
     ]
-    assert run.study.missing[-1].job == "panel movie"
+    assert run.results.missing[-1].job == "panel movie"
     assert Store(tmp_path / "store").costs_by_shape() == {}

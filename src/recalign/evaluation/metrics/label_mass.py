@@ -18,5 +18,5 @@ PLUGIN = Metric(
     value=_value,
     digits=3,
     column=False,
-    position=80,
+    position=85,
 )

@@ -18,5 +18,5 @@ PLUGIN = Metric(
     needs_log_odds=True,
     digits=3,
     column=False,
-    position=70,
+    position=65,
 )
