@@ -92,7 +92,7 @@ def test_undefined_values_are_not_drawn(document: dict[str, Any]) -> None:
     for row in document["panels"][0]["rows"]:
         if row["metrics"].get("auc"):
             row["metrics"]["auc"] = {"mean": math.nan, "sd": None, "ci": [math.nan, 1.0], "n": 1}
-    found = by_title(Study.model_validate(document))
+    found = by_title(Results.model_validate(document))
     assert found["Fig. 4: few-shot tuning"].draw is None
     bars = found["Fig. 2: ablation at 64 shots"]
     assert bars.draw is not None

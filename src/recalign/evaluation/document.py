@@ -6,6 +6,7 @@ training seeds. `recalign evaluate --json` prints a panel; `results.json` of a r
 
 from __future__ import annotations
 
+import math
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -147,9 +148,10 @@ class Row(Document):
         return ", ".join(part for part in parts if part)
 
     def mean(self, metric: str) -> float | None:
-        """Mean of a metric; None where it is undefined or does not apply."""
+        """Mean of a metric; None where it is undefined, not finite, or does not apply."""
         estimate = self.metrics.get(metric)
-        return None if estimate is None else estimate.mean
+        value = None if estimate is None else estimate.mean
+        return value if value is not None and math.isfinite(value) else None
 
 
 class Learned(Document):

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure as Canvas
 
 from recalign.evaluation.comparisons import best_prior
 from recalign.evaluation.document import Curve, Panel, Row
-from recalign.evaluation.formats import finite, fixed, interval, prior_name, several_backbones, short_title
+from recalign.evaluation.formats import fixed, interval, prior_name, several_backbones, short_title
 from recalign.evaluation.metric import METRICS, Metric, deciding
 from recalign.evaluation.tables import TONES
 from recalign.experiment.results import Figure, Results
@@ -105,10 +105,10 @@ def _shots(figure: Figure, panel: Panel) -> Plot:
         label = printable(f"{line.model}, {line.backbone}" if several and line.backbone else line.model)
         points = []
         for row in line.points:
-            value = finite(row.mean(figure.metric))
+            value = row.mean(figure.metric)
             if value is not None and row.shots:
                 points.append((row.shots, value, row.metrics[figure.metric].ci))
-        level = finite(line.level.mean(figure.metric)) if line.level else None
+        level = line.level.mean(figure.metric) if line.level else None
         series.append(Series(label, tuple(points), level))
         told = [f"K={k} {fixed(value, 3)}" for k, value, _ in points]
         told += [] if level is None else [f"without K {fixed(level, 3)}"]
@@ -128,7 +128,7 @@ def _axis(metric: Metric) -> str:
 
 
 def _bar(row: Row, metric: str, label: str, tone: str = "accent") -> Bar:
-    value = finite(row.mean(metric))
+    value = row.mean(metric)
     if value is None:
         return Bar(printable(label), absent="not run" if row.status == "not run" else "undefined")
     return Bar(printable(label), value, row.metrics[metric].ci, "muted" if row.kind == "prior" else tone)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from recalign.evaluation.document import Panel, Row
-from recalign.evaluation.formats import finite
 from recalign.experiment.results import Figure
 
 
@@ -35,7 +34,7 @@ def shot_lines(panel: Panel, figure: Figure) -> list[Line]:
     """The lines of a figure of kind ``shots``: one per model and backbone that has a value anywhere."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in of_models(panel, figure.models):
-        if finite(row.mean(figure.metric)) is not None:
+        if row.mean(figure.metric) is not None:
             groups.setdefault((row.model, row.backbone), []).append(row)
     lines = []
     for (model, backbone), rows in groups.items():
