@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from recalign.artifacts import fingerprint
 from recalign.cot.config import TeachConfig
 
 
@@ -49,3 +50,26 @@ def test_the_papers_settings_are_the_defaults() -> None:
 def test_a_slash_at_the_end_makes_no_other_address() -> None:
     one, other = (TeachConfig(teacher="openai:m", base_url=f"http://host/v1{end}") for end in ("", "/"))
     assert one == other
+
+
+ENDPOINT = {"teacher": "openai:gpt-4o", "base_url": "http://h/v1/", "temperature": 0.0, "max_tokens": 64, "limit": 9}
+LOCAL = {"teacher": "hf:some/model", "revision": "abc", "dtype": "bfloat16", "device": "cpu", "seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "091dbeb252721a1681e70b4b0a912e2db2130a1bfe4b5469c8377f5ef7e2a0b8"),
+        (
+            {**ENDPOINT, "concurrency": 2, "price_in": 1.0, "price_out": 2.0, "max_cost": 3.0},
+            "c1c7b243e58f8397cf36a4e62903ad762d2743e9d587008b4e44204466436367",
+        ),
+        (
+            {**LOCAL, "filter": "valid-only", "length_parameter": "max_completion_tokens"},
+            "490314fae0c17270787057e7fcd527909eac6b888fd4ca2664acf7b18f6a609a",
+        ),
+    ],
+)
+def test_fingerprints_of_settings_do_not_change(settings: dict[str, Any], expected: str) -> None:
+    """They decide the fingerprint of chain-of-thought data: another value would have all of it made again."""
+    assert fingerprint(TeachConfig.model_validate(settings).content()) == expected

@@ -20,6 +20,7 @@ from recalign.artifacts import read_manifest
 from recalign.cot.config import TeachConfig
 from recalign.cot.statistics import TeachStatistics
 from recalign.cot.teach import teach
+from recalign.cot.teachers import make_teacher
 from recalign.data.samples import SampleSet
 from recalign.errors import TeacherError
 from recalign.llm.endpoint import EndpointTeacher
@@ -50,9 +51,8 @@ class Desk:
 
     def teach(self, server: ScriptedTeacher, **settings: Any) -> TeachStatistics:
         config = self.config(server, **settings)
-        return teach(
-            self.samples, EndpointTeacher("test-model", config), config, self.output, overwrite=True, clock=self.clock
-        )
+        teacher = make_teacher(self.samples, config)
+        return teach(self.samples, teacher, config, self.output, overwrite=True, clock=self.clock)
 
     def rows(self) -> list[str]:
         return [(self.output / name).read_text() for name in ROWS]
@@ -274,7 +274,7 @@ def _client(samples: SampleSet, output: Path, server: ScriptedTeacher) -> list[s
         "--output": str(output),
         "--limit": "60",
         "--filter": "valid-only",
-        "--concurrency": "3",
+        "--set": "concurrency=3",
     }
     flat = [part for option in options.items() for part in option]
     return [sys.executable, "-c", CLIENT, "teach", str(samples.path), *flat]
@@ -319,7 +319,7 @@ def test_the_key_is_sent_and_is_nowhere_else(
     with ScriptedTeacher([told]) as server:
         desk.teach(server)
         assert {request.authorization for request in server.requests} == {f"Bearer {key}"}
-    teacher = EndpointTeacher(desk.config(server))
+    teacher = EndpointTeacher("test-model", desk.config(server))
     assert key not in repr(teacher) + json.dumps(teacher.settings) + desk.config(server).model_dump_json()
     with ScriptedTeacher(default=echo) as server:
         command = _client(desk.samples, tmp_path / "refused", server)

@@ -8,17 +8,26 @@ from recalign.llm.clock import Clock
 
 
 class FakeClock(Clock):
-    """Time that passes only where somebody waits. `waits` are the seconds of each wait."""
+    """Time that passes only where somebody waits.
+
+    Attributes:
+        waits: Seconds of each wait.
+        bounds: Upper bounds of the random numbers that were drawn.
+    """
 
     def __init__(self) -> None:
         super().__init__(0)
-        self.time, self.waits = 1000.0, list[float]()
+        self.time, self.waits, self.bounds = 1000.0, list[float](), list[float]()
 
     def now(self) -> float:
         return self.time
 
     def stamp(self) -> str:
         return f"t{self.time:.0f}"
+
+    def uniform(self, high: float) -> float:
+        self.bounds.append(high)
+        return super().uniform(high)
 
     async def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)

@@ -99,6 +99,7 @@ def test_without_retry_after_waits_are_random_and_bounded(ledger: Ledger, clock:
     with pytest.raises(GivenUp, match="HTTP 429"):
         asyncio.run(calls.ask(question()))
     bounds = [min(20.0, 2.0**attempt) for attempt in range(11)]
+    assert clock.bounds == bounds, "the bound doubles with each attempt, up to the longest wait"
     assert len(clock.waits) == len(bounds)
     assert all(0 <= wait <= bound for wait, bound in zip(clock.waits, bounds, strict=True))
     assert len(set(clock.waits)) == len(bounds)

@@ -191,6 +191,21 @@ def test_the_ledger_gives_them_back_and_writes_others_as_before(tmp_path: Path) 
     assert body == f'{{"answered": "t1", "asked": "t0", "completion": {old}}}'
 
 
+def test_keys_do_not_change(tmp_path: Path) -> None:
+    """These keys stand in ledgers: another value would have every paid answer asked again."""
+    config = ClientConfig(base_url="http://localhost:1/v1")
+    wording = {"template": "tlrec-cot", "task": "in-context"}
+    question = Question("Was mag die Nutzerin? Amélie", 9, 0.0)
+    with Ledger(tmp_path / "ledger") as ledger:
+        teacher = EndpointTeacher("m", config, environment={})
+        calls = Calls(teacher, config, ledger, template=wording, clock=Clock())
+        keys = [calls.key(question), calls.key(replace(question, top_logprobs=20))]
+    assert keys == [
+        "e2ede7d94fc8b725b9f28b8f66b54316db08bc1d1ce2b65d9e096c2456aebfed",
+        "11382e36bd53897e0222cc2a6c2b54bbd955316a6cc17a8a4ddd2654cf350f51",
+    ]
+
+
 def test_keys_of_older_ledgers_are_found(tmp_path: Path) -> None:
     from recalign.artifacts import fingerprint
 
