@@ -11,8 +11,8 @@ import pytest
 from recalign.cot.answers import Accepted, read_answer
 from recalign.cot.cases import Case, CotQuestion
 from recalign.cot.config import TeachConfig
-from recalign.cot.heuristic import HeuristicTeacher
 from recalign.cot.source import Source, make_source
+from recalign.cot.teachers.heuristic import HeuristicTeacher
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
 from recalign.prompting.prompts import CotFields

@@ -16,11 +16,11 @@ import pytest
 from recalign.artifacts import read_manifest
 from recalign.cot.cases import CotQuestion
 from recalign.cot.config import TeachConfig
-from recalign.cot.heuristic import HeuristicTeacher
 from recalign.cot.source import make_source
 from recalign.cot.statistics import TeachStatistics
 from recalign.cot.teach import is_done, teach
 from recalign.cot.teachers import make_teacher
+from recalign.cot.teachers.heuristic import HeuristicTeacher
 from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError, ConfigError, Interrupted, TeacherError
 from recalign.llm.base import Completion
@@ -187,5 +187,7 @@ def test_ctrl_c_is_told_in_one_line(movies: SampleSet, tmp_path: Path) -> None:
 
 
 def test_the_embedded_teacher_loads_no_torch() -> None:
-    code = "import sys, recalign.cot.teach, recalign.cot.heuristic; print({'torch', 'openai'} & set(sys.modules))"
+    code = (
+        "import sys, recalign.cot.teach, recalign.cot.teachers.heuristic; print({'torch', 'openai'} & set(sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from recalign.baselines.in_context_config import InContextConfig, make_language_model
+from recalign.baselines.in_context_config import InContextConfig
 from recalign.cot.config import TeachConfig
 from recalign.cot.teach import teach
-from recalign.cot.teachers import TEACHERS, find_teacher, make_teacher
+from recalign.cot.teachers import TEACHERS, find_teacher, make_language_model, make_teacher
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError, TeacherError
 from recalign.llm.ledger import ledger_path
@@ -36,7 +36,7 @@ class Parrot:
         pass
 
 
-PLUGIN = TeacherPlugin(make=lambda samples, config, model: Parrot(model, config), model="WORD", language_model=Parrot)
+PLUGIN = TeacherPlugin(model="WORD", language_model=Parrot)
 """
 
 
@@ -96,8 +96,8 @@ def test_a_teacher_of_another_package_teaches(movies: SampleSet, tmp_path: Path)
 
 @pytest.mark.usefixtures("parrot")
 def test_a_teacher_of_another_package_is_asked_in_context() -> None:
-    assert make_language_model(InContextConfig(teacher="parrot:hello")).name == "parrot:hello"
-    with pytest.raises(ValueError, match="only writes chain-of-thought data"):
+    assert make_language_model("parrot:hello", InContextConfig(teacher="parrot:hello")).name == "parrot:hello"
+    with pytest.raises(ValueError, match="writes chain-of-thought data only"):
         InContextConfig(teacher="heuristic")
 
 

@@ -99,7 +99,7 @@ def ask_endpoint(
     Args:
         samples: What is asked about.
         data: Prepared data: catalogue and domain words.
-        teacher: As `recalign.baselines.in_context_config.make_language_model` gives it; it is closed at the end.
+        teacher: As `recalign.cot.teachers.make_language_model` gives it; it is closed at the end.
         config: Temperature, longest answer, concurrency, budget, attempts.
         ledger: Where answers are kept.
         demonstrations: Answered samples before each question; none: zero-shot.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from recalign.experiment.in_context import EndpointEvaluation
     from recalign.models.config import BackboneConfig
     from recalign.scoring.base import Scorer
+    from recalign.settings import Settings
 
 NAME: Final = "in-context"
 _OPTIONS: Final = f"options of recalign evaluate {NAME}"
@@ -159,7 +160,7 @@ def _flag(name: str) -> str:
     return f"--{'set' if name == 'settings' else name.replace('_', '-')}"
 
 
-def _backbone(given: dict[str, Any], settings: list[str]) -> BackboneConfig:
+def _backbone(given: Settings, settings: list[str]) -> BackboneConfig:
     from recalign.models.config import BackboneConfig
     from recalign.settings import parse_settings, validated
 
@@ -171,7 +172,7 @@ def _backbone(given: dict[str, Any], settings: list[str]) -> BackboneConfig:
     return validated(BackboneConfig, parse_settings(settings, into={"name": name}), _OPTIONS)
 
 
-def _teacher(given: dict[str, Any], settings: list[str]) -> InContextConfig:
+def _teacher(given: Settings, settings: list[str]) -> InContextConfig:
     from recalign.baselines.in_context_config import InContextConfig
     from recalign.settings import parse_settings, validated
 

@@ -68,7 +68,7 @@ def teach(
         retry_rejected=retry_rejected or None,
     )
     from recalign.cot.config import TeachConfig
-    from recalign.cot.preview import preview
+    from recalign.cot.estimate import preview
     from recalign.data.samples import SampleSet
     from recalign.settings import parse_settings, validated
     from recalign.terminal import printable

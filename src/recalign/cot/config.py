@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from recalign.cot.teachers import check_teacher
 from recalign.data.candidates import CandidateConfig
-from recalign.data.neighbours import Similarity
 from recalign.llm.config import ClientConfig, Temperature
 
 # What decides how, and not what, is written: these stand in the manifest's info and not in its fingerprint.
-_OPERATION: Final = frozenset(
-    {
-        "concurrency",
-        "deadline",
-        "attempts",
-        "longest_wait",
-        "failures",
-        "key_env",
-        "retry_rejected",
-        "max_tokens_total",
-        "max_cost",
-        "price_in",
-        "price_out",
-        "device",
-    }
-)
+_OPERATION: Final = (set(ClientConfig.model_fields) - {"temperature", "max_tokens", "base_url", "length_parameter"}) | {
+    "retry_rejected",
+    "device",
+}
 
 
-class TeachConfig(ClientConfig):
+class TeachConfig(ClientConfig, CandidateConfig):
     """Which teacher writes chain-of-thought data for which samples, and within which bounds."""
 
     teacher: str = Field(
@@ -44,10 +31,6 @@ class TeachConfig(ClientConfig):
     )
     seed: int = Field(0, ge=0, description="Root of all randomness.")
     split: Literal["train", "valid"] = Field("train", description="Split whose positive samples are the source.")
-    limit: int | None = Field(None, ge=1, description="Source samples considered; all if not given.")
-    similar_users: int = Field(12, ge=1, description="Users who vote on a candidate set.")
-    size: int = Field(19, ge=1, description="Items in a candidate set.")
-    similarity: Similarity = Field("cosine", description="Of users: cosine or dot.")
     recommend: int = Field(10, ge=1, description="Recommendations asked for in step 3.")
     featured: int = Field(5, ge=1, description="Most featured items asked for in step 2.")
     template: str = Field("tlrec-cot", description="Chain-of-thought template: a name, or a path that ends in .toml.")
@@ -64,19 +47,12 @@ class TeachConfig(ClientConfig):
     @property
     def candidates(self) -> CandidateConfig:
         """Parameters of user filtering."""
-        return CandidateConfig(
-            similar_users=self.similar_users,
-            size=self.size,
-            similarity=self.similarity,
-            seed=self.seed,
-            split=self.split,
-            limit=self.limit,
-        )
+        return CandidateConfig.model_validate(self.model_dump(include=set(CandidateConfig.model_fields)))
 
-    def content(self) -> dict[str, Any]:
+    def content(self) -> dict[str, object]:
         """What decides the content of the data."""
-        return self.model_dump(exclude=set(_OPERATION))
+        return self.model_dump(exclude=_OPERATION)
 
-    def operation(self) -> dict[str, Any]:
+    def operation(self) -> dict[str, object]:
         """What decides how it is made."""
-        return self.model_dump(include=set(_OPERATION))
+        return self.model_dump(include=_OPERATION)

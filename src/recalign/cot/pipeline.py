@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from recalign.cot.answers import Accepted, Rejected, read_answer
@@ -87,15 +86,8 @@ class Pipeline:
     def __init__(self, questions: Questions, asking: Asking[CotQuestion]) -> None:
         self._questions, self._asking = questions, asking
 
-    def run(self, cases: Sequence[Case]) -> list[CaseAnswers]:
-        """The answers to each case, in order. Then the teacher is closed.
-
-        Raises:
-            TeacherError: The run must stop; what was answered is in the ledger.
-        """
-        return self._asking.run(cases, self._answers)
-
-    async def _answers(self, case: Case) -> CaseAnswers:
+    async def answers(self, case: Case) -> CaseAnswers:
+        """The answers to a case. Raises TeacherError where all must stop."""
         fields, records, unknown, places = self._questions.fields(case), list[StepRecord](), 0, tuple[int, ...]()
         for step in STEPS:
             question = self._questions.question(case, step, fields)

@@ -72,7 +72,7 @@ class ItemSimilarity:
             right: Item numbers, shape (rows, n), `UNKNOWN` allowed.
 
         Returns:
-            Shape (rows, m, n), in [0, 1); 0 beside `UNKNOWN`.
+            Shape (rows, m, n), in [0, 1); 0 where one of the two is `UNKNOWN`.
         """
         users = np.array([self._users.get(user, UNKNOWN) for user in user_ids], dtype=np.int64)
         own_left, own_right = self._is_met(users, left), self._is_met(users, right)

@@ -8,12 +8,10 @@ import polars as pl
 
 from recalign.cot.cases import Case
 from recalign.cot.config import TeachConfig
-from recalign.cot.estimate import estimate
 from recalign.cot.pipeline import Questions
 from recalign.data.candidates import CandidateSet, user_filtering
 from recalign.data.samples import Sample, SampleSet, to_samples
 from recalign.errors import TeacherError
-from recalign.llm.budget import CallsEstimate
 from recalign.prompting.domain import Domain
 from recalign.prompting.template import PromptTemplate
 
@@ -37,10 +35,6 @@ class Source:
     cases: list[Case]
     truths: dict[str, Sample]
     considered: int
-
-    def estimate(self) -> CallsEstimate:
-        """What asking about all cases takes."""
-        return estimate(self.cases, self.questions)
 
 
 def make_source(samples: SampleSet, config: TeachConfig) -> Source:

@@ -18,6 +18,7 @@ from typing import Final
 from recalign.artifacts import MANIFEST_NAME, fingerprint, read_manifest, write_directory
 from recalign.cot.cases import STEPS, CotQuestion, CotTeacher, Preparing
 from recalign.cot.config import TeachConfig
+from recalign.cot.estimate import estimate
 from recalign.cot.pipeline import CaseAnswers, Pipeline, Questions
 from recalign.cot.source import Source, make_source
 from recalign.cot.statistics import MISS, TeacherOutcome, TeachStatistics, count_outcomes
@@ -77,13 +78,14 @@ def teach(
     kept_in = Ledger(ledger or ledger_path(output)) if teacher.ledgered else None
     with kept_in or nullcontext():
         if kept_in is not None:
-            for line in (*kept_in.notes, *source.estimate().lines(), f"ledger: {kept_in.count():,} answers"):
+            for line in (*kept_in.notes, *estimate(source).lines(), f"ledger: {kept_in.count():,} answers"):
                 announce(line)
         calls = Calls(teacher, config, kept_in, template=_wording(source), clock=clock or Clock(config.seed))
         if isinstance(teacher, Preparing):
             teacher.prepare(source.cases)
         try:
-            answers = Pipeline(source.questions, Asking(calls, progress)).run(source.cases)
+            asking = Asking(calls, progress)
+            answers = asking.run(source.cases, Pipeline(source.questions, asking).answers)
         except KeyboardInterrupt:
             raise Interrupted(signal.SIGINT, "teaching was stopped", saved=kept_in is not None) from None
         outcomes = [_outcome(case, source, config) for case in answers]

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recalign.baselines.in_context_config import InContextConfig, make_language_model
+from recalign.baselines.in_context_config import InContextConfig
 from recalign.baselines.in_context_endpoint import EndpointAnswers, ask_endpoint
+from recalign.cot.teachers import make_language_model
 from recalign.data.samples import Sample, SampleSet
 from recalign.data.schema import SPLITS
 from recalign.data.shots import choose_shots
@@ -119,7 +120,7 @@ def evaluate_endpoint(
     label = name or f"in-context {config.teacher} {demonstrations}-shot"
     asking: dict[str, Any] = {"template": template, "name": label, "seed": seed, "logprobs": logprobs}
     asking |= {"announce": announce, "progress": progress}
-    answers = ask_endpoint(samples, data, make_language_model(config), config, ledger, shown, **asking)
+    answers = ask_endpoint(samples, data, make_language_model(config.teacher, config), config, ledger, shown, **asking)
     if answers.frame.is_empty():
         raise DataError(
             f"answers of {config.teacher}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -78,29 +78,24 @@ class Asking(Generic[QuestionT]):
     async def _run(self, items: Sequence[Item], work: Callable[[Item], Awaitable[Result]]) -> list[Result]:
         results: dict[int, Result] = {}
         waiting = iter(enumerate(items))
+
+        async def worker() -> None:
+            for place, item in waiting:
+                try:
+                    results[place] = await work(item)
+                except TeacherError:
+                    await self.calls.drain()  # what is in flight is paid for and belongs into the ledger
+                    raise
+                spent = self.calls.budget.spent.total
+                self._progress(len(results), len(items), f"{spent:,} tokens" if spent else "")
+                await asyncio.sleep(0)  # lets signals through where a teacher never waits
+
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self.workers, len(items))):
-                    group.create_task(self._work(waiting, work, results, len(items)))
+                    group.create_task(worker())
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None  # the others are what stopping caused
         finally:
             await self.calls.teacher.close()
         return [results[place] for place in range(len(items))]
-
-    async def _work(
-        self,
-        waiting: Iterator[tuple[int, Item]],
-        work: Callable[[Item], Awaitable[Result]],
-        results: dict[int, Result],
-        total: int,
-    ) -> None:
-        for place, item in waiting:
-            try:
-                results[place] = await work(item)
-            except TeacherError:
-                await self.calls.drain()  # what is in flight is paid for and belongs into the ledger
-                raise
-            spent = self.calls.budget.spent.total
-            self._progress(len(results), total, f"{spent:,} tokens" if spent else "")
-            await asyncio.sleep(0)  # lets signals through where a teacher never waits

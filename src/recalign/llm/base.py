@@ -96,7 +96,7 @@ class Teacher(Protocol[Asked]):
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """All that answers depend on beside prompt, temperature and length; JSON, and never a secret."""
+        """All that answers depend on besides prompt, temperature and length. It is JSON, and never holds a secret."""
         ...
 
     @property

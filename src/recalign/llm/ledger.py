@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -242,5 +242,5 @@ def _decode(body: str) -> Exchange:
     return Exchange(Completion(**completion), fields["asked"], fields["answered"])
 
 
-def _token(fields: dict[str, Any]) -> TokenLogprobs:
+def _token(fields: Mapping[str, Any]) -> TokenLogprobs:
     return TokenLogprobs(fields["token"], fields["logprob"], tuple((token, value) for token, value in fields["top"]))

@@ -67,7 +67,7 @@ class LocalTeacher:
                 f"teacher {self.name}",
                 found=f"a prompt of {len(ids)} tokens and an answer of up to {question.max_tokens}",
                 expected=f"at most {backbone.max_positions} positions",
-                hint="Use a model with more positions, or lower --max-tokens.",
+                hint="Use a model with more positions, or shorter answers: --set max_tokens=N.",
             )
         inputs = torch.tensor([ids], device=backbone.model.device)
         # What a checkpoint's own generation settings would add (penalties, nucleus) is switched off.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from recalign.cot.cases import CotTeacher
 from recalign.errors import ConfigError
@@ -16,26 +16,24 @@ if TYPE_CHECKING:
     from recalign.cot.config import TeachConfig
     from recalign.data.samples import SampleSet
 
-MakeTeacher: TypeAlias = "Callable[[SampleSet, TeachConfig, str], CotTeacher]"
-MakeModel: TypeAlias = Callable[[str, ClientConfig], LanguageModel]
-
 
 @dataclass(frozen=True)
 class TeacherPlugin:
-    """One kind of teacher.
+    """One kind of teacher. At least one of `language_model` and `make` is given.
 
     Attributes:
-        make: Makes one from prepared data, the settings of teaching, and MODEL ("" where there is none).
-        model: What MODEL is, in capitals, as messages name it ("PATH_OR_ID"); "" where the name stands alone.
+        model: What MODEL is, in capitals, as messages name it ("PATH_OR_ID"); "" where NAME stands alone.
         has_address: Whether it is asked at an address, so that ``base_url`` may be given.
-        language_model: Makes one from MODEL that answers whatever it is asked, in-context questions too. None: it
-            writes chain-of-thought data only.
+        language_model: Makes one, from MODEL and the settings of calls, that answers any question, in-context questions
+            too. None: it writes chain-of-thought data only.
+        make: Makes one that writes chain-of-thought data, from prepared data, settings and MODEL ("" without one).
+            None: the language model does.
     """
 
-    make: MakeTeacher
     model: str = ""
     has_address: bool = False
-    language_model: MakeModel | None = None
+    language_model: Callable[[str, ClientConfig], LanguageModel] | None = None
+    make: Callable[[SampleSet, TeachConfig, str], CotTeacher] | None = None
 
 
 TEACHERS: Final = PluginGroup("teachers", "teacher", "recalign.cot.teachers", TeacherPlugin)
@@ -56,11 +54,11 @@ def find_teacher(teacher: str) -> tuple[TeacherPlugin, str]:
     return plugin, model
 
 
-def check_teacher(teacher: str, base_url: str | None) -> None:
-    """Check the name of a teacher, and whether an address goes with it; for validators.
+def check_teacher(teacher: str, base_url: str | None, *, any_question: bool = False) -> None:
+    """Check a teacher's name, whether an address goes with it, and whether it answers any question; for validators.
 
     Raises:
-        ValueError: They do not go together, or see `find_teacher`.
+        ValueError: One of these is not so.
     """
     try:
         plugin, _ = find_teacher(teacher)
@@ -68,6 +66,9 @@ def check_teacher(teacher: str, base_url: str | None) -> None:
         raise ValueError(str(error)) from None
     if base_url is not None and not plugin.has_address:
         raise ValueError(f"base_url is for teachers at an address, such as openai:MODEL; the teacher is {teacher}")
+    if any_question and plugin.language_model is None:
+        hint = "a local model gives probabilities, too: pass it as --backbone"
+        raise ValueError(f"teacher {teacher} writes chain-of-thought data only ({hint})")
 
 
 def make_teacher(samples: SampleSet, config: TeachConfig) -> CotTeacher:
@@ -78,4 +79,15 @@ def make_teacher(samples: SampleSet, config: TeachConfig) -> CotTeacher:
         ModelError: A local model cannot be loaded.
     """
     plugin, model = find_teacher(config.teacher)
-    return plugin.make(samples, config, model)
+    return plugin.make(samples, config, model) if plugin.make else make_language_model(config.teacher, config)
+
+
+def make_language_model(teacher: str, config: ClientConfig) -> LanguageModel:
+    """Make a teacher that answers any question (`TeacherPlugin.language_model`); nothing is asked yet.
+
+    Raises:
+        ConfigError: There is no key for an endpoint that needs one.
+    """
+    plugin, model = find_teacher(teacher)
+    assert plugin.language_model is not None, f"{teacher} does not answer any question"
+    return plugin.language_model(model, config)

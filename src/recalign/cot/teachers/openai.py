@@ -3,19 +3,6 @@
 from __future__ import annotations
 
 from recalign.cot.teachers import TeacherPlugin
-from recalign.llm.base import LanguageModel
-from recalign.llm.config import ClientConfig
+from recalign.llm.endpoint import EndpointTeacher
 
-
-def _model(model: str, config: ClientConfig) -> LanguageModel:
-    from recalign.llm.endpoint import EndpointTeacher
-
-    return EndpointTeacher(model, config)
-
-
-PLUGIN = TeacherPlugin(
-    make=lambda samples, config, model: _model(model, config),
-    model="MODEL",
-    has_address=True,
-    language_model=_model,
-)
+PLUGIN = TeacherPlugin(model="MODEL", has_address=True, language_model=EndpointTeacher)
