@@ -29,6 +29,13 @@ def test_samples_of_one_user_count_less() -> None:
     assert of_users.high - of_users.low > 2.5 * (alone.high - alone.low), "ten users who always or never hit are ten"
 
 
+def test_samples_of_one_user_never_count_more() -> None:
+    balanced = clustered_rate([True, False] * 10, [str(number // 2) for number in range(20)])
+    assert balanced is not None
+    # scipy.stats.binomtest(10, 20).proportion_ci(method="wilson"): users of one hit and one miss each vary too little.
+    assert (balanced.low, balanced.high) == pytest.approx((0.2992980081982124, 0.7007019918017876))
+
+
 def test_edges() -> None:
     assert clustered_rate([], []) is None
     sure = clustered_rate([True] * 5, ["a"] * 5)
@@ -69,6 +76,15 @@ def test_a_random_teacher_is_not_above_chance() -> None:
     counted = count(rows)
     assert not counted.above_chance
     assert "NOT above chance" in "\n".join(counted.lines())
+
+
+def test_an_interval_that_holds_chance_is_not_above_it() -> None:
+    counted = count(outcomes(12, True) + outcomes(8, False, MISS))
+    assert counted.hit_low is not None
+    assert counted.hit_high is not None
+    assert counted.chance is not None
+    assert counted.hit_low < counted.chance < counted.hit_high
+    assert not counted.above_chance
 
 
 def test_without_valid_answers_there_is_no_rate() -> None:
