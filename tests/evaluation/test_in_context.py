@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from recalign.baselines.in_context_config import InContextConfig
 from recalign.baselines.priors import prior
 from recalign.data.samples import HistoryEntry, Sample, SampleSet
 from recalign.errors import ConfigError, DataError
@@ -18,7 +19,6 @@ from recalign.evaluation.in_context import evaluate_endpoint
 from recalign.evaluation.score import score_split
 from recalign.evaluation.score_file import ScoreFile
 from recalign.metrics.classification import auc
-from recalign.teacher.config import TeachConfig
 from recalign.testing.data import write_sample_set
 from recalign.testing.scripted_teacher import Reply, ScriptedTeacher
 
@@ -45,7 +45,7 @@ def server() -> Iterator[ScriptedTeacher]:
 
 def ask(data: SampleSet, server: ScriptedTeacher, ledger: Path, split: str = "test", **options: Any) -> Panel:
     limit = options.pop("limit", None)
-    config = TeachConfig(teacher="openai:m", base_url=server.base_url, concurrency=1, attempts=1, limit=limit)
+    config = InContextConfig(teacher="openai:m", base_url=server.base_url, concurrency=1, attempts=1, limit=limit)
     return evaluate_endpoint(data, split, config, ledger, resamples=20, **options)
 
 

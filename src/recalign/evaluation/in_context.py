@@ -12,7 +12,9 @@ from typing import Final
 
 import polars as pl
 
+from recalign.baselines.in_context_config import InContextConfig
 from recalign.baselines.in_context_endpoint import EndpointAnswers, ask_endpoint
+from recalign.cot.teachers import make_language_model
 from recalign.data.samples import Sample, SampleSet
 from recalign.data.schema import SPLITS
 from recalign.data.shots import choose_shots
@@ -26,8 +28,6 @@ from recalign.evaluation.sentences import excluded
 from recalign.evaluation.temperature import Temperature
 from recalign.metrics.significance import RESAMPLES
 from recalign.seeding import generator
-from recalign.teacher.config import TeachConfig
-from recalign.teacher.factory import make_teacher
 
 _NO_TEMPERATURE: Final = "an endpoint is asked about one split"
 
@@ -35,7 +35,7 @@ _NO_TEMPERATURE: Final = "an endpoint is asked about one split"
 def evaluate_endpoint(
     data: SampleSet,
     split: str,
-    config: TeachConfig,
+    config: InContextConfig,
     ledger: Path,
     *,
     fit: SampleSet | None = None,
@@ -78,7 +78,7 @@ def evaluate_endpoint(
     shown = choose_shots(data.samples("train"), demonstrations, seed)
     label = name or f"in-context {config.teacher} {demonstrations}-shot"
     answers = ask_endpoint(
-        samples, data, make_teacher(data, config), config, ledger, shown,
+        samples, data, make_language_model(config.teacher, config), config, ledger, shown,
         template=template, name=label, seed=seed, logprobs=logprobs, announce=announce, progress=progress,
     )  # fmt: skip
     if answers.frame.is_empty():
