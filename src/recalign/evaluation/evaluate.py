@@ -11,8 +11,8 @@ from typing import Literal, Protocol, runtime_checkable
 from recalign.baselines.priors import NEEDS_FIT, PREFIX, prior_name
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
-from recalign.evaluation.document import Panel, PanelFacts, Row, RowKind
-from recalign.evaluation.panel import build_panel, sample_counts
+from recalign.evaluation.document import Panel, Row, RowKind
+from recalign.evaluation.panel import build_panel, facts_of
 from recalign.evaluation.priors import Fold, prior_rows, priors_for
 from recalign.evaluation.ranking import RankingTask, load_task, ranked, score_task
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings
@@ -94,16 +94,9 @@ def evaluate(
     rows = [scoring.row(name, model) for name, model in loadable.items()]
     known = {scored.row.model for scored in rows}
     rows += [scored for scored in beside if scored.row.model not in known]
-    facts = PanelFacts(
-        name=data.path.name,
-        title=data.path.name,
-        data=data.path.name,
-        split=split,
-        fingerprints=(data.fingerprint,),
-        learned=learned,
-        ranked=ranked([task]) if task else None,
-        **sample_counts(data.frame(split)),
-    )
+    facts = facts_of(data, split, data.frame(split), learned)
+    if task is not None:
+        facts = facts.model_copy(update={"ranked": ranked([task])})
     return build_panel(facts, rows, TestSettings(resamples, seed), pairs)
 
 

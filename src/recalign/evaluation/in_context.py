@@ -16,13 +16,13 @@ from recalign.baselines.in_context_config import InContextConfig
 from recalign.baselines.in_context_endpoint import EndpointAnswers, ask_endpoint
 from recalign.cot.teachers import make_language_model
 from recalign.data.samples import Sample, SampleSet
-from recalign.data.schema import SPLITS
 from recalign.data.shots import choose_shots
-from recalign.errors import ConfigError, DataError
-from recalign.evaluation.document import Answered, Panel, PanelFacts, Row
-from recalign.evaluation.panel import build_panel, sample_counts
+from recalign.errors import DataError
+from recalign.evaluation.document import Answered, Panel, Row
+from recalign.evaluation.panel import build_panel, facts_of
 from recalign.evaluation.priors import Fold, prior_rows, priors_for
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings
+from recalign.evaluation.score import samples_of
 from recalign.evaluation.score_file import ScoreFile
 from recalign.evaluation.sentences import excluded
 from recalign.evaluation.temperature import Temperature
@@ -63,7 +63,7 @@ def evaluate_endpoint(
         name: Name in tables; "in-context MODEL m-shot" by default.
         logprobs: Ask for log probabilities, and score by them where all answers have them.
         output: Where to write the score file (Parquet); nowhere by default.
-        resamples: Bootstrap replicates behind the intervals.
+        resamples: Bootstrap resamples of users.
         announce: See `ask_endpoint`.
         progress: See `ask_endpoint`.
 
@@ -96,16 +96,7 @@ def evaluate_endpoint(
     rows = [ScoredRow(Row(model=label, kind="in-context", seeds=(seed,)), RowScores.of([[scores]]))]
     beside, learned = prior_rows([Fold(data, fit)], split, fit_name=fit.path.name if fit else "", seed=seed)
     rows += [ScoredRow(scored.row, _answered_only(scored.scores, scores.frame)) for scored in beside]
-    facts = PanelFacts(
-        name=data.path.name,
-        title=data.path.name,
-        data=data.path.name,
-        split=split,
-        fingerprints=(data.fingerprint,),
-        learned=learned,
-        answered=_counts(answers),
-        **sample_counts(scores.frame),
-    )
+    facts = facts_of(data, split, scores.frame, learned).model_copy(update={"answered": _counts(answers)})
     return build_panel(facts, rows, TestSettings(resamples, seed))
 
 
@@ -132,11 +123,7 @@ def _counts(answers: EndpointAnswers) -> Answered:
 
 def _asked(data: SampleSet, split: str, limit: int | None, seed: int) -> list[Sample]:
     """The samples of the split, or `limit` of them drawn by seed, in the order of the data."""
-    if split not in SPLITS:
-        raise ConfigError(f"split {split!r}", expected=", ".join(SPLITS))
-    samples = data.samples(split)
-    if not samples:
-        raise DataError(f"split {split!r} of the data", found="no samples", hint="Choose another --split.")
+    samples = samples_of(data, split)
     if limit is None or limit >= len(samples):
         return samples
     chosen = generator(seed, "in-context", "limit").permutation(len(samples))[:limit]

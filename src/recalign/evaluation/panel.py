@@ -7,9 +7,10 @@ from typing import TypedDict
 
 import polars as pl
 
+from recalign.data.samples import SampleSet
 from recalign.errors import DataError
 from recalign.evaluation.comparisons import compare, judge
-from recalign.evaluation.document import Panel, PanelFacts
+from recalign.evaluation.document import Learned, Panel, PanelFacts
 from recalign.evaluation.rows import ScoredRow, TestSettings, measure_row
 
 
@@ -31,6 +32,21 @@ def sample_counts(frame: pl.DataFrame) -> SampleCounts:
         raise DataError("samples to evaluate", found="none", expected="at least one")
     share = float(frame["label"].cast(pl.Float64).to_numpy().mean())
     return {"n": frame.height, "n_users": frame["user_id"].n_unique(), "positive_share": share}
+
+
+def facts_of(data: SampleSet, split: str, frame: pl.DataFrame, learned: Learned) -> PanelFacts:
+    """What a panel of one data set is about: the samples in `frame`, and what its priors learned from."""
+    name = data.path.name
+    fingerprints = (data.fingerprint,)
+    return PanelFacts(
+        name=name,
+        title=name,
+        data=name,
+        split=split,
+        fingerprints=fingerprints,
+        learned=learned,
+        **sample_counts(frame),
+    )
 
 
 def build_panel(

@@ -100,7 +100,7 @@ def load_task(directory: Path, sample_set: SampleSet, split: str | None = None) 
             hint=f"Pass --split {drawn}, or draw them: recalign candidates {sample_set.path} --split {split}",
         )
     history = {sample.sample_id: sample.history for sample in sample_set.samples(drawn)}
-    questions = tuple(CandidateList(each.user_id, history[each.sample_id], each.item_ids) for each in lists)
+    questions = tuple(CandidateList(it.user_id, history[it.sample_id], it.item_ids) for it in lists)
     return RankingTask(tuple(lists), questions, drawn, sample_set.fingerprint, manifest.fingerprint)
 
 

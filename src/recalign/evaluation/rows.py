@@ -188,9 +188,7 @@ def _bins(scores: RowScores) -> tuple[Bin, ...]:
         return ()
     pooled = pl.concat([frame.select("label", "score") for frame in scores.samples])
     bins = reliability(pooled["label"].to_numpy(), probability(pooled["score"].to_numpy()))
-    return tuple(
-        Bin(predicted=round(each.predicted, 4), observed=round(each.observed, 4), count=each.count) for each in bins
-    )
+    return tuple(Bin(predicted=round(it.predicted, 4), observed=round(it.observed, 4), count=it.count) for it in bins)
 
 
 def _user_aucs(frames: Sequence[pl.DataFrame]) -> tuple[float, ...]:

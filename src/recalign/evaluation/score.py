@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from recalign.artifacts import append_info
-from recalign.data.samples import CandidateList, SampleSet
+from recalign.data.samples import CandidateList, Sample, SampleSet
 from recalign.data.schema import LABEL_MASS, SCORES, SPLITS
 from recalign.errors import ConfigError, DataError, ModelError
 from recalign.evaluation.score_file import ScoreFile
@@ -53,6 +53,22 @@ def score_split(
         calibrate = may_fit(scorer, data, model)
     temperature = _fit(scorer, data, split) if calibrate else NOT_ALLOWED
     return ScoreFile(scores.frame, scores.log_odds, split, data.fingerprint, temperature=temperature)
+
+
+def samples_of(data: SampleSet, split: str) -> list[Sample]:
+    """The samples of a split.
+
+    Raises:
+        ConfigError: There is no such split.
+        DataError: It has no samples.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"split {split!r}", expected=", ".join(SPLITS))
+    samples = data.samples(split)
+    if not samples:
+        counts = ", ".join(f"{known} {data.frame(known).height}" for known in SPLITS)
+        raise DataError(f"split {split!r} of the data", found=f"no samples ({counts})", hint="Choose another --split.")
+    return samples
 
 
 def log_test_read(model: Path | None, scores: ScoreFile) -> None:
@@ -119,12 +135,7 @@ def score_lists(
 
 
 def _score_split(scorer: Scorer, data: SampleSet, split: str, seed: int, name: str) -> ScoreFile:
-    if split not in SPLITS:
-        raise ConfigError(f"split {split!r}", expected=", ".join(SPLITS))
-    samples = data.samples(split)
-    if not samples:
-        counts = ", ".join(f"{known} {data.frame(known).height}" for known in SPLITS)
-        raise DataError(f"split {split!r} of the data", found=f"no samples ({counts})", hint="Choose another --split.")
+    samples = samples_of(data, split)
     frame = score_lists(scorer, one_item_lists(samples), [it.sample_id for it in samples], seed=seed, name=name)
     frame = frame.with_columns(pl.Series("label", [it.label for it in samples], dtype=SCORES["label"]))
     return ScoreFile(frame, scorer.log_odds, split, data.fingerprint)

@@ -1,4 +1,4 @@
-"""The numbers of a report as CSV, unrounded: every row with every metric, and the data behind the figures.
+"""The numbers of a report as CSV, unrounded: every row with every metric, and the data of the figures.
 
 Text that a spreadsheet would take for a formula (names and reasons come from strangers) gets a leading apostrophe.
 """
@@ -29,9 +29,11 @@ def csv_tables(results: Results) -> dict[str, bytes]:
     for name, panel in zip(panel_slugs(results), results.panels, strict=True):
         tables |= {f"{name}-{kind}.csv": table for kind, table in _panel(panel).items()}
     audit = [
-        (data, each.check, each.severity, each.text) for data, findings in results.audit.items() for each in findings
+        (data, finding.check, finding.severity, finding.text)
+        for data, findings in results.audit.items()
+        for finding in findings
     ]
-    missing = [(each.job, each.status, each.reason) for each in results.missing]
+    missing = [(job.job, job.status, job.reason) for job in results.missing]
     tables["audit.csv"] = _csv(("data", "check", "severity", "text"), audit)
     tables["missing.csv"] = _csv(("job", "status", "reason"), missing)
     return {name: table for name, table in tables.items() if table}
@@ -67,15 +69,19 @@ def _panel(panel: Panel) -> dict[str, bytes]:
     header += [f"published_{metric}" for metric in decisive]
     header += [f"verdict_{metric}_{part}" for metric in decisive for part in _VERDICT]
     compared = [
-        (each.a, each.b, each.metric, each.difference, *(each.interval or (None, None)), each.p_value)
-        for each in panel.comparisons
+        (test.a, test.b, test.metric, test.difference, *(test.interval or (None, None)), test.p_value)
+        for test in panel.comparisons
     ]
     return {
         "results": _csv(header, (_result(row, metrics, decisive) for row in panel.rows)),
         "comparisons": _csv(("a", "b", "metric", "difference", "low", "high", "p_value"), compared),
         "reliability": _csv(
             (*_KEY, "predicted", "observed", "count"),
-            ((*_key(row), each.predicted, each.observed, each.count) for row in panel.rows for each in row.reliability),
+            (
+                (*_key(row), point.predicted, point.observed, point.count)
+                for row in panel.rows
+                for point in row.reliability
+            ),
         ),
         "users": _csv((*_KEY, "auc"), ((*_key(row), value) for row in panel.rows for value in row.user_auc)),
         "training": _csv((*_KEY, "seed", "stage", "step", "loss", "validation"), _training(panel)),
