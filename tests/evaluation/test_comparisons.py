@@ -9,7 +9,9 @@ import pytest
 from recalign.errors import DataError
 from recalign.evaluation.comparisons import best_prior, compare, judge
 from recalign.evaluation.document import Difference, Estimate, Row, Verdict
+from recalign.evaluation.metric import Metric, Observed, Value
 from recalign.evaluation.rows import RowScores, ScoredRow
+from recalign.metrics.ranking import as_frame
 from recalign.metrics.significance import paired_bootstrap
 
 from .made_up import TESTED, frame, lists, prior, rows, sampled, scored, tuned
@@ -94,6 +96,26 @@ def test_the_best_prior_is_a_plain_one_with_a_value_and_the_first_of_equals() ->
 )  # fmt: skip
 def test_an_outcome_is_where_the_whole_interval_lies(interval: tuple[float, float] | None, outcome: str) -> None:
     assert Difference(difference=0.1, interval=interval).outcome == outcome
+
+
+def _distance(observed: Observed) -> Value:
+    """Mean distance of the score from the label: the lower, the better."""
+    frame = observed.frame
+    values = (frame["score"] - frame["label"]).abs()
+    return Value(float(values.mean()), lists=as_frame(frame["sample_id"], frame["user_id"], values))  # type: ignore[arg-type]
+
+
+def test_where_lower_is_better_a_row_beats_the_prior_from_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    metric = Metric("Distance", "Distance.", _distance, statistic="mean", decides=True, higher_is_better=False)
+    monkeypatch.setattr("recalign.evaluation.comparisons.deciding", lambda: [("distance", metric)])
+    monkeypatch.setattr("recalign.evaluation.rows.ordered_metrics", lambda: [("distance", metric)])
+    near, far = scored(0.6), scored(6.0)
+    entries = rows((prior("far"), far), (prior("middle"), scored(2.0)), (tuned("near"), near), (tuned("far"), far))
+    _, _, good, bad = verdicts(entries, "distance")
+    assert good is not None
+    assert bad is not None
+    assert (good.prior, good.outcome, good.beats, good.standing) == ("middle", "below", True, "better")
+    assert (bad.prior, bad.outcome, bad.beats, bad.standing) == ("middle", "above", False, "worse")
 
 
 def test_without_priors_or_scores_there_is_no_verdict() -> None:

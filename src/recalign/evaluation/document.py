@@ -72,6 +72,13 @@ class Verdict(Difference):
     prior: str
     beats: bool
 
+    @property
+    def standing(self) -> Literal["better", "worse", "open"]:
+        """How the row stands to the prior; "open" where they are not distinguishable."""
+        if self.beats:
+            return "better"
+        return "open" if self.outcome == "open" else "worse"
+
 
 class Comparison(Difference):
     """Row `a` minus row `b`. One family: all comparisons of the panel."""

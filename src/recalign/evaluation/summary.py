@@ -64,9 +64,8 @@ def _outcomes(judged: Judged, rows: Sequence[Row]) -> list[str]:
         names = [f"{short_title(row, backbone=several)} ({_margin(verdict)})" for row, verdict in ordered[:most]]
         return "; ".join(names) + (f"; and {len(pairs) - most} more" if len(pairs) > most else "")
 
-    winners = [pair for pair in judged if pair[1].beats]
-    below = [pair for pair in judged if not pair[1].beats and pair[1].outcome == "below"]
-    undecided = [pair for pair in judged if not pair[1].beats and pair not in below]
+    standing = {name: [pair for pair in judged if pair[1].standing == name] for name in ("better", "open", "worse")}
+    winners, undecided, below = standing.values()
     sentences = [f"Above it: {told(winners, 8)}."] if winners else []
     if undecided:
         sentences.append(f"Not distinguishable from it, {len(undecided):,}: {told(undecided, 4)}.")

@@ -21,7 +21,7 @@ CONTROL_NAMES: Final = {
     "foreign-history": "Foreign history",
     "masked-titles": "Masked titles",
 }
-TONES: Final[dict[str, Tone]] = {"above": "good", "below": "bad", "open": "muted"}
+TONES: Final[dict[str, Tone]] = {"better": "good", "worse": "bad", "open": "muted"}
 
 
 Read = Callable[[Row], Cell]
@@ -167,7 +167,7 @@ def _beats(name: str, row: Row) -> Cell:
     verdict = row.verdicts.get(name)
     if verdict is None:
         return Cell("" if row.kind == "prior" else UNDEFINED)
-    return Cell("yes" if verdict.beats else "no", tone="good" if verdict.beats else TONES[verdict.outcome])
+    return Cell("yes" if verdict.beats else "no", tone=TONES[verdict.standing])
 
 
 def _table(caption: str, rows: Sequence[Row], specs: Sequence[Spec], notes: Sequence[str] = ()) -> Table:

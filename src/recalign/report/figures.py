@@ -184,7 +184,9 @@ def _differences(panel: Panel) -> Iterator[Plot]:
         return
     several = several_backbones(row for row, _ in judged)
     bars = [
-        Bar(printable(short_title(row, backbone=several)), verdict.difference, verdict.interval, TONES[verdict.outcome])
+        Bar(
+            printable(short_title(row, backbone=several)), verdict.difference, verdict.interval, TONES[verdict.standing]
+        )
         for row, verdict in judged[:MOST_ROWS]
     ]
     prior = printable(prior_name(judged[0][1].prior))
