@@ -165,7 +165,7 @@ def test_results_without_anything_is_a_page(tmp_path: Path) -> None:
     report = write_report(tmp_path)
     text = report.page.read_text(encoding="utf-8")
     assert (report.tables, report.figures) == (0, 0)
-    assert "Every job of the experiment has a result." in text
+    assert "Every job of the run has a result." in text
     assert Outline(text).open == []
 
 

@@ -1,6 +1,6 @@
 """Which figures a report has, with title, caption and a description in words for those who do not see them.
 
-The data is looked up here, once; the drawing functions get plain numbers. What the experiment's file asks for comes
+The data is looked up here, once; the drawing functions get plain numbers. What the run's file asks for comes
 first (the papers' figures), then what every panel has: differences from the best prior, reliability, users' AUCs.
 """
 

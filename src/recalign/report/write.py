@@ -37,23 +37,23 @@ class Report:
     figures: int
 
 
-def write_report(experiment: Path, output: Path | None = None) -> Report:
-    """Write the report of an experiment.
+def write_report(run: Path, output: Path | None = None) -> Report:
+    """Write the report of a run.
 
     The same results give the same bytes. The folder beside the page has its name without ``.html``.
 
     Args:
-        experiment: Directory with ``results.json``.
-        output: The page; ``report.html`` in `experiment` if not given.
+        run: Directory with ``results.json``.
+        output: The page; ``report.html`` in `run` if not given.
 
     Raises:
         ArtifactError: There are no results, or not of this version, or the disk does not take the report.
         ConfigError: `output` does not end in ``.html``.
     """
-    target = experiment / PAGE_NAME if output is None else output
+    target = run / PAGE_NAME if output is None else output
     if target.suffix != ".html":
         raise ConfigError(f"report {target}", found=f"a name ending in {target.suffix!r}", expected="one in .html")
-    results = Results.read(experiment)
+    results = Results.read(run)
     drawn = plots(results)
     names = slugs([_figure_name(results, plot) for plot in drawn])
     figures: list[tuple[Plot, Drawing | None]] = [
@@ -68,13 +68,13 @@ def write_report(experiment: Path, output: Path | None = None) -> Report:
             files |= {f"figures/{name}.svg": drawing.svg, f"figures/{name}.png": drawing.png}
     document = page(results, figures, folder.name)
     _write(folder, files)
-    write_file_atomic(folder / RESULTS_FILE, (experiment / RESULTS_FILE).read_bytes())
+    write_file_atomic(folder / RESULTS_FILE, (run / RESULTS_FILE).read_bytes())
     write_file_atomic(target, document.encode())
     return Report(target, folder, tables, (len(files) - tables) // 2)
 
 
 def _figure_name(results: Results, plot: Plot) -> str:
-    """``fig-2-ablation-on-movie`` for what the experiment asks for, ``movie-reliability`` for what every panel has."""
+    """``fig-2-ablation-on-movie`` for what the run's file asks for, ``movie-reliability`` for what every panel has."""
     if plot.place == "paper":
         return plot.title
     if plot.place == "training":
