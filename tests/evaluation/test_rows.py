@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from recalign.errors import DataError
-from recalign.evaluation.metric import METRICS, UNSEEN_TITLES
+from recalign.evaluation.metric import METRICS, UNSEEN_TITLES, Metric, Observed, Value
 from recalign.evaluation.rows import NO_LOG_ODDS, RowScores, TestSettings, measure_row
 from recalign.evaluation.score_file import ScoreFile
 from recalign.evaluation.temperature import Temperature
@@ -75,6 +75,21 @@ def test_what_is_undefined_says_why() -> None:
     )
     row = measure_row(tuned("M"), RowScores((one_disliked,), log_odds=True), TESTED)
     assert row.metrics["auc"].reason == "most resamples are undefined"
+
+
+def test_a_metric_that_is_undefined_for_one_seed_has_no_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    def best_above(observed: Observed) -> Value:
+        best = observed.frame["score"].max()
+        return Value(1.0) if isinstance(best, float) and best > 9 else Value(None, "nothing above 9")
+
+    metric = Metric("Above", "Whether anything is above 9.", best_above)
+    monkeypatch.setattr("recalign.evaluation.rows.ordered_metrics", lambda: [("above", metric)])
+    high, low = scored(30.0), scored(0.1)
+    both = RowScores((*high.samples, *low.samples), log_odds=True)
+    found = [measure_row(tuned("M"), scores, TESTED).metrics["above"] for scores in (high, low, both)]
+    assert [(estimate.mean, estimate.reason) for estimate in found] == [
+        (1.0, ""), (None, "nothing above 9"), (None, "nothing above 9"),
+    ]  # fmt: skip
 
 
 def score_file(signal: float, temperature: Temperature, seed: int = 0) -> ScoreFile:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from recalign.errors import ArtifactError, ConfigError
+from recalign.evaluation.metric import METRICS
 from recalign.report import Report, write_report
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -140,6 +141,8 @@ def test_saved_figures_have_colours_of_their_own(written: Report) -> None:
 def test_tables_have_headers(outline: Outline) -> None:
     assert len(outline.all("caption")) == len(outline.all("table"))
     assert {each.get("scope") for each in outline.all("th")} == {"col", "row"}
+    meanings = {each.get("title") for each in outline.all("th")}
+    assert {METRICS.find(name).meaning for name in ("auc", "ndcg", "ece")} <= meanings
 
 
 def test_the_page_says_what_the_papers_do_not(html: str) -> None:

@@ -32,12 +32,14 @@ class Column:
         heading: Its heading.
         minor: A smaller second line of the heading.
         numeric: Whether it holds numbers rather than words.
+        meaning: What the numbers mean, in one sentence; "" where that is plain.
         terminal: Where a terminal of 80 columns has it: as a column, below the column before, or not at all.
     """
 
     heading: str
     minor: str = ""
     numeric: bool = True
+    meaning: str = ""
     terminal: Literal["column", "below", "none"] = "column"
 
 

@@ -126,7 +126,9 @@ def _metric_columns(
     """The columns of a metric; `narrow`: its value and the paper's alone."""
     minor = metric.detail or ("mean ± sd" if metric.decides else "")
     shown: Literal["column", "none"] = "none" if narrow else "column"
-    specs: list[Spec] = [(Column(metric.heading, minor, terminal=shown), partial(_value, name, metric))]
+    specs: list[Spec] = [
+        (Column(metric.heading, minor, meaning=metric.meaning, terminal=shown), partial(_value, name, metric))
+    ]
     if not narrow and (metric.decides or intervals):
         specs.append((Column("95 % interval", terminal="below"), partial(_interval, name)))
     if not narrow and metric.decides:
