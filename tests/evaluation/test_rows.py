@@ -115,6 +115,15 @@ def test_each_fold_is_calibrated_with_its_own_temperature() -> None:
     assert (estimate.mean, estimate.reason) == (None, "strict-k")
 
 
+def test_scores_are_log_odds_where_those_of_all_seeds_and_folds_are() -> None:
+    odds = score_file(1.0, Temperature())
+    order = dataclasses.replace(odds, log_odds=False)
+    assert [RowScores.of([[first], [second]]).log_odds for first, second in ((odds, odds), (odds, order))] == [
+        True, False,
+    ]  # fmt: skip
+    assert not RowScores.of([]).log_odds
+
+
 def test_a_file_of_samples_is_no_file_of_candidates() -> None:
     scores = score_file(1.0, Temperature())
     with pytest.raises(DataError, match="a row per sample; expected a row per ranking candidate"):
