@@ -23,8 +23,8 @@ from setting import DTYPES, Floor, Movies, arguments, llama, seconds
 from torch import Tensor, nn
 
 from recalign.models.linear import accelerate_linears
-from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import IGNORE, Tree, grow_tree, grow_trees
+from recalign.prompting.encoding import IGNORE, EncodedPrompt
+from recalign.prompting.packing import Tree, grow_tree, grow_trees
 from recalign.tuning.config import StageConfig
 from recalign.tuning.objective import StepForests
 

@@ -14,8 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from recalign.errors import Interrupted
 from recalign.models.forward import logits_at
-from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import IGNORE, Tree, grow_tree, plant
+from recalign.prompting.encoding import IGNORE, EncodedPrompt
+from recalign.prompting.packing import Tree, grow_tree, pack
 from recalign.tuning.checkpoint import CheckpointStore
 from recalign.tuning.config import OptimConfig
 from recalign.tuning.loop import LoopConfig, StepReport, train
@@ -178,7 +178,7 @@ def test_selection_keeps_the_best_step_and_stops_early() -> None:
 def gradients(model: LlamaForCausalLM, trees: list[Tree], *, share: bool) -> dict[str, torch.Tensor]:
     """Gradient of the mean answer loss over all prompts of `trees`."""
     model.zero_grad()
-    forest = plant(trees, share=share)
+    forest = pack(trees, share=share)
     marked = (forest.labels != IGNORE).nonzero()[0]
     logits = logits_at(model, forest, forest.previous[marked], packed=share)
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor(forest.ids[marked]), reduction="none")

@@ -10,8 +10,8 @@ import torch
 
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
-from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import IGNORE, grow_tree
+from recalign.prompting.encoding import IGNORE, EncodedPrompt
+from recalign.prompting.packing import grow_tree
 from recalign.testing.tiny import make_tiny
 from recalign.tuning.objective import StepForests
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from recalign.data import schema
 from recalign.data.samples import HistoryEntry
 from recalign.errors import DataError
-from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import IGNORE
+from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.tuning.config import SamplingConfig
 from recalign.tuning.sources import PromptSource, holdout_users, lay_out, user_sequences
 

@@ -18,7 +18,7 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import CandidateList
 from recalign.models.forward import logits_at, supports_fusion, supports_packing
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
-from recalign.prompting.packing import Forest, Tree, forests, grow_tree, grow_trees, plant
+from recalign.prompting.packing import Forest, Tree, forests, grow_tree, grow_trees, pack
 from recalign.prompting.template import HistoryText
 from recalign.scoring.base import Scores
 
@@ -118,7 +118,7 @@ class YesNoScorer:
         ordered = [trees[index] for index in order]
         for first, last in forests(ordered, self._batch_tokens):
             places = [np.arange(ends[index] - len(trees[index].branches), ends[index]) for index in order[first:last]]
-            yield plant(ordered[first:last], share=self._packed), np.concatenate(places)
+            yield pack(ordered[first:last], share=self._packed), np.concatenate(places)
 
     @torch.inference_mode()
     def _forward(self, forest: Forest) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recalign.models.forward import logits_at
-from recalign.prompting.packing import IGNORE, Forest, Tree, fell, forests, plant
+from recalign.prompting.encoding import IGNORE
+from recalign.prompting.packing import Forest, Tree, forests, pack, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,8 @@ class StepForests:
     ) -> StepForests:
         """Plant trees in forests of at most `budget` tokens and choose the other tokens."""
         if not packed:  # prompts of like length run together, which saves padding
-            trees = sorted((alone for tree in trees for alone in fell(tree)), key=lambda tree: tree.n_tokens)
-        planted = [plant(trees[start:stop], share=packed) for start, stop in forests(trees, budget)]
+            trees = sorted((alone for tree in trees for alone in split(tree)), key=lambda tree: tree.n_tokens)
+        planted = [pack(trees[start:stop], share=packed) for start, stop in forests(trees, budget)]
         others = [
             (draw.random(len(one.ids)) < other_share) & (one.labels == IGNORE) & (one.previous >= 0) for one in planted
         ]

@@ -21,8 +21,7 @@ from recalign.models.linear import accelerate_linears
 from recalign.models.nano import init_model, train_tokenizer
 from recalign.models.nano_config import NanoConfig
 from recalign.prompting.control import ControlTokens
-from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import IGNORE
+from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.prompting.rendering import single_quoted, upper_first
 from recalign.prompting.template import Domain, Prompt, PromptTemplate
 from recalign.prompting.titles import clean_title

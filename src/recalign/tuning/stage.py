@@ -22,7 +22,7 @@ from recalign.data.shots import choose_shots
 from recalign.errors import ArtifactError, DataError
 from recalign.models.adapter import attach, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
-from recalign.models.checkpoint import inspect, locate
+from recalign.models.hf_checkpoint import inspect, locate
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import Domain, PromptTemplate
 from recalign.tuning.checkpoint import CheckpointStore

@@ -146,7 +146,7 @@ def _reason(error: BaseException) -> str:
     return f"{type(cause).__name__}: {lines[0][:200]}" if lines else type(cause).__name__
 
 
-def inspect(directory: Path, name: str) -> Checkpoint:
+def inspect_checkpoint(directory: Path, name: str) -> Checkpoint:
     """Judge a checkpoint directory by its files alone.
 
     Raises:
