@@ -22,6 +22,7 @@ from recalign.experiment.runner import Reporter, Run, Silent
 from recalign.experiment.score_file import ScoreFile, score_split
 from recalign.experiment.tables import ResultsTable, results_table
 from recalign.scoring.base import Scorer
+from recalign.tuning.config import RecStage
 from recalign.tuning.model_artifact import KIND, load_scorer
 
 
@@ -102,8 +103,10 @@ def _evaluate_entry(
         if entry.stages and stage.name not in entry.stages:
             continue
         for name, config in stage.expand():
-            label = stage.name + (f" {config.shots}-shot" if stage.shots_grid else "")
-            label += f" {config.selection}" if stage.selections else ""
+            label = stage.name
+            if isinstance(config, RecStage):
+                label += f" {config.shots}-shot" if stage.shots_grid else ""
+                label += f" {config.selection}" if stage.selections else ""
             reporter.note(f"scoring {name} on {entry.data}, {entry.split}")
             model = _Model(run.models[name], data, label, config.seed)
             scores = model.scores(entry.split, output / "scores")

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recalign.baselines.config import BaselineConfig, BaselineName
 from recalign.errors import ConfigError
@@ -22,7 +22,8 @@ from recalign.experiment.controls import CONTROLS
 from recalign.experiment.grid.published import PAPERS
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.experiment.study import Figure
-from recalign.settings import describe, read_toml, validated
+from recalign.settings import read_toml, validated
+from recalign.tuning.config import RecStage
 
 _HINT = "Shipped experiments lie in experiments/"
 
@@ -166,7 +167,7 @@ class Experiment(BaseModel):
             used = (*stage.data, *stage.zero_shot_for, *((stage.validation,) if stage.validation else ()))
             wanted.append((f"stage {stage.name}", "data set", used, data))
             wanted.append((f"stage {stage.name}", "backbone", stage.backbones, backbones))
-            if stage.kind == "cot":
+            if stage.config.kind == "cot":
                 wanted.append((f"stage {stage.name}", "teacher", (stage.teacher or "",), set(self.teachers)))
         wanted += [("baselines", "data set", (each.data,), data) for each in self.baselines]
         for context in self.in_context:
@@ -194,11 +195,12 @@ class Experiment(BaseModel):
             if stage.parent is not None and parent is None:
                 problems.append(f"{where}: parent {stage.parent!r} is no earlier stage")
             if parent is not None:
+                seeds = stage.seeds or (stage.config.seed,)
                 if parent.shots_grid or parent.selections:
                     problems.append(
                         f"{where}: parent {parent.name!r} spans shots or selections, expected one model a seed"
                     )
-                if missing := set(stage.seeds or (stage.seed,)) - set(parent.seeds or stage.seeds or (stage.seed,)):
+                if missing := set(seeds) - set(parent.seeds or seeds):
                     problems.append(f"{where}: its parent has no seed {', '.join(map(str, sorted(missing)))}")
                 if absent := set(self.backbones_of(stage)) - set(self.backbones_of(parent)):
                     problems.append(f"{where}: its parent has no backbone {', '.join(sorted(absent))}")
@@ -210,14 +212,15 @@ class Experiment(BaseModel):
             elif counts and inherited and inherited not in counts:
                 problems.append(f"{where}: its parent has {inherited} folds, and its data {next(iter(counts))}")
             folds[stage.name] = next(iter(counts), inherited)
-            if "paper" in (stage.selection, *stage.selections) and stage.validation is None:
+            try:
+                chosen = {config.selection for _, config in stage.expand() if isinstance(config, RecStage)}
+            except ConfigError as error:
+                chosen = set()
+                problems.append(f"{where}: its grid: {error}")
+            if "paper" in chosen and stage.validation is None:
                 problems.append(f"{where}: selection 'paper' needs validation = '<target data set>'")
             if stage.name in earlier:
                 problems.append(f"{where}: the name is taken")
-            try:
-                stage.expand()
-            except ValidationError as error:
-                problems.append(f"{where}: its grid: {describe(error, ExperimentStage)}")
             earlier[stage.name] = stage
         return problems
 

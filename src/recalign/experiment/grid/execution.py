@@ -29,7 +29,6 @@ from recalign.experiment.grid.jobs import (
 from recalign.experiment.grid.store import Store
 from recalign.experiment.prepare import prepare
 from recalign.experiment.ranking import freeze, load_task, score_task
-from recalign.experiment.runner import tune_parts
 from recalign.experiment.saved import load_saved
 from recalign.experiment.score_file import score_split
 from recalign.models.backbone import load_backbone
@@ -37,6 +36,7 @@ from recalign.models.config import BackboneConfig
 from recalign.scoring.base import Scorer
 from recalign.teacher.factory import make_teacher
 from recalign.teacher.teach import teach
+from recalign.tuning.chain import tune_curriculum
 from recalign.tuning.stage import StageInputs
 
 
@@ -97,7 +97,7 @@ class _Execution:
             unseen=[self._data(each) for each in work.unseen],
             cot=self.store.path(work.cot) if work.cot else None,
         )
-        tune_parts(target.name, inputs, target.parent)
+        tune_curriculum(target.name, inputs, target.parent)
 
     def _score(self, work: ScoreWork, target: Path) -> None:
         data = self._data(work.data)
