@@ -54,8 +54,10 @@ def test_unknown_keys_and_wrong_values_are_told_together_with_their_paths(
             ('domain = "movies"', 'domain = "films"'),
         )
     )
-    for place in ("stages.1.optim.lr:", "stages.1.optim.lrr:", "backbone.nano.width:", "stages.0.learning_rate:"):
+    for place in ("stages.1: stage zero-shot", "; optim.lrr:", "backbone.nano.width:", "stages.0: stage it"):
         assert place in text
+    assert "found optim.lr:" in text
+    assert "found learning_rate: unknown key" in text
     assert "evaluations.0.resamples:" in text
     assert "data.source.domain:" in text
 

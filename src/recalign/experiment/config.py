@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from recalign.errors import ConfigError
 from recalign.experiment.prepare_config import PrepareConfig
@@ -54,7 +55,7 @@ class StageEntry(BaseModel):
         try:
             self._at({})
         except ConfigError as error:
-            raise ValueError(str(error)) from None
+            raise PydanticCustomError("stage", "{problem}", {"problem": str(error)}) from None
         return self
 
     def expand(self) -> list[tuple[str, StageConfig]]:
