@@ -110,6 +110,8 @@ def test_trees_are_filled_by_what_their_prompts_add_to_the_stem() -> None:
     exactly = len(FRAME) + 1 + 4 * 2
     assert [len(tree.branches) for tree in grow_trees(prompts, exactly)] == [4]
     assert [len(tree.branches) for tree in grow_trees(prompts, exactly - 1)] == [3, 1]
+    apart = [prompt([*FRAME, middle, 3, last], len(FRAME) + 2) for middle, last in ((9, 3), (8, 3), (9, 4))]
+    assert [tree.n_tokens for tree in grow_trees(apart, 15)] == [14, 11], "the second prompt has shortened the stem"
     alone = [prompt([*FRAME, 9, 3, 7], 2), *prompts[1:]]  # its answer position ends the stem after one token
     assert [tree.n_tokens for tree in grow_trees(alone, 34)] == [1 + 3 * 10, 11]
 

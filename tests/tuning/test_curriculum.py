@@ -16,10 +16,11 @@ from recalign.teacher.config import TeachConfig
 from recalign.teacher.factory import make_teacher
 from recalign.teacher.teach import stage_file, teach
 from recalign.testing.tiny import make_tiny
+from recalign.tuning.chain import tune_curriculum
 from recalign.tuning.config import CotStage
 from recalign.tuning.curriculum import CotRow, arrange, read_cot, substages
 from recalign.tuning.provenance import StageInputs
-from recalign.tuning.stage import tune_stage
+from recalign.tuning.stage import Progress, tune_stage
 
 ROWS = [CotRow(stage, Instruction(f"s{stage}", f"r{row}", "x" * (7 - row))) for stage in (1, 2, 3) for row in range(2)]
 
@@ -73,6 +74,33 @@ def test_a_stage_learns_from_what_the_teacher_wrote_and_says_whose_labels_it_use
     assert recorded.parents["cot"] == manifest.fingerprint
     assert recorded.config["labels_seen"] == json.loads(json.dumps(manifest.config["labels_seen"]))
     assert recorded.config["labels_seen"][source.fingerprint]["train"] > 0
+
+
+def test_a_staged_curriculum_is_a_chain_of_models(source: SampleSet, cot: Path, tmp_path: Path) -> None:
+    config = CotStage(curriculum="staged", max_length=2000, batch_size=4, max_steps=1, precision="fp32")
+    backbone = BackboneConfig(name=str(make_tiny(tmp_path / "b", max_positions=2048)), dtype="float32", device="cpu")
+    inputs = StageInputs(config, [source], backbone, cot=cot)
+    notes: list[str] = []
+    steps: list[str] = []
+
+    def progress_for(name: str) -> Progress:
+        return lambda report: steps.append(name)
+
+    model = tune_curriculum("m", inputs, tmp_path / "models", note=notes.append, progress_for=progress_for)
+    names = ["m-stage1-only", "m-stage2-only", "m"]
+    assert steps == names
+    assert notes == []
+    assert model == tmp_path / "models" / "m"
+    manifests = [read_manifest(tmp_path / "models" / name) for name in names]
+    assert [manifest.config["stage"]["curriculum"] for manifest in manifests] == [
+        "stage1-only", "stage2-only", "stage3-only"
+    ]  # fmt: skip
+    assert [manifest.parents.get("parent") for manifest in manifests] == [
+        None, *(manifest.fingerprint for manifest in manifests[:2])
+    ]  # fmt: skip
+    assert tune_curriculum("m", inputs, tmp_path / "models", note=notes.append, progress_for=progress_for) == model
+    assert notes == [f"stage {name}: already tuned" for name in names]
+    assert steps == names
 
 
 def test_a_stage_without_data_says_how_to_get_some(source: SampleSet, tmp_path: Path) -> None:

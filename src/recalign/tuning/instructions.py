@@ -36,7 +36,7 @@ def generate_instructions(catalog: ItemCatalog, domain: Domain, *, n: int, seed:
     """Make `n` distinct instruction rows from a catalogue: facts about its items, in varied words.
 
     What can be asked depends on what the catalogue has: titles alone give completions, places in lists, alphabetical
-    order and shared words; years (a column, or "(1995)" behind the title), genres and authors add their own questions.
+    order and shared words; years (a column, or "(1995)" after the title), genres and authors add their own questions.
     Each task that the catalogue allows is equally likely. Ratings and labels have no way in: only the columns title,
     year, author and genres are read.
 
