@@ -66,7 +66,7 @@ def logits_at(
         result: Tensor = model.get_output_embeddings()(hidden_at(model, forest, where))  # type: ignore[operator]
         return result
     if packed:
-        ids, places = (torch.from_numpy(one).to(device)[None] for one in (forest.ids, forest.positions))
+        ids, places = (torch.from_numpy(array).to(device)[None] for array in (forest.ids, forest.positions))
         with forest_attention(model, forest), head_at(model, torch.zeros_like(where), where):
             logits: Tensor = model(input_ids=ids, position_ids=places, use_cache=False).logits
         return logits[0]
@@ -135,7 +135,7 @@ def _probe(model: nn.Module) -> list[list[EncodedPrompt]]:
         stem = [*frame, *((5 * i + user) % vocabulary for i in range(6 + 5 * user))]
         tails = [[(11 * i + 5 * shift + 3) % vocabulary for i in range(4 + shift)] for shift in range(3 - user)]
         ids = [(*stem, *tail) for tail in tails]
-        groups.append([EncodedPrompt(one, (IGNORE,) * len(one), len(one)) for one in ids])
+        groups.append([EncodedPrompt(prompt, (IGNORE,) * len(prompt), len(prompt)) for prompt in ids])
     return groups
 
 

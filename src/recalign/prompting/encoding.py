@@ -203,8 +203,8 @@ class PromptEncoder:
         answered = self._tokenise([context + self._answers[1] for context in contexts])
         pairs = [self._known(ids) for ids in answered]
         unknown = [index for index, pair in enumerate(pairs) if pair is None]
-        other = self._tokenise([contexts[index] + self._answers[0] for index in unknown])
-        for index, no in zip(unknown, other, strict=True):
+        negative = self._tokenise([contexts[index] + self._answers[0] for index in unknown])
+        for index, no in zip(unknown, negative, strict=True):
             pairs[index] = self._joined(no, answered[index])
         return [pair for pair in pairs if pair is not None]
 

@@ -1,4 +1,4 @@
-"""Files of rows as published ones are: a JSON array, or JSON Lines, told apart by their content."""
+"""Files of rows as published ones are: a JSON array, or JSON Lines, which of the two the content tells."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, specia
     for start in range(0, len(texts), _CHUNK):
         chunk = list(texts[start : start + _CHUNK])
         if direct:
-            ids += [one.ids for one in backend.encode_batch_fast(chunk, add_special_tokens=special)]
+            ids += [encoding.ids for encoding in backend.encode_batch_fast(chunk, add_special_tokens=special)]
         else:
             ids += tokenizer(
                 chunk,

@@ -107,7 +107,9 @@ class YesNoScorer:
         start = 0
         for size in sizes:
             group = prompts[start : start + size]
-            trees += grow_trees(group, self._batch_tokens) if self._packed else [grow_tree([one]) for one in group]
+            trees += (
+                grow_trees(group, self._batch_tokens) if self._packed else [grow_tree([prompt]) for prompt in group]
+            )
             start += size
         ends = np.cumsum([len(tree.branches) for tree in trees])
         order = np.arange(len(trees))

@@ -88,7 +88,7 @@ def _wordings(language: str) -> Wordings:
 
 
 def read_instructions(path: Path) -> list[Instruction]:
-    """Read an Alpaca-format file: a JSON array of objects, or one object per line (JSONL), told apart by their content.
+    """Read an Alpaca-format file: a JSON array of objects, or one object per line (JSONL).
 
     Each object has the strings ``instruction`` and ``output`` (neither blank) and may have ``input`` (none, null and ""
     are the same); other keys are ignored. Blank lines in JSONL are skipped.
