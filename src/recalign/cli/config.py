@@ -17,8 +17,9 @@ CONFIGURATIONS: Final = {
     "backbone": "recalign.models.config:BackboneConfig",
     "nano": "recalign.models.nano_config:NanoConfig",
     "prepare": "recalign.experiment.prepare_config:PrepareConfig",
-    "teach": "recalign.teacher.config:TeachConfig",
+    "teach": "recalign.cot.config:TeachConfig",
     "baseline": "recalign.baselines.config:BaselineConfig",
+    "in-context": "recalign.baselines.in_context_config:InContextConfig",
 }
 
 

@@ -14,12 +14,12 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from recalign.cot.config import TeachConfig
 from recalign.errors import ConfigError
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig
 from recalign.models.nano_config import NanoConfig
 from recalign.settings import read_toml, validated
-from recalign.teacher.config import TeachConfig
 from recalign.tuning.config import RecStage, Selection, StageConfig, stage_config
 
 NAME = r"^[a-z0-9][a-z0-9.-]*$"
