@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from recalign.baselines.answer_odds import label_odds
-from recalign.prompting.domain import Domain
+from recalign.data.domain import Domain
 from recalign.teacher.base import Completion, TokenLogprobs
 
 ENGLISH, GERMAN = Domain(noun="movie"), Domain(language="de")

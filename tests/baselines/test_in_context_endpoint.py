@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from recalign.baselines.in_context_endpoint import EndpointAnswers, ask_endpoint, read_label
+from recalign.data.domain import Domain
 from recalign.data.samples import SampleSet
 from recalign.data.schema import SCORES
 from recalign.data.shots import choose_shots
 from recalign.errors import TeacherError
-from recalign.prompting.domain import Domain
 from recalign.teacher.base import Completion
 from recalign.teacher.config import TeachConfig
 from recalign.teacher.endpoint import EndpointTeacher

@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.samples import HistoryEntry
 from recalign.data.schema import ITEMS
 from recalign.errors import ConfigError
-from recalign.prompting.domain import Domain
 from recalign.teacher.preferences import PreferenceWriter
 
 ROWS = [

@@ -16,6 +16,7 @@ from recalign.artifacts.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
     FileRecord,
+    Json,
     content_fingerprint,
     encode,
     hash_file,
@@ -93,7 +94,7 @@ def _stage(target: Path, kind: str, overwrite: bool) -> tuple[Path, int]:
     return staging, owner
 
 
-def _seal(staging: Path, kind: str, config: Any, parents: dict[str, str], info: dict[str, Any]) -> None:
+def _seal(staging: Path, kind: str, config: Any, parents: dict[str, str], info: Json) -> None:
     """Flush and hash everything staged, then write the manifest."""
     files: dict[str, FileRecord] = {}
     folders = [staging]

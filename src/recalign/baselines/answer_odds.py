@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from recalign.prompting.domain import Domain
+from recalign.data.domain import Domain
 from recalign.teacher.base import UNTOLD, Completion, TokenLogprobs
 
 THOUGHT: Final = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)

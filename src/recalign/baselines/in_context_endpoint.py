@@ -24,11 +24,11 @@ import polars as pl
 from recalign.artifacts import fingerprint
 from recalign.baselines.answer_odds import THOUGHT, LabelOdds, label_odds, words
 from recalign.baselines.in_context import DemonstratedTemplate, render_demonstrations
+from recalign.data.domain import Domain
 from recalign.data.samples import Sample, SampleSet
 from recalign.data.schema import SCORES
 from recalign.errors import TeacherError
-from recalign.prompting.domain import Domain
-from recalign.prompting.prompts import CotFields, HistoryText
+from recalign.prompting.prompts import CotFields
 from recalign.prompting.template import PromptTemplate
 from recalign.teacher.answers import OFF_SCHEMA, REFUSAL, Rejected, read_answer
 from recalign.teacher.base import Case, Completion, LogprobsRefused, Question, Teacher, Usage
@@ -119,7 +119,7 @@ def ask_endpoint(
         ConfigError: No such template, or it does not go with the data's language.
         ArtifactError: The ledger is in use or cannot be written.
     """
-    plain, domain = PromptTemplate.load(template or data.template), Domain(**data.domain)
+    plain, domain = PromptTemplate.load(template or data.template), data.domain
     shown = DemonstratedTemplate(plain, render_demonstrations(demonstrations, data.catalog, plain, domain))
     questions = [_question(sample, data, shown, domain, config) for sample in samples]
     if logprobs:
@@ -180,9 +180,8 @@ def _frame(
 def _question(
     sample: Sample, data: SampleSet, template: PromptTemplate, domain: Domain, config: TeachConfig
 ) -> Question:
-    text = data.catalog.text
-    history = [HistoryText(text(entry.item_id), entry.liked, entry.rating) for entry in sample.history]
-    prompt = template.frame(template.instruction(domain, history, text(sample.item_id), None)).context
+    history, target = data.catalog.with_texts(sample.history), data.catalog.text(sample.item_id)
+    prompt = template.frame(template.instruction(domain, history, target, None)).context
     case = Case(sample.sample_id, sample.user_id, sample.history, (sample.item_id,))
     return Question(case, 1, prompt, config.max_tokens, config.temperature)
 

@@ -11,7 +11,6 @@ from recalign.data.samples import SampleSet
 from recalign.models.backbone import resolve_device
 from recalign.models.config import BackboneConfig
 from recalign.models.nano_config import NanoConfig
-from recalign.prompting.template import Domain
 from recalign.tuning.loop import StepReport
 from recalign.tuning.pretrain import Corpus, build_nano
 from recalign.tuning.sources import user_sequences
@@ -46,10 +45,10 @@ def resolve_backbone(
 def build_corpus(nano: NanoConfig, sources: Sequence[SampleSet], targets: Sequence[SampleSet]) -> Corpus:
     """The unlabelled text that nano is built from: of each user's train interactions only the item ids, in order."""
     titled = [*sources, *(targets if nano.target_titles else ())]
-    catalogs = [(Domain(**data.domain), data.catalog) for data in titled]
+    catalogs = [(data.domain, data.catalog) for data in titled]
     sequences = []
     for data in sources:
         users = user_sequences(data.frame("train"))
         ids = [[entry.item_id for entry in user.entries] for user in users]
-        sequences.append((Domain(**data.domain), data.catalog, ids))
+        sequences.append((data.domain, data.catalog, ids))
     return Corpus.build(catalogs, sequences, instructions=nano.instructions, seed=nano.seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from recalign.prompting.domain import Domain
+from recalign.data.domain import Domain
 from recalign.prompting.prompts import CotFields, Instruction
 from recalign.prompting.rendering import Rendering
 from recalign.prompting.spec import CotWording

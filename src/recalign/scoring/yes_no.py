@@ -93,9 +93,7 @@ class YesNoScorer:
         histories: list[tuple[HistoryText, ...]] = []
         targets: list[str] = []
         for candidates in lists:
-            history = tuple(
-                HistoryText(self.catalog.text(entry.item_id), entry.liked, entry.rating) for entry in candidates.history
-            )
+            history = self.catalog.with_texts(candidates.history)
             for item_id in candidates.item_ids:
                 histories.append(history)
                 targets.append(self.catalog.text(item_id))

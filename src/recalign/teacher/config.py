@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from recalign.data.candidates import CandidateConfig
 from recalign.data.neighbours import Similarity
+from recalign.data.teacher_candidates import CandidateConfig
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 # What decides how, and not what, is written: these stand in the manifest's info and not in its fingerprint.

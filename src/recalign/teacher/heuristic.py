@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recalign.data.samples import SampleSet
-from recalign.prompting.domain import Domain
 from recalign.prompting.rendering import quoted
 from recalign.prompting.titles import clean_title
 from recalign.teacher.base import Case, Completion, Question
@@ -49,7 +48,7 @@ class HeuristicTeacher:
         """
         self._config, self._fingerprint = config, samples.fingerprint
         self._catalog = samples.catalog
-        self._writer = PreferenceWriter(samples.catalog, Domain(**samples.domain))
+        self._writer = PreferenceWriter(samples.catalog, samples.domain)
         self._similarity = ItemSimilarity(samples, config.split, seed=config.seed)
         self._plans: dict[Case, _Plan] = {}
 

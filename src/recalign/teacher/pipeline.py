@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.errors import TeacherError
-from recalign.prompting.domain import Domain
 from recalign.prompting.prompts import CotFields
 from recalign.prompting.template import PromptTemplate
 from recalign.teacher.answers import Accepted, Rejected, read_answer

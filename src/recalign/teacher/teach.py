@@ -19,10 +19,9 @@ from typing import Any, Final
 import polars as pl
 
 from recalign.artifacts import MANIFEST_NAME, fingerprint, read_manifest, write_directory
-from recalign.data.candidates import CandidateSet, user_filtering
 from recalign.data.samples import Sample, SampleSet, to_samples
+from recalign.data.teacher_candidates import CandidateSet, user_filtering
 from recalign.errors import ArtifactError, Interrupted, TeacherError
-from recalign.prompting.domain import Domain
 from recalign.prompting.template import PromptTemplate
 from recalign.teacher.base import Case, Teacher
 from recalign.teacher.budget import Estimate, cost
@@ -82,7 +81,7 @@ def make_source(samples: SampleSet, config: TeachConfig) -> Source:
         DataError: the split has no positive sample.
         TeacherError: no candidate set contains its sample's truth.
     """
-    questions = Questions(samples.catalog, Domain(**samples.domain), PromptTemplate.load(config.template), config)
+    questions = Questions(samples.catalog, samples.domain, PromptTemplate.load(config.template), config)
     sets, counts = user_filtering(samples, config.candidates)
     if not sets:
         raise TeacherError(

@@ -16,7 +16,7 @@ from recalign.artifacts import fingerprint, hash_file, read_manifest
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError, DataError
 from recalign.models.config import BackboneConfig
-from recalign.prompting.template import Domain, PromptTemplate
+from recalign.prompting.template import PromptTemplate
 from recalign.tuning.config import StageConfig
 from recalign.tuning.curriculum import read_cot
 from recalign.tuning.instructions import generate_instructions
@@ -81,12 +81,11 @@ def check_data(config: StageConfig, data: Sequence[SampleSet]) -> None:
     """
     template = PromptTemplate.load(config.template)
     for each in data:
-        domain = Domain(**each.domain)
-        template.instruction(domain, (), "title", 1)
+        template.instruction(each.domain, (), "title", 1)
         if config.kind == "rec" and each.frame("train").is_empty():
             raise DataError(f"train split of {each.path}", found="no samples", expected="at least one")
         if config.kind == "instruction" and config.instruction_file is None:
-            generate_instructions(each.catalog, domain, n=1, seed=config.seed)
+            generate_instructions(each.catalog, each.domain, n=1, seed=config.seed)
 
 
 def check_unseen(inputs: StageInputs, labels: dict[str, dict[str, Any]]) -> None:
@@ -125,7 +124,7 @@ def owner_of(inputs: StageInputs, backbone: str, labels: dict[str, Any]) -> dict
     return {
         "stage": inputs.config.model_dump(mode="json"),
         "backbone": inputs.backbone.model_dump(mode="json", exclude={"name", "device"}),
-        "domain": dict(inputs.data[-1].domain),
+        "domain": inputs.data[-1].domain.model_dump(),
         "labels_seen": labels,
         "unseen": sorted(data.fingerprint for data in inputs.unseen),
         "parents": parents,

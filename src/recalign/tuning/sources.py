@@ -32,7 +32,7 @@ class DomainPrompts:
 
     def history(self, entries: Sequence[HistoryEntry]) -> tuple[HistoryText, ...]:
         """Texts of a history, oldest first."""
-        return tuple(HistoryText(self.catalog.text(entry.item_id), entry.liked, entry.rating) for entry in entries)
+        return self.catalog.with_texts(entries)
 
 
 @dataclass(frozen=True, slots=True)

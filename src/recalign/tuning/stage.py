@@ -24,7 +24,7 @@ from recalign.models.adapter import attach, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.checkpoint import inspect, locate
 from recalign.prompting.encoding import PromptEncoder
-from recalign.prompting.template import Domain, PromptTemplate
+from recalign.prompting.template import PromptTemplate
 from recalign.tuning.checkpoint import CheckpointStore
 from recalign.tuning.config import StageConfig
 from recalign.tuning.curriculum import arrange, read_cot
@@ -119,7 +119,7 @@ def _loop_config(config: StageConfig, steps: int) -> LoopConfig:
 def _domain_prompts(data: SampleSet, backbone: Backbone, config: StageConfig) -> DomainPrompts:
     encoder = PromptEncoder(
         PromptTemplate.load(config.template),
-        Domain(**data.domain),
+        data.domain,
         backbone.tokenizer,
         max_length=min(config.max_length, backbone.max_positions),
         train_on_inputs=config.train_on_inputs,
@@ -160,7 +160,7 @@ def _taught(config: StageConfig, data: SampleSet, domain: DomainPrompts) -> list
     if config.instruction_file:
         rows = read_instructions(Path(config.instruction_file))
     else:
-        rows = generate_instructions(data.catalog, Domain(**data.domain), n=config.instructions, seed=config.seed)
+        rows = generate_instructions(data.catalog, data.domain, n=config.instructions, seed=config.seed)
     return [domain.encoder.encode_instruction(row) for row in rows]
 
 

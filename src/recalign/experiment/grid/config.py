@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from recalign.baselines.config import BaselineConfig, BaselineName
+from recalign.baselines.config import BaselineConfig
 from recalign.errors import ConfigError
 from recalign.experiment.config import NAME, BackboneEntry, StageEntry, TeacherEntry
 from recalign.experiment.controls import CONTROLS
@@ -48,7 +48,7 @@ class BaselineEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    models: tuple[BaselineName, ...] = Field(min_length=1, description="Which ones.")
+    models: tuple[str, ...] = Field(min_length=1, description="Which ones.")
     data: str = Field(description="Data set to train on.")
     shots_grid: tuple[int, ...] = Field((), description="Values of K; all training samples if not given.")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="Training seeds.")
@@ -59,11 +59,12 @@ class BaselineEntry(BaseModel):
     def _valid(self) -> Self:
         if axes := sorted({"model", "shots", "seed"}.intersection(self.settings)):
             raise ValueError(f"settings hold {', '.join(axes)}: use models, shots_grid and seeds")
-        for shots in self.shots_grid or (None,):
-            self.config(self.models[0], shots, 0)
+        for model in self.models:
+            for shots in self.shots_grid or (None,):
+                self.config(model, shots, 0)
         return self
 
-    def config(self, model: BaselineName, shots: int | None, seed: int) -> BaselineConfig:
+    def config(self, model: str, shots: int | None, seed: int) -> BaselineConfig:
         """The plain configuration of one point of the grid."""
         return BaselineConfig.model_validate({**self.settings, "model": model, "shots": shots, "seed": seed})
 

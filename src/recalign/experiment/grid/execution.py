@@ -8,7 +8,7 @@ from pathlib import Path
 from recalign.artifacts import read_manifest, write_file_atomic
 from recalign.baselines.artifact import train_baseline
 from recalign.baselines.in_context import in_context_scorer
-from recalign.data.negatives import RankingConfig
+from recalign.data.ranking_lists import RankingConfig
 from recalign.data.samples import SampleSet
 from recalign.data.shots import choose_shots
 from recalign.errors import ConfigError
