@@ -7,7 +7,8 @@ import torch
 
 from recalign.baselines.config import BaselineConfig
 from recalign.baselines.features import ItemFeatures
-from recalign.baselines.network import Network, sequence_encoder
+from recalign.baselines.network import Network
+from recalign.baselines.networks.caser import PLUGIN as CASER
 from recalign.baselines.networks.caser import Caser
 from recalign.baselines.networks.gru4rec import Gru4Rec
 from recalign.baselines.networks.sasrec import SasRec
@@ -52,7 +53,7 @@ def test_caser_by_hand() -> None:
 
 
 def test_caser_filters_are_those_of_the_paper() -> None:
-    encoder = sequence_encoder(BaselineConfig(model="caser"), 80)
+    encoder = CASER.encoder(BaselineConfig(model="caser"), 80)
     assert isinstance(encoder, Caser)
     assert [tuple(each.weight.shape) for each in encoder.horizontal] == [(16, 80, h) for h in (2, 3, 4)]  # type: ignore[union-attr]
     assert encoder.vertical.weight.shape == (1, 10)

@@ -42,14 +42,14 @@ def test_it_learns(model: str, loss: str) -> None:
     fit = fitted(model, labelled(60, 2), loss=loss, lr=5e-3)
     assert fit.valid_auc is not None
     assert fit.valid_auc > 0.85
-    assert {row["weight_decay"] for row in fit.log} == {1e-4, 1e-6}
+    assert {row.weight_decay for row in fit.log} == {1e-4, 1e-6}
 
 
 def test_what_is_kept_is_the_best_round_of_the_best_weight_decay() -> None:
     validation = labelled(60, 2)
     fit = fitted(validation=validation, weight_decays=(1e-1, 1e-5))
-    best = max(fit.log, key=lambda row: row["valid_auc"])
-    assert (fit.valid_auc, fit.weight_decay, fit.epoch) == (best["valid_auc"], best["weight_decay"], best["epoch"])
+    best = max(fit.log, key=lambda row: row.valid_auc)
+    assert (fit.valid_auc, fit.weight_decay, fit.epoch) == (best.valid_auc, best.weight_decay, best.epoch)
     again = predict(fit.network, validation.histories, validation.targets, lookup)
     from recalign.metrics.classification import auc
 
@@ -60,21 +60,21 @@ def test_what_is_kept_is_the_best_round_of_the_best_weight_decay() -> None:
 def test_it_stops_without_a_gain_and_at_the_limit() -> None:
     constant = SampleArrays(labelled(60, 2).histories, labelled(60, 2).targets, labelled(60, 9).labels)
     fit = fitted(validation=constant, patience=2, max_steps=10_000, weight_decays=(1e-5,))
-    values = [row["valid_auc"] for row in fit.log]
+    values = [row.valid_auc for row in fit.log]
     assert max(values[:-2]) == fit.valid_auc
     assert max(values[-2:]) <= max(values[:-2])
     limited = fitted(max_steps=20, eval_steps=10, weight_decays=(1e-5,))  # 5 steps an epoch
-    assert [row["epoch"] for row in limited.log] == [2, 4]
+    assert [row.epoch for row in limited.log] == [2, 4]
 
 
 def test_a_round_has_at_least_the_steps_asked_for() -> None:
     fit = fitted(batch_size=80, eval_steps=7, max_steps=14, weight_decays=(1e-5,))
-    assert [row["epoch"] for row in fit.log] == [7, 14]
+    assert [row.epoch for row in fit.log] == [7, 14]
 
 
 def test_without_validation_the_last_round_is_kept() -> None:
     fit = fitted(weight_decays=(1e-5,))
-    assert (fit.valid_auc, fit.epoch) == (None, fit.log[-1]["epoch"])
+    assert (fit.valid_auc, fit.epoch) == (None, fit.log[-1].epoch)
 
 
 def test_equal_inputs_give_equal_bits_and_another_seed_others() -> None:
@@ -89,7 +89,7 @@ def test_equal_inputs_give_equal_bits_and_another_seed_others() -> None:
 def test_a_weight_decay_knows_nothing_of_those_before_it() -> None:
     both = fitted(validation=labelled(60, 2), weight_decays=(1e-2, 1e-5))
     alone = fitted(validation=labelled(60, 2), weight_decays=(1e-5,))
-    assert [row for row in both.log if row["weight_decay"] == 1e-5] == list(alone.log)
+    assert [row for row in both.log if row.weight_decay == 1e-5] == list(alone.log)
 
 
 def test_the_global_random_state_is_left_alone() -> None:
