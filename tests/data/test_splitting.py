@@ -126,6 +126,15 @@ def test_temporal_is_one_order_with_ties_on_one_side() -> None:
     }
 
 
+def test_a_cut_in_the_middle_of_one_time_goes_before_all_of_it() -> None:
+    rows = table(*(("abcdef"[place], str(item), 4, time) for place in range(6) for item, time in ((0, 0), (1, place))))
+    tied = rows.with_columns(timestamp=pl.Series([0, 1, 0, 2, 0, 2, 0, 2, 0, 2, 0, 3]))
+    samples = prepare(tied, "temporal", ratios=(1, 1, 0))
+    # Six targets at the times 1, 2, 2, 2, 2, 3: the cut at three has two of time 2 on either side.
+    assert samples["timestamp"].to_list() == [1, 2, 2, 2, 2, 3]
+    assert samples["split"].to_list() == ["train"] + ["valid"] * 5
+
+
 def test_leave_one_out_tests_the_last_and_validates_the_one_before() -> None:
     rows = table(
         ("u", "3", 1, 3), ("u", "1", 5, 1), ("u", "2", 5, 2), ("u", "4", 4, 4), ("v", "1", 5, 1), ("v", "2", 5, 2)
