@@ -238,9 +238,9 @@ def _encoder_of(directory: Path, manifest: Manifest, given: str | None, device: 
     """The encoder that the baseline was trained with. Raises ModelError where it is another one."""
     name = given or manifest.info["text_encoder"]
     local = directory / name
-    found = given is None and local.is_dir()
-    revision = None if given is not None or found else manifest.info["text_encoder_revision"]
-    encoder = TextEncoder(str(local.resolve()) if found else name, revision, device=device)
+    still_there = given is None and local.is_dir()
+    revision = None if given is not None or still_there else manifest.info["text_encoder_revision"]
+    encoder = TextEncoder(str(local.resolve()) if still_there else name, revision, device=device)
     expected = manifest.parents["text_encoder"]
     if encoder.fingerprint != expected:
         raise ModelError(

@@ -134,15 +134,15 @@ def _fetch_checked(url: str, archive: Path, expected: str, progress: Progress | 
     for last in (False, True):
         pieced = fetch(url, archive, progress=progress, timeout=timeout)
         with storage_errors(archive):
-            found = hash_file(archive).sha256
-        if found == expected:
+            actual = hash_file(archive).sha256
+        if actual == expected:
             return
         with storage_errors(archive):
             archive.unlink()
         if last or not pieced:
             raise DataError(
                 f"archive from {url}",
-                found=f"SHA-256 {found}",
+                found=f"SHA-256 {actual}",
                 expected=expected,
                 hint="It was deleted and nothing was unpacked: the file was altered, or the hash is of another version",
             )

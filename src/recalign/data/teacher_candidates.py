@@ -108,9 +108,9 @@ def user_filtering(
         own = part["user"].to_numpy().astype(np.int64)
         neighbours = index.nearest(histories, config.similar_users, config.similarity, own)
         items = index.vote(neighbours, config.size, table.met_before(part, histories))
-        found = (items == part["item"].to_numpy()[:, None]).any(axis=1)
+        hit = (items == part["item"].to_numpy()[:, None]).any(axis=1)
         sample_ids = part["sample_id"].to_list()
-        for row in np.flatnonzero(found):
+        for row in np.flatnonzero(hit):
             ids = table.item_ids[items[row][items[row] >= 0]]
             order = generator(config.seed, "candidates", "order", sample_ids[row]).permutation(len(ids))
             sets.append(CandidateSet(sample_ids[row], tuple(ids[order].tolist())))
@@ -162,18 +162,18 @@ class _Interactions:
 
     def positives(self, config: CandidateConfig) -> pl.DataFrame:
         """The source samples: the positive ones, or `limit` of them drawn by seed, in the order of the table."""
-        found = self._frame.filter(pl.col("label") == 1)
-        if found.is_empty():
+        positive = self._frame.filter(pl.col("label") == 1)
+        if positive.is_empty():
             raise DataError(
                 f"split {config.split!r} of the data",
                 found=f"no positive sample among {self._frame.height}",
                 expected="at least one, for a candidate set",
                 hint="Choose another split.",
             )
-        if config.limit is None or config.limit >= found.height:
-            return found
-        drawn = generator(config.seed, "candidates", "limit").permutation(found.height)[: config.limit]
-        return found[np.sort(drawn)]
+        if config.limit is None or config.limit >= positive.height:
+            return positive
+        drawn = generator(config.seed, "candidates", "limit").permutation(positive.height)[: config.limit]
+        return positive[np.sort(drawn)]
 
     def histories(self, queries: pl.DataFrame) -> csr_matrix:
         """Multi-hot histories, queries × items."""

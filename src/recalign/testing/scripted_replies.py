@@ -182,7 +182,7 @@ class Reply:
         return replace(self, seconds=seconds)
 
     def doing(self, action: Callable[[Request], None]) -> Reply:
-        """The same, behind `action`."""
+        """The same, after `action`."""
         return replace(self, action=action)
 
 

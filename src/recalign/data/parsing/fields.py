@@ -35,13 +35,13 @@ class RatingScale:
     def checks(self, rating: str = "rating") -> list[tuple[pl.Expr, str]]:
         """Conditions that condemn a row by its Float64 column `rating`, with reasons (for `accounting.sift`)."""
         value = pl.col(rating)
-        found: list[tuple[pl.Expr, str]] = [(value.is_null() | ~value.is_finite(), BAD_RATING)]
+        conditions: list[tuple[pl.Expr, str]] = [(value.is_null() | ~value.is_finite(), BAD_RATING)]
         if self.low is not None and self.high is not None:
             outside = (value < self.low) | (value > self.high)
-            found.append((outside, f"rating outside {self.low:g} to {self.high:g}"))
+            conditions.append((outside, f"rating outside {self.low:g} to {self.high:g}"))
         if self.step is not None:
-            found.append((value / self.step % 1 != 0, f"rating not in steps of {self.step:g}"))
-        return found
+            conditions.append((value / self.step % 1 != 0, f"rating not in steps of {self.step:g}"))
+        return conditions
 
 
 def identifier(name: str) -> pl.Expr:

@@ -26,9 +26,9 @@ def find_all(path: Path, patterns: Sequence[str], what: str) -> list[Path]:
     if not path.is_dir():
         return [path]
     for pattern in patterns:
-        found = sorted(file for file in path.glob(_any_case(pattern)) if file.is_file())
-        if found:
-            return found
+        files = sorted(file for file in path.glob(_any_case(pattern)) if file.is_file())
+        if files:
+            return files
     raise DataError(str(path), found=_listing(path), expected=f"{what}: {' or '.join(patterns)}")
 
 
@@ -38,13 +38,13 @@ def find_one(path: Path, patterns: Sequence[str], what: str) -> Path:
     Raises:
         DataError: none, or several that match the same pattern.
     """
-    found = find_all(path, patterns, what)
-    if len(found) > 1:
-        names = ", ".join(file.name for file in found[:4])
+    files = find_all(path, patterns, what)
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files[:4])
         raise DataError(
-            str(path), found=f"{len(found)} candidates: {names}", expected=f"one {what}", hint="Give the file"
+            str(path), found=f"{len(files)} candidates: {names}", expected=f"one {what}", hint="Give the file"
         )
-    return found[0]
+    return files[0]
 
 
 def beside(path: Path, patterns: Sequence[str], what: str, *, above: bool = False) -> Path:
@@ -61,9 +61,9 @@ def beside(path: Path, patterns: Sequence[str], what: str, *, above: bool = Fals
     """
     for folder in [path.parent, path.parent.parent][: 1 + above]:
         for pattern in patterns:
-            found = sorted(file for file in folder.glob(_any_case(pattern)) if file.is_file() and file != path)
-            if found:
-                return found[0]
+            files = sorted(file for file in folder.glob(_any_case(pattern)) if file.is_file() and file != path)
+            if files:
+                return files[0]
     raise DataError(
         f"{what} of {path}",
         found=_listing(path.parent),

@@ -208,8 +208,8 @@ class _Grammar:
 
     def _extract(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Add the wanted fields, quotes and all, and `fits`: whether the text is a whole row."""
-        found = (pl.lit(self._separator) + pl.col("text")).str.extract_all(self._marked)
-        rows = rows.with_columns(found.alias("found"))
+        matches = (pl.lit(self._separator) + pl.col("text")).str.extract_all(self._marked)
+        rows = rows.with_columns(matches.alias("found"))
         covered = pl.col("found").list.eval(pl.element().str.len_bytes()).list.sum()
         fits = (pl.col("found").list.len() == self._layout.width) & (covered == pl.col("text").str.len_bytes() + 1)
         fields = [

@@ -136,18 +136,18 @@ def _columns(text: str) -> tuple[str, int | None, str | None]:
     return text if text.strip() else MISSING_TEXT, split_year(text)[1], None
 
 
-def _merged(found: Domain, given: Domain | None, path: Path) -> Domain:
+def _merged(in_file: Domain, given: Domain | None, path: Path) -> Domain:
     if given is None:
-        return found
+        return in_file
     default = Domain(language=given.language)
     for word in ("primary_language", *_PARSED_WORDS):
         value = getattr(given, word)
-        if value not in (getattr(default, word) if word in _PARSED_WORDS else None, getattr(found, word)):
+        if value not in (getattr(default, word) if word in _PARSED_WORDS else None, getattr(in_file, word)):
             raise ConfigError(
-                f"{word.replace('primary_', '')} {value!r} contradicts {path}", expected=repr(getattr(found, word))
+                f"{word.replace('primary_', '')} {value!r} contradicts {path}", expected=repr(getattr(in_file, word))
             )
     extra = {word: getattr(given, word) for word in _OTHER_WORDS if getattr(given, word) != getattr(default, word)}
-    return Domain.model_validate(found.model_dump() | extra | {"language": given.language})
+    return Domain.model_validate(in_file.model_dump() | extra | {"language": given.language})
 
 
 def _ledger(path: Path, rejected: list[tuple[int, str, str]]) -> RejectLedger:

@@ -55,9 +55,9 @@ def read_netflix(path: Path, options: SourceOptions) -> SourceData:
         DataError: a file is missing, empty, of another format, or no rating is usable.
     """
     paths = [
-        found
-        for found in find_all(path, _RATINGS_FILES, "Netflix rating files")
-        if "movie_titles" not in found.name.lower()
+        file
+        for file in find_all(path, _RATINGS_FILES, "Netflix rating files")
+        if "movie_titles" not in file.name.lower()
     ]
     builder = SourceBuilder()
     # The original archive has the ratings one folder below the titles.
