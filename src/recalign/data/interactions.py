@@ -48,7 +48,10 @@ def check_interactions(frame: pl.DataFrame) -> None:
 
 
 def with_codes(frame: pl.DataFrame, item_ids: Collection[str] = ()) -> pl.DataFrame:
-    """Ids as Enums in natural order; that of the items knows `item_ids` as well. Columns that already are that stay unchanged."""
+    """Ids as Enums in natural order; that of the items knows `item_ids` as well.
+
+    Columns that already are such Enums stay unchanged.
+    """
     more = {"user_id": pl.Series(dtype=pl.String), "item_id": pl.Series(list(item_ids), dtype=pl.String)}
     return frame.with_columns(
         encode([frame[name]], others)[0] for name, others in more.items() if not knows(frame.schema[name], others)
