@@ -67,9 +67,11 @@ class SplitConfig(BaseModel):
         if self.ratios is not None and (min(self.ratios) < 0 or sum(self.ratios) == 0):
             raise ValueError("ratios must not be negative, and one of them must be positive")
         if self.folds is not None and self.ratios is not None:
-            raise ValueError("folds and proportions exclude each other")
-        if self.fold and self.fold >= (self.folds or 0):
-            raise ValueError(f"fold {self.fold} is not one of {self.folds or 'no'} folds, counted from 0")
+            raise ValueError("folds and split exclude each other: folds cut all users into equal groups")
+        if self.folds is None and self.fold:
+            raise ValueError(f"found fold {self.fold} without folds")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"found fold {self.fold} of {self.folds} folds; expected 0 to {self.folds - 1}")
         return self
 
 

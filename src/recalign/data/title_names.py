@@ -20,44 +20,9 @@ _LETTERS: Final = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h", "&": " and "}
 )
 # Articles that catalogues move to the end, after a comma ("Boot, Das").
-_ARTICLES: Final = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "le",
-        "la",
-        "les",
-        "l'",
-        "l’",
-        "un",
-        "une",
-        "el",
-        "los",
-        "las",
-        "lo",
-        "il",
-        "i",
-        "gli",
-        "uno",
-        "una",
-        "der",
-        "die",
-        "das",
-        "den",
-        "ein",
-        "eine",
-        "det",
-        "de",
-        "en",
-        "het",
-        "o",
-        "os",
-        "as",
-        "um",
-        "uma",
-    ]
-)
+_ENGLISH_AND_ROMANCE: Final = "the a an le la les l' l’ un une el los las lo il i gli uno una o os as um uma"
+_GERMANIC: Final = "der die das den ein eine det de en het"
+_ARTICLES: Final = frozenset(f"{_ENGLISH_AND_ROMANCE} {_GERMANIC}".split())
 # Articles that a person may leave out at the front. "Die Hard" and "Lo" begin with words that only look like one.
 _OPTIONAL_ARTICLES: Final = frozenset({"the", "a", "an", "le", "la", "les", "el", "los", "il", "der", "das"})
 _ROMAN: Final = re.compile(r"^[ivx]+$")

@@ -121,7 +121,6 @@ class PrepareConfig(BaseModel):
             raise ValueError(f"dataset {self.dataset} has no use for {', '.join(wrong)}")
         if self.catalogue is not None and self.catalogue not in reader.catalogues:
             raise ValueError(f"found catalogue {self.catalogue!r}; expected {' or '.join(reader.catalogues)}")
-        self._check_folds()
         self.split_config()  # these raise ValueError
         self.source_options()
         if not self.published:
@@ -159,14 +158,6 @@ class PrepareConfig(BaseModel):
         """All settings but these, under the names that enter fingerprints."""
         settings = self.model_dump(mode="json", exclude=exclude)
         return {_STORED.get(name, name): value for name, value in settings.items()}
-
-    def _check_folds(self) -> None:
-        if self.folds is None and self.fold:
-            raise ValueError(f"found fold {self.fold} without folds")
-        if self.folds is not None and self.split is not None:
-            raise ValueError("folds and split exclude each other: folds cut all users into equal groups")
-        if self.folds is not None and self.fold >= self.folds:
-            raise ValueError(f"found fold {self.fold} of {self.folds} folds; expected 0 to {self.folds - 1}")
 
     def words(self) -> dict[str, str]:
         """The words of the domain that were given."""

@@ -21,21 +21,11 @@ from recalign.data.readers.movielens import GROUPLENS, LICENCE
 from recalign.data.source import SourceData, SourceOptions
 
 # The order of the 19 flags at the end of a line of u.item (u.genre).
-GENRES_100K: Final = (
-    *(
-        "unknown",
-        "Action",
-        "Adventure",
-        "Animation",
-        "Children's",
-        "Comedy",
-        "Crime",
-        "Documentary",
-        "Drama",
-        "Fantasy",
-    ),
-    *("Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+_GENRES: Final = (
+    "unknown|Action|Adventure|Animation|Children's|Comedy|Crime|Documentary|Drama|Fantasy|"
+    "Film-Noir|Horror|Musical|Mystery|Romance|Sci-Fi|Thriller|War|Western"
 )
+GENRES_100K: Final = _GENRES.split("|")
 _U_DATA: Final = r"(?P<user_id>[^\t]*)\t(?P<item_id>[^\t]*)\t(?P<rating>[^\t]*)\t(?P<timestamp>[^\t]*)"
 _U_ITEM: Final = (
     r"(?P<item_id>[^|]*)\|(?P<title>[^|]*)\|(?P<released>[^|]*)\|[^|]*\|[^|]*\|(?P<flags>[01](?:\|[01]){18})"
