@@ -13,11 +13,11 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from recalign.cot.config import TeachConfig
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig
 from recalign.models.nano_config import NanoConfig
 from recalign.settings import describe, read_toml, validated
-from recalign.teacher.config import TeachConfig
 from recalign.tuning.config import Selection, StageConfig
 
 NAME = r"^[a-z0-9][a-z0-9.-]*$"

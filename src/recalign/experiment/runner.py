@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import Protocol
 
 from recalign.artifacts import read_manifest
+from recalign.cot.teach import is_done as teaching_is_done
+from recalign.cot.teach import teach
+from recalign.cot.teachers import make_teacher
 from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError
 from recalign.experiment.backbones import resolve_backbone
@@ -29,9 +32,6 @@ from recalign.experiment.config import Recipe, TeacherEntry
 from recalign.experiment.prepare import prepare
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig
-from recalign.teacher.factory import make_teacher
-from recalign.teacher.teach import is_done as teaching_is_done
-from recalign.teacher.teach import teach
 from recalign.tuning.curriculum import parts
 from recalign.tuning.loop import StepReport
 from recalign.tuning.provenance import check_data

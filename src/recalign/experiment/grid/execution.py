@@ -8,6 +8,8 @@ from pathlib import Path
 from recalign.artifacts import read_manifest, write_file_atomic
 from recalign.baselines.artifact import train_baseline
 from recalign.baselines.in_context import in_context_scorer
+from recalign.cot.teach import teach
+from recalign.cot.teachers import make_teacher
 from recalign.data.ranking_lists import RankingConfig
 from recalign.data.samples import SampleSet
 from recalign.data.shots import choose_shots
@@ -35,8 +37,6 @@ from recalign.experiment.score_file import score_split
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.scoring.base import Scorer
-from recalign.teacher.factory import make_teacher
-from recalign.teacher.teach import teach
 from recalign.tuning.stage import StageInputs
 
 
