@@ -13,8 +13,12 @@ from recalign.artifacts import read_manifest
 from recalign.baselines.artifact import load_baseline, train_baseline
 from recalign.baselines.config import BaselineConfig
 from recalign.baselines.networks import BASELINES
+from recalign.cot.config import TeachConfig
+from recalign.cot.teach import teach
+from recalign.cot.teachers import TEACHERS, make_teacher
 from recalign.data.readers import READERS
 from recalign.data.samples import SampleSet
+from recalign.errors import TeacherError
 from recalign.experiment.prepare import PrepareConfig, prepare
 from recalign.plugins import PluginGroup
 from recalign.prompting.template import PromptTemplate
@@ -27,6 +31,8 @@ ENTRY_POINTS = f"""
 acme-shop = {NAME}.reader:PLUGIN
 [recalign.baselines]
 acme-mean = {NAME}.baseline:PLUGIN
+[recalign.teachers]
+acme-sage = {NAME}.teacher:PLUGIN
 [recalign.templates]
 acme-short = {NAME}.template:PLUGIN
 """
@@ -84,6 +90,27 @@ def encoder(config: BaselineConfig, inputs: int) -> Mean:
 
 PLUGIN = BaselinePlugin(title="Acme mean", encoder=encoder, width=8)
 """,
+    "teacher.py": """
+from recalign.cot.teachers import TeacherPlugin
+from recalign.llm.base import Completion, Question, Usage
+from recalign.llm.config import ClientConfig
+
+
+class Sage:
+    ledgered, max_concurrency = True, 1
+
+    def __init__(self, model: str, config: ClientConfig) -> None:
+        self.name, self.settings = f"acme-sage:{model}", {"model": model}
+
+    async def complete(self, question: Question) -> Completion:
+        return Completion("Yes, the user likes shoes.", usage=Usage(3, 2))
+
+    async def close(self) -> None:
+        pass
+
+
+PLUGIN = TeacherPlugin(model="WORD", language_model=Sage)
+""",
     "template.py": """
 from importlib.resources import files
 
@@ -134,7 +161,8 @@ def shop(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("group", "name"), [(READERS, "acme-shop"), (BASELINES, "acme-mean"), (TEMPLATES, "acme-short")]
+    ("group", "name"),
+    [(READERS, "acme-shop"), (BASELINES, "acme-mean"), (TEACHERS, "acme-sage"), (TEMPLATES, "acme-short")],
 )
 def test_a_plugin_is_listed_after_the_built_in_ones(acme: Path, group: PluginGroup[object], name: str) -> None:
     assert group.names()[-1] == name
@@ -143,7 +171,7 @@ def test_a_plugin_is_listed_after_the_built_in_ones(acme: Path, group: PluginGro
 
 
 def test_without_the_package_its_plugins_are_unknown() -> None:
-    for group in (READERS, BASELINES, TEMPLATES):
+    for group in (READERS, BASELINES, TEACHERS, TEMPLATES):
         assert not [name for name in group.names() if name.startswith("acme")]
 
 
@@ -174,3 +202,11 @@ def test_its_baseline_is_trained_and_scores(acme: Path, shop: Path, tmp_path: Pa
     scorer = load_baseline(tmp_path / "mean", data)
     assert config.plugin.title == "Acme mean"
     assert scorer.score(one_item_lists(data.samples("test")[:3])).flat().shape == (3,)
+
+
+def test_its_teacher_is_asked(acme: Path, shop: Path, tmp_path: Path) -> None:
+    data = prepared(shop, tmp_path / "data")
+    config = TeachConfig(teacher="acme-sage:calm", limit=4)
+    # It says the same whatever it is asked: the first answer is taken, and what must name items is not.
+    with pytest.raises(TeacherError, match=r"no sample was kept.*stage 2: off-schema"):
+        teach(data, make_teacher(data, config), config, tmp_path / "cot")
