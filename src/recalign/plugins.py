@@ -50,6 +50,13 @@ class PluginGroup(Generic[Record]):
             raise ConfigError(f"unknown {self.noun} {name!r}", expected=", ".join(known), hint=hint)
         return name
 
+    def validate(self, name: str) -> str:
+        """As `check`, for validators of configurations: it raises ValueError, to which pydantic adds the place."""
+        try:
+            return self.check(name)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
     def find(self, name: str) -> Record:
         """The record of that name.
 

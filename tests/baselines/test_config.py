@@ -7,7 +7,6 @@ import pytest
 from recalign.artifacts import fingerprint
 from recalign.baselines.config import BaselineConfig
 from recalign.baselines.networks import BASELINES
-from recalign.errors import ConfigError
 
 
 def test_stored_settings_keep_their_fingerprint_and_come_back() -> None:
@@ -35,5 +34,5 @@ def test_every_baseline_has_its_own_title() -> None:
 
 
 def test_an_unknown_baseline_is_named_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"unknown baseline 'gru4'; expected caser.*Did you mean gru4rec"):
+    with pytest.raises(ValueError, match=r"unknown baseline 'gru4'; expected caser.*Did you mean gru4rec"):
         BaselineConfig(model="gru4")

@@ -76,7 +76,7 @@ class BaselineConfig(BaseModel):
     @field_validator("model")
     @classmethod
     def _known(cls, value: str) -> str:
-        return BASELINES.check(value)
+        return BASELINES.validate(value)
 
     @classmethod
     def from_stored(cls, settings: Mapping[str, object]) -> BaselineConfig:

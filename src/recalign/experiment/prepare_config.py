@@ -83,7 +83,7 @@ class PrepareConfig(BaseModel):
     @classmethod
     def _default_protocol(cls, values: object) -> object:
         if isinstance(values, dict) and isinstance(dataset := values.get("dataset"), str):
-            reader = READERS.find(dataset)  # its ConfigError names the datasets there are
+            reader = READERS.find(READERS.validate(dataset))
             return {**values, "protocol": values.get("protocol") or reader.defaults.protocol}
         return values
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from recalign.baselines.config import BaselineConfig
+from recalign.baselines.networks import BASELINES
 from recalign.errors import ConfigError
 from recalign.experiment.config import NAME, BackboneEntry, StageEntry, TeacherEntry
 from recalign.experiment.controls import CONTROLS
@@ -48,7 +49,9 @@ class BaselineEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    models: tuple[str, ...] = Field(min_length=1, description="Which ones.")
+    models: tuple[Annotated[str, AfterValidator(BASELINES.validate)], ...] = Field(
+        min_length=1, description="Which ones."
+    )
     data: str = Field(description="Data set to train on.")
     shots_grid: tuple[int, ...] = Field((), description="Values of K; all training samples if not given.")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="Training seeds.")
