@@ -12,8 +12,8 @@ import pytest
 import typer
 
 from recalign.cli.main import app
+from recalign.data.protocols import PROTOCOLS
 from recalign.data.readers import READERS
-from recalign.data.splitting import PROTOCOLS
 from recalign.recommender import Recommender
 
 ROOT = Path(__file__).parent.parent

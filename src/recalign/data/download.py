@@ -49,7 +49,7 @@ def find_download(name: str) -> Download:
         for archive in reader.archives
     }
     if name not in known:
-        hint = "Netflix Prize and Amazon-Books have no public address: bring your own copy"
+        hint = "Other datasets have no public address: bring your own copy"
         raise ConfigError(f"dataset {name!r}", found="no address for it", expected=", ".join(known), hint=hint)
     return known[name]
 

@@ -32,18 +32,6 @@ from recalign.data.schema import SPLITS, STORED_SAMPLES
 from recalign.errors import ConfigError, DataError
 from recalign.seeding import generator
 
-__all__ = [
-    "PROTOCOLS",
-    "Order",
-    "Plan",
-    "Protocol",
-    "Ratios",
-    "SplitConfig",
-    "make_table",
-    "plan",
-    "resolve_protocol",
-]
-
 Ids = tuple[str, ...]
 
 

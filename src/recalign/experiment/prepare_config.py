@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from recalign.artifacts import fingerprint
 from recalign.data.domain import Domain
 from recalign.data.feedback import FeedbackConfig, FeedbackKind
+from recalign.data.protocols import Order, Ratios
 from recalign.data.reader import Defaults, RatingsGenerator, Reader, SamplesReader
 from recalign.data.readers import READERS
 from recalign.data.source import SourceOptions
-from recalign.data.splitting import Order, Ratios, SplitConfig
+from recalign.data.splitting import SplitConfig
 from recalign.settings import validated
 
 _WORDS: Final = ("noun", "noun_plural", "verb", "past", "consumed", "yes", "no", "language")
