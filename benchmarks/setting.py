@@ -63,7 +63,7 @@ class Movies:
     def prompts(self, samples: Sequence[Sample]) -> list[EncodedPrompt]:
         """One prompt with its answer per sample."""
         text = self.samples.catalog.text
-        histories = [[HistoryText(text(e.item_id), e.liked, e.rating) for e in sample.history] for sample in samples]
+        histories = [self.samples.catalog.with_texts(sample.history) for sample in samples]
         return self.encoder.encode_many(
             histories, [text(sample.item_id) for sample in samples], [sample.label for sample in samples]
         )
