@@ -11,7 +11,7 @@ Cli = Callable[..., tuple[int, str, str]]
 
 RECIPE = """
 name = "small"
-data.only = {{ dataset = "synthetic", users = 14, items = 40, ratings_per_user = 12, window = 4 }}
+data.only = {{ dataset = "synthetic", users = 14, items = 40, ratings_per_user = 12, max_history = 4 }}
 backbone = {{ name = "{backbone}", device = "cpu" }}
 stages = [{{ name = "rt", data = ["only"], max_steps = {steps}, batch_size = 4, precision = "fp32" }}]
 evaluations = [{{ data = "only", resamples = 100 }}]

@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from recalign.artifacts import fingerprint, read_manifest, write_file_atomic
-from recalign.data.negatives import RankingConfig
+from recalign.data.ranking_lists import RankingConfig
 from recalign.data.samples import SampleSet
 from recalign.experiment.config import EvaluationEntry, Recipe
 from recalign.experiment.evaluation import Evaluation, compare, compute_metrics, evaluate, log_test_read, priors_for

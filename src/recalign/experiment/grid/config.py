@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from recalign.baselines.config import BaselineConfig, BaselineName
+from recalign.baselines.config import BaselineConfig
+from recalign.baselines.networks import BASELINES
 from recalign.errors import ConfigError
 from recalign.experiment.config import NAME, BackboneEntry, StageEntry, TeacherEntry
 from recalign.experiment.controls import CONTROLS
@@ -49,7 +50,9 @@ class BaselineEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    models: tuple[BaselineName, ...] = Field(min_length=1, description="Which ones.")
+    models: tuple[Annotated[str, AfterValidator(BASELINES.validate)], ...] = Field(
+        min_length=1, description="Which ones."
+    )
     data: str = Field(description="Data set to train on.")
     shots_grid: tuple[int, ...] = Field((), description="Values of K; all training samples if not given.")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="Training seeds.")
@@ -60,11 +63,12 @@ class BaselineEntry(BaseModel):
     def _valid(self) -> Self:
         if axes := sorted({"model", "shots", "seed"}.intersection(self.settings)):
             raise ValueError(f"settings hold {', '.join(axes)}: use models, shots_grid and seeds")
-        for shots in self.shots_grid or (None,):
-            self.config(self.models[0], shots, 0)
+        for model in self.models:
+            for shots in self.shots_grid or (None,):
+                self.config(model, shots, 0)
         return self
 
-    def config(self, model: BaselineName, shots: int | None, seed: int) -> BaselineConfig:
+    def config(self, model: str, shots: int | None, seed: int) -> BaselineConfig:
         """The plain configuration of one point of the grid."""
         return BaselineConfig.model_validate({**self.settings, "model": model, "shots": shots, "seed": seed})
 
