@@ -26,7 +26,7 @@ dataset = "synthetic"
 users = 14
 items = 40
 ratings_per_user = 12
-window = 4
+max_history = 4
 """
 # A data set that cannot be prepared.
 BAD = """

@@ -10,10 +10,11 @@ import pytest
 from recalign.artifacts import write_directory
 from recalign.data.catalog import ItemCatalog
 from recalign.data.feedback import FeedbackConfig
+from recalign.data.readers.movielens import read_movielens
+from recalign.data.readers.movielens_100k import read_movielens_100k
 from recalign.data.samples import ITEMS_FILE, KIND, SampleSet, write_samples
-from recalign.data.sources.base import SourceData, SourceOptions
-from recalign.data.sources.movielens import read_movielens, read_movielens_100k
-from recalign.data.splitting import SplitConfig, make_samples, plan, resolve_protocol
+from recalign.data.source import SourceData, SourceOptions
+from recalign.data.splitting import SplitConfig, make_table, plan, resolve_protocol
 from recalign.errors import ConfigError, DataError
 from recalign.evaluation import sentences
 from recalign.evaluation.document import Learned
@@ -78,7 +79,7 @@ def test_rows_of_priors_are_pooled_over_the_folds(make: Callable[..., SampleSet]
 def prepared(directory: Path, data: SourceData, name: str) -> SampleSet:
     """A prepared directory without its renderings."""
     protocol = resolve_protocol(name, data.interactions)
-    samples = make_samples(data.interactions, protocol, plan(protocol, SplitConfig(), LIKES), LIKES)
+    samples = make_table(data.interactions, protocol, plan(protocol, SplitConfig(), LIKES), LIKES).frame()
     with write_directory(directory, KIND, config={"feedback": LIKES.model_dump()}) as staging:
         write_samples(staging, samples)
         ItemCatalog.from_items(data.items, "{title}").write(staging / ITEMS_FILE)

@@ -12,21 +12,21 @@ name = "small"
 
 [data.source]
 dataset = "synthetic"
-domain = "movies"
+catalogue = "movies"
 seed = 1
 users = 14
 items = 40
 ratings_per_user = 12
-window = 4
+max_history = 4
 
 [data.target]
 dataset = "synthetic"
-domain = "books"
+catalogue = "books"
 seed = 2
 users = 14
 items = 40
 ratings_per_user = 12
-window = 4
+max_history = 4
 
 [backbone]
 name = "nano"

@@ -8,11 +8,12 @@ import polars as pl
 import pytest
 
 from recalign.data.samples import SampleSet
-from recalign.experiment.backbones import build_corpus, resolve_backbone
+from recalign.experiment.backbones import resolve_backbone
 from recalign.experiment.prepare import PrepareConfig, prepare
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.models.nano_config import NanoConfig
+from recalign.tuning.backbones.nano import build_corpus
 
 TINY = NanoConfig(
     hidden=32,
@@ -32,7 +33,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[SampleSet, SampleSet
     folder = tmp_path_factory.mktemp("backbones")
     made = []
     for domain in ("movies", "books"):
-        settings = {"domain": domain, "users": 10, "items": 40, "ratings_per_user": 10}
+        settings = {"catalogue": domain, "users": 10, "items": 40, "ratings_per_user": 10}
         prepare(PrepareConfig.build(dataset="synthetic", output=folder / domain, **settings))
         made.append(SampleSet.load(folder / domain))
     return made[0], made[1]

@@ -51,13 +51,15 @@ def test_unknown_keys_and_wrong_values_are_told_together_with_their_paths(
             ("hidden = 32", "hidden = 32\nwidth = 3"),
             ('name = "it"\n', 'name = "it"\nlearning_rate = 3\n'),
             ("resamples = 100", "resamples = 1"),
-            ('domain = "movies"', 'domain = "films"'),
+            ('catalogue = "movies"', 'catalogue = "films"'),
         )
     )
-    for place in ("stages.1.optim.lr:", "stages.1.optim.lrr:", "backbone.nano.width:", "stages.0.learning_rate:"):
+    for place in ("stages.1: stage zero-shot", "; optim.lrr:", "backbone.nano.width:", "stages.0: stage it"):
         assert place in text
+    assert "found optim.lr:" in text
+    assert "found learning_rate: unknown key" in text
     assert "evaluations.0.resamples:" in text
-    assert "data.source.domain:" in text
+    assert "data.source: found catalogue 'films'; expected movies or books" in text
 
 
 def test_names_that_do_not_exist_are_told_together(tmp_path: Path, write_recipe: WriteRecipe) -> None:

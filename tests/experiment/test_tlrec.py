@@ -78,8 +78,11 @@ def small(recipe: Recipe) -> Recipe:
             else {k: v for k, v in changes.items() if k not in ("shots_grid", "seeds")}
         )
         stage |= own
-        if stage["sampling"]["targets_per_history"] > 1:
-            stage["sampling"]["targets_per_history"] = 4
+        if stage.get("kind") == "cot":
+            for key in ("eval_steps", "holdout"):
+                del stage[key]
+        if "sampling" in stage:
+            stage["sampling"] = {**stage["sampling"], "targets_per_history": 4}
     return Recipe.model_validate(content)
 
 

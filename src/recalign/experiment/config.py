@@ -9,26 +9,31 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from recalign.cot.config import TeachConfig
+from recalign.errors import ConfigError
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig
 from recalign.models.nano_config import NanoConfig
-from recalign.settings import describe, read_toml, validated
-from recalign.tuning.config import Selection, StageConfig
+from recalign.settings import read_toml, validated
+from recalign.tuning.config import RecStage, Selection, StageConfig, stage_config
 
 NAME = r"^[a-z0-9][a-z0-9.-]*$"
 
 
-class StageEntry(StageConfig):
-    """A stage of a recipe: its configuration, its place in the fold, and the grid it spans.
+class StageEntry(BaseModel):
+    """A stage of a recipe: its place in the chain, the grid it spans, and the keys of its configuration.
 
+    The keys that are not declared here are those of `recalign.tuning.config`, for the stage's kind.
     `shots_grid` × `seeds` × `selections` gives one model each, named ``NAME-64shot-strict-k-seed1``; without a grid
     there is one model, called like the stage.
     """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     name: str = Field(pattern=NAME, description="Name of the stage and of its model.")
     data: tuple[str, ...] = Field(min_length=1, description="Names of the training data sets; several: multi-domain.")
@@ -40,21 +45,37 @@ class StageEntry(StageConfig):
     seeds: tuple[int, ...] = Field((), description="Values of seed.")
     selections: tuple[Selection, ...] = Field((), description="Values of selection.")
 
+    @property
+    def config(self) -> StageConfig:
+        """The configuration of the stage, at no point of its grid. Raises ConfigError."""
+        return self._at({})
+
+    @model_validator(mode="after")
+    def _configured(self) -> Self:
+        try:
+            self._at({})
+        except ConfigError as error:
+            raise PydanticCustomError("stage", "{problem}", {"problem": str(error)}) from None
+        return self
+
     def expand(self) -> list[tuple[str, StageConfig]]:
-        """The models of this stage: names and plain stage configurations."""
-        own = set(type(self).model_fields) - set(StageConfig.model_fields)
-        base = self.model_dump(exclude=own)
-        models = []
-        for shots in self.shots_grid or (self.shots,):
-            for selection in self.selections or (self.selection,):
-                for seed in self.seeds or (self.seed,):
+        """The models of this stage: names and plain stage configurations. Raises ConfigError."""
+        base, models = self.config, []
+        selection = base.selection if isinstance(base, RecStage) else None
+        shots_axis = self.shots_grid or (base.shots if isinstance(base, RecStage) else None,)
+        for shots in shots_axis:
+            for selected in self.selections or (selection,):
+                for seed in self.seeds or (base.seed,):
                     name = self.name
                     name += f"-{shots}shot" if self.shots_grid else ""
-                    name += f"-{selection}" if self.selections else ""
+                    name += f"-{selected}" if self.selections else ""
                     name += f"-seed{seed}" if self.seeds else ""
-                    changed = {**base, "shots": shots, "selection": selection, "seed": seed}
-                    models.append((name, StageConfig.model_validate(changed)))
+                    point = {"shots": shots, "selection": selected, "seed": seed}
+                    models.append((name, self._at({key: value for key, value in point.items() if value is not None})))
         return models
+
+    def _at(self, point: dict[str, Any]) -> StageConfig:
+        return stage_config({**(self.model_extra or {}), **point}, f"stage {self.name}")
 
 
 class TeacherEntry(TeachConfig):
@@ -99,7 +120,7 @@ class Recipe(BaseModel):
     data: dict[str, PrepareConfig] = Field(min_length=1, description="Data sets by name.")
     backbone: BackboneEntry = Field(default_factory=lambda: BackboneEntry(name="nano"), description="The backbone.")
     teachers: dict[str, TeacherEntry] = Field({}, description="Teachers by name, for stages of kind cot.")
-    stages: tuple[StageEntry, ...] = Field(min_length=1, description="Stages, in the order of the fold.")
+    stages: tuple[StageEntry, ...] = Field(min_length=1, description="Stages, in the order of the chain.")
     evaluations: tuple[EvaluationEntry, ...] = Field((), description="Evaluations, after all stages.")
 
     @model_validator(mode="after")
@@ -131,9 +152,14 @@ class Recipe(BaseModel):
         problems: list[str] = []
         models: dict[str, list[str]] = {}
         for stage in self.stages:
+            expanded: list[tuple[str, StageConfig]] = []
             wanted = [*stage.data, *stage.zero_shot_for, *([stage.validation] if stage.validation else [])]
             found = [f"unknown data set {name!r}" for name in wanted if name not in self.data]
-            if stage.kind == "cot" and stage.teacher not in self.teachers:
+            try:
+                expanded = stage.expand()
+            except ConfigError as error:
+                found.append(f"its grid: {error}")
+            if stage.config.kind == "cot" and stage.teacher not in self.teachers:
                 found.append(
                     f"teacher {stage.teacher!r} is not among the recipe's: {', '.join(self.teachers) or 'none'}"
                 )
@@ -141,12 +167,10 @@ class Recipe(BaseModel):
                 found.append(f"parent {stage.parent!r} is no earlier stage")
             elif stage.parent is not None and models[stage.parent] != [stage.parent]:
                 found.append(f"parent {stage.parent!r} is a grid of models, expected a single one")
-            if "paper" in (stage.selection, *stage.selections) and stage.validation is None:
+            chosen = {config.selection for _, config in expanded if isinstance(config, RecStage)}
+            if "paper" in chosen and stage.validation is None:
                 found.append("selection 'paper' needs validation = '<target data set>'")
-            try:
-                names = [name for name, _ in stage.expand()]
-            except ValidationError as error:
-                names, found = [], [*found, f"its grid: {describe(error, StageEntry)}"]
+            names = [name for name, _ in expanded]
             taken = {name for others in models.values() for name in others} | set(models)
             if stage.name in models or taken.intersection(names) or len(set(names)) < len(names):
                 found.append("the name is taken")

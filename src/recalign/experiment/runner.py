@@ -15,7 +15,6 @@ What is there and was made from the same inputs is not made again, so a stopped 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +31,10 @@ from recalign.experiment.config import Recipe, TeacherEntry
 from recalign.experiment.prepare import prepare
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig
-from recalign.tuning.curriculum import parts
+from recalign.tuning.chain import tune_curriculum
 from recalign.tuning.loop import StepReport
 from recalign.tuning.provenance import check_data
-from recalign.tuning.stage import StageInputs, is_done, tune_stage
+from recalign.tuning.stage import StageInputs
 
 
 class Reporter(Protocol):
@@ -86,7 +85,7 @@ def tune_recipe(recipe: Recipe, output: Path, *, restart: bool = False, reporter
     data = {name: _prepared(name, config, output, restart, reporter) for name, config in recipe.data.items()}
     run = Run(data)
     for stage in recipe.stages:
-        check_data(stage, [data[key] for key in stage.data])
+        check_data(stage.config, [data[key] for key in stage.data])
     backbone = _backbone(recipe, run, reporter)
     taught = {
         name: _taught(name, entry, data[entry.data], output, restart, reporter)
@@ -104,7 +103,9 @@ def tune_recipe(recipe: Recipe, output: Path, *, restart: bool = False, reporter
                 unseen=[data[key] for key in stage.zero_shot_for],
                 cot=taught[stage.teacher] if stage.teacher else None,
             )
-            run.models[name] = tune_parts(name, inputs, output / "models", restart=restart, reporter=reporter)
+            run.models[name] = tune_curriculum(
+                name, inputs, output / "models", restart=restart, note=reporter.note, progress_for=reporter.task
+            )
             run.grids[stage.name].append(name)
     return run
 
@@ -152,33 +153,4 @@ def _taught(name: str, entry: TeacherEntry, data: SampleSet, output: Path, resta
     teacher = make_teacher(data, config)
     statistics = teach(data, teacher, config, target, overwrite=restart, announce=reporter.note)
     reporter.note(f"teacher {name}: {statistics.kept:,} of {statistics.considered:,} source samples kept")
-    return target
-
-
-def tune_parts(
-    name: str, inputs: StageInputs, models: Path, *, restart: bool = False, reporter: Reporter | None = None
-) -> Path:
-    """The model of a stage; a staged curriculum is a fold of its own, ``NAME-stage1-only`` and so on before NAME.
-
-    Args:
-        name: Name of the model.
-        inputs: The stage.
-        models: Folder of models.
-        restart: See `tune_stage`.
-        reporter: Where progress is told.
-
-    Raises:
-        RecalignError: See `tune_stage`.
-    """
-    reporter = reporter or Silent()
-    curricula = parts(inputs.config.curriculum) if inputs.config.kind == "cot" else (inputs.config.curriculum,)
-    for index, curriculum in enumerate(curricula):
-        last = index + 1 == len(curricula)
-        target = models / (name if last else f"{name}-{curriculum}")
-        config = inputs.config.model_copy(update={"curriculum": curriculum})
-        inputs = dataclasses.replace(inputs, config=config)
-        if is_done(inputs, target):
-            reporter.note(f"stage {target.name}: already tuned")
-        tune_stage(inputs, target, restart=restart, progress=reporter.task(target.name))
-        inputs = dataclasses.replace(inputs, parent=target)
     return target

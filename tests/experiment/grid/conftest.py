@@ -31,15 +31,15 @@ dataset = "synthetic"
 items = 60
 users = 16
 ratings_per_user = 12
-window = 4
+max_history = 4
 
 [data.book]
 dataset = "synthetic"
-domain = "books"
+catalogue = "books"
 items = 60
 users = 18
 ratings_per_user = 8
-window = 4
+max_history = 4
 protocol = "tallrec-book"
 folds = 3
 

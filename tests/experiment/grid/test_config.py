@@ -105,7 +105,7 @@ MISTAKES = {
         stage(selection='"paper"', shots="4"),
         "stage s: selection 'paper' needs validation = '<target data set>'",
     ),
-    "key": (stage(epoch="3"), "stages.0.epoch: "),
+    "key": (stage(epoch="3"), "stages.0: stage s; found epoch: unknown key, did you mean epochs?"),
     "baseline model": ('\n[[baselines]]\nmodels = ["x"]\ndata = "a"\n', "baselines.0.models.0: "),
     "baseline data": ('\n[[baselines]]\nmodels = ["sasrec"]\ndata = "x"\n', "baselines: unknown data set 'x'"),
     "baseline axes": (
@@ -191,6 +191,6 @@ def test_seeds_are_cut_short_everywhere(file: Callable[..., Path]) -> None:
     more += '\n[[in_context]]\ndata = "a"\ndemonstrations = [2]\nseeds = [1, 2, 3]\n'
     found = load_experiment(file(more), seeds=2)
     assert [each.seeds for each in found.stages] == [(3, 4), ()]
-    assert found.stages[1].seed == 9
+    assert found.stages[1].config.seed == 9
     assert (found.baselines[0].seeds, found.in_context[0].seeds) == ((7, 8), (1, 2))
     assert [each.seeds for each in load_experiment(file(more), seeds=1).stages] == [(3,), ()]

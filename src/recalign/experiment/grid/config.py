@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from recalign.baselines.config import BaselineConfig, BaselineName
+from recalign.baselines.config import BaselineConfig
+from recalign.baselines.networks import BASELINES
 from recalign.errors import ConfigError
 from recalign.evaluation.controls import CONTROLS
 from recalign.experiment.config import NAME, BackboneEntry, StageEntry, TeacherEntry
 from recalign.experiment.grid.published import PAPERS
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.experiment.results import Figure
-from recalign.settings import describe, read_toml, validated
+from recalign.settings import read_toml, validated
+from recalign.tuning.config import RecStage
 
 _HINT = "Shipped experiments lie in experiments/"
 
@@ -48,7 +50,9 @@ class BaselineEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    models: tuple[BaselineName, ...] = Field(min_length=1, description="Which ones.")
+    models: tuple[Annotated[str, AfterValidator(BASELINES.validate)], ...] = Field(
+        min_length=1, description="Which ones."
+    )
     data: str = Field(description="Data set to train on.")
     shots_grid: tuple[int, ...] = Field((), description="Values of K; all training samples if not given.")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="Training seeds.")
@@ -59,11 +63,12 @@ class BaselineEntry(BaseModel):
     def _valid(self) -> Self:
         if axes := sorted({"model", "shots", "seed"}.intersection(self.settings)):
             raise ValueError(f"settings hold {', '.join(axes)}: use models, shots_grid and seeds")
-        for shots in self.shots_grid or (None,):
-            self.config(self.models[0], shots, 0)
+        for model in self.models:
+            for shots in self.shots_grid or (None,):
+                self.config(model, shots, 0)
         return self
 
-    def config(self, model: BaselineName, shots: int | None, seed: int) -> BaselineConfig:
+    def config(self, model: str, shots: int | None, seed: int) -> BaselineConfig:
         """The plain configuration of one point of the grid."""
         return BaselineConfig.model_validate({**self.settings, "model": model, "shots": shots, "seed": seed})
 
@@ -166,7 +171,7 @@ class Experiment(BaseModel):
             used = (*stage.data, *stage.zero_shot_for, *((stage.validation,) if stage.validation else ()))
             wanted.append((f"stage {stage.name}", "data set", used, data))
             wanted.append((f"stage {stage.name}", "backbone", stage.backbones, backbones))
-            if stage.kind == "cot":
+            if stage.config.kind == "cot":
                 wanted.append((f"stage {stage.name}", "teacher", (stage.teacher or "",), set(self.teachers)))
         wanted += [("baselines", "data set", (each.data,), data) for each in self.baselines]
         for context in self.in_context:
@@ -194,11 +199,12 @@ class Experiment(BaseModel):
             if stage.parent is not None and parent is None:
                 problems.append(f"{where}: parent {stage.parent!r} is no earlier stage")
             if parent is not None:
+                seeds = stage.seeds or (stage.config.seed,)
                 if parent.shots_grid or parent.selections:
                     problems.append(
                         f"{where}: parent {parent.name!r} spans shots or selections, expected one model a seed"
                     )
-                if missing := set(stage.seeds or (stage.seed,)) - set(parent.seeds or stage.seeds or (stage.seed,)):
+                if missing := set(seeds) - set(parent.seeds or seeds):
                     problems.append(f"{where}: its parent has no seed {', '.join(map(str, sorted(missing)))}")
                 if absent := set(self.backbones_of(stage)) - set(self.backbones_of(parent)):
                     problems.append(f"{where}: its parent has no backbone {', '.join(sorted(absent))}")
@@ -210,14 +216,15 @@ class Experiment(BaseModel):
             elif counts and inherited and inherited not in counts:
                 problems.append(f"{where}: its parent has {inherited} folds, and its data {next(iter(counts))}")
             folds[stage.name] = next(iter(counts), inherited)
-            if "paper" in (stage.selection, *stage.selections) and stage.validation is None:
+            try:
+                chosen = {config.selection for _, config in stage.expand() if isinstance(config, RecStage)}
+            except ConfigError as error:
+                chosen = set()
+                problems.append(f"{where}: its grid: {error}")
+            if "paper" in chosen and stage.validation is None:
                 problems.append(f"{where}: selection 'paper' needs validation = '<target data set>'")
             if stage.name in earlier:
                 problems.append(f"{where}: the name is taken")
-            try:
-                stage.expand()
-            except ValidationError as error:
-                problems.append(f"{where}: its grid: {describe(error, ExperimentStage)}")
             earlier[stage.name] = stage
         return problems
 

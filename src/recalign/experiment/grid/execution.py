@@ -10,7 +10,7 @@ from recalign.baselines.artifact import train_baseline
 from recalign.baselines.in_context import in_context_scorer
 from recalign.cot.teach import teach
 from recalign.cot.teachers import make_teacher
-from recalign.data.negatives import RankingConfig
+from recalign.data.ranking_lists import RankingConfig
 from recalign.data.samples import SampleSet
 from recalign.data.shots import choose_shots
 from recalign.errors import ConfigError
@@ -32,10 +32,10 @@ from recalign.experiment.grid.jobs import (
 )
 from recalign.experiment.grid.store import Store
 from recalign.experiment.prepare import prepare
-from recalign.experiment.runner import tune_parts
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.scoring.base import Scorer
+from recalign.tuning.chain import tune_curriculum
 from recalign.tuning.stage import StageInputs
 
 
@@ -96,7 +96,7 @@ class _Execution:
             unseen=[self._data(each) for each in work.unseen],
             cot=self.store.path(work.cot) if work.cot else None,
         )
-        tune_parts(target.name, inputs, target.parent)
+        tune_curriculum(target.name, inputs, target.parent)
 
     def _score(self, work: ScoreWork, target: Path) -> None:
         data = self._data(work.data)

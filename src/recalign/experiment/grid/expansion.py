@@ -14,7 +14,6 @@ from recalign.evaluation.document import RowKind
 from recalign.experiment.grid.config import BaselineEntry, Experiment, ExperimentStage, InContextEntry, PanelEntry
 from recalign.experiment.grid.jobs import BaselineWork, CandidatesWork, Job, ScoreWork, make_job
 from recalign.experiment.grid.points import Grid, Point
-from recalign.experiment.grid.published import TITLES
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,7 @@ class _Expansion:
             for shots in entry.shots_grid or (None,):
                 for seed in entry.seeds:
                     config = entry.config(model, shots, seed)
-                    title = TITLES[model]
+                    title = config.plugin.title
                     if config.text and not entry.text_encoder:
                         yield Cell(title, "baseline", "", shots, "", seed, reason="no text encoder was given")
                         continue
@@ -184,7 +183,7 @@ class _Expansion:
                         encoder = entry.text_encoder if config.text else None
                         work = BaselineWork(config=config, data=data.output, text_encoder=encoder)
                         name = f"{title} {data.name} {shots or 'all'}-shot seed {seed}"
-                        depends = [config.model_dump(mode="json"), encoder]
+                        depends = [config.stored(), encoder]
                         jobs.append(self.grid.add(make_job("models", name, work, depends, (data,))))
                     scores = tuple(self._scores(plan, jobs, title, seed, ""))
                     ranking = tuple(self._scores(plan, jobs, title, seed, "", rank=True)) if plan.candidates else ()

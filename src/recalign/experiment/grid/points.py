@@ -20,7 +20,7 @@ from recalign.experiment.grid.jobs import (
     make_job,
 )
 from recalign.models.config import BackboneConfig
-from recalign.tuning.config import StageConfig
+from recalign.tuning.config import InstructionStage, RecStage, StageConfig
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Grid:
         content = self._content(config.input) if config.input is not None else ""
         items = self._content(config.items) if isinstance(config.items, Path) else ""
         label = name if config.folds is None else f"{name} fold {config.fold}"
-        settings = config.model_dump(mode="json", exclude={"output", "overwrite", "input", "items"})
+        settings = config.stored(exclude={"output", "overwrite", "input", "items"})
         number = config.items if isinstance(config.items, int) else None
         depends = [settings, number, content, items, *self._files(config.template)]
         job = make_job("data", label, PrepareWork(config=config), depends, ())
@@ -126,8 +126,9 @@ class Grid:
                     seed = config.seed if seeded else None
                     parent = next((each for each in parents if _matches(each, backbone, fold, seed)), None)
                     job = self._tune(stage, name, config, backbone, fold, parent.job if parent else None)
-                    shots = config.shots if stage.shots_grid else None
-                    yield Point(backbone, fold, shots, config.seed, config.selection, job)
+                    rec = config if isinstance(config, RecStage) else RecStage()
+                    shots = rec.shots if stage.shots_grid else None
+                    yield Point(backbone, fold, shots, config.seed, rec.selection, job)
 
     def _tune(
         self,
@@ -140,9 +141,10 @@ class Grid:
     ) -> Job:
         ref, built = self.backbone(backbone)
         data = tuple(self.data(each, fold) for each in stage.data)
-        validation = self.data(stage.validation, fold) if stage.validation and config.selection == "paper" else None
+        paper = isinstance(config, RecStage) and config.selection == "paper"
+        validation = self.data(stage.validation, fold) if stage.validation and paper else None
         unseen = tuple(job for each in stage.zero_shot_for for job in self.all_folds(each))
-        cot = self.teacher(stage.teacher) if stage.kind == "cot" and stage.teacher else None
+        cot = self.teacher(stage.teacher) if config.kind == "cot" and stage.teacher else None
         work = TuneWork(
             config=config,
             data=tuple(job.output for job in data),
@@ -154,7 +156,8 @@ class Grid:
         )
         needs = (*data, *built, *(job for job in (parent, validation, cot) if job), *unseen)
         depends = [config.model_dump(mode="json"), ref.config.model_dump(mode="json"), len(data), len(unseen)]
-        depends += self._files(config.template, config.instruction_file or "")
+        rows = config.instruction_file if isinstance(config, InstructionStage) else None
+        depends += self._files(config.template, rows or "")
         title = " ".join([name, *([backbone] if len(self.experiment.backbones) > 1 else [])])
         title += "" if fold is None else f" fold {fold}"
         return self.add(make_job("models", title, work, depends, needs))
