@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from recalign.experiment.grid.config import Experiment, load_experiment
-from recalign.experiment.grid.expansion import Plan, expand
-from recalign.experiment.grid.jobs import PrepareWork
-from recalign.experiment.grid.published import PAPERS, SHOTS, published
+from recalign.experiment.config import Experiment, load_experiment
+from recalign.experiment.jobs import PrepareWork
+from recalign.experiment.plan import Plan, expand
+from recalign.experiment.published import PAPERS, SHOTS, published
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 FILES = sorted(path for path in FOLDER.glob("*.toml") if path.stem != "common")

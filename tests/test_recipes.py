@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recalign.experiment.config import load_recipe
+from recalign.experiment.recipe import load_recipe
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.toml"))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from recalign.artifacts import read_manifest
-from recalign.experiment.config import Recipe, load_recipe
+from recalign.experiment.recipe import Recipe, load_recipe
 from recalign.experiment.results import evaluate_recipe
 from recalign.experiment.runner import Run, tune_recipe
 from recalign.experiment.score_file import ScoreFile

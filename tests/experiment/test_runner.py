@@ -10,7 +10,7 @@ import pytest
 
 from recalign.artifacts import read_manifest
 from recalign.errors import ArtifactError
-from recalign.experiment.config import load_recipe
+from recalign.experiment.recipe import load_recipe
 from recalign.experiment.results import RecipeResults, evaluate_recipe
 from recalign.experiment.runner import Run, tune_recipe
 from recalign.tuning.loop import StepReport

@@ -8,7 +8,7 @@ import pytest
 
 from recalign.artifacts import read_manifest
 from recalign.data.samples import SampleSet
-from recalign.experiment.config import Recipe, load_recipe
+from recalign.experiment.recipe import Recipe, load_recipe
 from recalign.experiment.runner import Run, tune_recipe
 from recalign.seeding import generator
 

@@ -32,7 +32,7 @@ def experiment(
     """
     from rich.console import Console
 
-    from recalign.experiment.grid.run import estimate_experiment, run_experiment
+    from recalign.experiment.run import estimate_experiment, run_experiment
     from recalign.terminal import printable
 
     target = output or Path("runs") / file.stem

@@ -24,7 +24,7 @@ def run(
     from rich.console import Console
 
     from recalign.cli.progress import TerminalReporter
-    from recalign.experiment.config import load_recipe
+    from recalign.experiment.recipe import load_recipe
     from recalign.experiment.results import evaluate_recipe
     from recalign.experiment.runner import tune_recipe
 

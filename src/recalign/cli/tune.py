@@ -49,7 +49,7 @@ def tune(
     from recalign.settings import parse_settings
 
     if recipe is not None:
-        from recalign.experiment.config import load_recipe
+        from recalign.experiment.recipe import load_recipe
         from recalign.experiment.runner import tune_recipe
 
         with TerminalReporter() as reporter:

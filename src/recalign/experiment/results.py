@@ -14,10 +14,10 @@ from rich.table import Table
 from recalign.artifacts import fingerprint, read_manifest, write_file_atomic
 from recalign.data.negatives import RankingConfig
 from recalign.data.samples import SampleSet
-from recalign.experiment.config import EvaluationEntry, Recipe
 from recalign.experiment.evaluation import Evaluation, compare, compute_metrics, evaluate, log_test_read, priors_for
 from recalign.experiment.ranking import RankingTask, freeze, measure, rivals, score_task
 from recalign.experiment.ranking_tables import RankingTable, ranking_table
+from recalign.experiment.recipe import EvaluationEntry, Recipe
 from recalign.experiment.runner import Reporter, Run, Silent
 from recalign.experiment.score_file import ScoreFile, score_split
 from recalign.experiment.tables import ResultsTable, results_table

@@ -25,9 +25,9 @@ from recalign.artifacts import read_manifest
 from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError
 from recalign.experiment.backbones import resolve_backbone
-from recalign.experiment.config import Recipe, TeacherEntry
 from recalign.experiment.prepare import prepare
 from recalign.experiment.prepare_config import PrepareConfig
+from recalign.experiment.recipe import Recipe, TeacherEntry
 from recalign.models.config import BackboneConfig
 from recalign.teacher.factory import make_teacher
 from recalign.teacher.teach import is_done as teaching_is_done

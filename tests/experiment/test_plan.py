@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from recalign.errors import ConfigError, DataError
-from recalign.experiment.grid.config import load_experiment
-from recalign.experiment.grid.estimate import estimate
-from recalign.experiment.grid.expansion import Cell, Plan, expand
-from recalign.experiment.grid.jobs import CandidatesWork, PrepareWork, make_job
-from recalign.experiment.grid.points import input_fingerprint
-from recalign.experiment.grid.store import Cost, Store
+from recalign.experiment.config import load_experiment
+from recalign.experiment.estimate import estimate
+from recalign.experiment.jobs import CandidatesWork, PrepareWork, make_job
+from recalign.experiment.plan import Cell, Plan, expand
+from recalign.experiment.points import input_fingerprint
+from recalign.experiment.store import Cost, Store
 
-SMOKE = (Path(__file__).parents[3] / "experiments" / "smoke.toml").read_text(encoding="utf-8")
+SMOKE = (Path(__file__).parents[2] / "experiments" / "smoke.toml").read_text(encoding="utf-8")
 
 Change = Callable[..., Plan]
 Done = Any  # of conftest

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from recalign.errors import DataError
-from recalign.experiment.grid import measures
-from recalign.experiment.grid.measures import Rows, Scored, compare_rows, measured_row, verdicts
+from recalign.experiment import measures
+from recalign.experiment.measures import Rows, Scored, compare_rows, measured_row, verdicts
 from recalign.experiment.study import Row
 from recalign.metrics.significance import holm, paired_bootstrap
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from recalign.baselines.priors import NEEDS_FIT, PREFIX
 from recalign.errors import ConfigError
-from recalign.experiment.grid.config import BaselineEntry, Experiment, ExperimentStage, InContextEntry, PanelEntry
-from recalign.experiment.grid.jobs import BaselineWork, CandidatesWork, Job, ScoreWork, make_job
-from recalign.experiment.grid.points import Grid, Point
-from recalign.experiment.grid.published import TITLES
+from recalign.experiment.config import BaselineEntry, Experiment, ExperimentStage, InContextEntry, PanelEntry
+from recalign.experiment.jobs import BaselineWork, CandidatesWork, Job, ScoreWork, make_job
+from recalign.experiment.points import Grid, Point
+from recalign.experiment.published import TITLES
 from recalign.experiment.study import RowKind
 
 

@@ -15,7 +15,7 @@ from recalign.errors import ConfigError
 from recalign.experiment.backbones import resolve_backbone
 from recalign.experiment.controls import controlled
 from recalign.experiment.evaluation import log_test_read
-from recalign.experiment.grid.jobs import (
+from recalign.experiment.jobs import (
     BackboneRef,
     BaselineWork,
     CandidatesWork,
@@ -26,12 +26,12 @@ from recalign.experiment.grid.jobs import (
     TeachWork,
     TuneWork,
 )
-from recalign.experiment.grid.store import Store
 from recalign.experiment.prepare import prepare
 from recalign.experiment.ranking import freeze, load_task, score_task
 from recalign.experiment.runner import tune_parts
 from recalign.experiment.saved import load_saved
 from recalign.experiment.score_file import score_split
+from recalign.experiment.store import Store
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.scoring.base import Scorer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recalign.experiment.grid.published import SHOTS, TITLES, published
+from recalign.experiment.published import SHOTS, TITLES, published
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Literal
 
 from recalign.errors import Interrupted, RecalignError
-from recalign.experiment.grid.jobs import Job
-from recalign.experiment.grid.store import Cost, Store
+from recalign.experiment.jobs import Job
+from recalign.experiment.store import Cost, Store
 
 _WATCH_SECONDS = 0.5  # how often a worker looks for its parent, and the parent for a signal
 
@@ -212,7 +212,7 @@ def _work(job: Job, root: Path) -> _Answer:
     try:
         if _told is not None and _told.is_set():  # before it began
             return _Answer(cost(), interrupted=signal.SIGTERM)
-        from recalign.experiment.grid.execution import execute
+        from recalign.experiment.execute import execute
 
         execute(job, Store(root))
     except KeyboardInterrupt:

@@ -9,8 +9,8 @@ from pathlib import Path
 from recalign.artifacts import fingerprint, hash_file
 from recalign.errors import DataError
 from recalign.experiment.backbones import NANO
-from recalign.experiment.grid.config import Experiment, ExperimentStage
-from recalign.experiment.grid.jobs import (
+from recalign.experiment.config import Experiment, ExperimentStage
+from recalign.experiment.jobs import (
     BackboneRef,
     Job,
     NanoWork,

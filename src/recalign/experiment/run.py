@@ -5,7 +5,7 @@
     OUTPUT/experiment.toml   the file that was run
     OUTPUT/results.json      everything a report shows (`recalign.experiment.study`)
 
-What the runs make is kept in the store (`recalign.experiment.grid.store`), which experiments share.
+What the runs make is kept in the store (`recalign.experiment.store`), which experiments share.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Final
 
 from recalign.artifacts import write_file_atomic
-from recalign.experiment.grid.config import load_experiment, settings_text
-from recalign.experiment.grid.estimate import Estimate, estimate
-from recalign.experiment.grid.expansion import expand
-from recalign.experiment.grid.jobs import Job
-from recalign.experiment.grid.scheduler import Outcome, run_jobs
-from recalign.experiment.grid.store import Store
-from recalign.experiment.grid.summary import summarise
+from recalign.experiment.config import load_experiment, settings_text
+from recalign.experiment.estimate import Estimate, estimate
+from recalign.experiment.jobs import Job
+from recalign.experiment.plan import expand
+from recalign.experiment.scheduler import Outcome, run_jobs
+from recalign.experiment.store import Store
 from recalign.experiment.study import Study
+from recalign.experiment.summary import summarise
 
 SETTINGS_FILE: Final = "experiment.toml"
 

@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from recalign.data.audit import AuditReport
-from recalign.experiment.grid.config import Experiment
-from recalign.experiment.grid.expansion import PanelPlan, Plan
-from recalign.experiment.grid.jobs import PrepareWork
-from recalign.experiment.grid.panels import summarise_panel
-from recalign.experiment.grid.scheduler import Outcome
-from recalign.experiment.grid.store import Store
+from recalign.experiment.config import Experiment
+from recalign.experiment.jobs import PrepareWork
+from recalign.experiment.panels import summarise_panel
+from recalign.experiment.plan import PanelPlan, Plan
 from recalign.experiment.prepare import AUDIT_FILE
+from recalign.experiment.scheduler import Outcome
+from recalign.experiment.store import Store
 from recalign.experiment.study import Finding, Missing, Panel, Study
 
 _PACKAGES = ("recalign", "torch", "transformers", "peft", "tokenizers", "numpy", "polars", "scipy")

@@ -23,7 +23,7 @@ from typing import Any
 
 from recalign.artifacts import write_file_atomic
 from recalign.errors import ConfigError
-from recalign.experiment.grid.jobs import Job, NanoWork
+from recalign.experiment.jobs import Job, NanoWork
 
 FOLDERS = ("data", "backbones", "cot", "models", "candidates", "scores", "log", "failed")
 

@@ -11,17 +11,17 @@ import polars as pl
 
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
+from recalign.experiment.config import Experiment
 from recalign.experiment.controls import unseen_titles
 from recalign.experiment.evaluation import priors_for
-from recalign.experiment.grid.config import Experiment
-from recalign.experiment.grid.execution import check_zero_shot
-from recalign.experiment.grid.expansion import Cell, PanelPlan
-from recalign.experiment.grid.jobs import Job
-from recalign.experiment.grid.measures import Scored, Tested, compare_rows, measured_row, verdicts
-from recalign.experiment.grid.published import published
-from recalign.experiment.grid.store import Store
+from recalign.experiment.execute import check_zero_shot
+from recalign.experiment.jobs import Job
+from recalign.experiment.measures import Scored, Tested, compare_rows, measured_row, verdicts
+from recalign.experiment.plan import Cell, PanelPlan
+from recalign.experiment.published import published
 from recalign.experiment.ranking import RandomRanker, load_task, score_task
 from recalign.experiment.score_file import ScoreFile, score_split
+from recalign.experiment.store import Store
 from recalign.experiment.study import Curve, CurvePoint, Panel, Row, RowStatus
 from recalign.metrics.ranking import candidate_values
 from recalign.scoring.base import Scorer

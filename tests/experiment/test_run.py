@@ -15,13 +15,13 @@ import pytest
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
 from recalign.experiment.controls import unseen_titles
-from recalign.experiment.grid.jobs import NanoWork
-from recalign.experiment.grid.run import estimate_experiment, run_experiment
-from recalign.experiment.grid.store import Store
+from recalign.experiment.jobs import NanoWork
+from recalign.experiment.run import estimate_experiment, run_experiment
 from recalign.experiment.score_file import ScoreFile
+from recalign.experiment.store import Store
 from recalign.experiment.study import Panel, Row, Study
 
-SMOKE = Path(__file__).parents[3] / "experiments" / "smoke.toml"
+SMOKE = Path(__file__).parents[2] / "experiments" / "smoke.toml"
 CONTROLS = ("shuffled-history", "foreign-history", "masked-titles")
 
 Done = Any  # of conftest

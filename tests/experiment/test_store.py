@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from recalign.errors import ConfigError
-from recalign.experiment.grid.jobs import CandidatesWork, Job, NanoWork, make_job
-from recalign.experiment.grid.store import FOLDERS, Cost, Store
+from recalign.experiment.jobs import CandidatesWork, Job, NanoWork, make_job
+from recalign.experiment.store import FOLDERS, Cost, Store
 from recalign.models.config import BackboneConfig
 from recalign.models.nano_config import NanoConfig
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from recalign.experiment.grid.jobs import Job
-from recalign.experiment.grid.run import ExperimentRun, run_experiment
-from recalign.experiment.grid.store import Store
+from recalign.experiment.jobs import Job
+from recalign.experiment.run import ExperimentRun, run_experiment
+from recalign.experiment.store import Store
 from recalign.experiment.study import Row
 
 from .conftest import alive, within
@@ -28,7 +28,7 @@ PROGRAM = """
 import sys
 
 import staged_work
-from recalign.experiment.grid import scheduler
+from recalign.experiment import scheduler
 
 if __name__ == "__main__":
     scheduler._start = staged_work.start

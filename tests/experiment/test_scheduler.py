@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from recalign.errors import Interrupted
-from recalign.experiment.grid.jobs import CandidatesWork, Job, make_job
-from recalign.experiment.grid.scheduler import Outcome, run_jobs
-from recalign.experiment.grid.store import Store
+from recalign.experiment.jobs import CandidatesWork, Job, make_job
+from recalign.experiment.scheduler import Outcome, run_jobs
+from recalign.experiment.store import Store
 
 from .conftest import alive, within
 
