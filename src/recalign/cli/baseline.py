@@ -50,7 +50,7 @@ def baseline(
     config = _config(given, settings or [])
     samples = SampleSet.load(data)
     with TerminalReporter() as reporter:
-        show = reporter.count(model, "weight decays")
+        show = reporter.task(model, "weight decays")
 
         def progress(row: dict[str, Any]) -> None:
             done = config.weight_decays.index(row["weight_decay"])

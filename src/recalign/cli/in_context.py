@@ -101,11 +101,12 @@ class InContext:
         from recalign.baselines.in_context import load_in_context
         from recalign.cli.progress import TerminalReporter
         from recalign.experiment.backbones import resolve_backbone
+        from recalign.experiment.progress import of_steps
         from recalign.models.nano_config import NanoConfig
 
         assert self.backbone is not None
         with TerminalReporter() as reporter:
-            progress = reporter.task("pretraining nano")
+            progress = of_steps(reporter.task("pretraining nano"))
             resolved = resolve_backbone(self.backbone, NanoConfig(), [data], progress=progress)
         options: dict[str, Any] = {"template": self.template, "name": self.name, "kind": kind}
         return load_in_context(resolved, data, self.demonstrations, self.seed, **options)
@@ -122,7 +123,7 @@ class InContext:
         own: dict[str, Any] = {"demonstrations": self.demonstrations, "template": self.template, "name": self.name}
         own |= {"seed": self.seed, "output": output, "resamples": resamples, "logprobs": self.logprobs}
         with TerminalReporter() as reporter:
-            show: dict[str, Any] = {"announce": reporter.note, "progress": reporter.count(self.name, "samples")}
+            show: dict[str, Any] = {"announce": reporter.note, "progress": reporter.task(self.name, "samples")}
             return evaluate_endpoint(data, split, self.teacher, self.ledger, priors, **own, **show)
 
 

@@ -15,7 +15,6 @@ from recalign.cli.baseline import baseline
 from recalign.cli.candidates import candidates
 from recalign.cli.download import download
 from recalign.cli.evaluate import evaluate
-from recalign.cli.experiment import experiment
 from recalign.cli.prepare import prepare
 from recalign.cli.recommend import RecommendCommand, recommend
 from recalign.cli.report import report
@@ -44,7 +43,6 @@ for verb in (prepare, audit, download, teach, tune, baseline, candidates, evalua
     app.command()(verb)
 app.command(cls=RecommendCommand)(recommend)
 app.command("run")(run_recipe)
-app.command()(experiment)
 app.command()(report)
 
 

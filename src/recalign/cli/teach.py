@@ -84,7 +84,7 @@ def teach(
 
     asked = make_teacher(samples, config)
     with TerminalReporter() as reporter:
-        show = reporter.count(f"teacher {asked.name}", "samples")
+        show = reporter.task(f"teacher {asked.name}", "samples")
 
         def progress(report: TeachProgress) -> None:
             show(report.done, report.total, f"{report.spent.total:,} tokens" if report.spent.total else "")

@@ -1,4 +1,4 @@
-"""`recalign tune`: one stage from options, or the stages of a recipe."""
+"""`recalign tune`: one stage from options."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ from recalign.errors import ConfigError
 
 
 def tune(
-    recipe: Annotated[
-        Path | None, typer.Argument(help="A recipe: run its data and stages, without evaluating.")
-    ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Directory of the model (or of the recipe's run).")
-    ] = Path("runs/model"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the model.")] = Path("runs/model"),
     data: Annotated[
         list[Path] | None, typer.Option("--data", help="Prepared data to tune on; repeat for several domains.")
     ] = None,
@@ -48,19 +43,8 @@ def tune(
     from recalign.cli.progress import TerminalReporter
     from recalign.settings import parse_settings
 
-    if recipe is not None:
-        from recalign.experiment.recipe import load_recipe
-        from recalign.experiment.runner import tune_recipe
-
-        with TerminalReporter() as reporter:
-            run = tune_recipe(load_recipe(recipe), output, restart=restart, reporter=reporter)
-            for name, path in run.models.items():
-                reporter.note(f"{name}: {path}")
-        return
     if not data:
-        raise ConfigError(
-            "recalign tune", found="neither a recipe nor --data", hint="Run: recalign tune --data DIR --output RUN"
-        )
+        raise ConfigError("recalign tune", found="no --data", hint="Run: recalign tune --data DIR --output RUN")
     options: dict[str, Any] = {"kind": kind, "shots": shots, "selection": selection, "seed": seed}
     if kind == "cot":
         options["curriculum"] = curriculum
@@ -88,6 +72,7 @@ def _tune_one(
 ) -> None:
     from recalign.data.samples import SampleSet
     from recalign.experiment.backbones import resolve_backbone
+    from recalign.experiment.progress import of_steps
     from recalign.models.config import BackboneConfig
     from recalign.models.nano_config import NanoConfig
     from recalign.settings import validated
@@ -104,9 +89,9 @@ def _tune_one(
     if parent is not None and names["name"] == "nano":
         resolved = backbone_of(parent)
     else:
-        resolved = resolve_backbone(asked, NanoConfig(), sets, progress=reporter.task("pretraining nano"))
+        resolved = resolve_backbone(asked, NanoConfig(), sets, progress=of_steps(reporter.task("pretraining nano")))
     target = SampleSet.load(validation) if validation else (sets[-1] if config.selection == "paper" else None)
     inputs = StageInputs(config=config, data=sets, backbone=resolved, parent=parent, validation=target, cot=cot)
     if is_done(inputs, output):
         reporter.note("already tuned from these inputs")
-    tune_stage(inputs, output, restart=restart, progress=reporter.task(output.name))
+    tune_stage(inputs, output, restart=restart, progress=of_steps(reporter.task(output.name)))

@@ -26,7 +26,7 @@ _SECONDS: Final[dict[str, float]] = {"prepare": 2.0, "teach": 20.0, "candidates"
 
 
 @dataclass
-class Estimate:
+class CostEstimate:
     """Counts and CPU seconds by kind of work.
 
     Attributes:
@@ -44,7 +44,7 @@ class Estimate:
     @property
     def cpu_hours(self) -> float:
         """Of all jobs to run whose cost is known or guessed."""
-        return sum(cost for each in (self.measured, self.guessed) for _, cost in each.values()) / 3600
+        return sum(cost for kinds in (self.measured, self.guessed) for _, cost in kinds.values()) / 3600
 
     def lines(self) -> list[str]:
         """The estimate as text, a line per kind of work."""
@@ -62,10 +62,10 @@ class Estimate:
         return lines
 
 
-def estimate(jobs: Mapping[str, Job], store: Store) -> Estimate:
+def estimate_cost(jobs: Mapping[str, Job], store: Store) -> CostEstimate:
     """What running `jobs` would cost."""
     known = store.costs_by_shape()
-    found = Estimate()
+    found = CostEstimate()
     speed = 0.0
     shapes = {job.output: job.work.nano for job in jobs.values() if isinstance(job.work, NanoWork)}
     for job in jobs.values():

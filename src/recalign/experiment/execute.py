@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from recalign.artifacts import read_manifest, write_file_atomic
@@ -27,42 +28,44 @@ from recalign.experiment.jobs import (
     TuneWork,
 )
 from recalign.experiment.prepare import prepare
+from recalign.experiment.progress import Reporter, of_steps
 from recalign.experiment.ranking import freeze, load_task, score_task
-from recalign.experiment.runner import tune_parts
 from recalign.experiment.saved import load_saved
 from recalign.experiment.score_file import score_split
-from recalign.experiment.store import Store
+from recalign.experiment.store import BuiltBackbone, Store
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.scoring.base import Scorer
 from recalign.teacher.factory import make_teacher
+from recalign.teacher.pipeline import TeachProgress
 from recalign.teacher.teach import teach
-from recalign.tuning.stage import StageInputs
+from recalign.tuning.curriculum import parts
+from recalign.tuning.loop import StepReport
+from recalign.tuning.stage import StageInputs, tune_stage
 
 
-def execute(job: Job, store: Store) -> None:
-    """Do a job whose needs are done; its output is there afterwards.
+def execute(job: Job, store: Store, reporter: Reporter) -> None:
+    """Do a job whose needs are done, and tell of its progress; its output is there afterwards.
 
     Raises:
         RecalignError: Whatever the work raises.
     """
-    _Execution(store).run(job)
+    _Execution(job, store, reporter).run()
 
 
 class _Execution:
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, job: Job, store: Store, reporter: Reporter) -> None:
+        self.job, self.store, self.reporter = job, store, reporter
 
-    def run(self, job: Job) -> None:
-        target, work = self.store.path(job.output), job.work
+    def run(self) -> None:
+        target, work = self.store.path(self.job.output), self.job.work
         match work:
             case PrepareWork():
                 prepare(work.config.model_copy(update={"output": target}))
             case NanoWork():
                 self._nano(work, target)
             case TeachWork():
-                data = self._data(work.data)
-                teach(data, make_teacher(data, work.config), work.config, target)
+                self._teach(work, target)
             case TuneWork():
                 self._tune(work, target)
             case BaselineWork():
@@ -79,25 +82,39 @@ class _Execution:
     def _backbone(self, ref: BackboneRef) -> BackboneConfig:
         if ref.built is None:
             return ref.config
-        built = json.loads(self.store.path(ref.built).read_text(encoding="utf-8"))
-        return ref.config.model_copy(update={"name": built["directory"]})
+        return ref.config.model_copy(update={"name": str(self.store.backbone(ref.built))})
 
     def _nano(self, work: NanoWork, target: Path) -> None:
-        sources, targets = [self._data(each) for each in work.sources], [self._data(each) for each in work.targets]
-        built = resolve_backbone(work.backbone, work.nano, sources, targets)
-        write_file_atomic(target, json.dumps({"directory": built.name}).encode())
+        sources, targets = [self._data(name) for name in work.sources], [self._data(name) for name in work.targets]
+        built = resolve_backbone(work.backbone, work.nano, sources, targets, progress=self._steps(self.job.name))
+        write_file_atomic(target, BuiltBackbone(directory=Path(built.name)).model_dump_json().encode())
+
+    def _steps(self, name: str) -> Callable[[StepReport], None]:
+        """A progress callback for a training loop."""
+        return of_steps(self.reporter.task(name))
+
+    def _teach(self, work: TeachWork, target: Path) -> None:
+        data = self._data(work.data)
+        show = self.reporter.task(self.job.name, "samples")
+
+        def progress(report: TeachProgress) -> None:
+            show(report.done, report.total, f"{report.spent.total:,} tokens" if report.spent.total else "")
+
+        teacher = make_teacher(data, work.config)
+        statistics = teach(data, teacher, work.config, target, announce=self.reporter.note, progress=progress)
+        self.reporter.note(f"{self.job.name}: {statistics.kept:,} of {statistics.considered:,} source samples kept")
 
     def _tune(self, work: TuneWork, target: Path) -> None:
         inputs = StageInputs(
             config=work.config,
-            data=[self._data(each) for each in work.data],
+            data=[self._data(name) for name in work.data],
             backbone=self._backbone(work.backbone),
             parent=self.store.path(work.parent) if work.parent else None,
             validation=self._data(work.validation) if work.validation else None,
-            unseen=[self._data(each) for each in work.unseen],
+            unseen=[self._data(name) for name in work.unseen],
             cot=self.store.path(work.cot) if work.cot else None,
         )
-        tune_parts(target.name, inputs, target.parent)
+        tune_curriculum(target, inputs, lambda name: self._steps(name.replace(target.name, self.job.name)))
 
     def _score(self, work: ScoreWork, target: Path) -> None:
         data = self._data(work.data)
@@ -121,6 +138,24 @@ class _Execution:
             return load_saved(self.store.path(work.model), data)
         examples = choose_shots(data.samples("train"), work.demonstrations, work.seed) if work.demonstrations else []
         return in_context_scorer(load_backbone(self._backbone(work.in_context)), data, examples, name=work.label)
+
+
+def tune_curriculum(
+    target: Path, inputs: StageInputs, progress_for: Callable[[str], Callable[[StepReport], None]]
+) -> None:
+    """Tune a stage; a staged curriculum is a chain of its own, ``NAME-stage1-only`` and so on before NAME.
+
+    Raises:
+        RecalignError: See `tune_stage`.
+    """
+    config = inputs.config
+    curricula = parts(config.curriculum) if config.kind == "cot" else (config.curriculum,)
+    for index, curriculum in enumerate(curricula):
+        last = index + 1 == len(curricula)
+        output = target if last else target.with_name(f"{target.name}-{curriculum}")
+        inputs = replace(inputs, config=config.model_copy(update={"curriculum": curriculum}))
+        tune_stage(inputs, output, progress=progress_for(output.name))
+        inputs = replace(inputs, parent=output)
 
 
 def check_zero_shot(model: Path, data: SampleSet) -> None:

@@ -1,4 +1,4 @@
-"""What an experiment's runs consist of: jobs, each kept in a store under a hash of all that it depends on.
+"""What a run consists of: jobs, each kept in a store under a hash of all that it depends on.
 
 A job's key is a hash of its settings and of the keys of what it is made from, down to the bytes of the input files. So
 a changed setting gives new keys to the jobs that it touches and to no other, and equal jobs of several experiments are
@@ -7,7 +7,7 @@ one. Paths are relative to the store.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -133,7 +133,7 @@ class Job(_Work):
     work: Work
 
 
-def make_job(folder: str, name: str, work: Work, depends: Any, needs: tuple[Job, ...], *, suffix: str = "") -> Job:
+def make_job(folder: str, name: str, work: Work, depends: object, needs: tuple[Job, ...], *, suffix: str = "") -> Job:
     """A job with its key.
 
     Args:
@@ -151,7 +151,7 @@ def make_job(folder: str, name: str, work: Work, depends: Any, needs: tuple[Job,
     return Job(key=key, name=name, output=f"{folder}/{key}{suffix}", needs=keys, shape=shape, work=work)
 
 
-def _without_seed(value: Any) -> Any:
+def _without_seed(value: object) -> object:
     if isinstance(value, dict):
         return {key: _without_seed(item) for key, item in value.items() if key not in ("seed", "fold")}
     return [_without_seed(item) for item in value] if isinstance(value, (list, tuple)) else value

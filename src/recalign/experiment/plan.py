@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from recalign.baselines.priors import NEEDS_FIT, PREFIX
 from recalign.errors import ConfigError
-from recalign.experiment.config import BaselineEntry, Experiment, ExperimentStage, InContextEntry, PanelEntry
+from recalign.experiment.config import Experiment
+from recalign.experiment.entries import BaselineEntry, InContextEntry, PanelEntry, StageEntry
+from recalign.experiment.graph import JobGraph, TunedModel
 from recalign.experiment.jobs import BaselineWork, CandidatesWork, Job, ScoreWork, make_job
-from recalign.experiment.points import Grid, Point
 from recalign.experiment.published import TITLES
 from recalign.experiment.study import RowKind
 
@@ -69,45 +70,48 @@ class PanelPlan:
 
 
 @dataclass
-class Plan:
-    """Jobs by key, each after those that it needs; and the panels."""
+class ExperimentPlan:
+    """Jobs by key, each after those that it needs; the panels; and the models of each stage that is run."""
 
     jobs: dict[str, Job]
     panels: list[PanelPlan]
+    models: dict[str, list[TunedModel]]
 
 
-def expand(experiment: Experiment) -> Plan:
+def plan_experiment(experiment: Experiment) -> ExperimentPlan:
     """All jobs of an experiment.
 
     Raises:
         ConfigError: Two models of a panel have the same name, a comparison names none, or a stage lacks its parent.
         DataError: An input file is missing or cannot be read.
     """
-    return _Expansion(experiment).plan()
+    return _Planner(experiment).plan()
 
 
-class _Expansion:
+class _Planner:
     def __init__(self, experiment: Experiment) -> None:
-        self.experiment, self.grid = experiment, Grid(experiment)
-        self.shown: list[str] = []  # keys of data that panels read beside their own
+        self.experiment, self.graph = experiment, JobGraph(experiment)
 
-    def plan(self) -> Plan:
-        shown = self._shown_stages()
+    def plan(self) -> ExperimentPlan:
+        wanted_stages = self._wanted_stages()
         for stage in self.experiment.stages:
-            if stage.name in shown:
-                self.grid.points[stage.name] = list(self.grid.stage(stage))
+            if stage.name in wanted_stages:
+                self.graph.models[stage.name] = list(self.graph.stage(stage))
         panels = [self._panel(entry) for entry in self.experiment.panels]
-        jobs, wanted = self.grid.jobs, set(self.shown)
+        jobs, models = self.graph.jobs, self.graph.models
+        wanted = {model.job.key for tuned in models.values() for model in tuned} if not panels else set[str]()
         for panel in panels:
-            wanted |= {job.key for job in (*panel.data, *panel.candidates)}
+            wanted |= {job.key for job in (*panel.reads, *panel.candidates)}
             wanted |= {job.key for cell in panel.cells for job in (*cell.scores, *cell.ranking)}
         for key in reversed(jobs):  # a job comes after those that it needs
             if key in wanted:
                 wanted.update(jobs[key].needs)
-        return Plan({key: job for key, job in jobs.items() if key in wanted}, panels)
+        return ExperimentPlan({key: job for key, job in jobs.items() if key in wanted}, panels, models)
 
-    def _shown_stages(self) -> set[str]:
-        """Stages that a panel shows, and those that they start from: a shared file has many that are neither."""
+    def _wanted_stages(self) -> set[str]:
+        """Stages that a panel shows, and those that they start from (a shared file has more); all without a panel."""
+        if not self.experiment.panels:
+            return {stage.name for stage in self.experiment.stages}
         found = {name for panel in self.experiment.panels for name in panel.stages}
         for stage in reversed(self.experiment.stages):  # a parent comes before its children
             if stage.name in found and stage.parent:
@@ -115,44 +119,43 @@ class _Expansion:
         return found
 
     def _panel(self, entry: PanelEntry) -> PanelPlan:
-        plan = PanelPlan(entry, self.grid.all_folds(entry.data))
-        plan.fit = self.grid.all_folds(entry.fit) if entry.fit else []
-        plan.unseen_by = [self.grid.all_folds(name) for name in entry.unseen_by]
-        self.shown += [job.key for jobs in (plan.fit, *plan.unseen_by) for job in jobs]
+        plan = PanelPlan(entry, self.graph.all_folds(entry.data))
+        plan.fit = self.graph.all_folds(entry.fit) if entry.fit else []
+        plan.unseen_by = [self.graph.all_folds(name) for name in entry.unseen_by]
         if entry.candidates:
             for data in plan.data:
                 work = CandidatesWork(data=data.output, split=entry.split, negatives=entry.candidates)
                 depends = [entry.split, entry.candidates]
                 plan.candidates.append(
-                    self.grid.add(make_job("candidates", f"candidates {data.name}", work, depends, (data,)))
+                    self.graph.add(make_job("candidates", f"candidates {data.name}", work, depends, (data,)))
                 )
         stages = {stage.name: stage for stage in self.experiment.stages}
         for name in entry.stages:
             _add_cells(plan, self._stage_cells(plan, stages[name]))
         for baseline in self.experiment.baselines:
-            if baseline.data == entry.data:
+            if entry.data in baseline.data:
                 _add_cells(plan, self._baseline_cells(plan, baseline))
         for context in self.experiment.in_context:
-            if context.data == entry.data:
+            if entry.data in context.data:
                 _add_cells(plan, self._context_cells(plan, context))
         _check_compared(plan)
         return plan
 
-    def _stage_cells(self, plan: PanelPlan, stage: ExperimentStage) -> Iterator[Cell]:
+    def _stage_cells(self, plan: PanelPlan, stage: StageEntry) -> Iterator[Cell]:
         entry = plan.entry
         label = entry.labels.get(stage.name) or stage.label or stage.name
         ranked = plan.candidates and stage.name in (entry.ranked or entry.stages)
         controls = entry.controls if stage.name in (entry.controlled or entry.stages) else ()
-        groups: dict[tuple[str, int | None, str, int], list[Point]] = {}
-        for point in self.grid.points[stage.name]:
-            if point.shots is not None and entry.shots and point.shots not in entry.shots:
+        groups: dict[tuple[str, int | None, str, int], list[TunedModel]] = {}
+        for model in self.graph.models[stage.name]:
+            if model.shots is not None and entry.shots and model.shots not in entry.shots:
                 continue
-            groups.setdefault((point.backbone, point.shots, point.selection, point.seed), []).append(point)
-        for (backbone, shots, selection, seed), points in groups.items():
-            title = f"{label} ({selection})" if stage.selections else label
+            groups.setdefault((model.backbone, model.shots, model.selection, model.seed), []).append(model)
+        for (backbone, shots, selection, seed), tuned in groups.items():
+            title = f"{label} ({selection})" if len(stage.selection) > 1 else label
             # on data that it has no folds of, a model with folds is represented by its first
-            own = [each.fold for each in points] == list(range(len(plan.data)))
-            models = [each.job for each in points] if own else [points[0].job] * len(plan.data)
+            own = [model.fold for model in tuned] == list(range(len(plan.data)))
+            models = [model.job for model in tuned] if own else [tuned[0].job] * len(plan.data)
             zero_shot = stage.name in entry.zero_shot
             for control in ("", *controls):
                 yield Cell(
@@ -172,7 +175,7 @@ class _Expansion:
 
     def _baseline_cells(self, plan: PanelPlan, entry: BaselineEntry) -> Iterator[Cell]:
         for model in entry.models:
-            for shots in entry.shots_grid or (None,):
+            for shots in entry.shots or (None,):
                 for seed in entry.seeds:
                     config = entry.config(model, shots, seed)
                     title = TITLES[model]
@@ -185,14 +188,14 @@ class _Expansion:
                         work = BaselineWork(config=config, data=data.output, text_encoder=encoder)
                         name = f"{title} {data.name} {shots or 'all'}-shot seed {seed}"
                         depends = [config.model_dump(mode="json"), encoder]
-                        jobs.append(self.grid.add(make_job("models", name, work, depends, (data,))))
+                        jobs.append(self.graph.add(make_job("models", name, work, depends, (data,))))
                     scores = tuple(self._scores(plan, jobs, title, seed, ""))
                     ranking = tuple(self._scores(plan, jobs, title, seed, "", rank=True)) if plan.candidates else ()
                     yield Cell(title, "baseline", "", shots, "", seed, scores, ranking, tuple(jobs))
 
     def _context_cells(self, plan: PanelPlan, entry: InContextEntry) -> Iterator[Cell]:
         for backbone in self.experiment.backbones_of(entry):
-            ref, built = self.grid.backbone(backbone)
+            ref, built = self.graph.backbone(backbone)
             for count in entry.demonstrations:
                 for seed in entry.seeds if count else entry.seeds[:1]:
                     label = f"{entry.label}, {count} examples" if count else entry.label
@@ -209,7 +212,7 @@ class _Expansion:
                         depends = [plan.entry.split, seed, count, ref.config.model_dump(mode="json")]
                         name = f"score {label} {backbone} on {data.name} seed {seed}"
                         scores.append(
-                            self.grid.add(make_job("scores", name, work, depends, (data, *built), suffix=".parquet"))
+                            self.graph.add(make_job("scores", name, work, depends, (data, *built), suffix=".parquet"))
                         )
                     yield Cell(label, "in-context", backbone, None, "", seed, tuple(scores))
 
@@ -239,7 +242,7 @@ class _Expansion:
             needs = (data, model, *((candidates,) if candidates else ()))
             what = "rank" if rank else "score"
             name = f"{what} {model.name} on {data.name}{' ' + control if control else ''}"
-            yield self.grid.add(make_job("scores", name, work, [plan.entry.split, control], needs, suffix=".parquet"))
+            yield self.graph.add(make_job("scores", name, work, [plan.entry.split, control], needs, suffix=".parquet"))
 
 
 def _add_cells(plan: PanelPlan, cells: Iterable[Cell]) -> None:

@@ -3,6 +3,7 @@
 A worker is a process of its own with one job at a time; one that dies (killed, out of memory) fails its job, and
 another takes its place. A worker whose parent is gone ends, so that nothing goes on working in the store unseen.
 SIGINT and SIGTERM are passed on: training saves a checkpoint, any other job stops where it is and is done again later.
+What a worker tells of its progress comes through a pipe of its own, so one that dies disturbs no other.
 """
 
 from __future__ import annotations
@@ -18,21 +19,24 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Literal
 
 from recalign.errors import Interrupted, RecalignError
 from recalign.experiment.jobs import Job
+from recalign.experiment.progress import PipeReader, PipeReporter, Reporter, Silent
 from recalign.experiment.store import Cost, Store
 
 _WATCH_SECONDS = 0.5  # how often a worker looks for its parent, and the parent for a signal
 
 _told: Event | None = None  # in a worker: whether it was told to stop
+_reporter: Reporter = Silent()  # in a worker: how its parent hears of its progress
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """What became of a job: done before, done now, failed, or skipped because of one that failed."""
 
     status: Literal["found", "done", "failed", "skipped"]
@@ -56,7 +60,9 @@ class _Slot:
 
     threads: int
     stop: Event
+    reporter: Reporter
     pool: ProcessPoolExecutor | None = None
+    progress: PipeReader | None = None
     job: Job | None = field(default=None)
 
     def submit(self, job: Job, root: Path) -> Future[_Answer]:
@@ -67,7 +73,9 @@ class _Slot:
             except BrokenProcessPool:  # it died while it had nothing to do
                 self.close()
         context = multiprocessing.get_context("spawn")
-        arguments = (self.threads, os.getpid(), self.stop)
+        reading, writing = context.Pipe(duplex=False)
+        self.progress = PipeReader(reading, self.reporter)
+        arguments = (self.threads, os.getpid(), self.stop, writing)
         self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_start, initargs=arguments)
         return self.pool.submit(_work, job, root)
 
@@ -76,6 +84,13 @@ class _Slot:
             self.pool.shutdown(wait=True, cancel_futures=True)
             self.pool = None
 
+    def tell(self, *, ended: bool = False) -> None:
+        """Pass on what the worker has told of its progress, the last of it where its job has ended."""
+        if self.progress is not None:
+            self.progress.read()
+            if ended:
+                self.progress.end_tasks()
+
 
 def run_jobs(
     jobs: Mapping[str, Job],
@@ -83,8 +98,9 @@ def run_jobs(
     *,
     workers: int = 1,
     threads: int | None = None,
-    announce: Callable[[Job, Outcome, int, int], None] = lambda job, outcome, done, total: None,
-) -> dict[str, Outcome]:
+    announce: Callable[[Job, JobOutcome, int, int], None] = lambda job, outcome, done, total: None,
+    reporter: Reporter | None = None,
+) -> dict[str, JobOutcome]:
     """Do all jobs that are not done.
 
     Args:
@@ -93,6 +109,7 @@ def run_jobs(
         workers: Processes.
         threads: Threads of each; by default the processor's cores are shared out.
         announce: Told of every job that ends: the job, what became of it, how many have ended, of how many.
+        reporter: Told of the progress inside jobs.
 
     Returns:
         The outcome of every job.
@@ -103,14 +120,15 @@ def run_jobs(
     from recalign.tuning.guards import collected_signals  # with torch, which a worker loads with its threads set
 
     store.prepare()
-    outcomes = {key: Outcome("found") for key, job in jobs.items() if store.is_done(job)}
+    outcomes = {key: JobOutcome("found") for key, job in jobs.items() if store.is_done(job)}
     waiting = {key: job for key, job in jobs.items() if key not in outcomes}
-    each = threads or max(1, (os.cpu_count() or 1) // workers)
+    threads = threads or max(1, (os.cpu_count() or 1) // workers)
     stop = multiprocessing.get_context("spawn").Event()
-    idle, busy = [_Slot(each, stop) for _ in range(workers)], dict[Future[_Answer], _Slot]()
+    idle = [_Slot(threads, stop, reporter or Silent()) for _ in range(workers)]
+    busy: dict[Future[_Answer], _Slot] = {}
     total = len(waiting)
 
-    def end(job: Job, outcome: Outcome) -> None:
+    def end(job: Job, outcome: JobOutcome) -> None:
         outcomes[job.key] = outcome
         announce(job, outcome, total - len(waiting) - len(busy), total)
 
@@ -118,12 +136,16 @@ def run_jobs(
         while waiting or busy:
             for job in _skipped(waiting, outcomes):
                 del waiting[job.key]
-                end(job, Outcome("skipped", "a run that it needs failed"))
+                end(job, JobOutcome("skipped", "a run that it needs failed"))
             for job in [job for job in waiting.values() if all(need in outcomes for need in job.needs)][: len(idle)]:
                 slot = idle.pop()
                 busy[slot.submit(waiting.pop(job.key), store.root)] = slot
-            for future in wait(busy, _WATCH_SECONDS, FIRST_COMPLETED).done:
+            ended = wait(busy, _WATCH_SECONDS, FIRST_COMPLETED).done
+            for slot in busy.values():
+                slot.tell()
+            for future in ended:
                 slot = busy.pop(future)
+                slot.tell(ended=True)
                 idle.append(slot)
                 assert slot.job is not None
                 end(slot.job, _outcome(slot, future, store))
@@ -145,7 +167,7 @@ def _ending(stop: Event, slots: Callable[[], Iterable[_Slot]]) -> Iterator[None]
             slot.close()
 
 
-def _skipped(waiting: Mapping[str, Job], outcomes: Mapping[str, Outcome]) -> list[Job]:
+def _skipped(waiting: Mapping[str, Job], outcomes: Mapping[str, JobOutcome]) -> list[Job]:
     """Jobs that cannot be done any more: they need one that failed, or one of these."""
     bad = {key for key, outcome in outcomes.items() if outcome.status in ("failed", "skipped")}
     found = []
@@ -156,7 +178,7 @@ def _skipped(waiting: Mapping[str, Job], outcomes: Mapping[str, Outcome]) -> lis
     return found
 
 
-def _outcome(slot: _Slot, future: Future[_Answer], store: Store) -> Outcome:
+def _outcome(slot: _Slot, future: Future[_Answer], store: Store) -> JobOutcome:
     job = slot.job
     assert job is not None
     try:
@@ -165,24 +187,24 @@ def _outcome(slot: _Slot, future: Future[_Answer], store: Store) -> Outcome:
         slot.close()
         reason = "its process died (killed, or out of memory)"
         store.record_failure(job, reason)
-        return Outcome("failed", reason)
+        return JobOutcome("failed", reason)
     if answer.interrupted:
         raise Interrupted(answer.interrupted, f"stopped in {job.name}")
     if answer.reason:
         path = store.record_failure(job, answer.report)
-        return Outcome("failed", f"{answer.reason} ({path})")
+        return JobOutcome("failed", f"{answer.reason} ({path})")
     store.record(job, answer.cost)
-    return Outcome("done", cost=answer.cost)
+    return JobOutcome("done", cost=answer.cost)
 
 
-def _start(threads: int, parent: int, stop: Event) -> None:
-    """Set up a worker: its threads, and a watch over the parent.
+def _start(threads: int, parent: int, stop: Event, progress: Connection) -> None:
+    """Set up a worker: its threads, its way to tell of progress, and a watch over the parent.
 
     A terminal's Ctrl-C is the parent's, which tells its workers once: a second signal would cut a checkpoint short.
     """
-    global _told
+    global _told, _reporter
     os.setpgrp()
-    _told = stop
+    _told, _reporter = stop, PipeReporter(progress)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -214,7 +236,7 @@ def _work(job: Job, root: Path) -> _Answer:
             return _Answer(cost(), interrupted=signal.SIGTERM)
         from recalign.experiment.execute import execute
 
-        execute(job, Store(root))
+        execute(job, Store(root), _reporter)
     except KeyboardInterrupt:
         return _Answer(cost(), interrupted=signal.SIGTERM)
     except Interrupted as stop:

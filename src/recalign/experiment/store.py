@@ -14,12 +14,13 @@ Artefacts appear under their names when they are complete, so what is there is d
 from __future__ import annotations
 
 import fcntl
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from recalign.artifacts import write_file_atomic
 from recalign.errors import ConfigError
@@ -34,6 +35,24 @@ class Cost:
 
     seconds: float
     cpu_seconds: float
+
+
+class BuiltBackbone(BaseModel):
+    """What is stored of a built backbone: the directory in the cache."""
+
+    directory: Path
+
+
+class _Record(BaseModel):
+    """What is stored of a finished job."""
+
+    name: str
+    shape: str
+    seconds: float
+    cpu_seconds: float
+
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Store:
@@ -51,8 +70,12 @@ class Store:
         path = self.path(job.output)
         if not isinstance(job.work, NanoWork):
             return path.exists()
-        built = _read(path)
-        return built is not None and Path(str(built.get("directory"))).is_dir()
+        built = _read(path, BuiltBackbone)
+        return built is not None and built.directory.is_dir()
+
+    def backbone(self, output: str) -> Path:
+        """Where the cache holds a built backbone."""
+        return BuiltBackbone.model_validate_json(self.path(output).read_bytes()).directory
 
     def prepare(self) -> None:
         """Make the folders."""
@@ -61,8 +84,8 @@ class Store:
 
     def record(self, job: Job, cost: Cost) -> None:
         """Remember what a job took."""
-        entry = {"name": job.name, "shape": job.shape, "seconds": cost.seconds, "cpu_seconds": cost.cpu_seconds}
-        write_file_atomic(self.root / "log" / f"{job.key}.json", json.dumps(entry, indent=1).encode())
+        entry = _Record(name=job.name, shape=job.shape, seconds=cost.seconds, cpu_seconds=cost.cpu_seconds)
+        write_file_atomic(self.root / "log" / f"{job.key}.json", entry.model_dump_json(indent=1).encode())
         (self.root / "failed" / f"{job.key}.txt").unlink(missing_ok=True)
 
     def record_failure(self, job: Job, report: str) -> Path:
@@ -73,15 +96,15 @@ class Store:
 
     def cost(self, job: Job) -> Cost | None:
         """What a finished job took; None where nothing was recorded."""
-        entry = _read(self.root / "log" / f"{job.key}.json")
-        return Cost(entry["seconds"], entry["cpu_seconds"]) if entry else None
+        entry = _read(self.root / "log" / f"{job.key}.json", _Record)
+        return Cost(entry.seconds, entry.cpu_seconds) if entry else None
 
     def costs_by_shape(self) -> dict[str, float]:
         """Mean CPU seconds of the finished jobs of each shape."""
         found: dict[str, list[float]] = {}
         for path in sorted((self.root / "log").glob("*.json")):
-            if entry := _read(path):
-                found.setdefault(entry["shape"], []).append(entry["cpu_seconds"])
+            if entry := _read(path, _Record):
+                found.setdefault(entry.shape, []).append(entry.cpu_seconds)
         return {shape: sum(values) / len(values) for shape, values in found.items()}
 
     @contextmanager
@@ -98,17 +121,16 @@ class Store:
             except BlockingIOError:
                 raise ConfigError(
                     f"store {self.root}",
-                    found="another experiment at work in it",
+                    found="another run at work in it",
                     expected="one at a time",
                     hint="Wait for it, give it more --jobs, or choose another --store.",
                 ) from None
             yield
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """A record; None where there is none, or one that a crash cut short (it is only a cost)."""
+def _read(path: Path, model: type[Model]) -> Model | None:
+    """A record; None where there is none, or one that a crash cut short (what it says can be made again)."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return model.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
         return None
-    return content if isinstance(content, dict) else None

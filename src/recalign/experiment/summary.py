@@ -17,9 +17,9 @@ from recalign.data.audit import AuditReport
 from recalign.experiment.config import Experiment
 from recalign.experiment.jobs import PrepareWork
 from recalign.experiment.panels import summarise_panel
-from recalign.experiment.plan import PanelPlan, Plan
+from recalign.experiment.plan import ExperimentPlan, PanelPlan
 from recalign.experiment.prepare import AUDIT_FILE
-from recalign.experiment.scheduler import Outcome
+from recalign.experiment.scheduler import JobOutcome
 from recalign.experiment.store import Store
 from recalign.experiment.study import Finding, Missing, Panel, Study
 
@@ -28,8 +28,8 @@ _PACKAGES = ("recalign", "torch", "transformers", "peft", "tokenizers", "numpy",
 
 def summarise(
     experiment: Experiment,
-    plan: Plan,
-    outcomes: Mapping[str, Outcome],
+    plan: ExperimentPlan,
+    outcomes: Mapping[str, JobOutcome],
     store: Store,
     *,
     commands: Sequence[str],
@@ -109,7 +109,7 @@ def _machine() -> dict[str, str | int]:
     return {"processor": processor, "cores": os.cpu_count() or 1, "system": platform.system()}
 
 
-def _audit(plan: Plan, store: Store) -> dict[str, tuple[Finding, ...]]:
+def _audit(plan: ExperimentPlan, store: Store) -> dict[str, tuple[Finding, ...]]:
     """The audit of every data set that a panel tests on, of the first fold where there are several."""
     found: dict[str, tuple[Finding, ...]] = {}
     tested: list[PanelPlan] = plan.panels

@@ -9,7 +9,8 @@ from pathlib import Path
 from recalign.artifacts import fingerprint, hash_file
 from recalign.errors import DataError
 from recalign.experiment.backbones import NANO
-from recalign.experiment.config import Experiment, ExperimentStage
+from recalign.experiment.config import Experiment
+from recalign.experiment.entries import StageEntry, StagePoint
 from recalign.experiment.jobs import (
     BackboneRef,
     Job,
@@ -19,13 +20,11 @@ from recalign.experiment.jobs import (
     TuneWork,
     make_job,
 )
-from recalign.models.config import BackboneConfig
-from recalign.tuning.config import StageConfig
 
 
 @dataclass(frozen=True)
-class Point:
-    """A tuned model of a stage at one point of the grid."""
+class TunedModel:
+    """A model of a stage: on one backbone and fold, at one K (if any), seed and rule of selection (if given)."""
 
     backbone: str
     fold: int | None
@@ -35,13 +34,13 @@ class Point:
     job: Job
 
 
-class Grid:
-    """The jobs of an experiment's stages, collected as they are asked for."""
+class JobGraph:
+    """The jobs of an experiment, collected as they are asked for."""
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
         self.jobs: dict[str, Job] = {}
-        self.points: dict[str, list[Point]] = {}
+        self.models: dict[str, list[TunedModel]] = {}
         self.hashes: dict[Path, str] = {}
         self.prepared: dict[tuple[str, int | None], Job] = {}
 
@@ -80,18 +79,14 @@ class Grid:
         # its name is what manifests of what it taught call it
         return self.add(job.model_copy(update={"output": f"data/{label.replace(' ', '-')}-{job.key}"}))
 
-    def folds(self, names: Sequence[str]) -> int | None:
-        """Folds of the first of these data sets that has some."""
-        return next((folds for name in names if (folds := self.experiment.folds_of(name)) is not None), None)
-
     def backbone(self, name: str) -> tuple[BackboneRef, tuple[Job, ...]]:
         """A backbone, and the job that builds it where it is nano."""
         entry = self.experiment.backbones[name]
-        config = BackboneConfig.model_validate(entry.model_dump(include=set(BackboneConfig.model_fields)))
+        config = entry.config
         if config.name != NANO:
             return BackboneRef(config=config), ()
-        sources = tuple(self.data(each) for each in entry.sources or self.experiment.stages[0].data)
-        targets = tuple(self.data(each) for each in entry.targets)
+        sources = tuple(self.data(source) for source in entry.sources or self.experiment.stages[0].data)
+        targets = tuple(self.data(target) for target in entry.targets)
         work = NanoWork(
             backbone=config,
             nano=entry.nano,
@@ -112,37 +107,41 @@ class Grid:
             content = [content, files]
         return self.add(make_job("cot", f"teacher {name}", work, content, (data,)))
 
-    def stage(self, stage: ExperimentStage) -> Iterator[Point]:
+    def stage(self, stage: StageEntry) -> Iterator[TunedModel]:
         """All models of a stage; those of its parent have been asked for before."""
-        parents = self.points.get(stage.parent or "", [])
-        seeded = bool(next((each.seeds for each in self.experiment.stages if each.name == stage.parent), ()))
-        used = (*stage.data, *((stage.validation,) if stage.validation else ()))
-        folds = self.folds(used)
-        if folds is None and any(point.fold is not None for point in parents):
-            folds = 1 + max(point.fold or 0 for point in parents)
+        parents = self.models.get(stage.parent or "", [])
+        seeded = len({parent.seed for parent in parents}) > 1
         for backbone in self.experiment.backbones_of(stage):
-            for fold in range(folds) if folds else (None,):
-                for name, config in stage.expand():
-                    seed = config.seed if seeded else None
-                    parent = next((each for each in parents if _matches(each, backbone, fold, seed)), None)
-                    job = self._tune(stage, name, config, backbone, fold, parent.job if parent else None)
-                    shots = config.shots if stage.shots_grid else None
-                    yield Point(backbone, fold, shots, config.seed, config.selection, job)
+            for fold in self._folds(stage, parents):
+                for point in stage.points():
+                    seed = point.config.seed
+                    parent = next(
+                        (
+                            model.job
+                            for model in parents
+                            if model.backbone == backbone
+                            and model.fold in (None, fold)
+                            and (not seeded or model.seed == seed)
+                        ),
+                        None,
+                    )
+                    job = self._tune(stage, point, backbone, fold, parent)
+                    yield TunedModel(backbone, fold, point.shots, seed, point.selection, job)
 
-    def _tune(
-        self,
-        stage: ExperimentStage,
-        name: str,
-        config: StageConfig,
-        backbone: str,
-        fold: int | None,
-        parent: Job | None,
-    ) -> Job:
+    def _folds(self, stage: StageEntry, parents: Sequence[TunedModel]) -> Sequence[int | None]:
+        """Folds of the first of the stage's data sets that has some, or of its parent."""
+        used = (*stage.data, *((stage.validation,) if stage.validation else ()))
+        counts = [folds for name in used if (folds := self.experiment.folds_of(name)) is not None]
+        counts += [1 + max(model.fold or 0 for model in parents)] if any(m.fold is not None for m in parents) else []
+        return range(counts[0]) if counts else (None,)
+
+    def _tune(self, stage: StageEntry, point: StagePoint, backbone: str, fold: int | None, parent: Job | None) -> Job:
+        config = point.config
         ref, built = self.backbone(backbone)
-        data = tuple(self.data(each, fold) for each in stage.data)
+        data = tuple(self.data(name, fold) for name in stage.data)
         validation = self.data(stage.validation, fold) if stage.validation and config.selection == "paper" else None
-        unseen = tuple(job for each in stage.zero_shot_for for job in self.all_folds(each))
-        cot = self.teacher(stage.teacher) if stage.kind == "cot" and stage.teacher else None
+        unseen = tuple(job for name in stage.zero_shot_for for job in self.all_folds(name))
+        cot = self.teacher(stage.teacher) if config.kind == "cot" and stage.teacher else None
         work = TuneWork(
             config=config,
             data=tuple(job.output for job in data),
@@ -155,7 +154,7 @@ class Grid:
         needs = (*data, *built, *(job for job in (parent, validation, cot) if job), *unseen)
         depends = [config.model_dump(mode="json"), ref.config.model_dump(mode="json"), len(data), len(unseen)]
         depends += self._files(config.template, config.instruction_file or "")
-        title = " ".join([name, *([backbone] if len(self.experiment.backbones) > 1 else [])])
+        title = " ".join([point.name, *([backbone] if len(self.experiment.backbones_of(stage)) > 1 else [])])
         title += "" if fold is None else f" fold {fold}"
         return self.add(make_job("models", title, work, depends, needs))
 
@@ -165,11 +164,6 @@ class Grid:
         return [self.data(name, fold) for fold in range(folds)] if folds else [self.data(name)]
 
 
-def _matches(point: Point, backbone: str, fold: int | None, seed: int | None) -> bool:
-    """Whether a child starts from this point of its parent; a parent without seeds or folds serves all of them."""
-    return point.backbone == backbone and point.fold in (None, fold) and (seed is None or point.seed == seed)
-
-
 def input_fingerprint(path: Path) -> str:
     """Hash of a file, or of all files of a directory with their names.
 
@@ -177,9 +171,9 @@ def input_fingerprint(path: Path) -> str:
         DataError: It is not there, or cannot be read.
     """
     try:
-        files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
         if not files:
             raise DataError(f"input {path}", found="no file", expected="a data set", hint="Check the path.")
-        return fingerprint([[str(each.relative_to(path.parent)), hash_file(each).sha256] for each in files])
+        return fingerprint([[str(file.relative_to(path.parent)), hash_file(file).sha256] for file in files])
     except OSError as error:
         raise DataError(f"input {path}", found=error.strerror or str(error), expected="readable files") from None
