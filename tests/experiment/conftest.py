@@ -1,4 +1,4 @@
-"""The smoke experiment, run once; a smaller one of baselines alone; and work whose end a test decides."""
+"""The smoke experiment, a chain of stages, and one of baselines alone, each run once; work whose end a test decides."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from recalign.experiment import scheduler
-from recalign.experiment.config import Experiment, load_experiment
+from recalign.experiment.config import Experiment
+from recalign.experiment.files import load_experiment
 from recalign.experiment.jobs import Job
-from recalign.experiment.plan import Plan, expand
+from recalign.experiment.plan import ExperimentPlan, plan_experiment
+from recalign.experiment.progress import Progress
 from recalign.experiment.run import ExperimentRun, run_experiment
 
 SMOKE = Path(__file__).parents[2] / "experiments" / "smoke.toml"
@@ -46,13 +48,101 @@ folds = 3
 [[baselines]]
 models = ["gru4rec"]
 data = "movie"
-shots_grid = [8]
+shots = [8]
 seeds = [0, 1]
 settings = { max_steps = 2, weight_decays = [1e-4], selection = "last" }
 
 [[panels]]
 name = "movie"
 data = "movie"
+resamples = 100
+"""
+
+# A chain of stages and K shots on top, with a minimal nano and a few steps per stage.
+SMALL = """
+name = "small"
+title = "Small"
+
+[data.source]
+dataset = "synthetic"
+domain = "movies"
+seed = 1
+users = 14
+items = 40
+ratings_per_user = 12
+window = 4
+
+[data.target]
+dataset = "synthetic"
+domain = "books"
+seed = 2
+users = 14
+items = 40
+ratings_per_user = 12
+window = 4
+
+[backbones.nano]
+name = "nano"
+device = "cpu"
+sources = ["source"]
+targets = ["target"]
+
+[backbones.nano.nano]
+hidden = 32
+layers = 1
+heads = 2
+intermediate = 32
+vocabulary = 400
+steps = 2
+batch_tokens = 512
+row_tokens = 64
+instructions = 20
+
+[[stages]]
+name = "it"
+kind = "instruction"
+mode = "full"
+data = ["source"]
+zero_shot_for = ["target"]
+instructions = 20
+batch_size = 4
+max_steps = 2
+precision = "fp32"
+
+[[stages]]
+name = "zero-shot"
+parent = "it"
+mode = "full"
+data = ["source"]
+zero_shot_for = ["target"]
+selection = "source"
+holdout = 0.3
+batch_size = 8
+max_steps = 2
+eval_steps = 1
+precision = "fp32"
+optim = { lr = 1e-3 }
+sampling = { targets_per_history = 4 }
+
+[[stages]]
+name = "few"
+parent = "zero-shot"
+data = ["target"]
+validation = "target"
+shots = 4
+seeds = [0, 1]
+selection = ["strict-k", "paper"]
+batch_size = 4
+max_steps = 1
+precision = "fp32"
+
+[[panels]]
+name = "books"
+data = "target"
+stages = ["zero-shot", "few"]
+zero_shot = ["zero-shot"]
+fit = "source"
+candidates = 9
 resamples = 100
 """
 
@@ -75,7 +165,7 @@ STAGE = Path(os.environ["RECALIGN_TEST_STAGE"])
 EXECUTION = "recalign.experiment.execute"
 
 
-def act(job, store):
+def act(job, store, reporter):
     with (STAGE / "begun").open("a") as file:
         file.write(json.dumps([job.name, os.getpid()]) + "\\n")
     script = STAGE / job.key
@@ -89,7 +179,7 @@ def act(job, store):
     if sys.modules[EXECUTION].real is None:
         pretend(job.output, store)
     else:
-        sys.modules[EXECUTION].real(job, store)
+        sys.modules[EXECUTION].real(job, store, reporter)
 
 
 def pretend(output, store):
@@ -186,23 +276,44 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
     """Write the tiny experiment with some of its text replaced, and more after it; the path of the file."""
-
-    def make(*changes: tuple[str, str], more: str = "", name: str = "tiny.toml") -> Path:
-        text = TINY
-        for old, new in changes:
-            assert old in text
-            text = text.replace(old, new)
-        path = tmp_path / name
-        path.write_text(text + more, encoding="utf-8")
-        return path
-
-    return make
+    return lambda *changes, more="", name="tiny.toml": _written(tmp_path / name, TINY, changes, more)
 
 
 @pytest.fixture
-def plan_of() -> Callable[[Path], Plan]:
+def write_small(tmp_path: Path) -> Callable[..., Path]:
+    """The same with the small experiment."""
+    return lambda *changes, more="", name="small.toml": _written(tmp_path / name, SMALL, changes, more)
+
+
+def _written(path: Path, text: str, changes: Sequence[tuple[str, str]] = (), more: str = "") -> Path:
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text + more, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def plan_of() -> Callable[[Path], ExperimentPlan]:
     """The plan of a file."""
-    return lambda path: expand(load_experiment(path))
+    return lambda path: plan_experiment(load_experiment(path))
+
+
+@dataclass
+class Recorder:
+    """A `Reporter` that remembers: notes, and the tasks whose progress was told, with what was told last."""
+
+    notes: list[str] = field(default_factory=list)
+    tasks: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def task(self, name: str, unit: str = "steps") -> Progress:
+        def show(done: int, total: int, facts: str) -> None:
+            self.tasks[name] = done, total, facts
+
+        return show
 
 
 @dataclass(frozen=True)
@@ -210,22 +321,21 @@ class Done:
     """An experiment after its run."""
 
     experiment: Experiment
-    plan: Plan
+    plan: ExperimentPlan
     run: ExperimentRun
-    notes: tuple[str, ...]
+    told: Recorder
     output: Path
     store: Path
 
 
 def _run(file: Path, folder: Path) -> Done:
     """Run an experiment in one worker of one thread, with a cache of its own."""
-    notes: list[str] = []
+    told = Recorder()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECALIGN_CACHE", str(folder / "cache"))
         patch.setattr(os, "cpu_count", lambda: 1)
-        run = run_experiment(file, folder / "out", folder / "store", note=notes.append)
-    experiment = load_experiment(file)
-    return Done(experiment, expand(experiment), run, tuple(notes), folder / "out", folder / "store")
+        run = run_experiment(file, folder / "out", reporter=told)
+    return Done(load_experiment(file), run.plan, run, told, folder / "out", folder / "store")
 
 
 @pytest.fixture(scope="session")
@@ -238,114 +348,17 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Done:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Done:
     """The tiny experiment, run once and undisturbed. Tests only read its store."""
     folder = tmp_path_factory.mktemp("tiny")
-    (folder / "tiny.toml").write_text(TINY, encoding="utf-8")
-    return _run(folder / "tiny.toml", folder)
+    return _run(_written(folder / "tiny.toml", TINY), folder)
 
 
-RECIPE = """
-name = "small"
-
-[data.source]
-dataset = "synthetic"
-domain = "movies"
-seed = 1
-users = 14
-items = 40
-ratings_per_user = 12
-window = 4
-
-[data.target]
-dataset = "synthetic"
-domain = "books"
-seed = 2
-users = 14
-items = 40
-ratings_per_user = 12
-window = 4
-
-[backbone]
-name = "nano"
-device = "cpu"
-sources = ["source"]
-targets = ["target"]
-
-[backbone.nano]
-hidden = 32
-layers = 1
-heads = 2
-intermediate = 32
-vocabulary = 400
-steps = 2
-batch_tokens = 512
-row_tokens = 64
-instructions = 20
-
-[[stages]]
-name = "it"
-kind = "instruction"
-mode = "full"
-data = ["source"]
-zero_shot_for = ["target"]
-instructions = 20
-batch_size = 4
-max_steps = 2
-precision = "fp32"
-
-[[stages]]
-name = "zero-shot"
-parent = "it"
-mode = "full"
-data = ["source"]
-zero_shot_for = ["target"]
-selection = "source"
-holdout = 0.3
-batch_size = 8
-max_steps = 2
-eval_steps = 1
-precision = "fp32"
-optim = { lr = 1e-3 }
-sampling = { targets_per_history = 4 }
-
-[[stages]]
-name = "few"
-parent = "zero-shot"
-data = ["target"]
-validation = "target"
-shots_grid = [4]
-seeds = [0, 1]
-selections = ["strict-k", "paper"]
-batch_size = 4
-max_steps = 1
-precision = "fp32"
-
-[[evaluations]]
-data = "target"
-stages = ["zero-shot", "few"]
-fit = "source"
-resamples = 100
-"""
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The small experiment, run once. Tests only read its store."""
+    folder = tmp_path_factory.mktemp("small")
+    return _run(_written(folder / "small.toml", SMALL), folder)
 
 
-@pytest.fixture(scope="package")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where nano is cached while tests of this package run."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("RECALIGN_CACHE", str(folder))
-        yield folder
-
-
-@pytest.fixture(scope="package")
-def write_recipe() -> Callable[..., Path]:
-    """Write the recipe with some of its text replaced; the path of the file."""
-
-    def write(folder: Path, *changes: tuple[str, str]) -> Path:
-        text = RECIPE
-        for old, new in changes:
-            assert old in text
-            text = text.replace(old, new)
-        path = folder / "recipe.toml"
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
+@pytest.fixture
+def recorder() -> Recorder:
+    """A reporter that remembers."""
+    return Recorder()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recalign.errors import ConfigError
-from recalign.experiment.config import load_experiment, settings_text
+from recalign.experiment.files import load_experiment, settings_text
 
 BASE = """
 name = "e"
@@ -81,7 +81,7 @@ MISTAKES = {
     "stage twice": (stage() + stage(), "stage s: the name is taken"),
     "stage values": (stage(seeds="[1, 1]"), "a value comes twice in seeds"),
     "parent shots": (
-        stage(shots_grid="[1]", selection='"strict-k"') + stage("c", parent='"s"'),
+        stage(shots="[1, 2]", selection='"strict-k"') + stage("c", parent='"s"'),
         "stage c: parent 's' spans shots or selections, expected one model a seed",
     ),
     "parent seeds": (
@@ -101,6 +101,10 @@ MISTAKES = {
         stage(data='["f3"]') + stage("c", parent='"s"') + stage("d", data='["f5"]', parent='"c"'),
         "stage d: its parent has 3 folds, and its data 5",
     ),
+    "one of two selections": (
+        stage(selection='["strict-k", "paper"]', shots="4"),
+        "stage s: selection 'paper' needs validation = '<target data set>'",
+    ),
     "paper selection": (
         stage(selection='"paper"', shots="4"),
         "stage s: selection 'paper' needs validation = '<target data set>'",
@@ -110,7 +114,7 @@ MISTAKES = {
     "baseline data": ('\n[[baselines]]\nmodels = ["sasrec"]\ndata = "x"\n', "baselines: unknown data set 'x'"),
     "baseline axes": (
         '\n[[baselines]]\nmodels = ["sasrec"]\ndata = "a"\nsettings = { seed = 1, shots = 2 }\n',
-        "settings hold seed, shots: use models, shots_grid and seeds",
+        "settings hold seed, shots: use models, shots and seeds",
     ),
     "baseline settings": (
         '\n[[baselines]]\nmodels = ["sasrec"]\ndata = "a"\nsettings = { widht = 1 }\n',
@@ -120,7 +124,23 @@ MISTAKES = {
     "in-context backbone": ('\n[[in_context]]\ndata = "a"\nbackbones = ["x"]\n', "in_context: unknown backbone 'x'"),
     "teacher data": ('\n[teachers.u]\ndata = "x"\n', "teacher u: unknown data set 'x'"),
     "backbone data": ('\n[backbones.o]\nname = "nano"\nsources = ["x"]\n', "backbone o: unknown data set 'x'"),
-    "name": ('\n[data."A b"]\ndataset = "synthetic"\n', "names: unknown kind of name 'A b'"),
+    "name": ('\n[data."A b"]\ndataset = "synthetic"\n', "data set 'A b': expected a name like "),
+    "stage name": (stage(name="../up"), "stages.0.name"),
+    "stage settings": (stage(optim="{ lr = -1, lrr = 1e-3 }"), "stages.0.optim.lr: Input should be greater than 0"),
+    "stage misspelt": (stage(optim="{ lrr = 1 }"), "stages.0.optim.lrr: unknown key, did you mean lr?"),
+    "stage seed": (stage(seed="1"), "stages.0.seed: unknown key, did you mean seeds?"),
+    "stage shots": (stage(shots="[0]"), "shots"),
+    "stage shots of source": (stage(shots="[4]", selection='"source"'), "a K-shot stage uses strict-k or paper"),
+    "later point": (stage(shots="4", selection='["strict-k", "source"]'), "a K-shot stage uses strict-k or paper"),
+    "model's name": (stage(seeds="[0, 1]") + stage("s-seed1"), "stage s-seed1: the name is taken"),
+    "extend": (stage(extend='"x"'), "stages; found extend = 'x'; expected one of s"),
+    "extend data": ('\n[data.c]\nextend = "x"\n', "data; found extend = 'x'; expected one of a, b, f3, f5, c"),
+    "extend itself": (stage(extend='"s"'), "found extend = 's', which extends it"),
+    "extend in a circle": (
+        stage(extend='"t"') + stage("t", extend='"u"') + stage("u", extend='"t"'),
+        ", which extends it",
+    ),
+    "extend no name": (stage(extend="[1]"), "found extend = [1]; expected one of s"),
 }
 
 
@@ -186,11 +206,94 @@ def test_includes_that_do_not_go_together(file: Callable[..., Path], more: str, 
 
 
 def test_seeds_are_cut_short_everywhere(file: Callable[..., Path]) -> None:
-    more = stage(seeds="[3, 4, 5]") + stage("t", seed="9")
+    more = stage(seeds="[3, 4, 5]") + stage("t", seeds="9")
     more += '\n[[baselines]]\nmodels = ["sasrec"]\ndata = "a"\nseeds = [7, 8]\n'
     more += '\n[[in_context]]\ndata = "a"\ndemonstrations = [2]\nseeds = [1, 2, 3]\n'
     found = load_experiment(file(more), seeds=2)
-    assert [each.seeds for each in found.stages] == [(3, 4), ()]
-    assert found.stages[1].seed == 9
+    assert [each.seeds for each in found.stages] == [(3, 4), (9,)]
     assert (found.baselines[0].seeds, found.in_context[0].seeds) == ((7, 8), (1, 2))
-    assert [each.seeds for each in load_experiment(file(more), seeds=1).stages] == [(3,), ()]
+    assert [each.seeds for each in load_experiment(file(more), seeds=1).stages] == [(3,), (9,)]
+
+
+def test_models_are_called_like_the_stage_and_by_what_it_has_several_of(file: Callable[..., Path]) -> None:
+    more = stage(shots="[4, 8]", seeds="[0, 1]", selection='["strict-k", "paper"]', validation='"a"', batch_size=4)
+    more += stage("one", shots="4", selection='["strict-k"]') + stage("plain")
+    several, one, plain = load_experiment(file(more)).stages
+    points = list(several.points())
+    assert [point.name for point in points] == [
+        f"s-{shots}shot-{selection}-seed{seed}"
+        for shots in (4, 8)
+        for selection in ("strict-k", "paper")
+        for seed in (0, 1)
+    ]
+    config = points[3].config
+    assert (points[3].shots, points[3].selection, config.seed) == (4, "paper", 1)
+    assert (config.shots, config.selection, config.batch_size) == (4, "paper", 4)
+    (point,) = one.points()
+    assert (point.name, point.config.shots, point.config.selection, point.config.seed) == ("one", 4, "strict-k", 0)
+    (point,) = plain.points()
+    assert (point.name, point.shots, point.selection, point.config.selection) == ("plain", None, "", "last")
+
+
+def test_entries_extend_others_of_their_kind(file: Callable[..., Path]) -> None:
+    more = stage("one", label='"One"', mode='"full"', optim='{ lr = 3e-4, schedule = "cosine" }', zero_shot_for='["b"]')
+    more += stage("two", data='["b"]', extend='"one"', optim="{ lr = 1e-4 }", zero_shot_for="[]")
+    more += stage("three", extend='"two"', label='""', seeds="[1, 2]")
+    more += '\n[data.c]\nextend = "f3"\nseed = 4\n[backbones.o]\nextend = "n"\nnano = { layers = 3 }\n'
+    more += '[teachers.u]\nextend = "t"\nlimit = 7\n[[panels]]\nname = "q"\nextend = "p"\ntitle = "Q"\n'
+    found = load_experiment(file(more))
+    one, two, three = found.stages
+    assert [each.name for each in found.stages] == ["one", "two", "three"]
+    assert (one.config.optim.lr, two.config.optim.lr, two.config.optim.schedule) == (3e-4, 1e-4, "cosine")
+    assert (two.config.mode, two.data, two.label, two.zero_shot_for) == ("full", ("b",), "One", ())
+    assert (three.config.optim, three.data, three.label, three.seeds) == (two.config.optim, ("a",), "", (1, 2))
+    assert (found.data["c"].folds, found.data["c"].seed, found.data["f3"].seed) == (3, 4, 0)
+    assert (found.backbones["o"].name, found.backbones["o"].nano.layers) == ("nano", 3)
+    assert (found.teachers["u"].data, found.teachers["u"].limit) == ("a", 7)
+    assert [(each.name, each.title, each.data) for each in found.panels] == [("p", "", "a"), ("q", "Q", "a")]
+
+
+def test_without_panels_there_must_be_a_stage(file: Callable[..., Path]) -> None:
+    base = BASE.partition("[[panels]]")[0]
+    assert load_experiment(file(stage(), base=base)).panels == ()
+    with pytest.raises(ConfigError, match=r"nothing to run: it has neither \[\[stages\]\] nor \[\[panels\]\]"):
+        load_experiment(file(base=base))
+
+
+def test_mistakes_in_several_places_are_told_together_with_their_paths(file: Callable[..., Path]) -> None:
+    more = stage(optim="{ lr = -1, lrr = 1e-3 }", learning_rate="3") + PANEL + "resamples = 1\n"
+    more += '[data.c]\ndataset = "synthetic"\ndomain = "films"\n[backbones.o]\nname = "nano"\nnano = { width = 3 }\n'
+    with pytest.raises(ConfigError) as error:
+        load_experiment(file(more))
+    places = ("stages.0.optim.lr:", "stages.0.optim.lrr:", "stages.0.learning_rate:", "panels.1.resamples:")
+    for place in (*places, "data.c.domain:", "backbones.o.nano.width:"):
+        assert place in str(error.value)
+
+
+def test_files_that_are_no_experiment(tmp_path: Path) -> None:
+    def refused(path: Path) -> str:
+        with pytest.raises(ConfigError) as caught:
+            load_experiment(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "no such file" in refused(tmp_path / "nowhere.toml")
+    (tmp_path / "broken.toml").write_text("name = [")
+    assert "no valid TOML" in refused(tmp_path / "broken.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    assert "no valid TOML" in refused(tmp_path / "binary.toml")
+    assert "experiment" in refused(tmp_path)
+    (tmp_path / "empty.toml").write_text("")
+    assert "data: Field required" in refused(tmp_path / "empty.toml")
+    (tmp_path / "shapes.toml").write_text("stages = [1]\ndata = 2\npanels = { a = 3 }\n")
+    assert "stages.0: " in refused(tmp_path / "shapes.toml")
+
+
+def test_variables_of_the_environment(file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = file(base='description = "${RECALIGN_TEST_NAME} here"\n' + BASE)
+    monkeypatch.delenv("RECALIGN_TEST_NAME", raising=False)
+    with pytest.raises(ConfigError, match="export RECALIGN_TEST_NAME="):
+        load_experiment(path)
+    monkeypatch.setenv("RECALIGN_TEST_NAME", "what ${HOME} is")
+    assert load_experiment(path).description == "what ${HOME} is here", "values are not looked into"

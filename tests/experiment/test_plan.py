@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from recalign.errors import ConfigError, DataError
-from recalign.experiment.config import load_experiment
-from recalign.experiment.estimate import estimate
+from recalign.experiment.estimate import estimate_cost
+from recalign.experiment.files import load_experiment
+from recalign.experiment.graph import input_fingerprint
 from recalign.experiment.jobs import CandidatesWork, PrepareWork, make_job
-from recalign.experiment.plan import Cell, Plan, expand
-from recalign.experiment.points import input_fingerprint
+from recalign.experiment.plan import Cell, ExperimentPlan, plan_experiment
 from recalign.experiment.store import Cost, Store
 
 SMOKE = (Path(__file__).parents[2] / "experiments" / "smoke.toml").read_text(encoding="utf-8")
 
-Change = Callable[..., Plan]
+Change = Callable[..., ExperimentPlan]
 Done = Any  # of conftest
 
 
@@ -27,24 +27,24 @@ Done = Any  # of conftest
 def change(tmp_path: Path) -> Change:
     """The plan of the smoke experiment with some of its text replaced."""
 
-    def plan(*changes: tuple[str, str], more: str = "", seeds: int | None = None) -> Plan:
+    def plan(*changes: tuple[str, str], more: str = "", seeds: int | None = None) -> ExperimentPlan:
         text = SMOKE
         for old, new in changes:
             assert text.count(old) == 1, f"{text.count(old)} × {old!r}"
             text = text.replace(old, new)
         (tmp_path / "changed.toml").write_text(text + more, encoding="utf-8")
-        return expand(load_experiment(tmp_path / "changed.toml", seeds=seeds))
+        return plan_experiment(load_experiment(tmp_path / "changed.toml", seeds=seeds))
 
     return plan
 
 
-def new_jobs(before: Plan, after: Plan) -> list[str]:
+def new_jobs(before: ExperimentPlan, after: ExperimentPlan) -> list[str]:
     """Names of the jobs that are to be run when all of `before` are done."""
     return sorted(job.name for key, job in after.jobs.items() if key not in before.jobs)
 
 
 def of_few_book() -> set[str]:
-    models = {f"few-book-8shot-seed{seed} fold {fold}" for seed in (0, 1) for fold in (0, 1, 2)}
+    models = {f"few-book-seed{seed} fold {fold}" for seed in (0, 1) for fold in (0, 1, 2)}
     return models | {f"score {name} on book fold {name[-1]}" for name in models}
 
 
@@ -63,7 +63,7 @@ def test_nothing_is_run_for_what_is_only_shown(change: Change) -> None:
 
 
 def test_a_stage_of_other_settings_and_what_is_made_from_it(change: Change) -> None:
-    after = change(('data = ["book"]\nshots_grid = [8]', 'data = ["book"]\noptim = { lr = 3e-4 }\nshots_grid = [8]'))
+    after = change(('data = ["book"]\nshots = [8]', 'data = ["book"]\noptim = { lr = 3e-4 }\nshots = [8]'))
     assert set(new_jobs(change(), after)) == of_few_book()
 
 
@@ -74,7 +74,7 @@ def test_a_parent_of_other_settings_and_its_children(change: Change) -> None:
 
 def test_one_more_seed_and_one_more_k(change: Change) -> None:
     after = change(
-        ("shots_grid = [4, 8]\nseeds = [0, 1]", "shots_grid = [4, 8, 16]\nseeds = [0, 1]"),
+        ("shots = [4, 8]\nseeds = [0, 1]", "shots = [4, 8, 16]\nseeds = [0, 1]"),
         ("seeds = [0, 1]\nsettings", "seeds = [0, 1, 5]\nsettings"),
     )
     names = [f"few-movie-16shot-seed{seed}" for seed in (0, 1)]
@@ -115,7 +115,9 @@ def test_stages_that_no_panel_shows_are_not_run(change: Change) -> None:
     assert {job.work.kind for job in bare.jobs.values()} == {"prepare", "nano", "baseline", "candidates", "score"}
 
 
-def test_an_input_of_other_bytes(write: Callable[..., Path], tmp_path: Path, plan_of: Callable[[Path], Plan]) -> None:
+def test_an_input_of_other_bytes(
+    write: Callable[..., Path], tmp_path: Path, plan_of: Callable[[Path], ExperimentPlan]
+) -> None:
     folder = tmp_path / "ratings"
     folder.mkdir()
     (folder / "u.data").write_text("1")
@@ -144,7 +146,7 @@ def test_files_are_told_apart_by_name_and_content_not_by_place(tmp_path: Path) -
 
 
 def test_experiments_share_equal_jobs(
-    change: Change, write: Callable[..., Path], plan_of: Callable[[Path], Plan]
+    change: Change, write: Callable[..., Path], plan_of: Callable[[Path], ExperimentPlan]
 ) -> None:
     movie = SMOKE.partition("[data.movie]")[2].partition("[data.book]")[0]
     text = "[data.film]" + movie + '[[panels]]\nname = "film"\ndata = "film"\n'
@@ -171,7 +173,7 @@ def test_a_panel_of_one_seed_asks_for_no_other(change: Change) -> None:
     assert {name for name in of_few_book() if "seed1" in name} <= gone
 
 
-def cells_of(plan: Plan, panel: str, model: str) -> list[Cell]:
+def cells_of(plan: ExperimentPlan, panel: str, model: str) -> list[Cell]:
     (found,) = [each for each in plan.panels if each.entry.name == panel]
     return [cell for cell in found.cells if cell.model == model]
 
@@ -190,7 +192,7 @@ def test_a_child_starts_from_its_parent_at_the_same_seed(change: Change) -> None
 def test_a_model_with_folds_stands_on_other_data_for_its_first(change: Change) -> None:
     plan = change(('stages = ["full", "few-movie"]', 'stages = ["full", "few-movie", "few-book"]'))
     for cell in cells_of(plan, "movie", "TALLRec"):
-        assert [job.name for job in cell.trained] == [f"few-book-8shot-seed{cell.seed} fold 0"]
+        assert [job.name for job in cell.trained] == [f"few-book-seed{cell.seed} fold 0"]
         assert len(cell.scores) == 1
 
 
@@ -200,8 +202,8 @@ def test_comparisons_of_rows_that_are_not_there_are_refused(change: Change) -> N
 
 
 def test_a_value_that_comes_twice_is_refused(change: Change) -> None:
-    few_book = 'data = ["book"]\nshots_grid = [8]\nseeds = [0, 1]'
-    with pytest.raises(ConfigError, match="a value comes twice in shots_grid, seeds"):
+    few_book = 'data = ["book"]\nshots = [8]\nseeds = [0, 1]'
+    with pytest.raises(ConfigError, match="a value comes twice in shots, seeds"):
         change((few_book, few_book.replace("[8]", "[8, 8]").replace("[0, 1]", "[0, 0]")))
     with pytest.raises(ConfigError, match="two models of seed 1"):
         change(
@@ -240,7 +242,7 @@ def test_shapes_leave_out_seeds_and_folds_but_not_what_is_trained(change: Change
 
 def test_an_estimate_counts_everything_and_believes_what_was_measured(change: Change, tmp_path: Path) -> None:
     plan, store = change(), Store(tmp_path / "store")
-    found = estimate(plan.jobs, store)
+    found = estimate_cost(plan.jobs, store)
     assert sum(count for count, _ in found.guessed.values()) == len(plan.jobs)
     assert (found.done, found.measured, found.unknown) == ({}, {}, 0)
     assert found.cpu_hours == pytest.approx(sum(cost for _, cost in found.guessed.values()) / 3600)
@@ -250,7 +252,7 @@ def test_an_estimate_counts_everything_and_believes_what_was_measured(change: Ch
     for name, seconds in (("full-seed0", 3600.0), ("book fold 0", 2.0), ("book fold 1", 4.0)):
         store.record(by_name[name], Cost(seconds, seconds))
         store.path(by_name[name].output).mkdir()
-    found = estimate(plan.jobs, store)
+    found = estimate_cost(plan.jobs, store)
     assert found.done == {"tune": 1, "prepare": 2}
     assert found.measured == {"tune": (1, 3600.0), "prepare": (1, 3.0)}
     total = sum(found.done.values()) + sum(
@@ -264,13 +266,13 @@ def test_an_estimate_counts_everything_and_believes_what_was_measured(change: Ch
 def test_a_backbone_of_unknown_size_is_said_to_be_unknown(change: Change, tmp_path: Path) -> None:
     plan = change(('name = "nano"\nsources = ["source"]\ntargets = ["movie"]', 'name = "some/model"'))
     assert not [job for job in plan.jobs.values() if job.work.kind == "nano"]
-    found = estimate(plan.jobs, Store(tmp_path))
+    found = estimate_cost(plan.jobs, Store(tmp_path))
     assert found.unknown == sum(job.work.kind == "tune" for job in plan.jobs.values())
     assert "size is known only once they are loaded" in found.lines()[-1]
 
 
 def test_all_of_a_plan_is_found_after_its_run(smoke: Done) -> None:
-    found = estimate(smoke.plan.jobs, Store(smoke.store))
+    found = estimate_cost(smoke.plan.jobs, Store(smoke.store))
     assert sum(found.done.values()) == len(smoke.plan.jobs)
     assert (found.measured, found.guessed, found.cpu_hours) == ({}, {}, 0)
     assert all(isinstance(job.work, PrepareWork) == job.output.startswith("data/") for job in smoke.plan.jobs.values())

@@ -22,6 +22,7 @@ from .conftest import alive, within
 
 Done = Any  # of conftest
 Stage = Any
+Recorder = Any
 
 # The program as a user starts it, its workers staged.
 PROGRAM = """
@@ -64,7 +65,7 @@ def test_killed_and_run_again_with_two_workers_it_is_as_if_undisturbed(
     stage.pretend(tiny.store)
     (stage.folder / "program.py").write_text(PROGRAM)
     file, store, output = write(), tmp_path / "store", tmp_path / "out"
-    command = [sys.executable, str(stage.folder / "program.py"), "experiment", file, "-o", output, "--store", store]
+    command = [sys.executable, str(stage.folder / "program.py"), "run", file, "-o", output, "--store", store]
     parent = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         assert within(120, lambda: held.name in stage.names or parent.poll() is not None)
@@ -95,20 +96,20 @@ def row_of(run: ExperimentRun, shots: int = 8) -> Row:
 
 
 def test_a_failed_run_is_listed_and_its_row_partial_until_it_is_run_again(
-    tiny: Done, tmp_path: Path, stage: Stage, write: Callable[..., Path]
+    tiny: Done, tmp_path: Path, stage: Stage, write: Callable[..., Path], recorder: Recorder
 ) -> None:
     bad = job_of(tiny, "GRU4Rec movie 8-shot seed 0")
     stage.tell(bad, "raise")
     stage.pretend(tiny.store)
-    file, store, output, notes = write(), tmp_path / "store", tmp_path / "out", list[str]()
-    run = run_experiment(file, output, store, note=notes.append)
+    file, store, output = write(), tmp_path / "store", tmp_path / "out"
+    run = run_experiment(file, output, store, reporter=recorder)
     assert run.failures == 2
     assert [(each.job, each.status) for each in run.study.missing] == [
         ("GRU4Rec movie 8-shot seed 0", "failed"),
         ("score GRU4Rec movie 8-shot seed 0 on movie", "skipped"),
     ]
     assert run.study.missing[0].reason.startswith("ValueError: told to")
-    assert any("GRU4Rec movie 8-shot seed 0: failed: ValueError" in note for note in notes)
+    assert any("GRU4Rec movie 8-shot seed 0: failed: ValueError" in note for note in recorder.notes)
     row = row_of(run)
     assert (row.status, row.reason, row.seeds) == ("partial", "1 of 2 seeds are missing", (1,))
     assert row.metrics.auc is not None

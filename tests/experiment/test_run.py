@@ -26,6 +26,7 @@ CONTROLS = ("shuffled-history", "foreign-history", "masked-titles")
 
 Done = Any  # of conftest
 Stage = Any
+Recorder = Any
 
 
 def panel_of(study: Study, name: str) -> Panel:
@@ -62,13 +63,14 @@ def test_everything_was_done_once_and_is_written(smoke: Done) -> None:
     assert {job.work.kind for job in smoke.plan.jobs.values()} == {
         "prepare", "nano", "teach", "tune", "baseline", "candidates", "score",
     }  # fmt: skip
-    assert len(smoke.notes) == len(smoke.plan.jobs) + 1
+    ended = [note for note in smoke.told.notes if note.startswith("[")]
+    assert len(ended) == len(smoke.plan.jobs)
     assert smoke.run.failures == 0
     study = Study.read(smoke.output)
     assert study == smoke.run.study
     assert study.settings.endswith(SMOKE.read_text(encoding="utf-8"))
     assert (smoke.output / "experiment.toml").read_text(encoding="utf-8") == study.settings
-    assert study.commands == (f"recalign experiment {SMOKE} --output {smoke.output}", f"recalign report {smoke.output}")
+    assert study.commands == (f"recalign run {SMOKE} --output {smoke.output}", f"recalign report {smoke.output}")
     assert study.cpu_hours > 0
     assert set(study.audit) == {"movie", "book fold 0"}
 
@@ -207,11 +209,12 @@ def test_training_curves_are_those_of_the_logs(smoke: Done) -> None:
     assert point.validation is not None
 
 
-def test_run_again_runs_nothing_and_says_the_same(smoke: Done, tmp_path: Path, stage: Stage) -> None:
-    notes: list[str] = []
-    again = run_experiment(SMOKE, tmp_path / "out", smoke.store, note=notes.append)
+def test_run_again_runs_nothing_and_says_the_same(
+    smoke: Done, tmp_path: Path, stage: Stage, recorder: Recorder
+) -> None:
+    again = run_experiment(SMOKE, tmp_path / "out", smoke.store, reporter=recorder)
     assert {outcome.status for outcome in again.outcomes.values()} == {"found"}
-    assert notes == ["results: metrics, intervals and tests"]
+    assert (recorder.notes, recorder.tasks) == (["results: metrics, intervals and tests"], {})
     assert stage.begun() == []
     assert without_time(again.study) == without_time(smoke.run.study)
     assert again.study.cpu_hours == smoke.run.study.cpu_hours
@@ -238,7 +241,7 @@ def test_fewer_seeds_are_said_to_be_fewer(smoke: Done, tmp_path: Path) -> None:
 
 
 def test_a_store_is_held_by_one_run(smoke: Done, tmp_path: Path, write: Callable[..., Path]) -> None:
-    with Store(smoke.store).locked(), pytest.raises(ConfigError, match="another experiment at work in it"):
+    with Store(smoke.store).locked(), pytest.raises(ConfigError, match="another run at work in it"):
         run_experiment(SMOKE, tmp_path / "out", smoke.store)
     assert not (tmp_path / "out").exists()
 

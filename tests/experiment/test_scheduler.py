@@ -13,7 +13,7 @@ import pytest
 
 from recalign.errors import Interrupted
 from recalign.experiment.jobs import CandidatesWork, Job, make_job
-from recalign.experiment.scheduler import Outcome, run_jobs
+from recalign.experiment.scheduler import JobOutcome, run_jobs
 from recalign.experiment.store import Store
 
 from .conftest import alive, within
@@ -37,7 +37,7 @@ def pretend(stage: Stage) -> Stage:
     return stage
 
 
-def by_name(jobs: dict[str, Job], outcomes: dict[str, Outcome]) -> dict[str, str]:
+def by_name(jobs: dict[str, Job], outcomes: dict[str, JobOutcome]) -> dict[str, str]:
     return {each.name: outcomes[key].status for key, each in jobs.items()}
 
 

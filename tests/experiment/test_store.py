@@ -77,7 +77,7 @@ def test_one_run_at_a_time_and_a_killed_one_holds_nothing(store: Store) -> None:
     with subprocess.Popen([sys.executable, "-c", code, str(store.root / ".lock")], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        with pytest.raises(ConfigError, match="another experiment at work in it"), store.locked():
+        with pytest.raises(ConfigError, match="another run at work in it"), store.locked():
             pass
         other.kill()
     with store.locked():

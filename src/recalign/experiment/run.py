@@ -42,7 +42,7 @@ class ExperimentRun:
 
     @property
     def models(self) -> list[Path]:
-        """The tuned models that are there, each by its name in the run's directory; those of the last stage come first."""
+        """The tuned models that are there, by their names in the run's directory; those of the last stage first."""
         tuned = [model.job for models in reversed(self.plan.models.values()) for model in models]
         paths = [self.directory / "models" / slug(job.name) for job in tuned if job.key in self.outcomes]
         return [path for path in paths if path.exists()]
