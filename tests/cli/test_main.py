@@ -27,10 +27,9 @@ def test_every_verb_is_there(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("tune",), "recalign tune; found neither a recipe nor --data"),
+        (("tune",), "recalign tune; found no --data"),
         (("tune", "--data", "nowhere"), "nowhere"),
-        (("tune", "nowhere.toml"), "recipe nowhere.toml; found no such file"),
-        (("run", "nowhere.toml"), "recipe nowhere.toml; found no such file"),
+        (("run", "nowhere.toml"), "experiment nowhere.toml; found no such file"),
         (("tune", "--data", "DATA", "--selection", "best"), "selection"),
         (("tune", "--data", "DATA", "--set", "optim.lrr=1"), "optim.lrr"),
         (("tune", "--data", "DATA", "--set", "optim"), "expected PATH=VALUE"),
