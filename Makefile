@@ -6,8 +6,8 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo test test-slow check bench install clean
 
-demo: $(STAMP)  ## install, then run the quickstart recipe end to end
-	$(BIN)/recalign run recipes/quickstart.toml --output runs/quickstart
+demo: $(STAMP)  ## install, then run the quickstart end to end; it ends with a table and runs/quickstart/report.html
+	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
 
 test: $(STAMP)  ## the fast tests
 	$(BIN)/python -m pytest

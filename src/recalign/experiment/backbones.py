@@ -1,4 +1,4 @@
-"""From the name of a backbone in a recipe or on the command line to something that `load_backbone` can load.
+"""From the name of a backbone in an experiment or on the command line to something that `load_backbone` can load.
 
 Only ``nano`` needs work: it is built from the data at hand, from titles, attributes and unlabelled sequences.
 """
