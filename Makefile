@@ -3,17 +3,21 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+WORKERS ?= 2
+# Tests that compare scores, losses, gradients or weights: processors differ in the last bits of these.
+NUMERIC := $(addprefix tests/,baselines experiment metrics models scoring test_recommender.py tuning)
 
 .PHONY: demo test test-slow check bench install clean
 
 demo: $(STAMP)  ## install, then run the quickstart end to end; it ends with a table and runs/quickstart/report.html
 	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
 
-test: $(STAMP)  ## the fast tests
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## the fast tests, in two processes of one thread (WORKERS=4 where there are more cores)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-test-slow: $(STAMP)  ## the tests marked slow
+test-slow: $(STAMP)  ## the tests marked slow; and those of numbers again, as on a processor without AVX-512
 	$(BIN)/python -m pytest -m slow
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(NUMERIC)
 
 bench: $(STAMP)  ## speed and memory against references; needs RECALIGN_DATA and an otherwise idle machine
 	$(BIN)/python benchmarks/ranking.py

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,60 @@ def test_tests_stand_where_their_modules_do() -> None:
     """Each folder of tests is one of the package; files at the top may be about the package as a whole."""
     folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
     assert [folder.as_posix() for folder in sorted(folders) if not (PACKAGE / folder).is_dir()] == []
+
+
+def test_packages_are_one_way() -> None:
+    """Imports, those within functions as well, make no circle of packages, whatever the order of layers."""
+    assert _circle({module: (PACKAGE / module).read_text(encoding="utf-8") for module in MODULES}) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from recalign.cli.main import run",
+        "import recalign.cli.main as program",
+        "from recalign import cli",
+        "def f() -> None:\n    from ..cli import main",
+        "if True:\n    from ..cli.main import run",
+    ],
+)
+def test_a_circle_of_packages_is_seen(line: str) -> None:
+    modules = {"cli/main.py": "from recalign.data.samples import SampleSet", "data/samples.py": line}
+    assert set(_circle(modules)) == {"cli", "data"}
+    for_checkers = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from recalign.cli.main import run"
+    assert _circle({**modules, "data/samples.py": for_checkers}) == []
+
+
+def _circle(modules: dict[str, str]) -> list[str]:
+    """Packages that import each other in a circle, or none; `modules` are the paths of modules and their text."""
+    packages = {_package_of(module) for module in modules}
+    imported: dict[str, set[str]] = {package: set() for package in packages}
+    for module, text in modules.items():
+        names = set(_imported_names(ast.parse(text), module))
+        targets = {name.split(".")[1] for name in names if name.startswith("recalign.")} & packages
+        imported[_package_of(module)] |= targets - {_package_of(module)}
+    try:
+        TopologicalSorter(imported).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def _package_of(module: str) -> str:
+    """First part of a module's path: the package at the top, or the module that lies there."""
+    return Path(module).parts[0].removesuffix(".py")
+
+
+def _imported_names(tree: ast.AST, module: str) -> Iterator[str]:
+    """Full names of all that a module imports at run time, in functions too: ``recalign.data.samples.SampleSet``."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).removeprefix("typing.") == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = ["recalign", *Path(module).parts[:-1]]
+            above = parts[: len(parts) + 1 - node.level] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+        yield from _imported_names(node, module)

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
+from recalign.baselines.in_context_config import InContextConfig
 from recalign.baselines.in_context_endpoint import EndpointAnswers, ask_endpoint, read_label
 from recalign.data.samples import SampleSet
 from recalign.data.schema import SCORES
 from recalign.data.shots import choose_shots
 from recalign.errors import TeacherError
+from recalign.llm.base import Completion
+from recalign.llm.endpoint import EndpointTeacher
 from recalign.prompting.domain import Domain
-from recalign.teacher.base import Completion
-from recalign.teacher.config import TeachConfig
-from recalign.teacher.endpoint import EndpointTeacher
 from recalign.testing.scripted_teacher import Reply, ScriptedTeacher
 
 ENGLISH, GERMAN = Domain(noun="movie"), Domain(language="de")
@@ -65,8 +65,8 @@ def ask(
     **options: Any,
 ) -> EndpointAnswers:
     settings = {"concurrency": 1, "attempts": 1, "max_tokens": 5, **options}
-    config = TeachConfig(teacher="openai:m", base_url=server.base_url, **settings)
-    teacher = EndpointTeacher(config, environment={})
+    config = InContextConfig(teacher="openai:m", base_url=server.base_url, **settings)
+    teacher = EndpointTeacher("m", config, environment={})
     demonstrations = choose_shots(data.samples("train"), shots, 0)
     asking: dict[str, Any] = {"template": "tallrec", "logprobs": logprobs}
     asking["announce"] = (lambda line: None) if told is None else told.append
@@ -101,7 +101,7 @@ def test_the_estimate_comes_before_the_first_call(data: SampleSet, tmp_path: Pat
     told: list[str] = []
     seen: list[tuple[int, int]] = []
     with ScriptedTeacher(default=Reply.ok("No.")) as server:
-        teacher_config = TeachConfig(
+        teacher_config = InContextConfig(
             teacher="openai:m", base_url=server.base_url, max_tokens=5, price_in=1, price_out=1
         )
 
@@ -114,7 +114,7 @@ def test_the_estimate_comes_before_the_first_call(data: SampleSet, tmp_path: Pat
             seen.append((done, total))
 
         options: dict[str, Any] = {"template": "tallrec", "announce": announce, "progress": progress}
-        teacher = EndpointTeacher(teacher_config, environment={})
+        teacher = EndpointTeacher("m", teacher_config, environment={})
         ask_endpoint(data.samples("test")[:4], data, teacher, teacher_config, tmp_path / "ledger", **options)
     assert told[0] == "4 samples, 4 calls"
     assert told[2] == "answers: about 20 tokens, at most 20"
@@ -220,8 +220,8 @@ def test_what_was_paid_for_is_not_asked_again_after_a_refusal(data: SampleSet, t
         assert len(server.requests) == 2 + 1 + 3
         told = [sample.sample_id for sample in data.samples("test")[:5]]
         reverse = [*reversed(data.samples("test")[:5])]
-        config = TeachConfig(teacher="openai:m", base_url=server.base_url, max_tokens=5, concurrency=1)
-        teacher = EndpointTeacher(config, environment={})
+        config = InContextConfig(teacher="openai:m", base_url=server.base_url, max_tokens=5, concurrency=1)
+        teacher = EndpointTeacher("m", config, environment={})
         second = ask_endpoint(reverse, data, teacher, config, tmp_path / "ledger", template="tallrec")
         assert len(server.requests) == 6 + 1, "refused once more, which costs nothing"
     assert first.probabilities == second.probabilities == 2

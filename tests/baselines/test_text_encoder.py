@@ -34,7 +34,8 @@ def test_a_text_does_not_depend_on_the_others(encoder: Path) -> None:
     together = loaded.encode(TEXTS)
     assert together.shape == (5, loaded.width)
     for place, text in enumerate(TEXTS):
-        torch.testing.assert_close(loaded.encode([text])[0], together[place], atol=1e-6, rtol=1e-6)
+        gap = (loaded.encode([text])[0] - together[place]).abs().max()
+        assert float(gap) <= 1e-5 * float(together[place].abs().max())
     assert not torch.allclose(together[0], together[3])
 
 

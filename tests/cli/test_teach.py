@@ -30,8 +30,8 @@ def test_a_dry_run_calls_nobody_and_shows_everything(cli: Cli, workshop: Path, t
     assert code == 0
     assert "openai:m (not called)" in out
     assert "cost: about" in out
-    for stage in (1, 2, 3):
-        assert f"--- prompt of stage {stage}" in out
+    for step in (1, 2, 3):
+        assert f"--- prompt of step {step}" in out
     assert "<Answer 2>: 1. " in out
     assert list(tmp_path.iterdir()) == []
 
@@ -42,7 +42,7 @@ def test_an_endpoint_with_its_ledger_beside_the_output(
     monkeypatch.setenv("TEST_KEY", "abc")
     with ScriptedTeacher() as server:
         options = ["--teacher", "openai:m", "--base-url", server.base_url, "--key-env", "TEST_KEY", "--limit", 40]
-        options += ["--filter", "valid-only", "--set", "attempts=2", "--concurrency", 2]
+        options += ["--filter", "valid-only", "--set", "attempts=2", "--set", "concurrency=2"]
         code, out, err = cli("teach", workshop / "data", "-o", tmp_path / "cot", *options)
         assert (code, "answers: about" in err) == (0, True), err
         sent = len(server.requests)
@@ -58,7 +58,7 @@ def test_an_endpoint_with_its_ledger_beside_the_output(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--teacher", "gpt-4"], "heuristic, openai:MODEL or hf:PATH_OR_ID"),
+        (["--teacher", "gpt-4"], "unknown teacher 'gpt-4'; expected heuristic, hf, openai"),
         (["--teacher", "openai:m", "--key-env", "NO_SUCH_KEY"], "NO_SUCH_KEY; found no API key"),
         (["--set", "sizes=3"], "sizes: unknown key, did you mean size?"),
         (["--set", "size"], "expected PATH=VALUE"),
@@ -79,5 +79,5 @@ def test_mistakes_are_told_in_one_line(
 def test_an_output_is_needed(cli: Cli, workshop: Path) -> None:
     code, _, err = cli("teach", workshop / "data")
     assert (code, "--output DIR, or --dry-run" in err) == (2, True)
-    code, _, err = cli("teach", workshop / "data", "--temperature", "0", "--output", workshop)
+    code, _, err = cli("teach", workshop / "data", "--set", "temperature=0", "--output", workshop)
     assert "exists already" in err

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from recalign.baselines.in_context_config import InContextConfig
 from recalign.baselines.priors import prior
 from recalign.data.samples import HistoryEntry, Sample, SampleSet
 from recalign.errors import ConfigError, DataError
@@ -16,7 +17,6 @@ from recalign.experiment.evaluation import compute_metrics
 from recalign.experiment.in_context import EndpointEvaluation, evaluate_endpoint
 from recalign.experiment.score_file import ScoreFile, score_split
 from recalign.experiment.tables import results_table
-from recalign.teacher.config import TeachConfig
 from recalign.testing.data import write_sample_set
 from recalign.testing.scripted_teacher import Reply, ScriptedTeacher
 
@@ -45,7 +45,7 @@ def ask(
     data: SampleSet, server: ScriptedTeacher, ledger: Path, split: str = "test", **options: Any
 ) -> EndpointEvaluation:
     limit = options.pop("limit", None)
-    config = TeachConfig(teacher="openai:m", base_url=server.base_url, concurrency=1, attempts=1, limit=limit)
+    config = InContextConfig(teacher="openai:m", base_url=server.base_url, concurrency=1, attempts=1, limit=limit)
     return evaluate_endpoint(data, split, config, ledger, [LIKE_RATE], resamples=20, **options)
 
 

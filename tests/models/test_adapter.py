@@ -232,7 +232,7 @@ def test_full_child_of_a_lora_parent_merges_it(checkpoints: dict[str, Path], tmp
     tokens = ids(backbone)
     expected = logits(load_adapter(fresh(checkpoint), parent), tokens)
     model = attach(backbone, "full", LORA, parent)
-    torch.testing.assert_close(logits(model, tokens), expected, rtol=0, atol=1e-4)
+    assert (logits(model, tokens) - expected).abs().max() <= 1e-5 * expected.abs().max()
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     assert names == [name for name, _ in fresh(checkpoint).model.named_parameters()]
     step(model, tokens)
@@ -249,7 +249,7 @@ def test_merged_for_inference(llama: Path, tmp_path: Path) -> None:
     expected = logits(model, tokens)
     plain = merged(model)
     assert not isinstance(plain, PeftModel)
-    torch.testing.assert_close(logits(plain, tokens), expected, rtol=0, atol=1e-4)
+    assert (logits(plain, tokens) - expected).abs().max() <= 1e-5 * expected.abs().max()
     assert merged(plain) is plain
 
 
@@ -461,7 +461,7 @@ def test_full_mode_in_float32(tmp_path: Path) -> None:
     config = BackboneConfig(name=str(make_tiny(tmp_path / "llama")), dtype="float32")
     model, expected = tuned_on_gpu(load_backbone(config), "full")
     save_adapter(model, tmp_path / "adapter")
-    torch.testing.assert_close(loaded_on_gpu(config, tmp_path / "adapter"), expected, rtol=0, atol=1e-5)
+    assert (loaded_on_gpu(config, tmp_path / "adapter") - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 @needs_gpu
@@ -486,4 +486,4 @@ def test_quantised(tmp_path: Path, bits: Any) -> None:
     assert any(type(module).__name__ in ("Linear4bit", "Linear8bitLt") for module in backbone.model.modules())
     model, expected = tuned_on_gpu(backbone, "lora")
     save_adapter(model, tmp_path / "adapter")
-    torch.testing.assert_close(loaded_on_gpu(config, tmp_path / "adapter"), expected, rtol=1e-2, atol=1e-2)
+    assert (loaded_on_gpu(config, tmp_path / "adapter") - expected).abs().max() <= 1e-2 * expected.abs().max()

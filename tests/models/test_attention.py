@@ -75,9 +75,10 @@ def test_values_and_gradients_are_those_of_plain_attention(
     expected = plain(forest, *given_, cap)
     wanted = torch.autograd.grad(expected, given_, upstream)
     found = attend(forest, *given_, softcap=cap)
-    assert torch.allclose(found, expected, atol=1e-6)
+    assert (found - expected).abs().max() <= 2e-6 * expected.abs().max()
+    size = max(float(gradient.abs().max()) for gradient in wanted)  # a query that sees one key has a gradient of 0
     for one, other in zip(torch.autograd.grad(found, given_, upstream), wanted, strict=True):
-        assert torch.allclose(one, other, atol=2e-6)
+        assert float((one - other).abs().max()) <= 2e-6 * size
 
 
 def test_bfloat16_stays_close() -> None:
@@ -86,7 +87,8 @@ def test_bfloat16_stays_close() -> None:
     rough = [one.detach().bfloat16().requires_grad_() for one in exact]
     found = attend(forest, *rough)
     assert found.dtype == torch.bfloat16
-    assert torch.allclose(found.double(), plain(forest, *exact, None), atol=0.05)
+    expected = plain(forest, *exact, None)
+    assert (found.double() - expected).abs().max() <= 0.02 * expected.abs().max()
     found.sum().backward()
     assert all(one.grad is not None and one.grad.dtype == torch.bfloat16 for one in rough)
 

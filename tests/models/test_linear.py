@@ -19,6 +19,13 @@ def layers(bias: bool) -> tuple[nn.Linear, nn.Linear]:
     return plain, fast
 
 
+def is_close(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Whether two tensors are equal but for float32 rounding, which is of the size of the largest entry."""
+    if expected.numel() == 0:
+        return found.shape == expected.shape
+    return bool((found - expected).abs().max() <= 2e-6 * expected.abs().max())
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(24,), (7, 24), (2, 5, 24), (0, 24)])
 def test_products_and_gradients_are_those_of_pytorch(bias: bool, shape: tuple[int, ...]) -> None:
@@ -32,14 +39,14 @@ def test_products_and_gradients_are_those_of_pytorch(bias: bool, shape: tuple[in
         results += [y.detach(), given.grad, *(parameter.grad for parameter in layer.parameters())]
     for one, other in zip(found, expected, strict=True):
         assert one is not None
-        assert torch.allclose(one, other, rtol=1e-5, atol=1e-4)
+        assert is_close(other, one)
 
 
 def test_strided_input_is_taken() -> None:
     plain, fast = layers(True)
     x = torch.randn(24, 9, 2).permute(2, 1, 0)
-    assert torch.allclose(fast(x), plain(x), atol=1e-6)
-    assert torch.allclose(fast(x[0]), plain(x[0]), atol=1e-6)
+    assert is_close(fast(x), plain(x))
+    assert is_close(fast(x[0]), plain(x[0]))
 
 
 def test_frozen_weights_get_no_gradient() -> None:

@@ -137,9 +137,8 @@ def test_the_default_architecture_has_the_weights_that_it_always_had(config: Nan
 def test_the_first_weights_are_those_of_before() -> None:
     weights = init_model(SMALL, train_tokenizer(LINES, 400)).state_dict()
     found = weights["model.layers.0.mlp.down_proj.weight"].flatten()[:3].tolist()
-    assert found == pytest.approx(
-        [0.00344223, -0.02366145, 0.00143379], abs=1e-6
-    )  # vector units differ in the last bits
+    # Vector units differ in the last bits.
+    assert found == pytest.approx([0.00344223, -0.02366145, 0.00143379], rel=1e-5)
 
 
 def test_shapes_are_what_was_asked_for() -> None:
@@ -183,7 +182,7 @@ def test_convolutions_of_gpt2_multiply_as_they_did() -> None:
     with torch.no_grad():
         expected = model(ids).logits
         assert accelerate_linears(model) == 1
-        assert torch.allclose(model(ids).logits, expected, atol=1e-5)
+        assert (model(ids).logits - expected).abs().max() <= 1e-5 * expected.abs().max()
     assert type(model.lm_head) is OneDnnLinear
     assert type(model.transformer.h[0].attn.c_attn) is Conv1D
 
@@ -240,7 +239,7 @@ def test_what_is_built_scores_packed_as_it_does_alone(
     assert caplog.text == "", "prompts of up to 2,048 tokens are packed without a fall-back"
     monkeypatch.setattr(yes_no, "supports_packing", lambda *_arguments, **_options: False)
     alone = score(backbone.model, backbone, catalog)
-    np.testing.assert_allclose(together.flat(), alone.flat(), atol=1e-5)
+    assert np.abs(together.flat() - alone.flat()).max() <= 1e-5 * np.abs(alone.flat()).max()
     assert np.unique(together.flat()).size == 5
     np.testing.assert_array_equal(score(load(built).model, backbone, catalog).flat(), alone.flat())
 
@@ -260,4 +259,4 @@ def test_what_is_built_is_tuned_and_saved(built: Path, catalog: ItemCatalog, tmp
     save_adapter(model, tmp_path / "adapter")
     fresh = load(built)
     again = score(load_adapter(fresh, tmp_path / "adapter"), fresh, catalog).flat()
-    np.testing.assert_allclose(again, after, atol=1e-6)
+    assert np.abs(again - after).max() <= 1e-5 * np.abs(after).max()

@@ -99,8 +99,8 @@ def test_something_can_happen_before_the_reply() -> None:
 
 @pytest.mark.parametrize("domain", [Domain(noun="movie"), Domain(noun="book")])
 def test_its_own_answers_are_valid(domain: Domain) -> None:
-    from recalign.teacher.answers import Accepted, read_answer
-    from recalign.teacher.base import Completion
+    from recalign.cot.answers import Accepted, read_answer
+    from recalign.llm.base import Completion
 
     fields = CotFields(('"A" written by X', '"B, C" written by Y'), tuple(f"T{n}" for n in range(19)))
     template = PromptTemplate.load("tlrec-cot")

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from recalign.artifacts import read_manifest
+from recalign.cot.config import TeachConfig
+from recalign.cot.teach import stage_file, teach
+from recalign.cot.teachers import make_teacher
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
 from recalign.models.config import BackboneConfig
 from recalign.prompting.prompts import Instruction
-from recalign.teacher.config import TeachConfig
-from recalign.teacher.factory import make_teacher
-from recalign.teacher.teach import stage_file, teach
 from recalign.testing.tiny import make_tiny
 from recalign.tuning.config import StageConfig
 from recalign.tuning.curriculum import CotRow, arrange, parts, read_cot

@@ -192,4 +192,4 @@ def test_a_tree_has_the_gradient_of_its_separate_prompts() -> None:
     apart = gradients(model, [grow_tree([one]) for one in prompts], share=False)
     joined = gradients(model, [grow_tree(prompts)], share=True)
     for name, tensor in apart.items():
-        assert torch.allclose(tensor, joined[name], rtol=1e-4, atol=1e-7), name
+        assert (joined[name] - tensor).abs().max() <= 2e-5 * tensor.abs().max(), name

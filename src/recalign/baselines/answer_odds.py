@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from recalign.llm.base import UNTOLD, Completion, TokenLogprobs
+from recalign.llm.reading import without_thoughts
 from recalign.prompting.domain import Domain
-from recalign.teacher.base import UNTOLD, Completion, TokenLogprobs
 
-THOUGHT: Final = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _THOUGHT_END: Final = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _WORD: Final = re.compile(r"[^\W_]+")
 _LEAST: Final = 2  # listed tokens; one alone says nothing of what it was preferred to
@@ -55,15 +55,15 @@ def label_odds(completion: Completion, domain: Domain, liked: bool) -> LabelOdds
     if told is None or start is None:
         return None
     labels = {True: " ".join(words(domain.yes)), False: " ".join(words(domain.no))}
-    said, place = "", 0
-    for each in told:
-        place += len(each.token)
-        if place <= start:
+    said, end = "", 0
+    for place in told:
+        end += len(place.token)
+        if end <= start:
             continue
-        decided = _label(said + each.token, labels)
+        decided = _label(said + place.token, labels)
         if decided is not None:
-            return _odds(each, said, labels) if decided == liked else None
-        said += each.token
+            return _odds(place, said, labels) if decided == liked else None
+        said += place.token
     return None
 
 
@@ -107,19 +107,19 @@ def _start(completion: Completion, told: Sequence[TokenLogprobs], length: int) -
     """Where in the tokens' text the answer's first word stands; None where the tokens spell something else.
 
     Servers that show no thoughts may list their tokens all the same, with or without the tag that opens them; others
-    list tokens of their message format, or bytes of letters. So only the label itself is looked for behind thoughts,
+    list tokens of their message format, or bytes of letters. So only the label itself is looked for after thoughts,
     and the whole text elsewhere.
     """
-    spelled, answer = "".join(each.token for each in told), THOUGHT.sub("", completion.text, count=1).strip()
-    found = list(_WORD.finditer(answer))
-    if len(found) < length:
+    spelled, answer = "".join(place.token for place in told), without_thoughts(completion.text).strip()
+    said = list(_WORD.finditer(answer))
+    if len(said) < length:
         return None
     ends = [end.end() for end in _THOUGHT_END.finditer(spelled)]
-    behind = spelled[ends[-1] if ends else 0 :]
-    if behind.lstrip().startswith(answer[: found[length - 1].end()]):
-        return len(spelled) - len(behind.lstrip()) + found[0].start()
+    rest = spelled[ends[-1] if ends else 0 :].lstrip()
+    if rest.startswith(answer[: said[length - 1].end()]):
+        return len(spelled) - len(rest) + said[0].start()
     place = spelled.rfind(answer)
-    return None if place < 0 else place + found[0].start()
+    return None if place < 0 else place + said[0].start()
 
 
 def _log_sum(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""In-context learning with an untuned backbone: the question alone, or behind m answered samples (TALLRec §3.1.3).
+"""In-context learning with an untuned backbone: the question alone, or after m answered samples (TALLRec §3.1.3).
 
 The demonstrations are rendered with the same template as the question, each with its answer, and stand before it in the
 one prompt that `PromptEncoder` encodes; the score is the label logit difference of `YesNoScorer`. A prompt that is too
@@ -45,7 +45,7 @@ class DemonstratedTemplate(PromptTemplate):
         self.demonstrations = demonstrations
 
     def frame(self, instruction: Instruction) -> Prompt:
-        """The frame of the template, behind the demonstrations."""
+        """The frame of the template, after the demonstrations."""
         prompt = super().frame(instruction)
         return Prompt(self.demonstrations + prompt.context, prompt.answer, prompt.chat)
 

@@ -1,7 +1,7 @@
-"""In-context learning through a teacher's endpoint: the labels' probabilities or parsed answers; refusals left out.
+"""In-context learning through an endpoint: the labels' probabilities or parsed answers; refusals left out.
 
-TALLRec (Fig. 1) found that an API model often refuses, and ignored such samples: so does this, and says how many they
-were. Answers go through the ledger and the budget of `recalign.teacher`, so a run that was stopped continues and pays
+TALLRec (Fig. 1) found that an API model often refuses, and ignored such samples. They are left out here too, and
+counted. Answers go through the ledger and the budget of `recalign.llm`, so a run that was stopped continues and pays
 for nothing twice.
 
 Log probabilities of the answer's tokens are asked for. Where every answer has them, scores are log-odds
@@ -12,7 +12,6 @@ many answers had probabilities, and whether the endpoint refused to give them, i
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,32 +21,30 @@ from typing import Final
 import polars as pl
 
 from recalign.artifacts import fingerprint
-from recalign.baselines.answer_odds import THOUGHT, LabelOdds, label_odds, words
+from recalign.baselines.answer_odds import LabelOdds, label_odds, words
 from recalign.baselines.in_context import DemonstratedTemplate, render_demonstrations
 from recalign.data.samples import Sample, SampleSet
-from recalign.data.schema import SCORES
-from recalign.errors import TeacherError
+from recalign.data.schema import LABEL_MASS, SCORES
+from recalign.llm.asking import Asking
+from recalign.llm.base import Completion, LanguageModel, LogprobsRefused, Question, Usage
+from recalign.llm.budget import CallsEstimate, cost, expected_tokens, worst_case
+from recalign.llm.calls import Calls, GivenUp, Reply
+from recalign.llm.clock import Clock
+from recalign.llm.config import ClientConfig
+from recalign.llm.ledger import Ledger
+from recalign.llm.reading import NO_ANSWER, REFUSAL, is_refused, off_schema, unusable, without_thoughts
 from recalign.prompting.domain import Domain
-from recalign.prompting.prompts import CotFields, HistoryText
+from recalign.prompting.prompts import HistoryText
 from recalign.prompting.template import PromptTemplate
-from recalign.teacher.answers import OFF_SCHEMA, REFUSAL, Rejected, read_answer
-from recalign.teacher.base import Case, Completion, LogprobsRefused, Question, Teacher, Usage
-from recalign.teacher.budget import Estimate, cost, expected_tokens, worst_case
-from recalign.teacher.calls import Calls, GivenUp, Reply
-from recalign.teacher.clock import Clock
-from recalign.teacher.config import TeachConfig
-from recalign.teacher.ledger import Ledger
-from recalign.teacher.pipeline import NO_ANSWER, run_to_end
 from recalign.terminal import printable
 
 TOP: Final = 20  # tokens listed at each place: the most that the API gives
-LABEL_MASS: Final = "label_mass"  # column of score files
 _ANSWER: Final = 24  # tokens of an answer, for the estimate
 
 
 @dataclass(frozen=True)
 class EndpointAnswers:
-    """What a teacher said about samples.
+    """What a language model said about samples.
 
     Attributes:
         frame: Columns of `schema.SCORES`, one row per sample that was answered, in the order of the samples; with
@@ -84,8 +81,8 @@ class Answer:
 def ask_endpoint(
     samples: Sequence[Sample],
     data: SampleSet,
-    teacher: Teacher,
-    config: TeachConfig,
+    teacher: LanguageModel,
+    config: ClientConfig,
     ledger: Path,
     demonstrations: Sequence[Sample] = (),
     *,
@@ -97,12 +94,12 @@ def ask_endpoint(
     announce: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int, str], None] = lambda done, total, facts: None,
 ) -> EndpointAnswers:
-    """Ask a teacher whether the users of `samples` like their targets.
+    """Ask a language model whether the users of `samples` like their targets.
 
     Args:
         samples: What is asked about.
         data: Prepared data: catalogue and domain words.
-        teacher: As `recalign.teacher.factory.make_teacher` gives it; it is closed at the end.
+        teacher: As `recalign.cot.teachers.make_language_model` gives it; it is closed at the end.
         config: Temperature, longest answer, concurrency, budget, attempts.
         ledger: Where answers are kept.
         demonstrations: Answered samples before each question; none: zero-shot.
@@ -129,11 +126,13 @@ def ask_endpoint(
     with Ledger(ledger) as opened:
         wording = {"template": fingerprint(shown.to_toml()), "task": "in-context"}
         calls = Calls(teacher, config, opened, template=wording, clock=clock or Clock(seed))
-        asking = _Asking(calls, questions, domain, announce, progress)
-        verdicts = run_to_end(asking.run())
+        labels = _Labels(Asking(calls, progress), domain, announce)
+        verdicts = labels.read(questions)
         spent = opened.spent()
     reasons = Counter(verdict for verdict in verdicts if isinstance(verdict, str))
-    answered = [(sample, one) for sample, one in zip(samples, verdicts, strict=True) if isinstance(one, Answer)]
+    answered = [
+        (sample, answer) for sample, answer in zip(samples, verdicts, strict=True) if isinstance(answer, Answer)
+    ]
     odds = [answer.odds for _, answer in answered if answer.odds is not None]
     complete = bool(odds) and len(odds) == len(answered)
     return EndpointAnswers(
@@ -143,9 +142,9 @@ def ask_endpoint(
         spent,
         log_odds=complete,
         probabilities=len(odds),
-        bounded=sum(each.bounded for each in odds),
+        bounded=sum(label.bounded for label in odds),
         requested=logprobs,
-        refused=asking.refused,
+        refused=labels.refused,
     )
 
 
@@ -154,117 +153,77 @@ def read_label(completion: Completion, domain: Domain) -> bool | str:
 
     The first word decides, whatever its case and the marks around it ("**Yes**, because ...").
     """
-    if completion.refusal or completion.finish_reason == "content_filter":
+    if is_refused(completion):
         return REFUSAL
-    said = words(THOUGHT.sub("", completion.text, count=1))
+    said = words(without_thoughts(completion.text))
     for liked, label in ((True, words(domain.yes)), (False, words(domain.no))):
         if label and said[: len(label)] == label:
             return liked
-    verdict = read_answer(1, completion, CotFields((), ()))
-    return verdict.reason if isinstance(verdict, Rejected) else OFF_SCHEMA
+    return unusable(completion) or off_schema(completion.text)
 
 
 def _frame(
     answered: Sequence[tuple[Sample, Answer]], name: str, seed: int, odds: Sequence[LabelOdds] | None
 ) -> pl.DataFrame:
     """Columns of a score file: log-odds and label mass from `odds`, or the signs of the answers."""
-    scores = [each.score for each in odds] if odds else [1.0 if answer.liked else -1.0 for _, answer in answered]
+    scores = [label.score for label in odds] if odds else [1.0 if answer.liked else -1.0 for _, answer in answered]
     rows = [
         (sample.sample_id, sample.user_id, sample.item_id, sample.label, score, name, seed)
         for (sample, _), score in zip(answered, scores, strict=True)
     ]
     frame = pl.DataFrame(rows, schema=SCORES, orient="row")
-    return frame.with_columns(pl.Series(LABEL_MASS, [each.mass for each in odds], pl.Float64)) if odds else frame
+    return frame.with_columns(pl.Series(LABEL_MASS, [label.mass for label in odds], pl.Float64)) if odds else frame
 
 
 def _question(
-    sample: Sample, data: SampleSet, template: PromptTemplate, domain: Domain, config: TeachConfig
+    sample: Sample, data: SampleSet, template: PromptTemplate, domain: Domain, config: ClientConfig
 ) -> Question:
     text = data.catalog.text
     history = [HistoryText(text(entry.item_id), entry.liked, entry.rating) for entry in sample.history]
     prompt = template.frame(template.instruction(domain, history, text(sample.item_id), None)).context
-    case = Case(sample.sample_id, sample.user_id, sample.history, (sample.item_id,))
-    return Question(case, 1, prompt, config.max_tokens, config.temperature)
+    return Question(prompt, config.max_tokens, config.temperature)
 
 
-def _estimate(questions: Sequence[Question], config: TeachConfig) -> Estimate:
+def _estimate(questions: Sequence[Question], config: ClientConfig) -> CallsEstimate:
     """What calls for all questions take; a usual answer is as long as the label and a sentence."""
     prompts = [question.prompt for question in questions]
     expected = Usage(sum(map(expected_tokens, prompts)), len(prompts) * min(config.max_tokens, _ANSWER))
     worst = [worst_case(prompt, config.max_tokens) for prompt in prompts]
-    most = Usage(sum(one.prompt_tokens for one in worst), sum(one.completion_tokens for one in worst))
-    return Estimate(len(prompts), len(prompts), expected, most, cost(expected, config), cost(most, config))
+    most = sum(worst, Usage(0, 0))
+    return CallsEstimate(len(prompts), len(prompts), expected, most, cost(expected, config), cost(most, config))
 
 
-class _Asking:
-    """Workers that share one list of questions, so never more calls are in flight than there are workers.
+class _Labels:
+    """Reads a label from every answer.
 
     Attributes:
-        refused: What the endpoint said that gives no log probabilities; from then on it is asked without.
+        refused: What an endpoint said that gives no log probabilities. From then on it is asked without.
     """
 
-    def __init__(
-        self,
-        calls: Calls,
-        questions: Sequence[Question],
-        domain: Domain,
-        announce: Callable[[str], None],
-        progress: Callable[[int, int, str], None],
-    ) -> None:
+    def __init__(self, asking: Asking[Question], domain: Domain, announce: Callable[[str], None]) -> None:
         self.refused = ""
-        self._calls, self._domain, self._announce, self._progress = calls, domain, announce, progress
-        self._count, self._waiting = len(questions), iter(enumerate(questions))
-        self._given_up = 0
-        self._verdicts: dict[int, Answer | str] = {}
+        self._asking, self._domain, self._announce = asking, domain, announce
 
-    async def run(self) -> list[Answer | str]:
-        """A verdict per question, in order; then the teacher is closed."""
-        most = self._calls.config.concurrency
-        workers = min(self._calls.teacher.max_concurrency or most, most, self._count)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(workers):
-                    group.create_task(self._work())
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None  # the others are what stopping caused
-        finally:
-            await self._calls.teacher.close()
-        return [self._verdicts[place] for place in range(self._count)]
-
-    async def _work(self) -> None:
-        for place, question in self._waiting:
-            try:
-                self._verdicts[place] = await self._verdict(question)
-                spent = f"{self._calls.budget.spent.total:,} tokens"
-                self._progress(len(self._verdicts), self._count, spent)
-            except TeacherError:
-                await self._calls.drain()  # what is in flight is paid for and belongs into the ledger
-                raise
+    def read(self, questions: Sequence[Question]) -> list[Answer | str]:
+        """A verdict per question, in order: an answer, or the reason why there is none. The teacher is closed then."""
+        return self._asking.run(questions, self._verdict)
 
     async def _verdict(self, question: Question) -> Answer | str:
         try:
             reply = await self._ask(question)
-        except GivenUp as failure:
-            self._given_up += 1
-            if self._given_up < self._calls.config.failures:
-                return NO_ANSWER
-            raise TeacherError(
-                f"teacher {self._calls.teacher.name} does not answer",
-                found=f"{self._given_up} questions in a row given up, the last for: {failure.reason}",
-                hint="All answers are kept in the ledger: run the same again when it does.",
-            ) from None
-        self._given_up = 0
+        except GivenUp:
+            return NO_ANSWER
         completion = reply.exchange.completion
         label = read_label(completion, self._domain)
         return label if isinstance(label, str) else Answer(label, label_odds(completion, self._domain, label))
 
     async def _ask(self, question: Question) -> Reply:
         """With log probabilities, until they are refused; then without. Nothing that was paid for is asked again."""
-        if not self.refused or self._calls.stored(question):
+        if not self.refused or self._asking.calls.stored(question):
             try:
-                return await self._calls.ask(question)
+                return await self._asking.ask(question)
             except LogprobsRefused as refusal:
                 if not self.refused:
                     self.refused = refusal.found
                     self._announce(f"no log probabilities: {printable(refusal.found)}; answers are parsed instead")
-        return await self._calls.ask(replace(question, top_logprobs=0))
+        return await self._asking.ask(replace(question, top_logprobs=0))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from recalign.cli import in_context
+from recalign.cli import client_options, in_context
 from recalign.cli.evaluation_output import as_json, show
 
 if TYPE_CHECKING:
@@ -81,17 +81,17 @@ def evaluate(
     backbone: in_context.Backbone = None,
     demonstrations: in_context.Demonstrations = None,
     template: in_context.Template = None,
-    teacher: in_context.Teacher = None,
-    base_url: in_context.BaseUrl = None,
-    key_env: in_context.KeyEnv = None,
-    ledger: in_context.Answers = None,
-    limit: in_context.Limit = None,
+    teacher: client_options.Teacher = None,
+    base_url: client_options.BaseUrl = None,
+    key_env: client_options.KeyEnv = None,
+    ledger: client_options.LedgerFile = None,
+    limit: client_options.Limit = None,
     no_logprobs: in_context.NoLogprobs = None,
-    max_tokens_total: in_context.TotalTokens = None,
-    max_cost: in_context.MaxCost = None,
-    price_in: in_context.PriceIn = None,
-    price_out: in_context.PriceOut = None,
-    settings: in_context.Settings = None,
+    max_tokens_total: client_options.TotalTokens = None,
+    max_cost: client_options.MaxCost = None,
+    price_in: client_options.PriceIn = None,
+    price_out: client_options.PriceOut = None,
+    settings: client_options.Settings = None,
 ) -> None:
     """Score a split of prepared data: AUC, GAUC, NDCG@10, LogLoss, ECE, with user-clustered intervals.
 

@@ -11,64 +11,38 @@ import typer
 from recalign.errors import ConfigError
 
 if TYPE_CHECKING:
+    from recalign.baselines.in_context_config import InContextConfig
     from recalign.baselines.priors import Prior
     from recalign.data.samples import SampleSet
     from recalign.experiment.in_context import EndpointEvaluation
     from recalign.models.config import BackboneConfig
     from recalign.scoring.base import Scorer
-    from recalign.teacher.config import TeachConfig
+    from recalign.settings import Settings
 
 NAME: Final = "in-context"
 _OPTIONS: Final = f"options of recalign evaluate {NAME}"
-_PANEL: Final = "In-context learning (model in-context)"
-# What `--set` may name besides, for an endpoint; the rest of a teacher's settings is about chain-of-thought data.
-_CALLS: Final = frozenset(
-    ("temperature", "max_tokens", "length_parameter", "concurrency", "deadline", "attempts", "longest_wait", "failures")
-)
-_LOADING: Final = frozenset(("revision", "dtype", "quantization", "device", "attn_implementation"))
-_EITHER: Final = frozenset(("demonstrations", "template", "settings"))
-_PAID: Final = frozenset(
-    ("base_url", "key_env", "ledger", "limit", "max_tokens_total", "max_cost", "price_in", "price_out", "no_logprobs")
-)
 # What `read` wants of the command's parameters.
-OPTIONS: Final = _EITHER | _PAID | {"backbone", "teacher", "seed", "split", "candidates", "output", "score"}
+_CHECKED: Final = ("seed", "split", "candidates", "output", "score")
+_CLIENT: Final = ("teacher", "base_url", "key_env", "ledger", "limit", "max_tokens_total", "max_cost")
+_OWN: Final = ("backbone", "demonstrations", "template", "settings", "no_logprobs", "price_in", "price_out")
+OPTIONS: Final = frozenset((*_CHECKED, *_CLIENT, *_OWN))
 
 
-def _option(text: str, **options: Any) -> Any:
-    return typer.Option(help=text, rich_help_panel=_PANEL, show_default=False, **options)
+def _option(text: str, *names: str, **options: Any) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel="In-context learning", show_default=False, **options)
 
 
-Backbone = Annotated[str | None, _option("'nano', a local checkpoint directory, or a hub id.")]
+Backbone = Annotated[str | None, _option("'nano', a local checkpoint directory, or a hub id; or pass --teacher.")]
 Demonstrations = Annotated[
     int | None, _option("Answered train samples before each question, drawn by --seed (0: zero-shot).", min=0)
 ]
 Template = Annotated[str | None, _option("Prompt template; default: the one the data names.")]
-Teacher = Annotated[str | None, _option("openai:MODEL, instead of --backbone: any OpenAI-compatible endpoint.")]
-BaseUrl = Annotated[str | None, _option("Address of the endpoint.")]
-KeyEnv = Annotated[str | None, _option("Environment variable that holds the API key (OPENAI_API_KEY).")]
-Answers = Annotated[Path | None, _option("Where paid answers are kept. Default: beside --output.")]
-Limit = Annotated[int | None, _option("Samples that the endpoint is asked about, drawn by --seed. Default: all.")]
 NoLogprobs = Annotated[
     bool | None,
-    typer.Option(
+    _option(
+        "With --teacher: do not ask for the labels' probabilities, score by the answers. Default: ask, and score by "
+        "them where all answers have them.",
         "--no-logprobs",
-        help="Do not ask for the labels' probabilities: score by the answers. Default: ask, and score by them where "
-        "all answers have them.",
-        rich_help_panel=_PANEL,
-        show_default=False,
-    ),
-]
-TotalTokens = Annotated[int | None, _option("Most tokens spent, of prompts and answers.")]
-MaxCost = Annotated[float | None, _option("Most money spent; needs both prices.")]
-PriceIn = Annotated[float | None, _option("Price of a million prompt tokens.")]
-PriceOut = Annotated[float | None, _option("Price of a million answer tokens.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="Any other setting of the backbone or endpoint, e.g. dtype=bfloat16 or max_tokens=32; repeat.",
-        rich_help_panel=_PANEL,
     ),
 ]
 
@@ -81,7 +55,7 @@ class InContext:
     template: str
     seed: int
     backbone: BackboneConfig | None = None
-    teacher: TeachConfig | None = None
+    teacher: InContextConfig | None = None
     ledger: Path | None = None
     logprobs: bool = True
 
@@ -91,7 +65,7 @@ class InContext:
         model = self.teacher.teacher if self.teacher else Path(self.backbone.name).name if self.backbone else ""
         return f"{NAME} {model} {self.demonstrations}-shot"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """What belongs into a JSON answer."""
         model = self.teacher.teacher if self.teacher else self.backbone.name if self.backbone else ""
         return {"model": model, "demonstrations": self.demonstrations, "template": self.template or None}
@@ -108,8 +82,9 @@ class InContext:
         with TerminalReporter() as reporter:
             progress = of_steps(reporter.task("pretraining nano"))
             resolved = resolve_backbone(self.backbone, NanoConfig(), [data], progress=progress)
-        options: dict[str, Any] = {"template": self.template, "name": self.name, "kind": kind}
-        return load_in_context(resolved, data, self.demonstrations, self.seed, **options)
+        return load_in_context(
+            resolved, data, self.demonstrations, self.seed, template=self.template, name=self.name, kind=kind
+        )
 
     def ask(
         self, data: SampleSet, split: str, priors: tuple[Prior, ...], output: Path | None, resamples: int
@@ -120,11 +95,23 @@ class InContext:
 
         assert self.teacher is not None
         assert self.ledger is not None
-        own: dict[str, Any] = {"demonstrations": self.demonstrations, "template": self.template, "name": self.name}
-        own |= {"seed": self.seed, "output": output, "resamples": resamples, "logprobs": self.logprobs}
         with TerminalReporter() as reporter:
-            show: dict[str, Any] = {"announce": reporter.note, "progress": reporter.task(self.name, "samples")}
-            return evaluate_endpoint(data, split, self.teacher, self.ledger, priors, **own, **show)
+            return evaluate_endpoint(
+                data,
+                split,
+                self.teacher,
+                self.ledger,
+                priors,
+                demonstrations=self.demonstrations,
+                template=self.template,
+                name=self.name,
+                seed=self.seed,
+                output=output,
+                resamples=resamples,
+                logprobs=self.logprobs,
+                announce=reporter.note,
+                progress=reporter.task(self.name, "samples"),
+            )
 
 
 def read(
@@ -152,61 +139,56 @@ def read(
         found = "both --backbone and --teacher" if "backbone" in given else "neither --backbone nor --teacher"
         hint = "Pass --backbone NAME_OR_DIR for a local model, or --teacher openai:MODEL for an endpoint."
         raise ConfigError(f"model {NAME}", found=found, expected="one of them", hint=hint)
-    shown = given.get("demonstrations", 0)
+    shown, template = given.pop("demonstrations", 0), given.pop("template", "")
+    settings = given.pop("settings", [])
     if shown and split == "train":
         raise ConfigError(
             "--split train", found="demonstrations from that split", hint="They would show answers to it."
         )
-    chosen: dict[str, Any] = {"demonstrations": shown, "template": given.get("template", ""), "seed": seed}
     if "backbone" in given:
-        for name in _PAID & set(given):
-            raise ConfigError(_flag(name), found="--backbone, which costs nothing", hint="It is for --teacher.")
-        return InContext(**chosen, backbone=_backbone(given["backbone"], given.get("settings")))
+        return InContext(shown, template, seed, backbone=_backbone(given, settings))
     if len(models) > 1 or candidates is not None or score != "log-odds":
         found = "other models" if len(models) > 1 else "--candidates" if candidates is not None else f"--score {score}"
         hint = "Evaluate it alone: its table is about the samples that it answers, by yes or no."
         raise ConfigError(f"model {NAME} with --teacher", found=found, hint=hint)
-    fields = {name: value for name, value in given.items() if name not in _EITHER | {"ledger", "no_logprobs"}}
-    teacher = _teacher(fields, given.get("settings"))
-    ledger = given.get("ledger") or (output and output.with_name(f"{output.name}.ledger.sqlite"))
-    if ledger is None:
-        raise ConfigError(
-            f"model {NAME} with --teacher",
-            found="no place for its answers",
-            hint="Pass --output FILE (they are kept beside it) or --ledger FILE.",
-        )
-    return InContext(**chosen, teacher=teacher, ledger=ledger, logprobs=not given.get("no_logprobs", False))
+    logprobs, ledger = not given.pop("no_logprobs", False), given.pop("ledger", None)
+    return InContext(
+        shown, template, seed, teacher=_teacher(given, settings), ledger=_ledger(ledger, output), logprobs=logprobs
+    )
 
 
 def _flag(name: str) -> str:
     return f"--{'set' if name == 'settings' else name.replace('_', '-')}"
 
 
-def _backbone(name: str, settings: list[str] | None) -> BackboneConfig:
+def _backbone(given: Settings, settings: list[str]) -> BackboneConfig:
     from recalign.models.config import BackboneConfig
-    from recalign.settings import validated
+    from recalign.settings import parse_settings, validated
 
-    return validated(BackboneConfig, {"name": name, **_settings(settings, _LOADING)}, _OPTIONS)
-
-
-def _teacher(fields: dict[str, Any], settings: list[str] | None) -> TeachConfig:
-    from recalign.settings import validated
-    from recalign.teacher.config import TeachConfig
-
-    if not fields["teacher"].startswith("openai:"):
-        hint = "A local model gives probabilities, too: pass it as --backbone."
-        raise ConfigError(f"--teacher {fields['teacher']!r}", expected="openai:MODEL", hint=hint)
-    # Not sampled: the answer to the question is wanted, not one of several.
-    return validated(TeachConfig, {"temperature": 0.0, **fields, **_settings(settings, _CALLS)}, _OPTIONS)
+    name = given.pop("backbone")
+    if given:
+        raise ConfigError(
+            _flag(next(iter(given))), found="--backbone, which costs nothing", hint="It is for --teacher."
+        )
+    return validated(BackboneConfig, parse_settings(settings, into={"name": name}), _OPTIONS)
 
 
-def _settings(settings: list[str] | None, known: frozenset[str]) -> dict[str, str]:
-    found = {}
-    for setting in settings or []:
-        name, sign, value = (part.strip() for part in setting.partition("="))
-        if not sign or name not in known:
-            raise ConfigError(
-                "--set", found=repr(setting), expected=f"NAME=VALUE with one of {', '.join(sorted(known))}"
-            )
-        found[name] = value
-    return found
+def _teacher(given: Settings, settings: list[str]) -> InContextConfig:
+    from recalign.baselines.in_context_config import InContextConfig
+    from recalign.settings import parse_settings, validated
+
+    return validated(InContextConfig, parse_settings(settings, into=given), _OPTIONS)
+
+
+def _ledger(ledger: Path | None, output: Path | None) -> Path:
+    from recalign.llm.ledger import ledger_path
+
+    if ledger is not None:
+        return ledger
+    if output is not None:
+        return ledger_path(output)
+    raise ConfigError(
+        f"model {NAME} with --teacher",
+        found="no place for its answers",
+        hint="Pass --output FILE (they are kept beside it) or --ledger FILE.",
+    )

@@ -76,3 +76,6 @@ SCORES: Final[dict[str, pl.DataType]] = {
     "model": pl.String(),
     "seed": pl.Int64(),
 }
+
+# A further column where the scorer is a language model: probability of its two label answers together, in [0, 1].
+LABEL_MASS: Final = "label_mass"

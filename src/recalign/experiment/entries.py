@@ -13,10 +13,10 @@ from typing import Annotated, Final, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from recalign.baselines.config import BaselineConfig, BaselineName
+from recalign.cot.config import TeachConfig
 from recalign.experiment.controls import CONTROLS
 from recalign.models.config import BackboneConfig
 from recalign.models.nano_config import NanoConfig
-from recalign.teacher.config import TeachConfig
 from recalign.tuning.config import Selection, StageConfig
 
 NAME: Final = r"^[a-z0-9][a-z0-9.-]*$"

@@ -9,6 +9,8 @@ from pathlib import Path
 from recalign.artifacts import read_manifest, write_file_atomic
 from recalign.baselines.artifact import train_baseline
 from recalign.baselines.in_context import in_context_scorer
+from recalign.cot.teach import teach
+from recalign.cot.teachers import make_teacher
 from recalign.data.negatives import RankingConfig
 from recalign.data.samples import SampleSet
 from recalign.data.shots import choose_shots
@@ -36,9 +38,6 @@ from recalign.experiment.store import BuiltBackbone, Store
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.scoring.base import Scorer
-from recalign.teacher.factory import make_teacher
-from recalign.teacher.pipeline import TeachProgress
-from recalign.teacher.teach import teach
 from recalign.tuning.curriculum import parts
 from recalign.tuning.loop import StepReport
 from recalign.tuning.stage import StageInputs, tune_stage
@@ -95,11 +94,7 @@ class _Execution:
 
     def _teach(self, work: TeachWork, target: Path) -> None:
         data = self._data(work.data)
-        show = self.reporter.task(self.job.name, "samples")
-
-        def progress(report: TeachProgress) -> None:
-            show(report.done, report.total, f"{report.spent.total:,} tokens" if report.spent.total else "")
-
+        progress = self.reporter.task(self.job.name, "samples")
         teacher = make_teacher(data, work.config)
         statistics = teach(data, teacher, work.config, target, announce=self.reporter.note, progress=progress)
         self.reporter.note(f"{self.job.name}: {statistics.kept:,} of {statistics.considered:,} source samples kept")

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from recalign.baselines.in_context_config import InContextConfig
 from recalign.baselines.in_context_endpoint import EndpointAnswers, ask_endpoint
+from recalign.cot.teachers import make_language_model
 from recalign.data.samples import Sample, SampleSet
 from recalign.data.schema import SPLITS
 from recalign.data.shots import choose_shots
@@ -20,8 +22,6 @@ from recalign.experiment.score_file import ScoreFile, score_split
 from recalign.metrics.significance import RESAMPLES
 from recalign.scoring.base import Scorer
 from recalign.seeding import generator
-from recalign.teacher.config import TeachConfig
-from recalign.teacher.factory import make_teacher
 from recalign.terminal import printable
 
 
@@ -77,7 +77,7 @@ class EndpointEvaluation:
 def evaluate_endpoint(
     data: SampleSet,
     split: str,
-    config: TeachConfig,
+    config: InContextConfig,
     ledger: Path,
     others: Sequence[Scorer] = (),
     *,
@@ -120,7 +120,7 @@ def evaluate_endpoint(
     label = name or f"in-context {config.teacher} {demonstrations}-shot"
     asking: dict[str, Any] = {"template": template, "name": label, "seed": seed, "logprobs": logprobs}
     asking |= {"announce": announce, "progress": progress}
-    answers = ask_endpoint(samples, data, make_teacher(data, config), config, ledger, shown, **asking)
+    answers = ask_endpoint(samples, data, make_language_model(config.teacher, config), config, ledger, shown, **asking)
     if answers.frame.is_empty():
         raise DataError(
             f"answers of {config.teacher}",

@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recalign.artifacts import fingerprint
 from recalign.baselines.config import BaselineConfig
+from recalign.cot.config import TeachConfig
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig
 from recalign.models.nano_config import NanoConfig
-from recalign.teacher.config import TeachConfig
 from recalign.tuning.config import StageConfig
 
 KEY_LENGTH = 16

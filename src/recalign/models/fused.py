@@ -27,14 +27,16 @@ _LINEARS = [f"self_attn.{name}_proj" for name in "qkvo"] + [f"mlp.{name}_proj" f
 def is_fusible(model: nn.Module) -> bool:
     """Whether `hidden_at` is made for `model`: a Llama-family decoder on a CPU, without adapters.
 
-    Its type is float32, or bfloat16 where the processor computes in it.
+    Its type is float32, or bfloat16 where the processor computes in it and oneDNN is not told to do without.
     """
     config: Any = model.config
     layers: Any = getattr(getattr(model, "model", None), "layers", None)  # none where PEFT wraps the model
     if config.model_type not in _FAMILY or config.hidden_act != "silu" or layers is None:
         return False
     types = {(parameter.device.type, parameter.dtype) for parameter in model.parameters()}
-    native = {("cpu", torch.float32)} | ({("cpu", torch.bfloat16)} if torch.cpu._is_avx512_bf16_supported() else set())
+    native = {("cpu", torch.float32)}
+    if torch.cpu._is_avx512_bf16_supported() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        native.add(("cpu", torch.bfloat16))
     linears = [layer.get_submodule(name) for layer in layers for name in _LINEARS]
     return len(types) == 1 and types <= native and all(type(linear) is OneDnnLinear for linear in linears)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 Manner = Literal["whole", "hang", "drip", "disconnect"]
+Document = dict[str, Any]  # JSON
 # Tokens of an answer, each with the log probabilities of what may stand in its place, its own among them.
 Tokens = Sequence[tuple[str, Mapping[str, float]]]
 
@@ -32,7 +33,7 @@ class Request:
     moment: float
     path: str
     authorization: str
-    body: dict[str, Any]
+    body: Document
 
     @property
     def prompt(self) -> str:
@@ -73,7 +74,7 @@ class Reply:
     ) -> Reply:
         """An answer: `text`, or what a function makes of the prompt (`answer` if not given)."""
 
-        def document(request: Request) -> dict[str, Any]:
+        def document(request: Request) -> Document:
             content = text if isinstance(text, str) else (text or answer)(request.prompt)
             message = {"role": "assistant", "content": content, "refusal": refusal}
             choices = [{"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": None}]
@@ -96,10 +97,10 @@ class Reply:
             options: Of `ok`.
         """
 
-        def document(request: Request) -> dict[str, Any]:
+        def document(request: Request) -> Document:
             told = tokens(request.prompt) if callable(tokens) else tokens
             content = "".join(token for token, _ in told) if text is None else text
-            reply: dict[str, Any] = cls.ok(content, **options).body(request)
+            reply: Document = cls.ok(content, **options).body(request)
             if request.body.get("logprobs"):
                 count = int(request.body.get("top_logprobs") or 0)
                 listed = [
@@ -182,18 +183,18 @@ class Reply:
         return replace(self, seconds=seconds)
 
     def doing(self, action: Callable[[Request], None]) -> Reply:
-        """The same, behind `action`."""
+        """The same, after `action`."""
         return replace(self, action=action)
 
 
 _USAGE: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
-def _told(token: str, logprob: float) -> dict[str, Any]:
+def _told(token: str, logprob: float) -> Document:
     return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
 
 
-def _top(likely: Mapping[str, float], count: int) -> list[dict[str, Any]]:
+def _top(likely: Mapping[str, float], count: int) -> list[Document]:
     """The `count` likeliest tokens, the likeliest first."""
     return [_told(*pair) for pair in sorted(likely.items(), key=lambda pair: -pair[1])[:count]]
 
@@ -211,4 +212,4 @@ def answer(prompt: str) -> str:
 
 
 def _items(line: str) -> list[str]:
-    return [found.group() for found in _QUOTED.finditer(line)]
+    return [item.group() for item in _QUOTED.finditer(line)]

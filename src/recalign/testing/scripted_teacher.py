@@ -3,10 +3,11 @@
     with ScriptedTeacher([Reply.rate_limited(retry_after="3"), Reply.hang()]) as server:
         ...  # base URL: server.base_url; what was asked: server.requests
 
-Each request takes the next reply of the script; behind its end, `default` answers (by itself, with valid answers to the
-chain-of-thought questions of the shipped template). Everything that goes wrong with endpoints can be played: limits,
-refusals, hung and dripping sockets, answers that are cut or off-schema, connections that break, parameters that are not
-known. Log probabilities are given (`Reply.tokens`), ignored (`Reply.ok`) or refused (`Reply.logprobs_refused`).
+Each request takes the next reply of the script. After its end, `default` answers: unless told otherwise, with valid
+answers to the chain-of-thought questions of the shipped template. Everything that goes wrong with endpoints can be
+played: limits, refusals, hung and dripping sockets, answers that are cut or off-schema, connections that break,
+parameters that are not known. Log probabilities are given (`Reply.tokens`), ignored (`Reply.ok`) or refused
+(`Reply.logprobs_refused`).
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Final
 
 from recalign.artifacts import Manifest, read_manifest
+from recalign.cot.teach import KIND, stage_file
 from recalign.errors import ConfigError, DataError
 from recalign.prompting.prompts import Instruction
-from recalign.teacher.teach import KIND, stage_file
 from recalign.tuning.instructions import read_instructions
 
 STAGES: Final = (1, 2, 3)

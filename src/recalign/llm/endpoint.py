@@ -1,0 +1,190 @@
+"""The language model at any OpenAI-compatible endpoint: OpenAI itself, vLLM, Ollama, ...
+
+The key comes from the environment and goes into the request's header, nowhere else: it is in no setting and no
+ledger, and where a server repeats it, in an error or even in an answer, it is taken out before anybody reads the
+text. Redirects are not followed, and errors of the client library are not chained, because they hold the request with
+its headers.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import time
+from collections.abc import Mapping
+from json import JSONDecodeError
+from typing import Any, Final
+
+from recalign.errors import ConfigError, TeacherError
+from recalign.llm.base import CallFailed, Completion, LogprobsRefused, Question, TokenLogprobs, Usage
+from recalign.llm.config import OPENAI_URL, ClientConfig
+from recalign.llm.logprobs import read_logprobs
+
+_NO_KEY: Final = "none"  # what servers that want no key are sent, as the client insists on one
+_MASK: Final = "[key]"
+_RETRY: Final = frozenset({408, 409, 425, 429})  # and all from 500 on
+_NO_QUOTA: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+_BAD_REQUEST: Final = frozenset({400, 403, 422})  # how servers refuse a parameter
+_MESSAGE: Final = 300  # characters of a server's message that are shown
+
+
+class EndpointTeacher:
+    """An OpenAI-compatible endpoint. One user message per question; the client's own retries are off."""
+
+    ledgered = True
+    max_concurrency = None
+
+    def __init__(self, model: str, config: ClientConfig, *, environment: Mapping[str, str] | None = None) -> None:
+        """Make the client; nothing is sent.
+
+        Raises:
+            ConfigError: the package ``openai`` is missing, or there is no (usable) key where one is needed.
+        """
+        self._model, self._url = model, config.base_url or OPENAI_URL
+        self._length = config.length_parameter
+        self._key = _read_key(config, os.environ if environment is None else environment)
+        try:
+            import openai
+        except ImportError as error:
+            hint = "Install it: pip install openai."
+            raise ConfigError("teacher openai needs the package openai", hint=hint) from error
+        self._errors = openai
+        self._client = openai.AsyncOpenAI(
+            api_key=self._key or _NO_KEY,
+            base_url=self._url,
+            max_retries=0,
+            timeout=config.deadline,
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, timeout=config.deadline),
+        )
+
+    @property
+    def name(self) -> str:
+        """``openai:MODEL``."""
+        return f"openai:{self._model}"
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """Model and address."""
+        return {"model": self._model, "base_url": self._url}
+
+    def __repr__(self) -> str:
+        return f"EndpointTeacher({self._model!r}, {self._url!r})"
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def complete(self, question: Question) -> Completion:
+        """One call. Raises CallFailed and TeacherError as `recalign.llm.base.Teacher` says."""
+        errors = self._errors
+        try:
+            options: dict[str, Any] = {self._length: question.max_tokens, "temperature": question.temperature}
+            if question.top_logprobs:
+                options |= {"logprobs": True, "top_logprobs": question.top_logprobs}
+            messages: Any = [{"role": "user", "content": question.prompt}]
+            reply = await self._client.chat.completions.create(model=self._model, messages=messages, **options)
+            completion = self._read(reply, logprobs=question.top_logprobs > 0)
+        except errors.APIStatusError as error:
+            raised: Exception = self._refused(error, logprobs=question.top_logprobs > 0)
+        except errors.APITimeoutError:
+            raised = CallFailed("timeout", billed=True)
+        except errors.APIConnectionError as error:
+            # Without a connection nothing was asked; a connection that broke later may have been billed.
+            cause = type(error.__cause__).__name__
+            raised = CallFailed(f"connection: {cause}", billed=cause not in ("ConnectError", "ConnectTimeout"))
+        except (errors.OpenAIError, JSONDecodeError, UnicodeDecodeError, _MalformedReply) as error:
+            raised = CallFailed(f"malformed reply: {type(error).__name__}", billed=True)
+        else:
+            return completion
+        raise raised from None
+
+    def _read(self, reply: Any, *, logprobs: bool) -> Completion:
+        """A reply of the client; servers leave fields out and put others in."""
+        choices = getattr(reply, "choices", None)
+        if not isinstance(choices, list) or not choices or getattr(choices[0], "message", None) is None:
+            raise _MalformedReply
+        message = choices[0].message
+        text, refusal = getattr(message, "content", None), getattr(message, "refusal", None)
+        reason, model = getattr(choices[0], "finish_reason", None), getattr(reply, "model", None)
+        return Completion(
+            text=self._redact(text) if isinstance(text, str) else "",
+            finish_reason=self._redact(reason) if isinstance(reason, str) else None,
+            usage=_usage(getattr(reply, "usage", None)),
+            refusal=self._redact(refusal) if isinstance(refusal, str) and refusal else None,
+            model=self._redact(model) if isinstance(model, str) else None,
+            logprobs=self._keyless(read_logprobs(getattr(choices[0], "logprobs", None))) if logprobs else None,
+        )
+
+    def _keyless(self, told: tuple[TokenLogprobs, ...] | None) -> tuple[TokenLogprobs, ...] | None:
+        """None where the tokens spell the key: taken apart it cannot be masked, and no label needs such an answer."""
+        if not self._key or told is None:
+            return told
+        listed = [alternative for place in told for alternative, _ in place.top]
+        spelled = ["".join(place.token for place in told), *listed]
+        return None if any(self._key in text for text in spelled) else told
+
+    def _refused(self, error: Any, *, logprobs: bool) -> Exception:
+        status, body = int(error.status_code), error.body
+        fields = body if isinstance(body, dict) else {}
+        message = self._redact(" ".join(str(fields.get("message") or body or "").split()))[:_MESSAGE]
+        codes = {str(fields.get("code")), str(fields.get("type"))}
+        if codes & _NO_QUOTA:
+            return self._fatal(f"no quota left ({message})", "Add credit; all answers are kept in the ledger.")
+        if status in _RETRY or status >= 500:
+            wait = _retry_after(error.response.headers)
+            return CallFailed(f"HTTP {status}", retry_after=wait, limited=status in (429, 503))
+        # Servers word it in many ways, but all name the parameter. Were it about something else, the question that is
+        # then asked without it meets the same answer, and that one counts.
+        if logprobs and status in _BAD_REQUEST and "logprobs" in str(body).casefold():
+            found = f"HTTP {status} ({message})"
+            return LogprobsRefused(f"logprobs of {self.name}", found=found, hint="Ask without: --no-logprobs.")
+        hints = {
+            401: "Check the key in the environment variable that --key-env names.",
+            403: "Check what the key is allowed to do.",
+            404: "Check --base-url and the model's name.",
+        }
+        return self._fatal(f"HTTP {status} ({message})", hints.get(status, "Nothing was retried."))
+
+    def _fatal(self, found: str, hint: str) -> TeacherError:
+        return TeacherError(f"teacher {self.name} at {self._url}", found=found, hint=hint)
+
+    def _redact(self, text: str) -> str:
+        return text.replace(self._key, _MASK) if self._key else text
+
+
+def _usage(usage: Any) -> Usage | None:
+    """What a reply says it was billed; None where it does not say, or nothing sensible."""
+    numbers = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
+    known = [number for number in numbers if isinstance(number, int) and number >= 0]
+    return Usage(*known) if len(known) == len(numbers) else None
+
+
+class _MalformedReply(Exception):
+    """A reply of status 200 without a message in it."""
+
+
+def _read_key(config: ClientConfig, environment: Mapping[str, str]) -> str:
+    """The key, or "" where none is set and the endpoint is not OpenAI's own."""
+    key = environment.get(config.key_env, "").strip()
+    if key and (not key.isascii() or not key.isprintable() or " " in key):
+        raise ConfigError(f"environment variable {config.key_env}", found="characters that no key has")
+    if not key and config.base_url is None:
+        hint = f"Set it: export {config.key_env}=..., or name another variable with --key-env."
+        raise ConfigError(f"environment variable {config.key_env}", found="no API key", hint=hint)
+    return key
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from ``Retry-After`` (a number or a date) or ``retry-after-ms``; None where there is nothing usable."""
+    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) / scale
+        except ValueError:
+            continue
+        if 0 <= seconds < float("inf"):
+            return seconds
+    try:
+        moment = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return max(0.0, moment.timestamp() - time.time())
