@@ -6,6 +6,7 @@ name. A run that stopped goes on where it was, because a job whose output is the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -79,14 +80,8 @@ def run_experiment(
     check_run_directory(output)
     with place.locked():
         plan = plan_experiment(experiment)
-
-        def announce(job: Job, outcome: JobOutcome, done: int, total: int) -> None:
-            spent = f"{outcome.cost.seconds:.0f} s" if outcome.cost else outcome.status
-            reason = f": {outcome.reason}" if outcome.status == "failed" else ""
-            reporter.note(printable(f"[{done}/{total}] {job.name}: {spent}{reason}"))
-
         try:
-            outcomes = run_jobs(plan.jobs, place, workers=jobs, announce=announce, reporter=reporter)
+            outcomes = run_jobs(plan.jobs, place, workers=jobs, announce=_noting(reporter), reporter=reporter)
         finally:
             link_outputs(output, plan, place)
         reporter.note("results: metrics, intervals and tests")
@@ -97,6 +92,17 @@ def run_experiment(
         write_file_atomic(output / SETTINGS_FILE, text.encode())
         study.write(output)
     return ExperimentRun(output, plan, study, outcomes)
+
+
+def _noting(reporter: Reporter) -> Callable[[Job, JobOutcome, int, int], None]:
+    """A line about every job that ends."""
+
+    def announce(job: Job, outcome: JobOutcome, done: int, total: int) -> None:
+        spent = f"{outcome.cost.seconds:.0f} s" if outcome.cost else outcome.status
+        reason = f": {outcome.reason}" if outcome.status == "failed" else ""
+        reporter.note(printable(f"[{done}/{total}] {job.name}: {spent}{reason}"))
+
+    return announce
 
 
 def estimate_experiment(file: Path, store: Path | None = None, *, seeds: int | None = None) -> CostEstimate:

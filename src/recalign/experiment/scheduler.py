@@ -120,42 +120,69 @@ def run_jobs(
     from recalign.tuning.guards import collected_signals  # with torch, which a worker loads with its threads set
 
     store.prepare()
-    outcomes = {key: JobOutcome("found") for key, job in jobs.items() if store.is_done(job)}
-    waiting = {key: job for key, job in jobs.items() if key not in outcomes}
-    threads = threads or max(1, (os.cpu_count() or 1) // workers)
     stop = multiprocessing.get_context("spawn").Event()
-    idle = [_Slot(threads, stop, reporter or Silent()) for _ in range(workers)]
-    busy: dict[Future[_Answer], _Slot] = {}
-    total = len(waiting)
-
-    def end(job: Job, outcome: JobOutcome) -> None:
-        outcomes[job.key] = outcome
-        announce(job, outcome, total - len(waiting) - len(busy), total)
-
-    with collected_signals() as pending, _ending(stop, lambda: (*idle, *busy.values())):
-        while waiting or busy:
-            for job in _skipped(waiting, outcomes):
-                del waiting[job.key]
-                end(job, JobOutcome("skipped", "a run that it needs failed"))
-            for job in [job for job in waiting.values() if all(need in outcomes for need in job.needs)][: len(idle)]:
-                slot = idle.pop()
-                busy[slot.submit(waiting.pop(job.key), store.root)] = slot
-            ended = wait(busy, _WATCH_SECONDS, FIRST_COMPLETED).done
-            for slot in busy.values():
-                slot.tell()
-            for future in ended:
-                slot = busy.pop(future)
-                slot.tell(ended=True)
-                idle.append(slot)
-                assert slot.job is not None
-                end(slot.job, _outcome(slot, future, store))
+    threads = threads or max(1, (os.cpu_count() or 1) // workers)
+    slots = [_Slot(threads, stop, reporter or Silent()) for _ in range(workers)]
+    queue = _Queue(jobs, store, slots, announce)
+    with collected_signals() as pending, _ending(stop, slots):
+        while queue.waiting or queue.busy:
+            queue.start()
+            queue.collect()
             if pending:
-                raise Interrupted(pending[0], f"stopped after {total - len(waiting) - len(busy)} of {total} jobs")
-    return outcomes
+                raise Interrupted(pending[0], f"stopped after {queue.ended} of {queue.total} jobs")
+    return queue.outcomes
+
+
+class _Queue:
+    """The jobs of a run: waiting, in a worker, or ended."""
+
+    def __init__(
+        self,
+        jobs: Mapping[str, Job],
+        store: Store,
+        slots: Iterable[_Slot],
+        announce: Callable[[Job, JobOutcome, int, int], None],
+    ) -> None:
+        self.store, self.announce = store, announce
+        self.outcomes = {key: JobOutcome("found") for key, job in jobs.items() if store.is_done(job)}
+        self.waiting = {key: job for key, job in jobs.items() if key not in self.outcomes}
+        self.total = len(self.waiting)
+        self.idle = list(slots)
+        self.busy: dict[Future[_Answer], _Slot] = {}
+
+    @property
+    def ended(self) -> int:
+        return self.total - len(self.waiting) - len(self.busy)
+
+    def start(self) -> None:
+        """Skip what cannot be done any more, and give the idle workers what can be done now."""
+        for job in _skipped(self.waiting, self.outcomes):
+            del self.waiting[job.key]
+            self._end(job, JobOutcome("skipped", "a job that it needs failed"))
+        ready = [job for job in self.waiting.values() if all(need in self.outcomes for need in job.needs)]
+        for job in ready[: len(self.idle)]:
+            slot = self.idle.pop()
+            self.busy[slot.submit(self.waiting.pop(job.key), self.store.root)] = slot
+
+    def collect(self) -> None:
+        """Wait a moment for jobs that end, and pass on what workers told."""
+        ended = wait(self.busy, _WATCH_SECONDS, FIRST_COMPLETED).done
+        for slot in self.busy.values():
+            slot.tell()
+        for future in ended:
+            slot = self.busy.pop(future)
+            slot.tell(ended=True)
+            self.idle.append(slot)
+            assert slot.job is not None
+            self._end(slot.job, _outcome(slot, future, self.store))
+
+    def _end(self, job: Job, outcome: JobOutcome) -> None:
+        self.outcomes[job.key] = outcome
+        self.announce(job, outcome, self.ended, self.total)
 
 
 @contextmanager
-def _ending(stop: Event, slots: Callable[[], Iterable[_Slot]]) -> Iterator[None]:
+def _ending(stop: Event, slots: Iterable[_Slot]) -> Iterator[None]:
     """End the workers with the block; where it fails, their jobs first, which save what they can."""
     try:
         yield
@@ -163,7 +190,7 @@ def _ending(stop: Event, slots: Callable[[], Iterable[_Slot]]) -> Iterator[None]
         stop.set()
         raise
     finally:
-        for slot in slots():
+        for slot in slots:
             slot.close()
 
 
