@@ -87,24 +87,24 @@ class Experiment(BaseModel):
 
     def _references(self) -> list[tuple[str, str, tuple[str, ...]]]:
         """Where something is named, of which kind it is, and the names."""
-        found = [
+        references = [
             (f"backbone {key}", "data set", (*entry.sources, *entry.targets)) for key, entry in self.backbones.items()
         ]
-        found += [(f"teacher {key}", "data set", (entry.data,)) for key, entry in self.teachers.items()]
+        references += [(f"teacher {key}", "data set", (entry.data,)) for key, entry in self.teachers.items()]
         for stage in self.stages:
             where = f"stage {stage.name}"
             used = (*stage.data, *stage.zero_shot_for, *((stage.validation,) if stage.validation else ()))
-            found += [(where, "data set", used), (where, "backbone", stage.backbones)]
+            references += [(where, "data set", used), (where, "backbone", stage.backbones)]
             if stage.config.kind == "cot":
-                found.append((where, "teacher", (stage.teacher or "",)))
-        found += [("baselines", "data set", baseline.data) for baseline in self.baselines]
+                references.append((where, "teacher", (stage.teacher or "",)))
+        references += [("baselines", "data set", baseline.data) for baseline in self.baselines]
         for context in self.in_context:
-            found += [("in_context", "data set", context.data), ("in_context", "backbone", context.backbones)]
+            references += [("in_context", "data set", context.data), ("in_context", "backbone", context.backbones)]
         for panel in self.panels:
             where = f"panel {panel.name}"
             used = (panel.data, *((panel.fit,) if panel.fit else ()), *panel.unseen_by)
-            found += [(where, "data set", used), (where, "stage", panel.stages)]
-        return found
+            references += [(where, "data set", used), (where, "stage", panel.stages)]
+        return references
 
     def _stage_problems(self) -> list[str]:
         """Parents that are not there or do not fit, folds that do not go together, names that are taken."""
@@ -114,36 +114,36 @@ class Experiment(BaseModel):
         taken: set[str] = set()
         for stage in self.stages:
             parent = earlier.get(stage.parent or "")
-            found = [] if parent is None else self._parent_problems(stage, parent)
+            wrong = [] if parent is None else self._parent_problems(stage, parent)
             if stage.parent is not None and parent is None:
-                found.append(f"parent {stage.parent!r} is no earlier stage")
+                wrong.append(f"parent {stage.parent!r} is no earlier stage")
             used = (*stage.data, *((stage.validation,) if stage.validation else ()))
             counts = {self.data[name].folds for name in used if name in self.data} - {None}
             inherited = folds.get(parent.name) if parent is not None else None
             if len(counts) > 1:
-                found.append("data sets with different numbers of folds")
+                wrong.append("data sets with different numbers of folds")
             elif counts and inherited and inherited not in counts:
-                found.append(f"its parent has {inherited} folds, and its data {next(iter(counts))}")
+                wrong.append(f"its parent has {inherited} folds, and its data {next(iter(counts))}")
             folds[stage.name] = next(iter(counts), inherited)
             if "paper" in stage.selection and stage.validation is None:
-                found.append("selection 'paper' needs validation = '<target data set>'")
+                wrong.append("selection 'paper' needs validation = '<target data set>'")
             names = {stage.name, *(point.name for point in stage.points())}
             if taken & names:
-                found.append("the name is taken")
+                wrong.append("the name is taken")
             taken |= names
             earlier[stage.name] = stage
-            problems += [f"stage {stage.name}: {problem}" for problem in found]
+            problems += [f"stage {stage.name}: {problem}" for problem in wrong]
         return problems
 
     def _parent_problems(self, stage: StageEntry, parent: StageEntry) -> list[str]:
-        found = []
+        wrong = []
         if len(parent.shots) > 1 or len(parent.selection) > 1:
-            found.append(f"parent {parent.name!r} spans shots or selections, expected one model a seed")
+            wrong.append(f"parent {parent.name!r} spans shots or selections, expected one model a seed")
         if len(parent.seeds) > 1 and (missing := set(stage.seeds) - set(parent.seeds)):
-            found.append(f"its parent has no seed {', '.join(map(str, sorted(missing)))}")
+            wrong.append(f"its parent has no seed {', '.join(map(str, sorted(missing)))}")
         if absent := set(self.backbones_of(stage)) - set(self.backbones_of(parent)):
-            found.append(f"its parent has no backbone {', '.join(sorted(absent))}")
-        return found
+            wrong.append(f"its parent has no backbone {', '.join(sorted(absent))}")
+        return wrong
 
     def backbones_of(self, entry: StageEntry | InContextEntry) -> tuple[str, ...]:
         """Names of the backbones that an entry spans."""

@@ -65,26 +65,26 @@ class CostEstimate:
 def estimate_cost(jobs: Mapping[str, Job], store: Store) -> CostEstimate:
     """What running `jobs` would cost."""
     known = store.costs_by_shape()
-    found = CostEstimate()
+    result = CostEstimate()
     speed = 0.0
     shapes = {job.output: job.work.nano for job in jobs.values() if isinstance(job.work, NanoWork)}
     for job in jobs.values():
         kind = job.work.kind
         if store.is_done(job):
-            found.done[kind] = found.done.get(kind, 0) + 1
+            result.done[kind] = result.done.get(kind, 0) + 1
             continue
         if job.shape in known:
-            count, cost = found.measured.get(kind, (0, 0.0))
-            found.measured[kind] = (count + 1, cost + known[job.shape])
+            count, cost = result.measured.get(kind, (0, 0.0))
+            result.measured[kind] = (count + 1, cost + known[job.shape])
             continue
         speed = speed or matrix_speed()
         guess = _guess(job, shapes, speed)
         if guess is None:
-            found.unknown += 1
+            result.unknown += 1
             continue
-        count, cost = found.guessed.get(kind, (0, 0.0))
-        found.guessed[kind] = (count + 1, cost + guess)
-    return found
+        count, cost = result.guessed.get(kind, (0, 0.0))
+        result.guessed[kind] = (count + 1, cost + guess)
+    return result
 
 
 def _guess(job: Job, shapes: Mapping[str, NanoConfig], speed: float) -> float | None:

@@ -112,11 +112,11 @@ class _Planner:
         """Stages that a panel shows, and those that they start from (a shared file has more); all without a panel."""
         if not self.experiment.panels:
             return {stage.name for stage in self.experiment.stages}
-        found = {name for panel in self.experiment.panels for name in panel.stages}
+        wanted = {name for panel in self.experiment.panels for name in panel.stages}
         for stage in reversed(self.experiment.stages):  # a parent comes before its children
-            if stage.name in found and stage.parent:
-                found.add(stage.parent)
-        return found
+            if stage.name in wanted and stage.parent:
+                wanted.add(stage.parent)
+        return wanted
 
     def _panel(self, entry: PanelEntry) -> PanelPlan:
         plan = PanelPlan(entry, self.graph.all_folds(entry.data))
@@ -274,5 +274,5 @@ def _check_compared(plan: PanelPlan) -> None:
     names = sorted({cell.model for cell in plan.cells})
     known = {*names, *(PREFIX + name for name in NEEDS_FIT)}
     if unknown := [name for pair in plan.entry.compare for name in pair if name not in known]:
-        found, expected = f"no row {unknown[0]!r}", ", ".join(map(repr, names))
-        raise ConfigError(f"panel {plan.entry.name}, compare", found=found, expected=expected)
+        row, rows = f"no row {unknown[0]!r}", ", ".join(map(repr, names))
+        raise ConfigError(f"panel {plan.entry.name}, compare", found=row, expected=rows)

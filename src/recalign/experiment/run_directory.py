@@ -73,10 +73,10 @@ def link_outputs(run: Path, plan: ExperimentPlan, store: Store) -> None:
 
 def _entries(run: Path) -> list[Path]:
     """What lies where links are: in each folder, of the scores one deeper."""
-    found = [path for name in FOLDERS if name != "scores" for path in (run / name).glob("*")]
-    found += [path for path in (run / "scores").glob("*") if path.is_symlink() or not path.is_dir()]
-    found += [path for path in (run / "scores").glob("*/*") if not path.parent.is_symlink()]
-    return [path for path in found if not path.name.startswith(".")]
+    entries = [path for name in FOLDERS if name != "scores" for path in (run / name).glob("*")]
+    entries += [path for path in (run / "scores").glob("*") if path.is_symlink() or not path.is_dir()]
+    entries += [path for path in (run / "scores").glob("*/*") if not path.parent.is_symlink()]
+    return [path for path in entries if not path.name.startswith(".")]
 
 
 def _links(plan: ExperimentPlan, store: Store) -> Iterator[tuple[str, Path]]:

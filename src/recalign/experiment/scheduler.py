@@ -197,12 +197,12 @@ def _ending(stop: Event, slots: Iterable[_Slot]) -> Iterator[None]:
 def _skipped(waiting: Mapping[str, Job], outcomes: Mapping[str, JobOutcome]) -> list[Job]:
     """Jobs that cannot be done any more: they need one that failed, or one of these."""
     bad = {key for key, outcome in outcomes.items() if outcome.status in ("failed", "skipped")}
-    found = []
+    skipped = []
     for key, job in waiting.items():  # a job comes after those that it needs
         if bad.intersection(job.needs):
             bad.add(key)
-            found.append(job)
-    return found
+            skipped.append(job)
+    return skipped
 
 
 def _outcome(slot: _Slot, future: Future[_Answer], store: Store) -> JobOutcome:

@@ -101,11 +101,11 @@ class Store:
 
     def costs_by_shape(self) -> dict[str, float]:
         """Mean CPU seconds of the finished jobs of each shape."""
-        found: dict[str, list[float]] = {}
+        costs: dict[str, list[float]] = {}
         for path in sorted((self.root / "log").glob("*.json")):
             if entry := _read(path, _Record):
-                found.setdefault(entry.shape, []).append(entry.cpu_seconds)
-        return {shape: sum(values) / len(values) for shape, values in found.items()}
+                costs.setdefault(entry.shape, []).append(entry.cpu_seconds)
+        return {shape: sum(values) / len(values) for shape, values in costs.items()}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
