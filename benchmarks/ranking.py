@@ -19,7 +19,7 @@ from transformers import DynamicCache
 
 from recalign.models.linear import accelerate_linears
 from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import common_prefix
+from recalign.prompting.tokens import common_prefix
 from recalign.scoring.yes_no import YesNoScorer
 
 BATCH = 16

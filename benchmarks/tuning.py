@@ -23,9 +23,9 @@ from setting import DTYPES, Floor, Movies, arguments, llama, seconds
 from torch import Tensor, nn
 
 from recalign.models.linear import accelerate_linears
-from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import IGNORE, Tree, grow_tree, grow_trees
-from recalign.tuning.config import StageConfig
+from recalign.prompting.encoding import IGNORE, EncodedPrompt
+from recalign.prompting.packing import Tree, grow_tree, grow_trees
+from recalign.tuning.config import TrainingConfig
 from recalign.tuning.objective import StepForests
 
 MICRO_BATCH = 32
@@ -128,7 +128,7 @@ def main() -> None:
     chosen = np.random.default_rng(0).permutation(8000)[: options.samples]
     train = movies.samples.samples("train")
     single = movies.prompts([train[index] for index in chosen])
-    budget = options.budget or StageConfig.model_fields["micro_batch_tokens"].default
+    budget = options.budget or TrainingConfig.model_fields["micro_batch_tokens"].default
     if options.only:
         model = tuned(dtype, fast=options.only == "recalign")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

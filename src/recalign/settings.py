@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
+import textwrap
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping
@@ -103,6 +105,39 @@ def read_toml(path: Path, kind: str, hint: str) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{kind} {path}", found=f"no valid TOML ({error})") from None
     return {key: _substitute(value, f"{kind} {path}") for key, value in content.items()}
+
+
+def describe_keys(model: type[BaseModel], prefix: str = "", width: int = 80) -> list[str]:
+    """Every key of a configuration with its default, and what it means on the lines below; none longer than `width`.
+
+    Args:
+        model: The configuration's class.
+        prefix: What its keys begin with, such as ``optim.``.
+        width: Columns.
+    """
+    lines: list[str] = []
+    for name, field in model.model_fields.items():
+        inner = _models(field.annotation)
+        if len(inner) == 1:
+            lines += describe_keys(inner[0], f"{prefix}{name}.", width)
+            continue
+        default = field.get_default(call_default_factory=True) if not field.is_required() else None
+        shown = "(required)" if field.is_required() else "(not set)" if default is None else json.dumps(default)
+        text = f"{field.description or ''}{_choices(field.annotation, field.description or '')}"
+        lines.append(textwrap.shorten(f"{prefix}{name} = {shown}", width, placeholder=" …"))
+        lines += textwrap.wrap(text, width, initial_indent="    ", subsequent_indent="    ")
+    return lines
+
+
+def _choices(annotation: object, text: str) -> str:
+    """The values of a literal type, where the text does not name them all."""
+    values = [value for part in (annotation, *typing.get_args(annotation)) for value in _literals(part)]
+    unnamed = [value for value in values if str(value) not in text]
+    return f" One of {', '.join(map(str, values))}." if unnamed and len(values) > 1 else ""
+
+
+def _literals(annotation: object) -> tuple[object, ...]:
+    return typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
 
 
 def _value(text: str) -> object:

@@ -31,6 +31,8 @@ def test_every_verb_is_there(cli: Cli) -> None:
         (("tune", "--data", "nowhere"), "nowhere"),
         (("run", "nowhere.toml"), "experiment nowhere.toml; found no such file"),
         (("tune", "--data", "DATA", "--selection", "best"), "selection"),
+        (("tune", "--data", "DATA", "--kind", "dpo"), "expected instruction, cot, rec"),
+        (("tune", "--data", "DATA", "--kind", "cot", "--shots", "8"), "shots, a key of kind rec"),
         (("tune", "--data", "DATA", "--set", "optim.lrr=1"), "optim.lrr"),
         (("tune", "--data", "DATA", "--set", "optim"), "expected PATH=VALUE"),
         (("tune", "--data", "DATA", "--set", "seed.deep=1"), "seed"),
@@ -73,6 +75,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     [
         (("tune", "--shots", "many"), "--shots"),
         (("tune", "--no-such"), "--no-such"),
+        (("tune", "recipe.toml"), "recipe.toml"),
         (("prepare",), "dataset"),
         (("frobnicate",), "frobnicate"),
     ],

@@ -89,7 +89,6 @@ LONG = ("--set", "max_steps=40", "--set", "checkpoint_steps=1", "--set", "optim.
 
 @pytest.mark.slow
 def test_sigterm_saves_says_so_and_goes_on(tmp_path: Path, cli: Cli, start: Start, workshop: Path) -> None:
-    """FAULTS 12."""
     model = tmp_path / "model"
     more = ("--set", "max_steps=40", "--set", "checkpoint_steps=7", "--set", "optim.warmup_steps=2")
     process = start(*options(workshop, model, *more))
@@ -111,7 +110,7 @@ def test_sigterm_saves_says_so_and_goes_on(tmp_path: Path, cli: Cli, start: Star
 def test_kill_9_and_the_same_command_give_the_same_bytes(
     tmp_path: Path, cli: Cli, start: Start, workshop: Path, step: int
 ) -> None:
-    """FAULTS 1 and 6: the kill comes at whatever moment the program is in by then."""
+    """The kill comes at whatever moment the program is in by then."""
     model = tmp_path / "model"
     process = start(*options(workshop, model, *LONG))
     wait_for(process, model, step)

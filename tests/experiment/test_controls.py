@@ -28,7 +28,7 @@ from recalign.scoring.base import Scorer
 from recalign.seeding import generator
 from recalign.testing.data import write_sample_set
 from recalign.testing.tiny import make_tiny
-from recalign.tuning.config import StageConfig
+from recalign.tuning.config import RecStage
 from recalign.tuning.model_artifact import load_scorer
 from recalign.tuning.provenance import StageInputs
 from recalign.tuning.stage import tune_stage
@@ -51,7 +51,7 @@ def data(folder: Path) -> SampleSet:
 @pytest.fixture(scope="module")
 def model(folder: Path, data: SampleSet) -> Path:
     backbone = BackboneConfig(name=str(make_tiny(folder / "llama")), dtype="float32", device="cpu")
-    stage = StageConfig.model_validate({"max_steps": 1, "batch_size": 4, "precision": "fp32", "max_length": 512})
+    stage = RecStage.model_validate({"max_steps": 1, "batch_size": 4, "precision": "fp32", "max_length": 512})
     return tune_stage(StageInputs(config=stage, backbone=backbone, data=[data]), folder / "model")
 
 

@@ -13,7 +13,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from recalign.models.attention import NAME, forest_attention
 from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import Forest, grow_tree, plant, visible
+from recalign.prompting.packing import Forest, grow_tree, pack
+from recalign.testing.packing import visible
 
 FRAME = tuple(range(20, 29))
 
@@ -34,7 +35,7 @@ def forest_of(groups: list[list[int]], framed: bool) -> Forest:
         stem = (*(FRAME if framed else ()), *range(30 + user, 34 + 2 * user))
         prompts = [(*stem, *range(90 + 10 * n, 91 + 10 * n + length)) for n, length in enumerate(lengths)]
         trees.append(grow_tree([EncodedPrompt(ids, (-100,) * len(ids), len(ids)) for ids in prompts]))
-    return plant(trees)
+    return pack(trees)
 
 
 def attend(forest: Forest, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **options: Any) -> torch.Tensor:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from recalign.errors import ModelError
 from recalign.models import backbone as module
-from recalign.models import checkpoint as checkpoint_module
+from recalign.models import hf_checkpoint as checkpoint_module
 from recalign.models.backbone import UNLIMITED, Backbone, BackboneConfig, load_backbone, resolve_device, resolve_dtype
 from recalign.testing.tiny import ARCHITECTURES, make_tiny
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recalign.models.forest_plan import Padding, plan
 from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import grow_tree, plant
+from recalign.prompting.packing import grow_tree, pack
 
 CPU = torch.device("cpu")
 
@@ -35,7 +35,7 @@ def users(counts: list[int], stem: int) -> list[list[tuple[int, ...]]]:
 
 def planted(counts: list[int], stem: int = 5):  # type: ignore[no-untyped-def]
     prompts = [[EncodedPrompt(ids, (-100,) * len(ids), len(ids)) for ids in user] for user in users(counts, stem)]
-    return plant([grow_tree(user) for user in prompts])
+    return pack([grow_tree(user) for user in prompts])
 
 
 def test_branches_of_like_users_run_together() -> None:

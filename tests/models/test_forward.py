@@ -15,8 +15,8 @@ from recalign.models.adapter import LoraSettings, attach
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.models.forward import head_at, logits_at, supports_fusion, supports_packing
-from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import IGNORE, Forest, grow_tree, grow_trees, plant
+from recalign.prompting.encoding import IGNORE, EncodedPrompt
+from recalign.prompting.packing import Forest, grow_tree, grow_trees, pack
 from recalign.testing.tiny import ARCHITECTURES, make_tiny
 
 TOLERANCE = 1e-5  # of float32, beside the largest logit
@@ -54,7 +54,7 @@ def gap(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def separate(asked: list[EncodedPrompt]) -> Forest:
-    return plant([grow_tree([one]) for one in asked], share=False)
+    return pack([grow_tree([one]) for one in asked], share=False)
 
 
 @pytest.fixture(params=[(name, lora) for name in ARCHITECTURES for lora in (False, True)], ids=str)
@@ -84,7 +84,7 @@ def test_packed_prompts_have_the_logits_that_they_have_alone(model: Any) -> None
     expected = logits_at(model, alone, alone.answers, packed=False)
     other = prompts(2, stem=17)
     trees = [*grow_trees(other, 64), *grow_trees(asked, 64), grow_tree([ready((5, 6, 7))])]
-    together = plant(trees)
+    together = pack(trees)
     found = logits_at(model, together, together.answers)[len(other) : len(other) + len(asked)]
     assert gap(found, expected) <= TOLERANCE
 
@@ -159,7 +159,7 @@ def test_the_fused_pass_has_the_logits_of_the_model(checkpoints: dict[str, Path]
     model = load(checkpoints[name]).model
     assert supports_fusion(model) is (name in FUSIBLE)
     if name in FUSIBLE:
-        forest = plant([*grow_trees(prompts(2, stem=17), 64), *grow_trees(prompts(), 64)])
+        forest = pack([*grow_trees(prompts(2, stem=17), 64), *grow_trees(prompts(), 64)])
         places = np.array([3, *forest.answers, 3])
         found, expected = (logits_at(model, forest, places, fused=fused) for fused in (True, False))
         assert gap(found, expected) <= TOLERANCE

@@ -83,6 +83,21 @@ def test_eos_is_not_doubled_where_the_tokenizer_adds_it(tokenizers: Tokenizers) 
     assert prompt.ids[-1] == end[1]
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("longer", ["yes", "no"])
+def test_the_longer_answer_decides_what_fits(tokenizers: Tokenizers, name: str, longer: str) -> None:
+    domain = Domain(noun="movie", **{longer: "Sure, and for more reasons than one could count."})
+    template = PromptTemplate.load("tallrec")
+    whole = PromptEncoder(template, domain, tokenizers[name], max_length=1000)
+    lengths = [len(whole.encode(HISTORY, "Alien (1979)", label).ids) for label in (0, 1)]
+    assert abs(lengths[0] - lengths[1]) > 3
+    made = PromptEncoder(template, domain, tokenizers[name], max_length=max(lengths) - 1)
+    cut = [made.encode(HISTORY, "Alien (1979)", label) for label in (0, 1)]
+    assert max(len(prompt.ids) for prompt in cut) <= made.max_length
+    assert cut[0].ids[: cut[0].answer_start] == cut[1].ids[: cut[1].answer_start]
+    assert cut[0].answer_start < whole.encode(HISTORY, "Alien (1979)", None).answer_start
+
+
 @pytest.mark.parametrize(("name", "template"), CASES)
 def test_control_tokens_in_titles_stay_text(tokenizers: Tokenizers, name: str, template: str) -> None:
     made = encoder(tokenizers, name, template)

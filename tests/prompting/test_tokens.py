@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recalign.prompting.tokens import tokenise
+from recalign.prompting.tokens import common_prefix, tokenise
 from recalign.testing.tiny import DEFAULT_LINES, train_tokenizer
 
 TEXTS = ['User Preference: "Heat (1995)"', "", "Amélie 千 <s> x", "Yes."]
@@ -28,3 +28,18 @@ def test_chunks_change_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = tokenise(tokenizer, TEXTS, special=True)
     monkeypatch.setattr("recalign.prompting.tokens._CHUNK", 2)
     assert tokenise(tokenizer, TEXTS, special=True) == whole
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [([], [], 0), ([1], [2], 0), ([1, 2], [1, 2], 2), ([1, 2, 3], [1, 2], 2), ([*range(99), 1], [*range(99), 2], 99)],
+)
+def test_common_prefix_of_two(first: list[int], second: list[int], shared: int) -> None:
+    assert common_prefix([first, second]) == shared
+    assert common_prefix([[7, *first], [8, *second]]) == 0
+
+
+def test_common_prefix() -> None:
+    assert common_prefix([(1, 2, 3), (1, 2, 4), (1, 2, 3, 5)]) == 2
+    assert common_prefix([(1,), (2,)]) == 0
+    assert common_prefix([(1, 2), (1, 2)]) == 2

@@ -6,16 +6,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from recalign.errors import ModelError
-from recalign.prompting.verbalizer import Verbalizer, shared_length
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "shared"),
-    [([], [], 0), ([1], [2], 0), ([1, 2], [1, 2], 2), ([1, 2, 3], [1, 2], 2), ([*range(99), 1], [*range(99), 2], 99)],
-)
-def test_shared_length(first: list[int], second: list[int], shared: int) -> None:
-    assert shared_length(first, second) == shared
-    assert shared_length([7, *first], [8, *second]) == 0
+from recalign.prompting.verbalizer import Verbalizer
 
 
 def make(tokenizer: PreTrainedTokenizerBase, yes: str, no: str, context: str = "Answer:\n") -> Verbalizer:

@@ -12,7 +12,7 @@ from recalign.data.samples import SampleSet
 from recalign.experiment.prepare import PrepareConfig, prepare
 from recalign.models.config import BackboneConfig
 from recalign.testing.tiny import make_tiny
-from recalign.tuning.config import StageConfig
+from recalign.tuning.config import StageConfig, stage_config
 from recalign.tuning.provenance import StageInputs
 
 
@@ -51,13 +51,11 @@ def stage() -> Callable[..., StageConfig]:
             "max_steps": 3,
             "batch_size": 6,
             "precision": "fp32",
-            "eval_steps": 2,
-            "max_eval_samples": 30,
             "max_length": 384,
-            "instructions": 30,
             "optim": {"lr": 1e-2, "warmup_steps": 1},
         }
-        return StageConfig.model_validate({**base, **changes})
+        own = {"rec": {"eval_steps": 2, "max_eval_samples": 30}, "instruction": {"instructions": 30}, "cot": {}}
+        return stage_config({**base, **own[changes.get("kind", "rec")], **changes}, "stage")
 
     return build
 

@@ -1,4 +1,4 @@
-"""Checkpoints: exact round trip, the newest whole one, another owner refused, nothing lost to a kill or a full disk."""
+"""Checkpoints: exact round trip, the newest whole one, another identity refused, nothing lost to a kill."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import torch
 
 from recalign.artifacts import storage
 from recalign.errors import ArtifactError
-from recalign.tuning.checkpoint import CheckpointStore, LoopState, restore_rng, rng_state
+from recalign.tuning.checkpoint import CheckpointStore, LoopFacts, LoopState, restore_rng, rng_state
 
-OWNER: dict[str, Any] = {"stage": {"optim": {"lr": 1}, "betas": (0.9, 0.95)}, "parents": {"data-0": "abc"}}
+IDENTITY: dict[str, Any] = {"stage": {"optim": {"lr": 1}, "betas": (0.9, 0.95)}, "parents": {"data-0": "abc"}}
 
 
 def state(step: int, **extra: Any) -> LoopState:
     tensors = {name: torch.full((4, 3), float(step)) + place for place, name in enumerate(("a", "b"))}
-    progress = {"best_value": 0.1 + step / 3, "best_step": step, "stale": 0, "log": [{"step": step, "loss": 1 / 3}]}
-    return LoopState(step, tensors, {"a/exp_avg": tensors["a"] * 2}, rng_state(), progress=progress, **extra)
+    facts = LoopFacts(best_value=0.1 + step / 3, best_step=step, log=[{"step": step, "loss": 1 / 3}])
+    return LoopState(step, tensors, {"a/exp_avg": tensors["a"] * 2}, rng_state(), facts=facts, **extra)
 
 
 def saved(directory: Path, *steps: int, **extra: Any) -> CheckpointStore:
-    store = CheckpointStore(directory, OWNER)
+    store = CheckpointStore(directory, IDENTITY)
     for step in steps:
         store.save(state(step, **extra))
     return store
@@ -42,10 +42,8 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path: Path, averaged: bool) ->
     found = store.load_latest()
     assert found is not None
     expected = state(3, **extra)
-    assert (found.step, found.progress) == (3, expected.progress)
-    assert str(found.progress) == str(expected.progress), (
-        "the order of keys too: the log becomes a file of the artefact"
-    )
+    assert (found.step, found.facts) == (3, expected.facts)
+    assert str(found.facts) == str(expected.facts), "the order of keys too: the log becomes a file of the artefact"
     for name in ("weights", "optimizer", "ema", "best"):
         mine, theirs = getattr(expected, name), getattr(found, name)
         assert (mine is None) == (theirs is None)
@@ -63,21 +61,23 @@ def test_two_are_kept_and_none_is_left_after_clear(tmp_path: Path) -> None:
     store.clear()
 
 
-def test_the_same_owner_in_other_types_is_the_same(tmp_path: Path) -> None:
+def test_the_same_identity_in_other_types_is_the_same(tmp_path: Path) -> None:
     saved(tmp_path / "c", 1)
-    again = CheckpointStore(tmp_path / "c", {**OWNER, "stage": {"betas": [0.9, 0.95], "optim": {"lr": 1}}})
+    again = CheckpointStore(tmp_path / "c", {**IDENTITY, "stage": {"betas": [0.9, 0.95], "optim": {"lr": 1}}})
     assert again.load_latest() is not None
 
 
 @pytest.mark.parametrize(
     ("changed", "difference"),
     [
-        ({**OWNER, "stage": {"optim": {"lr": 2}, "betas": [0.9, 0.95]}}, r"stage\.optim\.lr: 1 -> 2\)"),
-        ({**OWNER, "parents": {"data-0": "xyz"}}, r"parents\.data-0: abc -> xyz\)"),
-        ({**OWNER, "parents": {"data-0": "abc", "parent": "p"}}, r"parents\.parent: None -> p\)"),
+        ({**IDENTITY, "stage": {"optim": {"lr": 2}, "betas": [0.9, 0.95]}}, r"stage\.optim\.lr: 1 -> 2\)"),
+        ({**IDENTITY, "parents": {"data-0": "xyz"}}, r"parents\.data-0: abc -> xyz\)"),
+        ({**IDENTITY, "parents": {"data-0": "abc", "parent": "p"}}, r"parents\.parent: None -> p\)"),
     ],
 )
-def test_another_owner_is_refused_with_the_difference(tmp_path: Path, changed: dict[str, Any], difference: str) -> None:
+def test_another_identity_is_refused_with_the_difference(
+    tmp_path: Path, changed: dict[str, Any], difference: str
+) -> None:
     saved(tmp_path / "c", 1)
     with pytest.raises(ArtifactError, match=f"{difference}.*--restart") as caught:
         CheckpointStore(tmp_path / "c", changed).load_latest()

@@ -263,25 +263,28 @@ def test_read_array_and_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "found nothing in it"),
-        (b" \n ", "found nothing in it"),
+        (b"", "found no rows in it"),
+        (b" \n ", "found no rows in it"),
         (b"[]", "found no rows"),
         (b"[ ]\n", "found no rows"),
         (b"{\n", "line 1; found .*; expected one JSON object"),
         (json.dumps(ROW).encode() + b"\n{oops}\n", "line 2; found Expecting property name"),
         (json.dumps(ROW).encode() + b"\n[1]\n", "line 2; found a list; expected an object"),
-        (b"[\n" + json.dumps(ROW).encode() + b",\n 5]", "line 3; found a int; expected an object"),
-        (b"[\n" + json.dumps(ROW).encode() + b"\n{}]", "line 3; found '{'; expected ',' or a final ']'"),
-        (b"[\n" + json.dumps(ROW).encode() + b",\n]", "line 3; found Expecting value"),
-        (b"[" + json.dumps(ROW).encode(), "line 1; found the end; expected ',' or a final ']'"),
-        (b"[" + json.dumps(ROW).encode() + b"]\n{}", "found '{'; expected ',' or a final ']'"),
-        (b'[\n{"instruction": "x",\n "output": oops}]', "line 3; found Expecting value"),
+        (b"[\n" + json.dumps(ROW).encode() + b",\n 5]", "row 2; found a int; expected an object"),
+        (b"[\n" + json.dumps(ROW).encode() + b"\n{}]", "line 3 is no JSON; found Expecting ',' delimiter"),
+        (
+            b"[\n" + json.dumps(ROW).encode() + b",\n]",
+            r"line [23] is no JSON; found (Expecting value|Illegal)",
+        ),
+        (b"[" + json.dumps(ROW).encode(), "line 1 is no JSON; found Expecting ',' delimiter; expected a JSON array"),
+        (b"[" + json.dumps(ROW).encode() + b"]\n{}", "line 2 is no JSON; found Extra data"),
+        (b'[\n{"instruction": "x",\n "output": oops}]', "line 3 is no JSON; found Expecting value"),
         (b'{"instruction": "x"}', "line 1, key 'output'; found no such key; expected a string"),
         (b'{"instruction": "x", "output": 3}', "line 1, key 'output'; found a int; expected a string"),
         (b'{"instruction": "x", "output": " "}', "line 1, key 'output'; found a blank string"),
         (b'{"instruction": "x", "input": [], "output": "y"}', "line 1, key 'input'; found a list"),
         (b'\n\n{"instruction": "x", "output": "\\ud800"}', "line 3, key 'output'; found half of a surrogate pair"),
-        (b'{"instruction": "x",\n\n"\xff"', "line 3; found byte 0xff; expected UTF-8"),
+        (b'{"instruction": "x",\n\n"\xff"', "line 3 is not UTF-8; found byte 0xff; expected UTF-8"),
         (b"[" * 100_000, "found .*; expected"),
     ],
 )
@@ -294,5 +297,5 @@ def test_read_errors_name_the_line(tmp_path: Path, content: bytes, message: str)
 
 
 def test_read_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.json; found No such file"):
+    with pytest.raises(DataError, match=r"none\.json cannot be read; found No such file"):
         read_instructions(tmp_path / "none.json")

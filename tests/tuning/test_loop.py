@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from recalign.errors import Interrupted
 from recalign.models.forward import logits_at
-from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import IGNORE, Tree, grow_tree, plant
+from recalign.prompting.encoding import IGNORE, EncodedPrompt
+from recalign.prompting.packing import Tree, grow_tree, pack
 from recalign.tuning.checkpoint import CheckpointStore
-from recalign.tuning.config import OptimConfig
-from recalign.tuning.loop import LoopConfig, StepReport, train
+from recalign.tuning.config import OptimConfig, TrainingConfig
+from recalign.tuning.loop import LoopResult, StepReport, Validation
+from recalign.tuning.loop import train as train_loop
 from recalign.tuning.sources import PromptSource
 
 STEPS = 6
@@ -49,19 +51,34 @@ def source() -> PromptSource:
     return PromptSource([make_prompt(index) for index in range(23)], batch_size=8, seed=3)
 
 
-def config(**changes: object) -> LoopConfig:
+def config(**changes: object) -> TrainingConfig:
     values: dict[str, object] = {
-        "steps": STEPS,
-        "max_length": 16,
         "seed": 5,
         "optim": OptimConfig(lr=1e-2, warmup_steps=2, ema=0.9, weight_decay=0.01),
         "micro_batch_tokens": 20,
         "precision": "fp32",
         "lm_weight": 0.3,
-        "eval_steps": 2,
         "checkpoint_steps": 1,
     }
-    return LoopConfig(**{**values, **changes})  # type: ignore[arg-type]
+    return TrainingConfig.model_validate({**values, **changes})
+
+
+def train(
+    model: LlamaForCausalLM,
+    data: PromptSource,
+    training: TrainingConfig,
+    *,
+    steps: int = STEPS,
+    validate: Callable[[], float] | None = None,
+    every: int = 2,
+    patience: int = 10,
+    store: CheckpointStore | None = None,
+    progress: Callable[[StepReport], None] | None = None,
+) -> LoopResult:
+    validation = Validation(validate, every, patience) if validate else None
+    return train_loop(
+        model, data, training, steps=steps, max_length=16, validation=validation, store=store, progress=progress
+    )
 
 
 def validator(model: torch.nn.Module) -> Callable[[], float]:
@@ -171,14 +188,67 @@ def test_kill_9_between_steps(tmp_path: Path) -> None:
 def test_selection_keeps_the_best_step_and_stops_early() -> None:
     values = iter([0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
     model = tiny_model()
-    result = train(model, source(), config(steps=50, eval_steps=1, patience=3), validate=lambda: next(values))
+    result = train(model, source(), config(), steps=50, every=1, patience=3, validate=lambda: next(values))
     assert (result.kept_step, result.steps_done) == (2, 5)
+
+
+def test_of_two_equal_validations_the_first_step_is_kept() -> None:
+    result = train(tiny_model(), source(), config(), every=1, patience=2, validate=lambda: 0.5)
+    assert (result.kept_step, result.steps_done) == (1, 3)
+
+
+def test_random_numbers_drawn_by_a_validation_change_nothing() -> None:
+    values = iter(range(1, STEPS + 1))
+
+    def validate() -> float:
+        torch.rand(3)
+        return next(values)
+
+    quiet, drawing = tiny_model(), tiny_model()
+    train(quiet, source(), config())
+    result = train(drawing, source(), config(), every=1, validate=validate)
+    assert result.kept_step == STEPS
+    assert_same(weights(quiet), weights(drawing))
+
+
+@pytest.mark.parametrize("clip_norm", [1e-3, 0.05])
+def test_gradients_are_clipped_before_every_step(clip_norm: float) -> None:
+    norms: list[float] = []
+
+    def measure(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        tensors = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+        norms.append(float(torch.stack([tensor.grad.norm() for tensor in tensors]).norm()))
+
+    hook = register_optimizer_step_pre_hook(measure)
+    try:
+        train(tiny_model(), source(), config(optim=OptimConfig(clip_norm=clip_norm)))
+    finally:
+        hook.remove()
+    assert norms == pytest.approx([clip_norm] * STEPS, rel=1e-3)
+
+
+@pytest.mark.parametrize(("precision", "computed"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_precision_is_that_of_the_forward_pass_and_of_the_loop_alone(precision: str, computed: torch.dtype) -> None:
+    model, inside, outside = tiny_model(), set(), set()
+    model.lm_head.register_forward_hook(lambda module, inputs, output: inside.add(output.dtype))
+
+    def validate() -> float:
+        outside.add(model(torch.tensor([[1, 2]])).logits.dtype)
+        return 0.0
+
+    train(model, source(), config(precision=precision), validate=validate)
+    assert computed in inside
+    assert outside == {torch.float32}, "logits are float32 whatever computes them"
+    inside.clear()
+    model(torch.tensor([[1, 2]]))
+    assert inside == {torch.float32}
+    assert "forward" not in vars(model)
 
 
 def gradients(model: LlamaForCausalLM, trees: list[Tree], *, share: bool) -> dict[str, torch.Tensor]:
     """Gradient of the mean answer loss over all prompts of `trees`."""
     model.zero_grad()
-    forest = plant(trees, share=share)
+    forest = pack(trees, share=share)
     marked = (forest.labels != IGNORE).nonzero()[0]
     logits = logits_at(model, forest, forest.previous[marked], packed=share)
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor(forest.ids[marked]), reduction="none")

@@ -10,8 +10,8 @@ import torch
 
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
-from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import IGNORE, grow_tree
+from recalign.prompting.encoding import IGNORE, EncodedPrompt
+from recalign.prompting.packing import grow_tree
 from recalign.testing.tiny import make_tiny
 from recalign.tuning.objective import StepForests
 
@@ -32,7 +32,7 @@ def prompts(n: int = 6) -> list[EncodedPrompt]:
 
 
 def mean_losses(model: Any, step: StepForests) -> tuple[float, float]:
-    parts = list(step.losses(model, model))
+    parts = list(step.losses(model))
     return sum(float(answers) for answers, _ in parts), sum(float(others) for _, others in parts)
 
 
@@ -60,8 +60,11 @@ def test_the_loss_is_the_mean_over_answer_tokens(model: Any, packed: bool, budge
 @torch.no_grad()
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_shared_stem_counts_once_per_prompt(model: Any, packed: bool) -> None:
-    whole = [EncodedPrompt(one.ids, (IGNORE, *one.ids[1:]), 1) for one in prompts()]
-    step = StepForests.build([grow_tree(whole)], 400, np.random.default_rng(0), 0.0, packed=packed)
+    """With loss on the whole prompt, the tokens of the stem bear it as well."""
+    whole = [EncodedPrompt(one.ids, (IGNORE, *one.ids[1:]), one.answer_start) for one in prompts()]
+    tree = grow_tree(whole)
+    assert len(tree.stem) == 7
+    step = StepForests.build([tree], 400, np.random.default_rng(0), 0.0, packed=packed)
     assert step.answer_weight == sum(len(one.ids) - 1 for one in whole)
     assert mean_losses(model, step)[0] == pytest.approx(plain_loss(model, whole), rel=5e-6)
 

@@ -14,7 +14,7 @@ from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError, DataError
 from recalign.prompting.template import PromptTemplate
 from recalign.testing.data import write_sample_set
-from recalign.tuning.provenance import StageInputs, check_data, check_unseen, labels_seen, owner_of
+from recalign.tuning.provenance import StageIdentity, StageInputs, check_data, check_unseen, labels_seen, stage_identity
 
 Build = Callable[..., StageInputs]
 
@@ -74,18 +74,18 @@ def test_every_input_is_part_of_the_identity(
         inputs(kind="instruction", instruction_file=str(rows)),
     ]
 
-    def identity(asked: StageInputs) -> dict[str, Any]:
-        return owner_of(asked, "backbone", labels_seen(asked))
+    def identity(asked: StageInputs) -> StageIdentity:
+        return stage_identity(asked, "backbone", labels_seen(asked))
 
-    owners = [identity(asked) for asked in variants]
+    identities = [identity(asked) for asked in variants]
     template.write_text(PromptTemplate.load("tlrec").to_toml())
     rows.write_text("[ ]")
-    owners += [identity(asked) for asked in variants[-2:]]
-    owners.append(owner_of(base, "another", labels_seen(base)))
-    assert not [(one, two) for place, one in enumerate(owners) for two in owners[:place] if one == two]
+    identities += [identity(asked) for asked in variants[-2:]]
+    identities.append(stage_identity(base, "another", labels_seen(base)))
+    assert not [(one, two) for place, one in enumerate(identities) for two in identities[:place] if one == two]
     # Where a backbone lies and on what it runs changes nothing.
     moved = base.backbone.model_copy(update={"name": "elsewhere", "device": "auto"})
-    assert identity(replace(base, backbone=moved)) == owners[0]
+    assert identity(replace(base, backbone=moved)) == identities[0]
 
 
 @pytest.mark.parametrize(

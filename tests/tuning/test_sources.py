@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from recalign.data import schema
 from recalign.data.samples import HistoryEntry
 from recalign.errors import DataError
-from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import IGNORE
+from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.tuning.config import SamplingConfig
 from recalign.tuning.sources import PromptSource, holdout_users, lay_out, user_sequences
 
@@ -22,32 +21,32 @@ def entries(n: int) -> list[HistoryEntry]:
 @given(
     n=st.integers(2, 60),
     targets=st.integers(1, 16),
-    random_share=st.sampled_from([0.0, 1.0]),
-    short_share=st.sampled_from([0.0, 0.5]),
+    random_fraction=st.sampled_from([0.0, 1.0]),
+    short_fraction=st.sampled_from([0.0, 0.5]),
     seed=st.integers(0, 10_000),
 )
 @settings(max_examples=200, deadline=None)
 def test_blocks_ask_about_each_interaction_at_most_once_and_only_after_its_history(
-    n: int, targets: int, random_share: float, short_share: float, seed: int
+    n: int, targets: int, random_fraction: float, short_fraction: float, seed: int
 ) -> None:
-    config = SamplingConfig(targets_per_history=targets, random_share=random_share, short_share=short_share)
+    config = SamplingConfig(targets_per_history=targets, random_fraction=random_fraction, short_fraction=short_fraction)
     user = entries(n)
     blocks = lay_out(user, config, np.random.default_rng(seed))
     asked = [entry.item_id for block in blocks for entry in block.targets]
     assert len(set(asked)) == len(asked) == n - min(10, max(1, n // 2))
-    before = set() if random_share else {entry.item_id for entry in user} - set(asked)
+    before = set() if random_fraction else {entry.item_id for entry in user} - set(asked)
     for block in blocks:
         assert 1 <= len(block.targets) <= targets
         assert 1 <= len(block.history) <= 10
         history = {entry.item_id for entry in block.history}
         assert not history & {entry.item_id for entry in block.targets}
-        if not random_share:
+        if not random_fraction:
             assert history <= before
             before |= {entry.item_id for entry in block.targets}
 
 
 def test_a_full_history_is_the_latest_ten_in_order_of_time() -> None:
-    config = SamplingConfig(targets_per_history=4, random_share=0.0, short_share=0.0)
+    config = SamplingConfig(targets_per_history=4, random_fraction=0.0, short_fraction=0.0)
     for block in lay_out(entries(40), config, np.random.default_rng(1)):
         start = int(block.targets[0].item_id[1:])
         assert [entry.item_id for entry in block.history] == [f"i{place}" for place in range(start - 10, start)]

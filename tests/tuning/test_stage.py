@@ -1,4 +1,4 @@
-"""Stages on a tiny Llama: every kind, mode and selection; the fold; refusals; interruptions that cost nothing."""
+"""Stages on a tiny Llama: every kind, mode and selection; the chain; refusals; interruptions that cost nothing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from recalign.artifacts import append_info, read_manifest, storage
+from recalign.artifacts.manifest import content_fingerprint, encode
 from recalign.data.samples import SampleSet
 from recalign.data.shots import choose_shots
 from recalign.errors import ArtifactError, ConfigError, DataError, ModelError
@@ -26,7 +27,7 @@ from recalign.testing.tiny import make_tiny
 from recalign.tuning.loop import StepReport
 from recalign.tuning.model_artifact import load_scorer
 from recalign.tuning.sources import holdout_users
-from recalign.tuning.stage import StageInputs, is_done, tune_stage
+from recalign.tuning.stage import StageInputs, find_finished, tune_stage
 
 Build = Callable[..., StageInputs]
 
@@ -111,7 +112,7 @@ def test_every_kind_of_stage_makes_a_model_that_scores(
     assert [path.name for path in tmp_path.iterdir() if "checkpoints" in path.name] == []
     assert np.isfinite(scores(model, source)).all()
     validated = [entry for entry in log(model) if "validation" in entry]
-    assert [entry["step"] for entry in validated] == ([2, 3] if asked.config.selection in ("source", "paper") else [])
+    assert [entry["step"] for entry in validated] == ([2, 3] if changes.get("selection") in ("source", "paper") else [])
     if validated:
         best = max(validated, key=lambda entry: entry["validation"])["validation"]
         kept = next(entry["step"] for entry in validated if entry["validation"] == best)
@@ -127,7 +128,7 @@ def test_the_same_inputs_give_the_same_bytes_wherever_they_lie(tmp_path: Path, i
     assert weights(first) != weights(other)
 
 
-def test_a_fold_names_its_parents_and_adds_up_the_labels(
+def test_a_chain_names_its_parents_and_adds_up_the_labels(
     taught: Path, tuned: Path, few_shot: Path, source: SampleSet, target: SampleSet
 ) -> None:
     assert seen(taught) == {}
@@ -303,14 +304,41 @@ def test_a_finished_stage_is_left_as_it_is_and_another_one_refused(tmp_path: Pat
 
     assert tune_stage(asked, model, progress=forbidden) == model
     changed = inputs(max_steps=1, seed=1)
-    assert is_done(changed, model) is None
+    assert find_finished(changed, model) is None
     with pytest.raises(ArtifactError, match=r"other inputs.*--restart"):
         tune_stage(changed, model, progress=forbidden)
     assert (model / "manifest.json").read_bytes() == before
     tune_stage(changed, model, restart=True)
-    assert is_done(changed, model)
+    assert find_finished(changed, model)
     (tmp_path / "empty").mkdir()
     assert weights(tune_stage(asked, tmp_path / "empty"))
+
+
+OLD_STAGE = {
+    "kind": "rec", "instructions": 2000, "instruction_file": None, "curriculum": "ordered", "difficulty": "stage",
+    "sampling": {"targets_per_history": 1, "random_share": 0.3, "max_history": 10, "short_share": 0.1},
+}  # fmt: skip
+
+
+def test_a_model_of_an_earlier_version_scores_and_is_continued_but_is_not_taken_for_finished(
+    tmp_path: Path, inputs: Build, source: SampleSet
+) -> None:
+    """Its manifest has the keys of all kinds of stage, under their names of then."""
+    model = tune_stage(inputs(max_steps=1), tmp_path / "model")
+    before = scores(model, source)
+    fields = read_manifest(model).model_dump(exclude={"checksum"})
+    fields["config"]["stage"] |= OLD_STAGE
+    content = (fields[name] for name in ("kind", "format_version", "config", "parents"))
+    fields["fingerprint"] = content_fingerprint(*content, read_manifest(model).files)
+    (model / "manifest.json").write_bytes(encode(fields))
+    assert np.array_equal(scores(model, source), before)
+    child = tune_stage(inputs(max_steps=1, parent=model), tmp_path / "child")
+    assert seen(child) == seen(model)
+    assert find_finished(inputs(max_steps=1), model) is None
+    with pytest.raises(ArtifactError, match=r"earlier version of recalign.*--restart"):
+        tune_stage(inputs(max_steps=1), model)
+    tune_stage(inputs(max_steps=1), model, restart=True)
+    assert find_finished(inputs(max_steps=1), model)
 
 
 @pytest.mark.parametrize("changes", [{"mode": "full", "selection": "source"}, {"sampling": {"targets_per_history": 4}}])
@@ -362,16 +390,16 @@ def test_files_named_in_the_configuration_count_by_content(tmp_path: Path, input
     template.write_text(PromptTemplate.load("default").to_toml(), encoding="utf-8")
     asked = inputs(max_steps=1, template=str(template))
     model = tune_stage(asked, tmp_path / "model")
-    assert is_done(asked, model)
+    assert find_finished(asked, model)
     template.write_text(PromptTemplate.load("tallrec").to_toml(), encoding="utf-8")
-    assert not is_done(asked, model)
+    assert not find_finished(asked, model)
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"instruction": "Say a.", "output": "a"}\n')
     asked = inputs(max_steps=1, kind="instruction", instruction_file=str(rows))
     model = tune_stage(asked, tmp_path / "taught")
-    assert is_done(asked, model)
+    assert find_finished(asked, model)
     rows.write_text('{"instruction": "Say b.", "output": "b"}\n')
-    assert not is_done(asked, model)
+    assert not find_finished(asked, model)
 
 
 class Killed(BaseException):

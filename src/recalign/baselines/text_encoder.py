@@ -18,7 +18,7 @@ from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoModel, AutoTokenizer
 
 from recalign.errors import ModelError
 from recalign.models.backbone import quiet_progress, resolve_device
-from recalign.models.checkpoint import WEIGHTS, Checkpoint, locate
+from recalign.models.hf_checkpoint import WEIGHTS, Checkpoint, locate
 from recalign.prompting.control import ControlTokens
 from recalign.prompting.titles import clean_title
 

@@ -13,6 +13,7 @@ import typer
 from recalign.cli.audit import audit
 from recalign.cli.baseline import baseline
 from recalign.cli.candidates import candidates
+from recalign.cli.config import config
 from recalign.cli.download import download
 from recalign.cli.evaluate import evaluate
 from recalign.cli.prepare import prepare
@@ -44,6 +45,7 @@ for verb in (prepare, audit, download, teach, tune, baseline, candidates, evalua
 app.command(cls=RecommendCommand)(recommend)
 app.command("run")(run_experiment)
 app.command()(report)
+app.command()(config)
 
 
 def run() -> None:

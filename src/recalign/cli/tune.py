@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-
-from recalign.errors import ConfigError
 
 
 def tune(
@@ -24,74 +22,48 @@ def tune(
     kind: Annotated[str, typer.Option(help="rec (rec-tuning), instruction, or cot (curriculum).")] = "rec",
     cot: Annotated[Path | None, typer.Option(help="What `recalign teach` wrote, for --kind cot.")] = None,
     curriculum: Annotated[
-        str, typer.Option(help="ordered, mixed or stage1-only to stage3-only, for --kind cot.")
-    ] = "ordered",
+        str | None, typer.Option(help="ordered (default), mixed or stage1-only to stage3-only, for --kind cot.")
+    ] = None,
     mode: Annotated[str | None, typer.Option(help="lora, or full (default for nano without a parent).")] = None,
     template: Annotated[str | None, typer.Option(help="Prompt template; default: the one the data names.")] = None,
-    shots: Annotated[int | None, typer.Option(help="K: number of training samples.")] = None,
-    selection: Annotated[str, typer.Option(help="last, strict-k, source or paper.")] = "last",
+    shots: Annotated[int | None, typer.Option(help="K: number of training samples, for --kind rec.")] = None,
+    selection: Annotated[
+        str | None, typer.Option(help="last (default), strict-k, source or paper, for --kind rec.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Root of all randomness.")] = 0,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Any other setting of the stage, e.g. optim.lr=3e-4."),
+        typer.Option("--set", metavar="PATH=VALUE", help="Any key that `recalign config KIND` lists: optim.lr=3e-4."),
     ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Discard checkpoints and models made from other inputs.")
     ] = False,
 ) -> None:
-    """Tune a language model on prepared samples."""
+    """Tune a language model on prepared samples. A recipe with several stages is run by `recalign run`."""
     from recalign.cli.progress import TerminalReporter
+    from recalign.errors import ConfigError
+    from recalign.experiment.progress import of_steps
+    from recalign.experiment.tune import tune as tune_one
     from recalign.settings import parse_settings
 
     if not data:
         raise ConfigError("recalign tune", found="no --data", hint="Run: recalign tune --data DIR --output RUN")
-    options: dict[str, Any] = {"kind": kind, "shots": shots, "selection": selection, "seed": seed}
-    if kind == "cot":
-        options["curriculum"] = curriculum
-    options["mode"] = mode or ("full" if backbone == "nano" and parent is None else "lora")
-    if template:
-        options["template"] = template
-    options = parse_settings(settings or [], into=options)
+    options = {"kind": kind, "curriculum": curriculum, "mode": mode, "template": template, "shots": shots}
+    options |= {"selection": selection, "seed": seed}
+    stage = parse_settings(settings or [], into={key: value for key, value in options.items() if value is not None})
     names = {"name": backbone, "revision": revision, "dtype": dtype, "quantization": quantization}
     with TerminalReporter() as reporter:
-        _tune_one(options, names, data, parent, validation, cot, output, restart, reporter)
+        tune_one(
+            data,
+            output,
+            backbone=names,
+            parent=parent,
+            validation=validation,
+            cot=cot,
+            settings=stage,
+            restart=restart,
+            note=reporter.note,
+            progress_for=lambda name: of_steps(reporter.task(name)),
+        )
         reporter.note(f"model: {output}")
         reporter.note(f"next: recalign evaluate {output} --data {data[-1]}")
-
-
-def _tune_one(
-    options: dict[str, Any],
-    names: dict[str, Any],
-    data: list[Path],
-    parent: Path | None,
-    validation: Path | None,
-    cot: Path | None,
-    output: Path,
-    restart: bool,
-    reporter: Any,
-) -> None:
-    from recalign.data.samples import SampleSet
-    from recalign.experiment.backbones import resolve_backbone
-    from recalign.experiment.progress import of_steps
-    from recalign.models.config import BackboneConfig
-    from recalign.models.nano_config import NanoConfig
-    from recalign.settings import validated
-    from recalign.tuning.config import StageConfig
-    from recalign.tuning.model_artifact import backbone_of
-    from recalign.tuning.provenance import check_data
-    from recalign.tuning.stage import StageInputs, is_done, tune_stage
-
-    sets = [SampleSet.load(path) for path in data]
-    options.setdefault("template", sets[-1].template)
-    config = validated(StageConfig, options, "options of recalign tune")
-    asked = validated(BackboneConfig, names, "options of recalign tune")
-    check_data(config, sets)
-    if parent is not None and names["name"] == "nano":
-        resolved = backbone_of(parent)
-    else:
-        resolved = resolve_backbone(asked, NanoConfig(), sets, progress=of_steps(reporter.task("pretraining nano")))
-    target = SampleSet.load(validation) if validation else (sets[-1] if config.selection == "paper" else None)
-    inputs = StageInputs(config=config, data=sets, backbone=resolved, parent=parent, validation=target, cot=cot)
-    if is_done(inputs, output):
-        reporter.note("already tuned from these inputs")
-    tune_stage(inputs, output, restart=restart, progress=of_steps(reporter.task(output.name)))

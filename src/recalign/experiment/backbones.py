@@ -1,20 +1,14 @@
-"""From the name of a backbone in an experiment or on the command line to something that `load_backbone` can load.
-
-Only ``nano`` needs work: it is built from the data at hand, from titles, attributes and unlabelled sequences.
-"""
+"""From the name of a backbone in an experiment or on the command line to something that `load_backbone` can load."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from recalign.data.samples import SampleSet
-from recalign.models.backbone import resolve_device
 from recalign.models.config import BackboneConfig
 from recalign.models.nano_config import NanoConfig
-from recalign.prompting.template import Domain
+from recalign.tuning.backbones import BACKBONES, BackboneData
 from recalign.tuning.loop import StepReport
-from recalign.tuning.pretrain import Corpus, build_nano
-from recalign.tuning.sources import user_sequences
 
 NANO = "nano"
 
@@ -27,29 +21,19 @@ def resolve_backbone(
     *,
     progress: Callable[[StepReport], None] | None = None,
 ) -> BackboneConfig:
-    """The configuration itself, or for ``nano`` that of the built (or cached) checkpoint directory.
+    """What the backbone plug-in of that name makes; a name that is no plug-in is a path or hub id and stays.
 
     Args:
         config: What was asked for.
         nano: Shape and pretraining of nano.
-        sources: Data sets whose catalogue and unlabelled train sequences nano reads.
-        targets: Data sets of which nano reads the catalogue alone, and only where `nano.target_titles` allows it.
+        sources: Data sets whose catalogue and unlabelled train sequences may be read.
+        targets: Data sets whose catalogue alone may be read.
         progress: Called after every pretraining step.
+
+    Raises:
+        ConfigError: See `PluginGroup.find`.
     """
-    if config.name != NANO:
+    if config.name not in BACKBONES.names():
         return config
-    corpus = build_corpus(nano, sources, targets)
-    path = build_nano(nano, corpus, device=str(resolve_device(config.device)), progress=progress)
-    return config.model_copy(update={"name": str(path)})
-
-
-def build_corpus(nano: NanoConfig, sources: Sequence[SampleSet], targets: Sequence[SampleSet]) -> Corpus:
-    """The unlabelled text that nano is built from: of each user's train interactions only the item ids, in order."""
-    titled = [*sources, *(targets if nano.target_titles else ())]
-    catalogs = [(Domain(**data.domain), data.catalog) for data in titled]
-    sequences = []
-    for data in sources:
-        users = user_sequences(data.frame("train"))
-        ids = [[entry.item_id for entry in user.entries] for user in users]
-        sequences.append((Domain(**data.domain), data.catalog, ids))
-    return Corpus.build(catalogs, sequences, instructions=nano.instructions, seed=nano.seed)
+    data = BackboneData(sources, targets, settings=nano, progress=progress)
+    return BACKBONES.find(config.name).resolve(config, data)

@@ -63,7 +63,7 @@ class StageEntry(_Entry):
     shots: OneOrMore[int] = Field((), description="Values of K; all training samples if not given.")
     selection: OneOrMore[Selection] = Field((), description="Rules of selection; that of `StageConfig` if not given.")
     seeds: OneOrMore[int] = Field((0,), min_length=1, description="Training seeds.")
-    config: StageConfig = Field(description="The other settings, of the first model.")
+    config: StageConfig = Field(discriminator="kind", description="The other settings, of the first model.")
 
     @model_validator(mode="before")
     @classmethod

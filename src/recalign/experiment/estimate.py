@@ -18,6 +18,7 @@ from recalign.experiment.backbones import NANO
 from recalign.experiment.jobs import BaselineWork, Job, NanoWork, TuneWork
 from recalign.experiment.store import Store
 from recalign.models.nano_config import NanoConfig
+from recalign.tuning.config import RecStage
 
 _PROMPT_TOKENS: Final = 200  # of a history of ten with one target; targets that share a history add about 25
 _TARGET_TOKENS: Final = 25
@@ -99,7 +100,7 @@ def _guess(job: Job, shapes: Mapping[str, NanoConfig], speed: float) -> float | 
     if work.backbone.config.name != NANO or work.backbone.built is None:
         return None
     config = work.config
-    shared = config.sampling.targets_per_history
+    shared = config.sampling.targets_per_history if isinstance(config, RecStage) else 1
     tokens = config.batch_size * (_PROMPT_TOKENS / shared + (_TARGET_TOKENS if shared > 1 else 0))
     steps = config.max_steps or 100
     return 5 + 6 * parameters(shapes[work.backbone.built]) * tokens * steps / (speed * _EFFICIENCY)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from recalign.artifacts import read_manifest, write_file_atomic
@@ -38,9 +37,9 @@ from recalign.experiment.store import BuiltBackbone, Store
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.scoring.base import Scorer
-from recalign.tuning.curriculum import parts
+from recalign.tuning.chain import tune_curriculum
 from recalign.tuning.loop import StepReport
-from recalign.tuning.stage import StageInputs, tune_stage
+from recalign.tuning.stage import StageInputs
 
 
 def execute(job: Job, store: Store, reporter: Reporter) -> None:
@@ -109,7 +108,8 @@ class _Execution:
             unseen=[self._data(name) for name in work.unseen],
             cot=self.store.path(work.cot) if work.cot else None,
         )
-        tune_curriculum(target, inputs, lambda name: self._steps(name.replace(target.name, self.job.name)))
+        name, shown = target.name, self.job.name  # the store knows it by its key
+        tune_curriculum(name, inputs, target.parent, progress_for=lambda stage: self._steps(stage.replace(name, shown)))
 
     def _score(self, work: ScoreWork, target: Path) -> None:
         data = self._data(work.data)
@@ -133,24 +133,6 @@ class _Execution:
             return load_saved(self.store.path(work.model), data)
         examples = choose_shots(data.samples("train"), work.demonstrations, work.seed) if work.demonstrations else []
         return in_context_scorer(load_backbone(self._backbone(work.in_context)), data, examples, name=work.label)
-
-
-def tune_curriculum(
-    target: Path, inputs: StageInputs, progress_for: Callable[[str], Callable[[StepReport], None]]
-) -> None:
-    """Tune a stage; a staged curriculum is a chain of its own, ``NAME-stage1-only`` and so on before NAME.
-
-    Raises:
-        RecalignError: See `tune_stage`.
-    """
-    config = inputs.config
-    curricula = parts(config.curriculum) if config.kind == "cot" else (config.curriculum,)
-    for index, curriculum in enumerate(curricula):
-        last = index + 1 == len(curricula)
-        output = target if last else target.with_name(f"{target.name}-{curriculum}")
-        inputs = replace(inputs, config=config.model_copy(update={"curriculum": curriculum}))
-        tune_stage(inputs, output, progress=progress_for(output.name))
-        inputs = replace(inputs, parent=output)
 
 
 def check_zero_shot(model: Path, data: SampleSet) -> None:

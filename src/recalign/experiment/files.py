@@ -8,6 +8,7 @@ in as `recalign.settings.read_toml` says.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -17,9 +18,11 @@ from pydantic import ValidationError
 from recalign.errors import ConfigError
 from recalign.experiment.config import Experiment
 from recalign.settings import Settings, describe, read_toml
+from recalign.tuning.config import STAGES
 
 _HINT: Final = "Shipped experiments lie in experiments/"
 _NAMED: Final = ("data", "backbones", "teachers", "stages", "panels")  # what can extend another of its kind
+_INNER: Final = re.compile(rf"\.config(\.({'|'.join(STAGES)}))?\b")
 _SEEDED: Final = ("stages", "baselines", "in_context")
 
 
@@ -43,7 +46,8 @@ def load_experiment(path: Path, *, seeds: int | None = None) -> Experiment:
         return Experiment.model_validate(content)
     except ValidationError as error:
         # in the file, a stage's settings stand beside its other keys
-        raise ConfigError(f"experiment {path}", found=describe(error, Experiment).replace(".config.", ".")) from None
+        problems = _INNER.sub("", describe(error, Experiment))
+        raise ConfigError(f"experiment {path}", found=problems) from None
 
 
 def settings_text(path: Path) -> str:

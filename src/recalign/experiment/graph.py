@@ -20,6 +20,7 @@ from recalign.experiment.jobs import (
     TuneWork,
     make_job,
 )
+from recalign.tuning.config import InstructionStage, RecStage
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ class JobGraph:
         config = point.config
         ref, built = self.backbone(backbone)
         data = tuple(self.data(name, fold) for name in stage.data)
-        validation = self.data(stage.validation, fold) if stage.validation and config.selection == "paper" else None
+        paper = isinstance(config, RecStage) and config.selection == "paper"
+        validation = self.data(stage.validation, fold) if stage.validation and paper else None
         unseen = tuple(job for name in stage.zero_shot_for for job in self.all_folds(name))
         cot = self.teacher(stage.teacher) if config.kind == "cot" and stage.teacher else None
         work = TuneWork(
@@ -153,7 +155,8 @@ class JobGraph:
         )
         needs = (*data, *built, *(job for job in (parent, validation, cot) if job), *unseen)
         depends = [config.model_dump(mode="json"), ref.config.model_dump(mode="json"), len(data), len(unseen)]
-        depends += self._files(config.template, config.instruction_file or "")
+        rows = config.instruction_file if isinstance(config, InstructionStage) else None
+        depends += self._files(config.template, rows or "")
         title = " ".join([point.name, *([backbone] if len(self.experiment.backbones_of(stage)) > 1 else [])])
         title += "" if fold is None else f" fold {fold}"
         return self.add(make_job("models", title, work, depends, needs))

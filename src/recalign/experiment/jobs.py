@@ -64,7 +64,7 @@ class TuneWork(_Work):
     """Tune a stage."""
 
     kind: Literal["tune"] = "tune"
-    config: StageConfig
+    config: StageConfig = Field(discriminator="kind")
     data: tuple[str, ...]
     backbone: BackboneRef
     parent: str | None = None

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -238,8 +239,8 @@ def _lora_tensors(model: PeftModel) -> dict[str, Tensor]:
     return dict(get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=False))
 
 
-def _peft_config(model: PeftModel, backbone: Backbone) -> dict[str, Any]:
-    config: dict[str, Any] = model.peft_config[_NAME].to_dict()
+def _peft_config(model: PeftModel, backbone: Backbone) -> dict[str, object]:
+    config: dict[str, object] = model.peft_config[_NAME].to_dict()
     names = {"base_model_name_or_path": _public_name(backbone), "revision": backbone.revision, "inference_mode": True}
     return {**config, **names}
 
@@ -248,6 +249,6 @@ def _public_name(backbone: Backbone) -> str:
     return backbone.name if backbone.revision is not None else Path(backbone.name).resolve().name
 
 
-def _write_json(document: dict[str, Any], path: Path) -> None:
+def _write_json(document: Mapping[str, object], path: Path) -> None:
     # PEFT keeps names in sets, whose order differs from process to process.
     path.write_text(json.dumps(document, indent=2, sort_keys=True, default=sorted) + "\n", encoding="utf-8")

@@ -31,17 +31,17 @@ _plans: ContextVar[tuple[Plan, ...]] = ContextVar("forest")
 def forest_attention(model: nn.Module, forest: Forest) -> Iterator[None]:
     """Within the context, `model` must be called on the ids of `forest` alone: input of shape (1, T)."""
     config: Any = model.config
-    configs = {id(one): one for one in (config, config.get_text_config())}
-    before = {key: one._attn_implementation for key, one in configs.items()}
+    configs = {id(inner): inner for inner in (config, config.get_text_config())}
+    before = {key: inner._attn_implementation for key, inner in configs.items()}
     device = next(model.parameters()).device
     token = _plans.set(plan(forest, device))
     try:
-        for one in configs.values():
-            one._attn_implementation = NAME
+        for inner in configs.values():
+            inner._attn_implementation = NAME
         yield
     finally:
-        for key, one in configs.items():
-            one._attn_implementation = before[key]
+        for key, inner in configs.items():
+            inner._attn_implementation = before[key]
         _plans.reset(token)
 
 
@@ -92,7 +92,7 @@ def attend(
     totals = q.new_empty(heads, tokens, dtype=torch.float32)
     for part in plans:
         own, prefix = part.segments, part.prefix
-        queries, keys, values = (own.spread(one[:, part.span]) for one in (q, k, v))
+        queries, keys, values = (own.spread(tensor[:, part.span]) for tensor in (q, k, v))
         weights, total = _weights(_scores(queries, keys, cap).masked_fill_(part.future, -torch.inf))
         out = own.collect(torch.bmm(drop(weights).to(v.dtype), values), heads)
         total = own.collect(total, heads)
@@ -136,19 +136,19 @@ class _ForestAttention(torch.autograd.Function):
         heads = len(q)
         d_result = gradients[0].transpose(0, 1).contiguous()
         shift = (d_result * result.transpose(0, 1)).sum(-1, dtype=torch.float32)
-        d_q, d_k, d_v = (torch.zeros_like(one, dtype=torch.float32) for one in (q, k, v))
+        d_q, d_k, d_v = (torch.zeros_like(tensor, dtype=torch.float32) for tensor in (q, k, v))
         keeps = iter(ctx.drop.kept)
         for part in ctx.plans:
             span, own, prefix = part.span, part.segments, part.prefix
-            tensors = [own.spread(one[:, span]) for one in (q, k, v, totals)]
-            upper = [own.spread(one[:, span], blank=True) for one in (d_result, shift)]
+            tensors = [own.spread(tensor[:, span]) for tensor in (q, k, v, totals)]
+            upper = [own.spread(tensor[:, span], blank=True) for tensor in (d_result, shift)]
             found = _backward(*tensors, *upper, cap=ctx.cap, keep=next(keeps, None), mask=part.future)
             for target, gradient in zip((d_q, d_k, d_v), found, strict=True):
                 target[:, span] += own.collect(gradient, heads)
             if prefix is not None:
                 spread = prefix.queries.spread
                 tensors = [spread(q[:, span]), prefix.select(k), prefix.select(v), spread(totals[:, span])]
-                upper = [spread(one[:, span], blank=True) for one in (d_result, shift)]
+                upper = [spread(tensor[:, span], blank=True) for tensor in (d_result, shift)]
                 found = _backward(*tensors, *upper, cap=ctx.cap, keep=next(keeps, None), mask=prefix)
                 d_q[:, span] += prefix.queries.collect(found[0], heads)
                 prefix.add(d_k, found[1])

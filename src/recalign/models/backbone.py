@@ -20,8 +20,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
 from recalign.errors import ModelError
-from recalign.models.checkpoint import Checkpoint, inspect, locate
 from recalign.models.config import BackboneConfig
+from recalign.models.hf_checkpoint import Checkpoint, inspect_checkpoint, locate
 from recalign.models.linear import accelerate_linears
 
 UNLIMITED = 1 << 30
@@ -75,7 +75,7 @@ def load_backbone(config: BackboneConfig) -> Backbone:
     device = resolve_device(config.device)
     quantization = _quantization(config, device)
     directory, revision = locate(config.name, config.revision)
-    checkpoint = inspect(directory, config.name)
+    checkpoint = inspect_checkpoint(directory, config.name)
     tokenizer = _load_tokenizer(checkpoint)
     with quiet_progress(checkpoint.weight_bytes < 1 << 30):
         model = _load_model(checkpoint, config, device, quantization)

@@ -72,7 +72,7 @@ class Prefix:
         root: Span that all groups see; empty where there is none.
         keys: Token of each of the g·P keys (padding repeats one). None for a single group.
         missing: True where a key is padding, shape (g, 1, P). None where none is.
-        stems: The tokens behind the root, of all groups, each once.
+        stems: The tokens after the root, of all groups, each once.
         slots: Where each of them stands among the g·P keys.
         spans: The spans of a single group.
     """
@@ -145,7 +145,7 @@ class Plan:
     Attributes:
         span: Their tokens in the forest.
         segments: Their segments, padded.
-        future: True where a key is behind the query within a segment, shape (L, L).
+        future: True where a key comes after the query within a segment, shape (L, L).
         prefix: What they see before, if anything.
     """
 

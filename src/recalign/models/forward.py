@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from recalign.models.attention import forest_attention
 from recalign.models.fused import hidden_at, is_fusible
-from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import IGNORE, Forest, grow_tree, plant
+from recalign.prompting.encoding import IGNORE, EncodedPrompt
+from recalign.prompting.packing import Forest, grow_tree, pack
 
 logger = logging.getLogger(__name__)
 
@@ -50,27 +50,24 @@ def logits_at(
     *,
     packed: bool = True,
     fused: bool = False,
-    inner: nn.Module | None = None,
 ) -> Tensor:
     """Logits of shape (n, vocabulary) at n positions of a forest.
 
     Args:
         model: A Hugging Face causal language model, with or without PEFT.
-        forest: Packed prompts; with ``packed=False`` prompts that share nothing (``plant(…, share=False)``), which then
+        forest: Packed prompts; with ``packed=False`` prompts that share nothing (``pack(…, share=False)``), which then
             run side by side, padded, through the model's own attention.
         positions: Where logits are wanted; shape (n,).
         fused: Take the shorter way of `recalign.models.fused` (see `supports_fusion`; no gradients).
-        inner: The bare model, where `model` is a wrapper around it.
     """
-    inner = model if inner is None else inner
     device = next(model.parameters()).device
     where = torch.from_numpy(positions).to(device)
     if fused:
-        result: Tensor = inner.get_output_embeddings()(hidden_at(inner, forest, where))  # type: ignore[operator]
+        result: Tensor = model.get_output_embeddings()(hidden_at(model, forest, where))  # type: ignore[operator]
         return result
     if packed:
-        ids, places = (torch.from_numpy(one).to(device)[None] for one in (forest.ids, forest.positions))
-        with forest_attention(inner, forest), head_at(inner, torch.zeros_like(where), where):
+        ids, places = (torch.from_numpy(array).to(device)[None] for array in (forest.ids, forest.positions))
+        with forest_attention(model, forest), head_at(model, torch.zeros_like(where), where):
             logits: Tensor = model(input_ids=ids, position_ids=places, use_cache=False).logits
         return logits[0]
     lengths = np.asarray([length for group in forest.groups for length in group.lengths])
@@ -80,7 +77,7 @@ def logits_at(
     # Padding repeats the prompt's last token: any id will do, since it is never attended to.
     padded = forest.ids[starts[:, None] + np.minimum(columns, lengths[:, None] - 1)]
     rows = np.searchsorted(starts, positions, side="right") - 1
-    with head_at(inner, torch.from_numpy(rows).to(device), torch.from_numpy(positions - starts[rows]).to(device)):
+    with head_at(model, torch.from_numpy(rows).to(device), torch.from_numpy(positions - starts[rows]).to(device)):
         ids, mask = torch.from_numpy(padded).to(device), torch.from_numpy(real.astype(np.int64)).to(device)
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
     return logits[0]
@@ -102,8 +99,8 @@ def supports_packing(model: nn.Module, *, longest: int) -> bool:
         logger.warning("%s sees %d tokens back, prompts have up to %d: prompts run one by one", name, window, longest)
         return False
     groups = _probe(model)
-    alone = plant([grow_tree([prompt]) for group in groups for prompt in group], share=False)
-    together = plant([grow_tree(group) for group in groups])
+    alone = pack([grow_tree([prompt]) for group in groups for prompt in group], share=False)
+    together = pack([grow_tree(group) for group in groups])
     try:
         with _evaluating(model):
             expected = logits_at(model, alone, alone.answers, packed=False)
@@ -121,7 +118,7 @@ def supports_fusion(model: nn.Module) -> bool:
     """Whether the shorter way through `model` is made for it and gives the numbers of its own forward pass."""
     if not is_fusible(model):
         return False
-    forest = plant([grow_tree(group) for group in _probe(model)])
+    forest = pack([grow_tree(group) for group in _probe(model)])
     with _evaluating(model):
         gap = _gap(*(logits_at(model, forest, forest.answers, fused=fused) for fused in (True, False)))
     if gap > 1:
@@ -138,7 +135,7 @@ def _probe(model: nn.Module) -> list[list[EncodedPrompt]]:
         stem = [*frame, *((5 * i + user) % vocabulary for i in range(6 + 5 * user))]
         tails = [[(11 * i + 5 * shift + 3) % vocabulary for i in range(4 + shift)] for shift in range(3 - user)]
         ids = [(*stem, *tail) for tail in tails]
-        groups.append([EncodedPrompt(one, (IGNORE,) * len(one), len(one)) for one in ids])
+        groups.append([EncodedPrompt(prompt, (IGNORE,) * len(prompt), len(prompt)) for prompt in ids])
     return groups
 
 

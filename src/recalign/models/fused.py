@@ -43,7 +43,7 @@ def is_fusible(model: nn.Module) -> bool:
 
 @torch.no_grad()
 def hidden_at(model: Any, forest: Forest, where: Tensor) -> Tensor:
-    """Last hidden states (behind the final norm) at n positions of a forest, shape (n, width)."""
+    """Last hidden states (after the final norm) at n positions of a forest, shape (n, width)."""
     decoder = model.model
     device = where.device
     x = decoder.embed_tokens(torch.from_numpy(forest.ids).to(device))

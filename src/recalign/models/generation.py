@@ -1,4 +1,4 @@
-"""Greedy generation: what a causal language model writes behind a prompt, token by token, until it ends.
+"""Greedy generation: what a causal language model writes after a prompt, token by token, until it ends.
 
 transformers' own `generate` takes over what a checkpoint's ``generation_config.json`` says (penalties, forced and
 suppressed tokens, sampling); here the likeliest token comes next, always.

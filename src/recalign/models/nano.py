@@ -83,13 +83,13 @@ def init_model(config: NanoConfig, tokenizer: PreTrainedTokenizerFast) -> PreTra
     return model
 
 
-def _own_options(config: NanoConfig) -> dict[str, Any]:
+def _own_options(config: NanoConfig) -> dict[str, object]:
     """What the architectures call by names of their own, or would set for models a thousand times larger."""
     if config.architecture == "gpt2":
         # Its other dropouts would be a difference of training, not of architecture.
         rates = {"attn_pdrop": config.dropout, "resid_pdrop": 0.0, "embd_pdrop": 0.0}
         return {"n_inner": config.intermediate, **rates}
-    options: dict[str, Any] = {
+    options: dict[str, object] = {
         "intermediate_size": config.intermediate,
         "num_key_value_heads": config.heads // math.gcd(config.heads, _SHARING[config.architecture]),
         "attention_dropout": config.dropout,

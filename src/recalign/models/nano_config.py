@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -41,9 +41,9 @@ class NanoConfig(BaseModel):
         return self
 
     @model_serializer(mode="wrap")
-    def _default_architecture_unsaid(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the later field at its default: what was made before it existed keeps its fingerprint."""
-        fields: dict[str, Any] = handler(self)
+    def _omit_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Leave out a field that came later at its default. Backbones built before keep their fingerprint."""
+        fields: dict[str, object] = handler(self)
         if self.architecture == "llama":
             fields.pop("architecture", None)
         return fields

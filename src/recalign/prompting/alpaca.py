@@ -8,12 +8,10 @@ byte for byte; a row where it does not is rejected, with its number.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
@@ -24,6 +22,7 @@ from recalign.data.sources.base import FileAccount
 from recalign.data.title_names import split_year
 from recalign.errors import ConfigError, DataError
 from recalign.prompting.domain import Domain
+from recalign.prompting.json_rows import read_json_rows
 from recalign.prompting.prompts import Instruction, ParsedSample
 from recalign.prompting.template import PromptTemplate
 
@@ -87,12 +86,12 @@ def read_alpaca(path: Path, template: PromptTemplate, domain: Domain | None = No
     parsed: list[tuple[int, str, ParsedSample]] = []
     rejected: list[tuple[int, str, str]] = []
     total = 0
-    for number, text, record in _records(path):
+    for row in read_json_rows(path):
         total += 1
         try:
-            parsed.append((number, text, template.parse(_instruction(record))))
+            parsed.append((row.number, row.text, template.parse(_instruction(row.value))))
         except DataError as error:
-            rejected.append((number, error.thing, text))
+            rejected.append((row.number, error.thing, row.text))
     if not parsed:
         reason = Counter(reason for _, reason, _ in rejected).most_common(1)[0][0] if rejected else "no rows"
         raise DataError(
@@ -111,33 +110,7 @@ def read_alpaca(path: Path, template: PromptTemplate, domain: Domain | None = No
     )
 
 
-def _records(path: Path) -> Iterator[tuple[int, str, Any]]:
-    """Number, text and parsed JSON of each row; a line of JSON Lines that is no JSON comes as a DataError."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read", found=error.strerror or str(error)) from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8", found=f"byte {error.object[error.start]:#04x} at {error.start}"
-        ) from error
-    if text.lstrip()[:1] == "[":
-        try:
-            rows = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path} is no JSON", found=str(error), expected="an array of objects") from error
-        for number, row in enumerate(rows, start=1):
-            yield number, json.dumps(row), row
-        return
-    lines = text.split("\n")  # only this: other line separators may stand inside JSON strings
-    for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, start=1):
-        try:
-            yield number, line, json.loads(line)
-        except (ValueError, RecursionError):
-            yield number, line, DataError("the line is no JSON")
-
-
-def _instruction(record: Any) -> Instruction:
+def _instruction(record: object) -> Instruction:
     if isinstance(record, DataError):
         raise record
     if not isinstance(record, dict) or not all(isinstance(record.get(key), str) for key in _FIELDS):

@@ -107,7 +107,7 @@ def _alternatives(strings: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, ordered)) or r"(?!)", re.IGNORECASE)
 
 
-def _spaced(found: re.Match[str]) -> str:
-    """A space behind the first character; a token of one character becomes a space."""
-    text = found.group()
+def _spaced(match: re.Match[str]) -> str:
+    """A space after the first character; a token of one character becomes a space."""
+    text = match.group()
     return f"{text[0]} {text[1:]}" if len(text) > 1 else " "

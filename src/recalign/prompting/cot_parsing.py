@@ -82,10 +82,10 @@ def read_pairs(answer: str, consumed: Sequence[str], candidates: Sequence[str]) 
 
     def find(text: str) -> tuple[tuple[int, ...], tuple[int, ...]] | tuple[()]:
         for sign in _BETWEEN.finditer(text):
-            one = left.find(text[: sign.start()])
-            other = right.find(text[sign.end() :]) if one else ()
-            if one and other:
-                return one, other
+            item = left.find(text[: sign.start()])
+            candidate = right.find(text[sign.end() :]) if item else ()
+            if item and candidate:
+                return item, candidate
         return ()
 
     pairs, unknown = [], 0
@@ -93,10 +93,10 @@ def read_pairs(answer: str, consumed: Sequence[str], candidates: Sequence[str]) 
         if not entry:
             unknown += 1
             continue
-        one, other = entry
-        place = right.take(other)
+        item, candidate = entry
+        place = right.take(candidate)
         if place is not None:
-            pairs.append((one[0], place))
+            pairs.append((item[0], place))
     return PairReading(tuple(pairs), unknown)
 
 

@@ -1,7 +1,7 @@
 """The one way from samples to token ids; tuning, scoring and serving all use it.
 
 The whole prompt is tokenised jointly with either answer. The *answer position* is the last id that the two share: the
-model is asked there, and the loss starts at the id behind it. A prompt that is too long loses its oldest history items
+model is asked there, and the loss starts at the id after it. A prompt that is too long loses its oldest history items
 (and states its counts for those that are left), never its target or its answer, and what it loses does not depend on
 the label. Titles cannot become control tokens (`recalign.prompting.control`).
 
@@ -24,8 +24,8 @@ from recalign.prompting.domain import Domain
 from recalign.prompting.prompts import HistoryText, Instruction, Prompt
 from recalign.prompting.template import PromptTemplate
 from recalign.prompting.titles import clean_title
-from recalign.prompting.tokens import tokenise
-from recalign.prompting.verbalizer import Verbalizer, shared_length
+from recalign.prompting.tokens import common_prefix, tokenise
+from recalign.prompting.verbalizer import Verbalizer
 
 IGNORE: Final = -100
 _BOUNDARY: Final = 3  # tokens before the answer that must be those of the probe, see `_known`
@@ -146,7 +146,7 @@ class PromptEncoder:
         joint = self._tokenise([text + prompt.answer for text, prompt in zip(contexts, prompts, strict=True)])
         encoded = []
         for row, context_ids, ids in zip(instructions, alone, joint, strict=True):
-            start = shared_length(context_ids, ids)
+            start = common_prefix([context_ids, ids])
             if not row.output.strip():
                 raise DataError(f"instruction {row.instruction[:60]!r} has no output", expected="an answer to learn")
             full = self._with_eos(ids)
@@ -159,7 +159,7 @@ class PromptEncoder:
         context = self._contexts([()], ["x"])[0]
         no, yes = self._answers
         context_ids, no_ids, yes_ids = self._tokenise([context, context + no, context + yes])
-        shared = shared_length(no_ids, yes_ids)
+        shared = common_prefix([no_ids, yes_ids])
         if shared >= _BOUNDARY:
             self._endings = (no_ids[shared - _BOUNDARY : shared], no_ids[shared:], yes_ids[shared:])
         return Verbalizer.from_tokenizer(
@@ -203,13 +203,13 @@ class PromptEncoder:
         answered = self._tokenise([context + self._answers[1] for context in contexts])
         pairs = [self._known(ids) for ids in answered]
         unknown = [index for index, pair in enumerate(pairs) if pair is None]
-        other = self._tokenise([contexts[index] + self._answers[0] for index in unknown])
-        for index, no in zip(unknown, other, strict=True):
+        negative = self._tokenise([contexts[index] + self._answers[0] for index in unknown])
+        for index, no in zip(unknown, negative, strict=True):
             pairs[index] = self._joined(no, answered[index])
         return [pair for pair in pairs if pair is not None]
 
     def _known(self, yes: list[int]) -> _Pair | None:
-        """The pair, told from the positive answer alone where the ids before and behind it are those of the probe.
+        """The pair, told from the positive answer alone where the ids around it are those of the probe.
 
         Tokens depend on the text around them. Where the last ones of the prompt and all of the answer are the same as
         in the probe, which was tokenised with both answers, so is what the other answer would have made of them.
@@ -224,7 +224,7 @@ class PromptEncoder:
 
     def _joined(self, no: list[int], yes: list[int]) -> _Pair:
         """The pair of both tokenisations, compared id by id."""
-        shared = shared_length(no, yes)
+        shared = common_prefix([no, yes])
         if not 0 < shared < min(len(no), len(yes)) or (no[shared], yes[shared]) != (self.no_id, self.yes_id):
             raise ModelError(
                 f"the tokenizer joins the answers with what stands before them in template {self.template.name!r}",

@@ -5,22 +5,21 @@ Prompts of one history become a *tree*: the ids that they have in common (instru
 root and stands there once. A forest is one row without padding; positions restart at every fork, and the segments that
 a token may see (those on its way to the root, and its own up to itself) are listed as `Group`s, so every prompt gets
 exactly the numbers that it would get alone. Shared prefixes are found in the ids of jointly tokenised prompts, never by
-tokenising pieces (DESIGN, decision 3). Forests depend on the configured token budget alone, so the same inputs give the
-same ones on every machine.
+tokenising pieces. Forests depend on the configured token budget alone, so the same inputs give the same ones on every
+machine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recalign.prompting.encoding import EncodedPrompt
+from recalign.prompting.tokens import common_prefix
 
-IGNORE = -100
 # A shorter common beginning (a begin token, say) costs more to share than to repeat.
 _SHORTEST_ROOT = 8
 # Segments that run together are padded to the longest: this is the shortest that may run with it, as a share.
@@ -86,17 +85,6 @@ class Forest:
     groups: tuple[Group, ...]
 
 
-def common_prefix(sequences: Sequence[tuple[int, ...]]) -> int:
-    """Length of the longest common prefix of all `sequences` (compares the two extremes in sorted order)."""
-    low, high = min(sequences), max(sequences)
-    length = 0
-    for a, b in zip(low, high, strict=False):
-        if a != b:
-            break
-        length += 1
-    return length
-
-
 def grow_tree(prompts: Sequence[EncodedPrompt]) -> Tree:
     """Merge prompts where their ids agree. Every branch keeps at least its answer position, so answers stay apart."""
     shared = common_prefix([prompt.ids for prompt in prompts]) if len(prompts) > 1 else 0
@@ -135,7 +123,7 @@ def grow_trees(prompts: Sequence[EncodedPrompt], budget: int) -> list[Tree]:
     return trees
 
 
-def fell(tree: Tree) -> list[Tree]:
+def split(tree: Tree) -> list[Tree]:
     """The tree's prompts, each as a tree of its own."""
     return [
         Tree((), (), (tree.stem + ids,), (tree.stem_labels + labels,), (len(tree.stem) + offset,))
@@ -145,7 +133,7 @@ def fell(tree: Tree) -> list[Tree]:
 
 @dataclass(slots=True)
 class _Segment:
-    """Tokens between two forks, while a forest is planted; `start` is known once it has its place."""
+    """Tokens between two forks, while trees are packed; `start` is known once the segment has its place."""
 
     ids: tuple[int, ...]
     labels: tuple[int, ...]
@@ -159,7 +147,7 @@ class _Segment:
         return self.start, self.start + len(self.ids)
 
 
-def plant(trees: Sequence[Tree], *, share: bool = True) -> Forest:
+def pack(trees: Sequence[Tree], *, share: bool = True) -> Forest:
     """Lay trees out as one forest: the root, the stems (those of like length together), then each tree's branches.
 
     Args:
@@ -168,15 +156,14 @@ def plant(trees: Sequence[Tree], *, share: bool = True) -> Forest:
             prompt is one segment, in the order given.
     """
     shared = _shared_root(trees) if share and len(trees) > 1 else 0
-    lead = trees[0].stem or trees[0].branches[0]
-    marks = trees[0].stem_labels or trees[0].branch_labels[0]
+    ids = trees[0].stem or trees[0].branches[0]
+    labels = trees[0].stem_labels or trees[0].branch_labels[0]
     prompts = sum(len(tree.branches) for tree in trees)
-    root = _Segment(lead[:shared], marks[:shared], 0, prompts, ())
-    trunk = (root,) if shared else ()
-    stems, crowns, prompt_segments = _segments(trees, shared, trunk)
-    levels = [[root]] if shared else []
+    root = (_Segment(ids[:shared], labels[:shared], 0, prompts, ()),) if shared else ()
+    stems, branches, prompt_segments = _segments(trees, shared, root)
+    levels = [list(root)] if root else []
     levels += _alike(stems) if share else [stems]
-    levels += [crown for crown in crowns if crown]
+    levels += [level for level in branches if level]
     groups = []
     place = 0
     for level in levels:
@@ -192,47 +179,47 @@ def plant(trees: Sequence[Tree], *, share: bool = True) -> Forest:
 
 
 def _segments(
-    trees: Sequence[Tree], shared: int, trunk: tuple[_Segment, ...]
+    trees: Sequence[Tree], shared: int, root: tuple[_Segment, ...]
 ) -> tuple[list[_Segment], list[list[_Segment]], list[tuple[_Segment, int]]]:
-    """Segments on the trunk, each tree's branches on its stem, and per prompt its segment and answer offset."""
+    """Segments on the root, each tree's branches on its stem, and per prompt its segment and answer offset."""
     stems: list[_Segment] = []
-    crowns: list[list[_Segment]] = []
+    all_branches: list[list[_Segment]] = []
     prompts: list[tuple[_Segment, int]] = []
     for tree in trees:
-        fork, parents, skipped = len(tree.stem), trunk, 0 if tree.stem else shared
+        fork, parents, skipped = len(tree.stem), root, 0 if tree.stem else shared
         if len(tree.stem) > shared:
-            stem = _Segment(tree.stem[shared:], tree.stem_labels[shared:], shared, len(tree.branches), trunk)
+            stem = _Segment(tree.stem[shared:], tree.stem_labels[shared:], shared, len(tree.branches), root)
             stems.append(stem)
-            parents = (*trunk, stem)
-        crown = [
+            parents = (*root, stem)
+        branches = [
             _Segment(ids[skipped:], labels[skipped:], fork + skipped, 1, parents)
             for ids, labels in zip(tree.branches, tree.branch_labels, strict=True)
         ]
-        if parents == trunk:
-            stems += crown
+        if parents == root:
+            stems += branches
         else:
-            crowns.append(crown)
-        prompts += [(one, offset - skipped) for one, offset in zip(crown, tree.answer_offsets, strict=True)]
-    return stems, crowns, prompts
+            all_branches.append(branches)
+        prompts += [(branch, offset - skipped) for branch, offset in zip(branches, tree.answer_offsets, strict=True)]
+    return stems, all_branches, prompts
 
 
 def _shared_root(trees: Sequence[Tree]) -> int:
     """How many ids (with equal labels) all trees begin with; every prompt keeps its answer position to itself."""
-    leads: list[tuple[int, ...]] = []
-    marks: list[tuple[int, ...]] = []
+    ids: list[tuple[int, ...]] = []
+    labels: list[tuple[int, ...]] = []
     longest = len(trees[0].stem or trees[0].branches[0])
     for tree in trees:
-        leads += [tree.stem] if tree.stem else tree.branches
-        marks += [tree.stem_labels] if tree.stem else tree.branch_labels
+        ids += [tree.stem] if tree.stem else tree.branches
+        labels += [tree.stem_labels] if tree.stem else tree.branch_labels
         longest = min([longest, len(tree.stem)] if tree.stem else [longest, *tree.answer_offsets])
-    shared = min(longest, common_prefix(leads), common_prefix(marks))
+    shared = min(longest, common_prefix(ids), common_prefix(labels))
     return shared if shared >= _SHORTEST_ROOT else 0
 
 
 def _alike(segments: list[_Segment]) -> list[list[_Segment]]:
     """Segments by length (stable), cut where they become much longer than the first of their group."""
     groups: list[list[_Segment]] = []
-    for segment in sorted(segments, key=lambda one: len(one.ids)):
+    for segment in sorted(segments, key=lambda segment: len(segment.ids)):
         if not groups or len(groups[-1][0].ids) < _ALIKE * len(segment.ids):
             groups.append([])
         groups[-1].append(segment)
@@ -250,11 +237,15 @@ def _forest(segments: Sequence[_Segment], groups: Sequence[Group], answers: Sequ
         before[0] = segment.parents[-1].span[1] - 1 if segment.parents else -1
         previous.append(before)
         weights.append(np.full(n, float(segment.weight)))
-    columns: dict[str, Any] = {
-        "ids": ids, "labels": labels, "positions": positions, "previous": previous, "weights": weights
-    }  # fmt: skip
-    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    return Forest(**joined, answers=np.asarray(answers, dtype=np.int64), groups=tuple(groups))
+    return Forest(
+        ids=np.concatenate(ids),
+        labels=np.concatenate(labels),
+        positions=np.concatenate(positions),
+        previous=np.concatenate(previous),
+        weights=np.concatenate(weights),
+        answers=np.asarray(answers, dtype=np.int64),
+        groups=tuple(groups),
+    )
 
 
 def forests(trees: Sequence[Tree], budget: int) -> Iterator[tuple[int, int]]:
@@ -270,16 +261,3 @@ def forests(trees: Sequence[Tree], budget: int) -> Iterator[tuple[int, int]]:
         room -= tree.n_tokens
     if start < len(trees):
         yield start, len(trees)
-
-
-def visible(forest: Forest) -> NDArray[np.bool_]:
-    """The attention mask in full, shape (T, T): True where the query (row) sees the key (column). For inspection."""
-    mask = np.zeros((len(forest.ids), len(forest.ids)), dtype=np.bool_)
-    for group in forest.groups:
-        for start, stop in group.prefix:
-            mask[group.start : group.stop, start:stop] = True
-        place = group.start
-        for length in group.lengths:
-            mask[place : place + length, place : place + length] = np.tri(length, dtype=np.bool_)
-            place += length
-    return mask

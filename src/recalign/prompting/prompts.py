@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recalign.data.catalog import ItemCatalog
+from recalign.data.samples import HistoryEntry
 from recalign.prompting.domain import Domain
 
 
@@ -15,6 +17,11 @@ class HistoryText:
     text: str
     liked: bool
     rating: float | None = None
+
+
+def history_texts(catalog: ItemCatalog, entries: Sequence[HistoryEntry]) -> tuple[HistoryText, ...]:
+    """The texts of a history, in its order. Raises DataError where an item is not in the catalogue."""
+    return tuple(HistoryText(catalog.text(entry.item_id), entry.liked, entry.rating) for entry in entries)
 
 
 @dataclass(frozen=True, slots=True)

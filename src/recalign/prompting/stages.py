@@ -1,9 +1,8 @@
-"""The three chain-of-thought stages of a template, in one language: rows to tune on, and questions to a teacher."""
+"""The three chain-of-thought steps of a template, in one language: rows to tune on, and questions to a teacher."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from recalign.prompting.domain import Domain
 from recalign.prompting.prompts import CotFields, Instruction
@@ -41,13 +40,13 @@ class CotStages:
         return self._pieces[stage - 1]
 
 
-def _values(domain: Domain, fields: CotFields) -> dict[str, Any]:
+def _values(domain: Domain, fields: CotFields) -> dict[str, object]:
     return domain.model_dump() | {
         "consumed_items": [clean_title(text) for text in fields.consumed_items],
         "candidates": [clean_title(text) for text in fields.candidates],
         "preferences": clean_title(fields.preferences),
         "featured": [clean_title(text) for text in fields.featured],
-        "pairs": [(clean_title(one), clean_title(other)) for one, other in fields.pairs],
+        "pairs": [(clean_title(item), clean_title(candidate)) for item, candidate in fields.pairs],
         "n_recommend": fields.n_recommend,
         "n_featured": fields.n_featured,
     }

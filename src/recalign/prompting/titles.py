@@ -31,7 +31,7 @@ def clean_title(text: str) -> str:
 
     * Line breaks of every kind and tabulators become one space (none at the ends).
     * Other control characters, zero-width characters, bidirectional controls and tags are removed. A soft hyphen stays
-      behind a letter, a (non-)joiner behind a non-ASCII letter, mark or symbol, where writing needs it.
+      after a letter, a (non-)joiner after a non-ASCII letter, mark or symbol, where writing needs it.
     * A run of hash signs (full-width and look-alikes too, whatever invisible stands between them) becomes one sign,
       so no ``###`` marker can be formed.
     * Lone surrogates, which no encoder accepts, become U+FFFD.
@@ -65,7 +65,7 @@ def _without_format(text: str) -> str:
 
 
 def _belongs(before: str, char: str) -> bool:
-    """Whether a format character is part of the writing behind the character `before`."""
+    """Whether a format character is part of the writing after the character `before`."""
     if char == _SOFT_HYPHEN:
         return before.isalpha()
     if char not in _JOINERS or before in _HASHES or unicodedata.normalize("NFKC", before).isascii():

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
 _CHUNK: Final = 4096  # texts per tokenizer call: bounds memory, changes no result
+
+Ids = TypeVar("Ids", list[int], tuple[int, ...])
+
+
+def common_prefix(sequences: Sequence[Ids]) -> int:
+    """How many leading ids all `sequences` have in common: those of the two extremes in sorted order, by halving."""
+    first, last = min(sequences), max(sequences)
+    same, end = 0, min(len(first), len(last))
+    while same < end:
+        middle = (same + end + 1) // 2
+        if first[same:middle] == last[same:middle]:
+            same = middle
+        else:
+            end = middle - 1
+    return same
 
 
 def tokenise(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, special: bool) -> list[list[int]]:
@@ -22,7 +37,7 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, specia
     for start in range(0, len(texts), _CHUNK):
         chunk = list(texts[start : start + _CHUNK])
         if direct:
-            ids += [one.ids for one in backend.encode_batch_fast(chunk, add_special_tokens=special)]
+            ids += [encoding.ids for encoding in backend.encode_batch_fast(chunk, add_special_tokens=special)]
         else:
             ids += tokenizer(
                 chunk,

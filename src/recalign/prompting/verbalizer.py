@@ -9,18 +9,7 @@ from typing import Self
 from transformers import PreTrainedTokenizerBase
 
 from recalign.errors import ModelError
-
-
-def shared_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """Number of leading ids that two sequences have in common."""
-    end = min(len(first), len(second))
-    start = max(0, end - 24)  # jointly encoded prompts differ near their ends
-    if first[:start] != second[:start]:
-        start = 0
-    for index in range(start, end):
-        if first[index] != second[index]:
-            return index
-    return end
+from recalign.prompting.tokens import common_prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +28,9 @@ class Verbalizer:
         *,
         yes: str,
         no: str,
-        context_ids: Sequence[int],
-        yes_ids: Sequence[int],
-        no_ids: Sequence[int],
+        context_ids: list[int],
+        yes_ids: list[int],
+        no_ids: list[int],
     ) -> Self:
         """Take the label ids from one prompt that was encoded alone and jointly with either answer.
 
@@ -56,8 +45,8 @@ class Verbalizer:
         Raises:
             ModelError: the answers do not differ at their first token, or that token of one is unknown or blank.
         """
-        shared = shared_length(yes_ids, no_ids)
-        kept = max(shared_length(context_ids, yes_ids), shared_length(context_ids, no_ids))
+        shared = common_prefix([yes_ids, no_ids])
+        kept = max(common_prefix([context_ids, answered]) for answered in (yes_ids, no_ids))
         own = min(kept, shared)
         problem = _problem(tokenizer, yes_ids[own:], no_ids[own:], shared - kept)
         if problem:

@@ -116,7 +116,7 @@ def generate_pairs(
     written = writer.write(
         [catalog.text(entry.item_id) for entry in history], [catalog.text(item_id) for item_id in items]
     )
-    pairs = [_named(catalog, history[one], items[other], other + 1) for one, other in written.pairs]
+    pairs = [_named(catalog, history[item], items[place], place + 1) for item, place in written.pairs]
     return GeneratedPairs(
         tuple(pairs),
         n_generated=written.n_generated,
@@ -193,7 +193,7 @@ class PairWriter:
         pairs, n_generated, n_repeated = _read(self._text(third), fields)
         shown, offered = list(consumed.values()), list(candidates.values())
         return WrittenPairs(
-            tuple((shown[one], offered[other]) for one, other in pairs),
+            tuple((shown[item], offered[candidate]) for item, candidate in pairs),
             n_generated=n_generated,
             n_repeated=n_repeated,
             n_candidates=len(fields.candidates),
@@ -202,7 +202,7 @@ class PairWriter:
         )
 
     def _places(self, texts: Sequence[str]) -> dict[str, int]:
-        """Each text as a prompt may show it, and the place where it stands first: equal ones cannot be told apart."""
+        """Each text as a prompt may show it, and the place where it stands first: equal texts are one."""
         places: dict[str, int] = {}
         for place, text in enumerate(self._control.inert(texts, clean_title)):
             places.setdefault(text, place)
@@ -266,7 +266,7 @@ def _read(answer: str, fields: CotFields) -> tuple[list[tuple[int, int]], int, i
     # Repeated texts are given out in turn: with a copy for each time that it may be named, no repetition goes unseen.
     reading = read_pairs(answer, fields.consumed_items, [*fields.candidates] * _LONGEST_ANSWER)
     partners: dict[int, int] = {}
-    for one, other in reading.pairs:
-        partners.setdefault(other % n, one)
-    pairs = [(one, other) for other, one in partners.items()]
+    for item, candidate in reading.pairs:
+        partners.setdefault(candidate % n, item)
+    pairs = [(item, candidate) for candidate, item in partners.items()]
     return pairs, len(reading.pairs) + reading.unknown, len(reading.pairs) - len(pairs)

@@ -1,7 +1,7 @@
-"""The language-model scorer: how much rather "Yes." than "No."?
+"""The language-model scorer: does the model answer "Yes." rather than "No."?
 
-The score of an item is logit(Yes) − logit(No) at the answer position (TALLRec §2.1; SPEC §5), which is the log-odds of
-"liked" given that the model answers at all; the probability mass of the two answers together is reported beside it.
+The score of an item is logit(Yes) − logit(No) at the answer position (TALLRec §2.1). It is the log-odds of "liked",
+given that the model answers at all. The probability mass of the two answers together is reported beside it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import CandidateList
 from recalign.models.forward import logits_at, supports_fusion, supports_packing
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
-from recalign.prompting.packing import Forest, Tree, forests, grow_tree, grow_trees, plant
-from recalign.prompting.template import HistoryText
+from recalign.prompting.packing import Forest, Tree, forests, grow_tree, grow_trees, pack
+from recalign.prompting.prompts import HistoryText, history_texts
 from recalign.scoring.base import Scores
 
 ScoreKind = Literal["log-odds", "paper"]
@@ -93,9 +93,7 @@ class YesNoScorer:
         histories: list[tuple[HistoryText, ...]] = []
         targets: list[str] = []
         for candidates in lists:
-            history = tuple(
-                HistoryText(self.catalog.text(entry.item_id), entry.liked, entry.rating) for entry in candidates.history
-            )
+            history = history_texts(self.catalog, candidates.history)
             for item_id in candidates.item_ids:
                 histories.append(history)
                 targets.append(self.catalog.text(item_id))
@@ -109,7 +107,9 @@ class YesNoScorer:
         start = 0
         for size in sizes:
             group = prompts[start : start + size]
-            trees += grow_trees(group, self._batch_tokens) if self._packed else [grow_tree([one]) for one in group]
+            trees += (
+                grow_trees(group, self._batch_tokens) if self._packed else [grow_tree([prompt]) for prompt in group]
+            )
             start += size
         ends = np.cumsum([len(tree.branches) for tree in trees])
         order = np.arange(len(trees))
@@ -118,7 +118,7 @@ class YesNoScorer:
         ordered = [trees[index] for index in order]
         for first, last in forests(ordered, self._batch_tokens):
             places = [np.arange(ends[index] - len(trees[index].branches), ends[index]) for index in order[first:last]]
-            yield plant(ordered[first:last], share=self._packed), np.concatenate(places)
+            yield pack(ordered[first:last], share=self._packed), np.concatenate(places)
 
     @torch.inference_mode()
     def _forward(self, forest: Forest) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -83,8 +83,8 @@ def read_facts(catalog: ItemCatalog) -> Facts:
 
 def _group(values: Iterable[Iterable[Value]]) -> dict[Value, list[int]]:
     groups: dict[Value, list[int]] = {}
-    for item, each in enumerate(values):
-        for value in each:
+    for item, own in enumerate(values):
+        for value in own:
             groups.setdefault(value, []).append(item)
     return groups
 

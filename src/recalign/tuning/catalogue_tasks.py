@@ -1,4 +1,4 @@
-"""Questions that a catalogue alone can answer: the tasks behind `recalign.tuning.instructions`.
+"""Questions that a catalogue alone can answer: the tasks of `recalign.tuning.instructions`.
 
 A task draws items and returns the fields of its wordings; `TASKS` names them all. Answers are facts or titles, never
 the label words, lest a model learn to prefer one of them before it has seen a single like.

@@ -2,8 +2,8 @@
 
 A checkpoint is an artefact (kind ``checkpoint``) with ``weights.safetensors`` (what is trained),
 ``optimizer.safetensors``, ``rng.safetensors``, ``state.json`` and optionally ``ema.safetensors`` and
-``best.safetensors``. It names what it belongs to (stage configuration, data, parent): another owner is refused with
-the difference. The newest one that is whole is used; a damaged one is reported and passed over.
+``best.safetensors``. It names what it belongs to (stage configuration, data, parent): one that belongs to something
+else is refused with the difference. The newest one that is whole is used; a damaged one is reported and passed over.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -30,6 +29,25 @@ KEPT = 2  # the newest and the one before it, to fall back on
 REQUIRED = ("weights.safetensors", "optimizer.safetensors", "rng.safetensors", "state.json")
 
 
+LogEntry = dict[str, float]  # {"step", "loss", "lr"} or {"step", "validation"}
+
+
+@dataclass
+class LoopFacts:
+    """What the loop remembers beside tensors; written as JSON.
+
+    Attributes:
+        best_value, best_step: The best validation so far and its step.
+        stale: Validations since then without a gain.
+        log: Losses, learning rates and validations so far.
+    """
+
+    best_value: float | None = None
+    best_step: int = 0
+    stale: int = 0
+    log: list[LogEntry] = field(default_factory=list)
+
+
 @dataclass
 class LoopState:
     """Everything that changes while the loop runs.
@@ -41,7 +59,7 @@ class LoopState:
         rng: States of torch's generators by device name (uint8).
         ema: Averaged weights, where averaging is on.
         best: Weights of the best validation so far, where the stage selects.
-        progress: JSON-able facts: best value and step, validations without a gain, log so far.
+        facts: What else the loop remembers.
     """
 
     step: int
@@ -50,7 +68,7 @@ class LoopState:
     rng: dict[str, Tensor]
     ema: dict[str, Tensor] | None = None
     best: dict[str, Tensor] | None = None
-    progress: dict[str, Any] = field(default_factory=dict)
+    facts: LoopFacts = field(default_factory=LoopFacts)
 
 
 class CheckpointStore:
@@ -58,27 +76,28 @@ class CheckpointStore:
 
     Args:
         directory: Working directory of the stage.
-        owner: What the checkpoints belong to; plain JSON values.
+        identity: All that the stage is a function of, as plain JSON values.
     """
 
-    def __init__(self, directory: Path, owner: Mapping[str, Any]) -> None:
+    def __init__(self, directory: Path, identity: Mapping[str, object]) -> None:
         self.directory = directory
-        self.owner = json.loads(json.dumps(owner))
+        self.identity: object = json.loads(json.dumps(identity))
 
     def save(self, state: LoopState) -> None:
         """Write a checkpoint for `state.step` and drop all but the newest `KEPT`. Raises ArtifactError."""
         self.directory.mkdir(parents=True, exist_ok=True)
         target = self.directory / f"step-{state.step:08d}"
-        with write_directory(target, KIND, config={"owner": self.owner, "step": state.step}, overwrite=True) as stage:
-            _save(state.weights, stage / "weights.safetensors")
-            _save(state.optimizer, stage / "optimizer.safetensors")
-            _save(state.rng, stage / "rng.safetensors")
+        config = {"identity": self.identity, "step": state.step}
+        with write_directory(target, KIND, config=config, overwrite=True) as staging:
+            _save(state.weights, staging / "weights.safetensors")
+            _save(state.optimizer, staging / "optimizer.safetensors")
+            _save(state.rng, staging / "rng.safetensors")
             if state.ema is not None:
-                _save(state.ema, stage / "ema.safetensors")
+                _save(state.ema, staging / "ema.safetensors")
             if state.best is not None:
-                _save(state.best, stage / "best.safetensors")
-            content = {"step": state.step, "progress": state.progress}
-            (stage / "state.json").write_text(json.dumps(content), encoding="utf-8")
+                _save(state.best, staging / "best.safetensors")
+            content = {"step": state.step, "progress": asdict(state.facts)}
+            (staging / "state.json").write_text(json.dumps(content), encoding="utf-8")
         for old in self._directories()[:-KEPT]:
             shutil.rmtree(old)
 
@@ -86,8 +105,8 @@ class CheckpointStore:
         """The newest whole checkpoint, or None where there is none.
 
         Raises:
-            ArtifactError: It belongs to another configuration, data set, parent or world size; or checkpoints are there
-                and none is whole.
+            ArtifactError: It belongs to another configuration, data set or parent; or checkpoints are there and none
+                is whole.
         """
         directories = self._directories()
         for directory in reversed(directories):
@@ -96,7 +115,7 @@ class CheckpointStore:
             except ArtifactError as error:
                 logger.warning("passing over a damaged checkpoint: %s", error)
                 continue
-            self._check_owner(directory, manifest)
+            self._check_identity(directory, manifest)
             return _load(directory, manifest)
         if directories:
             raise ArtifactError(
@@ -115,10 +134,10 @@ class CheckpointStore:
     def _directories(self) -> list[Path]:
         return sorted(self.directory.glob("step-????????"))
 
-    def _check_owner(self, directory: Path, manifest: Manifest) -> None:
-        theirs = manifest.config["owner"]
-        if theirs != self.owner:
-            changes = "; ".join(_differences(theirs, self.owner))
+    def _check_identity(self, directory: Path, manifest: Manifest) -> None:
+        theirs = manifest.config.get("identity", manifest.config.get("owner"))  # its name before stages had kinds
+        if theirs != self.identity:
+            changes = "; ".join(_differences(theirs, self.identity))
             raise ArtifactError(
                 f"checkpoint {directory.name} in {directory.parent}",
                 found=f"another run's state ({changes})",
@@ -152,11 +171,11 @@ def _load(directory: Path, manifest: Manifest) -> LoopState:
         rng=load_file(directory / "rng.safetensors"),
         ema=optional("ema.safetensors"),
         best=optional("best.safetensors"),
-        progress=content["progress"],
+        facts=LoopFacts(**content["progress"]),
     )
 
 
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+def _differences(old: object, new: object, path: str = "") -> list[str]:
     """Paths at which two JSON trees differ, as ``path: old -> new``."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [

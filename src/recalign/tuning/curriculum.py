@@ -1,9 +1,9 @@
-"""The curriculum over chain-of-thought data: which rows are learnt from, and in which order (TLRec §4.2; SPEC §3).
+"""The curriculum over chain-of-thought data: which rows are learnt from, and in which order (TLRec §4.2).
 
-TLRec joins the rows of the three stages into one data set, easy before hard, and tunes on it once, unshuffled: the
+TLRec joins the rows of the three stages into one data set, easy before hard, and tunes on it once, unshuffled. The
 stage is the difficulty. The variants take one part of that away at a time:
 
-* ``ordered``: the paper's: stages 1, 2, 3 one after the other, in one tuning stage;
+* ``ordered``, as in the paper: stages 1, 2, 3 one after the other, in one tuning stage;
 * ``staged``: a tuning stage (with an optimizer of its own) per chain-of-thought stage;
 * ``mixed``: the same rows, shuffled ("w/o curriculum");
 * ``stage1-only``, ``stage2-only``, ``stage3-only``: one stage's rows (the paper's public code trains on stage 3 alone).
@@ -22,6 +22,7 @@ from recalign.artifacts import Manifest, read_manifest
 from recalign.cot.teach import KIND, stage_file
 from recalign.errors import ConfigError, DataError
 from recalign.prompting.prompts import Instruction
+from recalign.tuning.config import Curriculum
 from recalign.tuning.instructions import read_instructions
 
 STAGES: Final = (1, 2, 3)
@@ -66,7 +67,7 @@ def arrange(rows: Sequence[CotRow], curriculum: str, difficulty: str = "stage") 
 
     Args:
         rows: All rows, stage by stage in the teacher's order.
-        curriculum: ``ordered``, ``mixed`` or ``stageN-only`` (``staged`` is a list of the latter, see `parts`).
+        curriculum: ``ordered``, ``mixed`` or ``stageN-only`` (``staged`` is a list of the latter, see `substages`).
         difficulty: Name in `DIFFICULTIES`; only ``ordered`` asks for it.
 
     Raises:
@@ -75,15 +76,15 @@ def arrange(rows: Sequence[CotRow], curriculum: str, difficulty: str = "stage") 
     if difficulty not in DIFFICULTIES:
         raise ConfigError(f"difficulty {difficulty!r}", expected=f"one of {', '.join(DIFFICULTIES)}")
     if curriculum == "ordered":
-        return [one.row for one in sorted(rows, key=DIFFICULTIES[difficulty])], False
+        return [row.row for row in sorted(rows, key=DIFFICULTIES[difficulty])], False
     if curriculum == "mixed":
-        return [one.row for one in rows], True
+        return [row.row for row in rows], True
     for stage in STAGES:
         if curriculum == f"stage{stage}-only":
-            return [one.row for one in rows if one.stage == stage], True
+            return [row.row for row in rows if row.stage == stage], True
     raise ConfigError(f"curriculum {curriculum!r}", found="several tuning stages", expected="one of them at a time")
 
 
-def parts(curriculum: str) -> tuple[str, ...]:
-    """The curricula of the tuning stages that one entry of a recipe stands for: three of ``staged``, else itself."""
-    return tuple(f"stage{stage}-only" for stage in STAGES) if curriculum == "staged" else (curriculum,)
+def substages(curriculum: Curriculum) -> tuple[Curriculum, ...]:
+    """The curricula of the tuning stages that one stage stands for: three where it is ``staged``, else itself."""
+    return ("stage1-only", "stage2-only", "stage3-only") if curriculum == "staged" else (curriculum,)

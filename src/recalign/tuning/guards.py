@@ -1,4 +1,4 @@
-"""What the loop runs inside: torch's deterministic kernels, and signals that wait until a step is complete."""
+"""What the loop runs inside: deterministic kernels, mixed precision, and signals that wait until a step is complete."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from torch import nn
 
 
 @contextmanager
@@ -27,6 +28,39 @@ def deterministic(device: torch.device) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0])
         settings.fill_uninitialized_memory = before[1]
+
+
+@contextmanager
+def mixed_precision(model: nn.Module, precision: str) -> Iterator[None]:
+    """Within the context, with precision bf16, the forward pass of `model` is under autocast; its logits are float32.
+
+    Args:
+        model: A causal language model. Its weights keep their type.
+        precision: "bf16", "fp32", or "auto" for bf16 where the processor computes in it.
+    """
+    device = next(model.parameters()).device.type
+    if precision == "auto":
+        native = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
+        precision = "bf16" if native else "fp32"
+    if precision == "fp32":
+        yield
+        return
+    plain, own = model.forward, vars(model).get("forward")
+
+    def forward(*inputs: Any, **options: Any) -> Any:
+        with torch.autocast(device, torch.bfloat16):
+            output = plain(*inputs, **options)
+        output.logits = output.logits.float()
+        return output
+
+    model.forward = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del model.forward
+        else:
+            model.forward = own
 
 
 @contextmanager

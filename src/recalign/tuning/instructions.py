@@ -6,16 +6,16 @@ CC BY-NC, so they are read where a user has them and never shipped.
 
 from __future__ import annotations
 
-import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from recalign.data.catalog import ItemCatalog
 from recalign.errors import ConfigError, DataError
+from recalign.prompting.json_rows import read_json_rows
 from recalign.prompting.template import Domain, Instruction
 from recalign.seeding import generator
 from recalign.tuning.catalogue_facts import read_facts
@@ -36,7 +36,7 @@ def generate_instructions(catalog: ItemCatalog, domain: Domain, *, n: int, seed:
     """Make `n` distinct instruction rows from a catalogue: facts about its items, in varied words.
 
     What can be asked depends on what the catalogue has: titles alone give completions, places in lists, alphabetical
-    order and shared words; years (a column, or "(1995)" behind the title), genres and authors add their own questions.
+    order and shared words; years (a column, or "(1995)" after the title), genres and authors add their own questions.
     Each task that the catalogue allows is equally likely. Ratings and labels have no way in: only the columns title,
     year, author and genres are read.
 
@@ -88,81 +88,24 @@ def _wordings(language: str) -> Wordings:
 
 
 def read_instructions(path: Path) -> list[Instruction]:
-    """Read an Alpaca-format file: a JSON array of objects, or one object per line (JSONL), told apart by their content.
+    """Read an Alpaca-format file: a JSON array of objects, or one object per line (JSONL).
 
     Each object has the strings ``instruction`` and ``output`` (neither blank) and may have ``input`` (none, null and ""
     are the same); other keys are ignored. Blank lines in JSONL are skipped.
 
     Raises:
-        DataError: The file is missing, no UTF-8, no JSON, empty, or a row is not as described; with path and line.
+        DataError: The file is missing, no UTF-8, no JSON, empty, or a row is not as described; with path and
+            line (or row, in an array).
     """
-    text = _decode(path)
-    body = text.lstrip()
-    if not body:
-        raise DataError(f"instruction file {path}", found="nothing in it", expected="Alpaca-format JSON or JSONL")
-    objects = _array(text, path) if body[0] == "[" else _lines(text, path)
-    rows = [_row(value, f"{path}, line {line}") for value, line in objects]
+    rows = [_row(row.value, f"{path}, {row.place}") for row in read_json_rows(path) if row.text.strip()]
     if not rows:
-        raise DataError(f"instruction file {path}", found="no rows", expected="at least one object")
+        raise DataError(f"instruction file {path}", found="no rows in it", expected="Alpaca-format JSON or JSONL")
     return rows
 
 
-def _decode(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"instruction file {path}", found=error.strerror or str(error), expected="a file") from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {line}", found=f"byte 0x{content[error.start]:02x}", expected="UTF-8") from None
-
-
-def _lines(text: str, path: Path) -> Iterator[tuple[Any, int]]:
-    for line, content in enumerate(text.split("\n"), start=1):
-        if content.strip():
-            try:
-                yield json.loads(content), line
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{path}, line {line}", found=_complaint(error), expected="one JSON object") from None
-
-
-def _array(text: str, path: Path) -> Iterator[tuple[Any, int]]:
-    """Elements of a JSON array with the line each begins on, decoded one by one: `json.loads` forgets the lines."""
-    decoder = json.JSONDecoder()
-    place, line, counted = _skip(text, text.index("[") + 1), 1, 0
-    expect_value = text[place : place + 1] != "]"
-    while expect_value:
-        line, counted = line + text.count("\n", counted, place), place
-        try:
-            value, end = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError) as error:
-            at = error.lineno if isinstance(error, json.JSONDecodeError) else line
-            raise DataError(f"{path}, line {at}", found=_complaint(error), expected="a JSON array of objects") from None
-        yield value, line
-        place = _skip(text, end)
-        expect_value = text[place : place + 1] == ","
-        place = _skip(text, place + 1) if expect_value else place
-    if text[place : place + 1] != "]" or text[place + 1 :].strip():
-        found = repr(text[place + 1 :].strip()[:1] if text[place : place + 1] == "]" else text[place : place + 1])
-        at = text.count("\n", 0, place) + 1
-        raise DataError(
-            f"{path}, line {at}", found=found if found != "''" else "the end", expected="',' or a final ']'"
-        )
-
-
-def _skip(text: str, place: int) -> int:
-    while text[place : place + 1] in (" ", "\t", "\r", "\n"):
-        place += 1
-    return place
-
-
-def _complaint(error: Exception) -> str:
-    return error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
-
-
-def _row(value: Any, where: str) -> Instruction:
+def _row(value: object, where: str) -> Instruction:
+    if isinstance(value, DataError):
+        raise DataError(where, found=value.found, expected="one JSON object")
     if not isinstance(value, dict):
         raise DataError(
             where, found=f"a {type(value).__name__}", expected="an object with instruction, input and output"

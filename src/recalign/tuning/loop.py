@@ -11,20 +11,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from recalign.errors import Interrupted, ModelError
 from recalign.models.forward import supports_packing
 from recalign.prompting.packing import Tree
 from recalign.seeding import derive_seed, generator
-from recalign.tuning.checkpoint import CheckpointStore, LoopState, restore_rng, rng_state
-from recalign.tuning.config import OptimConfig
-from recalign.tuning.guards import collected_signals, deterministic
+from recalign.tuning.checkpoint import CheckpointStore, LogEntry, LoopFacts, LoopState, restore_rng, rng_state
+from recalign.tuning.config import TrainingConfig
+from recalign.tuning.guards import collected_signals, deterministic, mixed_precision
 from recalign.tuning.objective import StepForests
 from recalign.tuning.optim import Averager, build_optimizer, flatten_optimizer, learning_rate, restore_optimizer
 
@@ -38,20 +36,18 @@ class BatchSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LoopConfig:
-    """What the loop needs to know; see `StageConfig` for the meanings."""
+class Validation:
+    """What selects the step that is kept.
 
-    steps: int
-    max_length: int
-    seed: int
-    optim: OptimConfig
-    micro_batch_tokens: int
-    precision: str
-    lm_weight: float = 0.0
-    lm_fraction: float = 0.15
-    eval_steps: int = 50
-    patience: int = 10
-    checkpoint_steps: int = 100
+    Attributes:
+        value: The model's value, to be maximised.
+        every: Optimizer steps between two validations; the last step is validated as well.
+        patience: The loop stops after so many validations without a gain.
+    """
+
+    value: Callable[[], float]
+    every: int
+    patience: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,31 +67,25 @@ class LoopResult:
 
     Attributes:
         kept_step: Step whose weights were kept.
-        steps_done: Steps run (early stopping may end before `LoopConfig.steps`).
+        steps_done: Steps run; early stopping ends before the last one.
         log: One entry per validation or 10 steps: ``{"step", "loss", "lr"}`` and ``{"step", "validation"}``.
         seconds: Wall time of this process in the loop (a resumed run counts its own part).
     """
 
     kept_step: int
     steps_done: int
-    log: list[dict[str, Any]]
+    log: list[LogEntry]
     seconds: float
-
-
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """ "auto" becomes bf16 where the processor computes in it, otherwise fp32. Returns an Accelerate name."""
-    if precision == "auto":
-        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-        precision = "bf16" if native else "fp32"
-    return "bf16" if precision == "bf16" else "no"
 
 
 def train(
     model: nn.Module,
     source: BatchSource,
-    config: LoopConfig,
+    config: TrainingConfig,
     *,
-    validate: Callable[[], float] | None = None,
+    steps: int,
+    max_length: int,
+    validation: Validation | None = None,
     store: CheckpointStore | None = None,
     progress: Callable[[StepReport], None] | None = None,
 ) -> LoopResult:
@@ -104,9 +94,10 @@ def train(
     Args:
         model: The model; trained in place, and left in evaluation mode with the kept weights.
         source: Training trees by step.
-        config: Steps, optimizer, budgets.
-        validate: Value of the model to maximise, called every `eval_steps` and at the end. The best step is kept, and
-            the loop stops after `patience` validations without a gain. Without it the last step is kept.
+        config: Optimizer, budgets, precision.
+        steps: Optimizer steps.
+        max_length: Longest prompt of the source, in tokens.
+        validation: The best step by it is kept. Without it the last step is kept.
         store: Where checkpoints go; an interrupted run continues from the newest one, bit for bit.
         progress: Called after every step.
 
@@ -115,39 +106,33 @@ def train(
         ModelError: The loss is not finite.
         ArtifactError: A checkpoint cannot be used or written.
     """
-    run = _Run(model, source, config, validate, store, progress)
-    with deterministic(run.device), collected_signals() as pending:
-        return run.run(pending)
+    loop = _Loop(model, source, config, steps, supports_packing(model, longest=max_length), validation, store, progress)
+    with deterministic(loop.device), mixed_precision(model, config.precision), collected_signals() as pending:
+        return loop.run(pending)
 
 
-class _Run:
+class _Loop:
     """State and steps of one call of `train`."""
 
     def __init__(
         self,
         model: nn.Module,
         source: BatchSource,
-        config: LoopConfig,
-        validate: Callable[[], float] | None,
+        config: TrainingConfig,
+        steps: int,
+        packed: bool,
+        validation: Validation | None,
         store: CheckpointStore | None,
         progress: Callable[[StepReport], None] | None,
     ) -> None:
-        self.source, self.config = source, config
-        self.validate, self.store, self.progress = validate, store, progress
-        self.plain = model
+        self.model, self.source, self.config, self.steps, self.packed = model, source, config, steps, packed
+        self.validation, self.store, self.progress = validation, store, progress
         self.device = next(model.parameters()).device
-        self.packed = supports_packing(model, longest=config.max_length)
-        # Accelerate keeps one global state per process, with the precision of its first user.
-        AcceleratorState._reset_state(reset_partial_state=True)
-        self.accelerator = Accelerator(
-            cpu=self.device.type == "cpu", mixed_precision=resolve_precision(config.precision, self.device)
-        )
         self.trained = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
-        optimizer = build_optimizer(self.trained, config.optim)
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.optimizer = build_optimizer(self.trained, config.optim)
         self.average = Averager(self.trained, config.optim.ema) if config.optim.ema else None
         self.best: dict[str, Tensor] | None = None
-        self.facts: dict[str, Any] = {"best_value": None, "best_step": 0, "stale": 0, "log": []}
+        self.facts = LoopFacts()
         self.step = 0
 
     def run(self, pending: list[int]) -> LoopResult:
@@ -155,19 +140,19 @@ class _Run:
         self._resume()
         started, samples = time.monotonic(), 0
         self.model.train()
-        while self.step < self.config.steps and self.facts["stale"] < self.config.patience:
+        while self.step < self.steps and not self._out_of_patience():
             loss, count = self._optimize()
             samples += count
             self.step += 1
             self._after_step(loss)
             if self.progress:
                 seconds = time.monotonic() - started
-                self.progress(StepReport(self.step, self.config.steps, loss, samples, seconds))
+                self.progress(StepReport(self.step, self.steps, loss, samples, seconds))
             if pending:
                 self._save()
-                done = f"stopped after step {self.step} of {self.config.steps}"
+                done = f"stopped after step {self.step} of {self.steps}"
                 raise Interrupted(pending[0], done, saved=self.store is not None)
-            if self.step % self.config.checkpoint_steps == 0 and self.step < self.config.steps:
+            if self.step % self.config.checkpoint_steps == 0 and self.step < self.steps:
                 self._save()
         return self._finish(time.monotonic() - started)
 
@@ -175,21 +160,21 @@ class _Run:
         """One optimizer step; returns the mean answer loss and the number of prompts."""
         config = self.config
         trees = list(self.source.batch(self.step))
-        rate = learning_rate(self.step, config.steps, config.optim)
+        rate = learning_rate(self.step, self.steps, config.optim)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         draw = generator(config.seed, "lm-tokens", self.step)
-        share = config.lm_fraction if config.lm_weight else 0.0
-        prompts = StepForests.build(trees, config.micro_batch_tokens, draw, share, packed=self.packed)
+        fraction = config.lm_fraction if config.lm_weight else 0.0
+        prompts = StepForests.build(trees, config.micro_batch_tokens, draw, fraction, packed=self.packed)
         total = 0.0
-        for answers, others in prompts.losses(self.model, self.plain):
-            self.accelerator.backward(answers + config.lm_weight * others)
+        for answers, others in prompts.losses(self.model):
+            (answers + config.lm_weight * others).backward()  # type: ignore[no-untyped-call]
             total += float(answers.detach())
         if not math.isfinite(total):
             raise ModelError(
                 f"loss at step {self.step + 1}", found=str(total), expected="a finite number", hint="Lower optim.lr"
             )
-        self.accelerator.clip_grad_norm_(list(self.trained.values()), config.optim.clip_norm)
+        nn.utils.clip_grad_norm_(list(self.trained.values()), config.optim.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average:
@@ -197,23 +182,26 @@ class _Run:
         return total, sum(len(tree.branches) for tree in trees)
 
     def _after_step(self, loss: float) -> None:
-        config = self.config
-        if self.step % 10 == 0 or self.step == config.steps:
-            rate = learning_rate(self.step - 1, config.steps, config.optim)
-            self.facts["log"].append({"step": self.step, "loss": round(loss, 6), "lr": rate})
-        if self.validate is None or (self.step % config.eval_steps and self.step != config.steps):
+        facts, last = self.facts, self.step == self.steps
+        if self.step % 10 == 0 or last:
+            rate = learning_rate(self.step - 1, self.steps, self.config.optim)
+            facts.log.append({"step": self.step, "loss": round(loss, 6), "lr": rate})
+        if self.validation is None or (self.step % self.validation.every and not last):
             return
         with self._kept_weights():
             state = torch.get_rng_state()
-            value = self.validate()
+            value = self.validation.value()
             torch.set_rng_state(state)
         self.model.train()
-        self.facts["log"].append({"step": self.step, "validation": value})
-        if self.facts["best_value"] is None or value > self.facts["best_value"]:
-            self.facts.update(best_value=value, best_step=self.step, stale=0)
+        facts.log.append({"step": self.step, "validation": value})
+        if facts.best_value is None or value > facts.best_value:
+            facts.best_value, facts.best_step, facts.stale = value, self.step, 0
             self.best = self._kept()
         else:
-            self.facts["stale"] += 1
+            facts.stale += 1
+
+    def _out_of_patience(self) -> bool:
+        return self.validation is not None and self.facts.stale >= self.validation.patience
 
     def _kept(self) -> dict[str, Tensor]:
         """A copy of the weights that would be kept now: averaged where averaging is on."""
@@ -249,7 +237,7 @@ class _Run:
                 rng=rng_state(),
                 ema=self.average.values if self.average else None,
                 best=self.best,
-                progress=self.facts,
+                facts=self.facts,
             )
         )
 
@@ -263,14 +251,12 @@ class _Run:
             self.average.values = {name: tensor.to(self.device) for name, tensor in state.ema.items()}
         if state.best is not None:
             self.best = {name: tensor.to(self.device) for name, tensor in state.best.items()}
-        self.facts = state.progress
+        self.facts = state.facts
         self.step = state.step
         restore_rng(state.rng)
 
     def _finish(self, seconds: float) -> LoopResult:
-        kept_step = self.facts["best_step"] if self.best is not None else self.step
+        kept_step = self.facts.best_step if self.best is not None else self.step
         self._load(self.best if self.best is not None else self._kept())
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        self.accelerator.free_memory()
-        self.plain.eval()
-        return LoopResult(kept_step, self.step, self.facts["log"], seconds)
+        self.model.eval()
+        return LoopResult(kept_step, self.step, self.facts.log, seconds)

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from torch import nn
@@ -95,7 +94,7 @@ def load_scorer(
         ArtifactError, ModelError: See `load_model`.
     """
     model, loaded, manifest = load_model(directory, backbone=backbone, device=device)
-    domain: dict[str, Any] = dict(data.domain) if data is not None else manifest.config["domain"]
+    domain = data.domain if data is not None else manifest.config["domain"]
     encoder = PromptEncoder(
         PromptTemplate.load(directory / "template.toml"),
         Domain(**domain),

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recalign.models.forward import logits_at
-from recalign.prompting.packing import IGNORE, Forest, Tree, fell, forests, plant
+from recalign.prompting.encoding import IGNORE
+from recalign.prompting.packing import Forest, Tree, forests, pack, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +39,32 @@ class StepForests:
 
     @classmethod
     def build(
-        cls, trees: Sequence[Tree], budget: int, draw: np.random.Generator, other_share: float, *, packed: bool = True
+        cls,
+        trees: Sequence[Tree],
+        budget: int,
+        draw: np.random.Generator,
+        fraction: float,
+        *,
+        packed: bool = True,
     ) -> StepForests:
-        """Plant trees in forests of at most `budget` tokens and choose the other tokens."""
+        """Pack trees into forests of at most `budget` tokens; choose a fraction of the tokens outside the answers."""
         if not packed:  # prompts of like length run together, which saves padding
-            trees = sorted((alone for tree in trees for alone in fell(tree)), key=lambda tree: tree.n_tokens)
-        planted = [plant(trees[start:stop], share=packed) for start, stop in forests(trees, budget)]
+            trees = sorted((alone for tree in trees for alone in split(tree)), key=lambda tree: tree.n_tokens)
+        packs = [pack(trees[start:stop], share=packed) for start, stop in forests(trees, budget)]
         others = [
-            (draw.random(len(one.ids)) < other_share) & (one.labels == IGNORE) & (one.previous >= 0) for one in planted
+            (draw.random(len(forest.ids)) < fraction) & (forest.labels == IGNORE) & (forest.previous >= 0)
+            for forest in packs
         ]
-        answer_weight = sum(float(one.weights[one.labels != IGNORE].sum()) for one in planted)
-        other_weight = sum(float(one.weights[mask].sum()) for one, mask in zip(planted, others, strict=True))
-        return cls(planted, others, answer_weight, other_weight, packed)
+        answer_weight = sum(float(forest.weights[forest.labels != IGNORE].sum()) for forest in packs)
+        other_weight = sum(float(forest.weights[mask].sum()) for forest, mask in zip(packs, others, strict=True))
+        return cls(packs, others, answer_weight, other_weight, packed)
 
-    def losses(self, model: nn.Module, inner: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
-        """Per forest its share in the mean loss of the answer tokens and in that of the other tokens."""
+    def losses(self, model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+        """What each forest adds to the mean loss of the answer tokens and to that of the other tokens."""
         for forest, mask in zip(self.forests, self.others, strict=True):
             is_answer = forest.labels != IGNORE
             chosen = np.flatnonzero(is_answer | mask)
-            logits = logits_at(model, forest, forest.previous[chosen], packed=self.packed, inner=inner)
+            logits = logits_at(model, forest, forest.previous[chosen], packed=self.packed)
             targets = torch.from_numpy(forest.ids[chosen]).to(logits.device)
             weights = torch.from_numpy(forest.weights[chosen]).to(logits.device, torch.float32)
             losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none") * weights

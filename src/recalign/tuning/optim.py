@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +18,8 @@ def learning_rate(step: int, steps: int, config: OptimConfig) -> float:
         return config.lr * (step + 1) / config.warmup_steps
     span = max(1, steps - config.warmup_steps)
     done = min(1.0, (step - config.warmup_steps) / span)
-    share = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[config.schedule]
-    return config.lr * (config.final_lr + (1 - config.final_lr) * share)
+    height = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[config.schedule]
+    return config.lr * (config.final_lr + (1 - config.final_lr) * height)
 
 
 def build_optimizer(trained: Mapping[str, nn.Parameter], config: OptimConfig) -> torch.optim.AdamW:
@@ -31,19 +30,19 @@ def build_optimizer(trained: Mapping[str, nn.Parameter], config: OptimConfig) ->
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.lr, betas=config.betas)
 
 
-def flatten_optimizer(optimizer: Any, trained: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+def flatten_optimizer(optimizer: torch.optim.Optimizer, trained: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     """Optimizer state as ``<parameter name>/<slot>`` tensors."""
-    inner: torch.optim.Optimizer = getattr(optimizer, "optimizer", optimizer)
     return {
         f"{name}/{slot}": value if isinstance(value, Tensor) else torch.tensor(value)
         for name, tensor in trained.items()
-        for slot, value in inner.state[tensor].items()
+        for slot, value in optimizer.state[tensor].items()
     }
 
 
-def restore_optimizer(optimizer: Any, trained: Mapping[str, nn.Parameter], state: Mapping[str, Tensor]) -> None:
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, trained: Mapping[str, nn.Parameter], state: Mapping[str, Tensor]
+) -> None:
     """Put a flattened state back. Raises ArtifactError where a parameter has none."""
-    inner: torch.optim.Optimizer = getattr(optimizer, "optimizer", optimizer)
     slots: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         name, slot = key.rsplit("/", 1)
@@ -57,7 +56,7 @@ def restore_optimizer(optimizer: Any, trained: Mapping[str, nn.Parameter], state
             hint="Start the stage again with --restart",
         )
     for name, tensor in trained.items():
-        inner.state[tensor] = {
+        optimizer.state[tensor] = {
             slot: value if slot == "step" else value.to(tensor.device) for slot, value in slots[name].items()
         }
 

@@ -1,7 +1,7 @@
 """Pretraining of nano: a language model of catalogues and unlabelled item sequences, and of nothing else.
 
-`Corpus.build` takes titles, attributes and item ids in order of time; ratings and labels have no way in (SPEC §3),
-which a test checks by changing all of them. The result is cached under a fingerprint of everything it depends on.
+`Corpus.build` takes titles, attributes and item ids in order of time; ratings and labels have no way in.
+A test checks that by changing all of them. The result is cached under a fingerprint of everything it depends on.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -21,21 +22,19 @@ from recalign.models.linear import accelerate_linears
 from recalign.models.nano import init_model, train_tokenizer
 from recalign.models.nano_config import NanoConfig
 from recalign.prompting.control import ControlTokens
-from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import IGNORE
+from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.prompting.rendering import single_quoted, upper_first
 from recalign.prompting.template import Domain, Prompt, PromptTemplate
 from recalign.prompting.titles import clean_title
 from recalign.seeding import generator
 from recalign.tuning.checkpoint import CheckpointStore
-from recalign.tuning.config import OptimConfig
+from recalign.tuning.config import OptimConfig, TrainingConfig
 from recalign.tuning.instructions import generate_instructions
-from recalign.tuning.loop import LoopConfig, StepReport, train
+from recalign.tuning.loop import StepReport, train
 from recalign.tuning.sources import PromptSource
 
 KIND = "backbone"
 SEQUENCE = 40
-MICRO_BATCH_TOKENS = 2048  # logits of more tokens leave malloc's reuse and cost twice the time in page faults
 TEMPLATES = ("default", "tallrec", "tlrec")
 
 
@@ -127,7 +126,7 @@ def build_nano(
     *,
     cache: Path | None = None,
     device: str = "cpu",
-    precision: str = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
     progress: Callable[[StepReport], None] | None = None,
 ) -> Path:
     """The pretrained backbone as a local checkpoint directory, from the cache where it is there.
@@ -138,8 +137,8 @@ def build_nano(
         ArtifactError: The cached directory is damaged, or cannot be written.
         Interrupted: See `train`.
     """
-    owner = {"nano": config.model_dump(mode="json"), "corpus": fingerprint([corpus.lines, corpus.tokenizer_lines])}
-    directory = (cache or cache_directory()) / f"nano-{fingerprint([owner, precision])[:16]}"
+    identity = {"nano": config.model_dump(mode="json"), "corpus": fingerprint([corpus.lines, corpus.tokenizer_lines])}
+    directory = (cache or cache_directory()) / f"nano-{fingerprint([identity, precision])[:16]}"
     if directory.exists():
         read_manifest(directory, kind=KIND)
         return directory
@@ -147,26 +146,23 @@ def build_nano(
     tokenizer = train_tokenizer([*corpus.tokenizer_lines, *corpus.lines], config.vocabulary)
     model = init_model(config, tokenizer).to(torch.device(device))
     accelerate_linears(model)
-    source = PromptSource(
-        _chunks(corpus.lines, tokenizer, config),
-        max(1, config.batch_tokens // config.row_tokens),
-        config.seed,
-    )
-    loop = LoopConfig(
-        steps=config.steps,
-        max_length=config.row_tokens,
-        seed=config.seed,
+    training = TrainingConfig(
         optim=OptimConfig(lr=config.lr, weight_decay=0.05, betas=(0.9, 0.98), warmup_steps=50, schedule="cosine"),
-        micro_batch_tokens=MICRO_BATCH_TOKENS,
+        seed=config.seed,
+        batch_size=max(1, config.batch_tokens // config.row_tokens),
         precision=precision,
     )
-    store = CheckpointStore(directory.parent / f".{directory.name}.checkpoints", {**owner, "precision": precision})
-    result = train(model, source, loop, store=store, progress=progress)
+    source = PromptSource(_chunks(corpus.lines, tokenizer, config), training.batch_size, training.seed)
+    identity["precision"] = precision
+    store = CheckpointStore(directory.parent / f".{directory.name}.checkpoints", identity)
+    result = train(
+        model, source, training, steps=config.steps, max_length=config.row_tokens, store=store, progress=progress
+    )
     info = {"labels_seen": {}, "seconds": round(result.seconds, 1), "log": result.log}
-    with write_directory(directory, KIND, config={**owner, "precision": precision}, info=info) as stage:
+    with write_directory(directory, KIND, config=identity, info=info) as staging:
         with quiet_progress():
-            model.save_pretrained(stage)
-        tokenizer.save_pretrained(stage)
+            model.save_pretrained(staging)
+        tokenizer.save_pretrained(staging)
     store.clear()
     return directory
 

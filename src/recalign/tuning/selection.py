@@ -1,4 +1,4 @@
-"""Which step is kept: the value that validation maximises, by selection rule (SPEC §3).
+"""Which step is kept: the value that validation maximises, by selection rule.
 
 * ``last`` and ``strict-k``: no validation; the K samples and the source decide by the schedule alone.
 * ``source``: AUC on held-out source users. Nothing of a target is read.
@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import polars as pl
 from torch import nn
@@ -18,18 +19,35 @@ from recalign.metrics.classification import auc
 from recalign.scoring.base import one_item_lists
 from recalign.scoring.yes_no import YesNoScorer
 from recalign.seeding import generator
-from recalign.tuning.config import StageConfig
+from recalign.tuning.config import RecStage
+from recalign.tuning.loop import Validation
 from recalign.tuning.provenance import StageInputs
 from recalign.tuning.sources import DomainPrompts, holdout_users, lay_out, user_sequences
 
-# Candidate lists and the labels of their items.
-Labelled = tuple[list[CandidateList], list[int]]
+
+@dataclass(frozen=True, slots=True)
+class LabelledLists:
+    """Candidate lists, and the labels of all their items in order."""
+
+    lists: list[CandidateList]
+    labels: list[int]
+
+    def checked(self) -> LabelledLists:
+        """Itself. Raises DataError where an AUC is undefined, for want of both classes."""
+        if len(set(self.labels)) < 2:
+            raise DataError(
+                "validation samples of the stage",
+                found=f"{len(self.labels)} of one class" if self.labels else "none",
+                expected="liked and disliked ones",
+                hint="Set a larger holdout or max_eval_samples, or selection = 'last'",
+            )
+        return self
 
 
 def validation(
     inputs: StageInputs, domains: Sequence[DomainPrompts], target: DomainPrompts | None, model: nn.Module
-) -> Callable[[], float] | None:
-    """The function that selection maximises over the steps, or None where the last step is kept.
+) -> Validation | None:
+    """What selection maximises over the steps, or None where the last step is kept.
 
     Args:
         inputs: What the stage is made from.
@@ -42,7 +60,7 @@ def validation(
         DataError: The validation samples are of one class.
     """
     config = inputs.config
-    if config.selection in ("last", "strict-k") or config.kind == "instruction":
+    if not isinstance(config, RecStage) or config.selection in ("last", "strict-k"):
         return None
     if config.selection == "paper":
         if inputs.validation is None or target is None:
@@ -50,30 +68,30 @@ def validation(
         parts = [(target, _samples(inputs.validation.frame("valid"), config))]
     else:
         parts = [(domain, _held_out(config, data)) for data, domain in zip(inputs.data, domains, strict=True)]
-    scorers = [(YesNoScorer(model, domain.encoder, domain.catalog), *_checked(part)) for domain, part in parts]
+    scorers = [(YesNoScorer(model, domain.encoder, domain.catalog), part.checked()) for domain, part in parts]
 
-    def validate() -> float:
+    def mean_auc() -> float:
         values = []
-        for scorer, lists, labels in scorers:
-            value = auc(labels, scorer.score(lists).flat())
-            assert value is not None, "_checked saw both classes"
+        for scorer, part in scorers:
+            value = auc(part.labels, scorer.score(part.lists).flat())
+            assert value is not None, "checked() saw both classes"
             values.append(value)
         return sum(values) / len(values)
 
-    return validate
+    return Validation(mean_auc, every=config.eval_steps, patience=config.patience)
 
 
-def _held_out(config: StageConfig, data: SampleSet) -> Labelled:
-    """What is asked of held-out users: nothing of the test split, which nothing is selected on.
+def _held_out(config: RecStage, data: SampleSet) -> LabelledLists:
+    """What is asked of held-out users. Nothing of the test split is, because nothing is selected on it.
 
-    Where the stage trains on several targets per history, so does this ask, in order of time: a user's history is then
-    computed once for many targets.
+    Where the stage trains on several targets per history, several are asked here too, in order of time. A user's
+    history is then computed once for many targets.
     """
     users = holdout_users(data.frame("train")["user_id"].unique().to_list(), config.holdout, config.seed)
     rows = data.frame().filter(pl.col("user_id").is_in(list(users)) & (pl.col("split") != "test"))
     if config.sampling.targets_per_history == 1:
         return _samples(rows, config)
-    layout = config.sampling.model_copy(update={"random_share": 0.0, "short_share": 0.0})
+    layout = config.sampling.model_copy(update={"random_fraction": 0.0, "short_fraction": 0.0})
     rng = generator(config.seed, "validation")
     blocks = [
         (user.user_id, block)
@@ -89,24 +107,12 @@ def _held_out(config: StageConfig, data: SampleSet) -> Labelled:
         user_id, block = blocks[index]
         lists.append(CandidateList(user_id, block.history, tuple(entry.item_id for entry in block.targets)))
         labels += [int(entry.liked) for entry in block.targets]
-    return lists, labels
+    return LabelledLists(lists, labels)
 
 
-def _samples(rows: pl.DataFrame, config: StageConfig) -> Labelled:
+def _samples(rows: pl.DataFrame, config: RecStage) -> LabelledLists:
     """A seeded subset of prepared samples, one target each."""
     samples = to_samples(rows)
     order = generator(config.seed, "validation").permutation(len(samples))[: config.max_eval_samples]
     chosen = [samples[index] for index in sorted(order)]
-    return one_item_lists(chosen), [sample.label for sample in chosen]
-
-
-def _checked(part: Labelled) -> Labelled:
-    """An AUC needs both classes."""
-    if len(set(part[1])) < 2:
-        raise DataError(
-            "validation samples of the stage",
-            found=f"{len(part[1])} of one class" if part[1] else "none",
-            expected="liked and disliked ones",
-            hint="Set a larger holdout or max_eval_samples, or selection = 'last'",
-        )
-    return part
+    return LabelledLists(one_item_lists(chosen), [sample.label for sample in chosen])

@@ -18,7 +18,7 @@ from recalign.data.samples import HistoryEntry
 from recalign.errors import DataError
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.prompting.packing import Tree, grow_tree, grow_trees
-from recalign.prompting.template import HistoryText
+from recalign.prompting.prompts import history_texts
 from recalign.seeding import generator
 from recalign.tuning.config import SamplingConfig
 
@@ -29,10 +29,6 @@ class DomainPrompts:
 
     encoder: PromptEncoder
     catalog: ItemCatalog
-
-    def history(self, entries: Sequence[HistoryEntry]) -> tuple[HistoryText, ...]:
-        """Texts of a history, oldest first."""
-        return tuple(HistoryText(self.catalog.text(entry.item_id), entry.liked, entry.rating) for entry in entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +139,18 @@ class BlockSource:
         """The shuffled blocks of an epoch (the last one asked for is kept)."""
         if self._epoch[0] != epoch:
             rng = generator(self.seed, "blocks", epoch)
-            unmet = generator(self.seed, "unmet", epoch)
+            negatives = generator(self.seed, "unmet", epoch)
             blocks = [
-                self._with_unmet(block, user, unmet)
+                self._with_negatives(block, user, negatives)
                 for part, user in self.users
                 for block in lay_out(user.entries, self.config, rng, part)
             ]
             self._epoch = (epoch, [blocks[index] for index in rng.permutation(len(blocks))])
         return self._epoch[1]
 
-    def _with_unmet(self, block: Block, user: UserSequence, rng: np.random.Generator) -> Block:
-        """The block with `unmet_targets` more targets, as disliked: items that occur nowhere in the user's sequence."""
-        count = self.config.unmet_targets
+    def _with_negatives(self, block: Block, user: UserSequence, rng: np.random.Generator) -> Block:
+        """The block with `sampled_negatives` more targets, as disliked: items that the user never met."""
+        count = self.config.sampled_negatives
         if not count:
             return block
         ids = self.prompts[block.part].catalog.ids
@@ -165,7 +161,7 @@ class BlockSource:
 
     def _trees(self, block: Block) -> list[Tree]:
         prompts = self.prompts[block.part]
-        history = prompts.history(block.history)
+        history = history_texts(prompts.catalog, block.history)
         encoded = prompts.encoder.encode_many(
             [history] * len(block.targets),
             [prompts.catalog.text(target.item_id) for target in block.targets],
@@ -180,15 +176,15 @@ def lay_out(
     """Cut one user's interactions into blocks: consecutive targets after their history, in time or shuffled order.
 
     The first interactions (as many as a full history, or half of a shorter sequence) are targets in shuffled epochs
-    only, when others come first; the first cut is random, so that the targets that share a history vary.
+    only, when others come before them; the first cut is random, so that the targets that share a history vary.
     """
     n, longest = len(entries), config.max_history
-    order = rng.permutation(n) if rng.random() < config.random_share else np.arange(n)
+    order = rng.permutation(n) if rng.random() < config.random_fraction else np.arange(n)
     first = min(longest, max(1, n // 2))
     cuts = [first, *range(first + int(rng.integers(1, config.targets_per_history + 1)), n, config.targets_per_history)]
     blocks = []
     for start, stop in zip(cuts, [*cuts[1:], n], strict=True):
-        length = int(rng.integers(1, longest)) if longest > 1 and rng.random() < config.short_share else longest
+        length = int(rng.integers(1, longest)) if longest > 1 and rng.random() < config.short_fraction else longest
         history = tuple(entries[index] for index in order[max(0, start - length) : start])
         blocks.append(Block(part, history, tuple(entries[index] for index in order[start:stop])))
     return blocks
@@ -210,8 +206,8 @@ def user_sequences(train: pl.DataFrame) -> list[UserSequence]:
     return [UserSequence(user_id, tuple(entries.values())) for user_id, entries in seen.items()]
 
 
-def holdout_users(users: Sequence[str], share: float, seed: int) -> set[str]:
-    """A seeded share of the users (at least one) that selection by held-out source users sets aside."""
+def holdout_users(users: Sequence[str], fraction: float, seed: int) -> set[str]:
+    """A seeded fraction of the users (at least one) that selection by held-out source users sets aside."""
     names = sorted(set(users))
-    count = max(1, round(share * len(names)))
+    count = max(1, round(fraction * len(names)))
     return {names[index] for index in generator(seed, "holdout").permutation(len(names))[:count]}

@@ -1,6 +1,6 @@
 """One stage of tuning, a pure function from artefacts to an artefact: samples, parent and configuration in, model out.
 
-Tuning in several stages is a fold of `tune_stage` (TALLRec §2.2: instruction tuning, then rec-tuning; TLRec §4): each
+Tuning in several stages is a chain of `tune_stage` (TALLRec §2.2: instruction tuning, then rec-tuning; TLRec §4). Each
 stage starts from the model artefact of the one before it and writes its own.
 """
 
@@ -11,7 +11,6 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from torch import nn
@@ -22,26 +21,30 @@ from recalign.data.shots import choose_shots
 from recalign.errors import ArtifactError, DataError
 from recalign.models.adapter import attach, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
-from recalign.models.checkpoint import inspect, locate
-from recalign.prompting.encoding import PromptEncoder
+from recalign.models.hf_checkpoint import inspect_checkpoint, locate
+from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
+from recalign.prompting.prompts import history_texts
 from recalign.prompting.template import Domain, PromptTemplate
 from recalign.tuning.checkpoint import CheckpointStore
-from recalign.tuning.config import StageConfig
+from recalign.tuning.config import CotStage, InstructionStage, RecStage, StageConfig
 from recalign.tuning.curriculum import arrange, read_cot
 from recalign.tuning.instructions import generate_instructions, read_instructions
-from recalign.tuning.loop import LoopConfig, LoopResult, StepReport, train
+from recalign.tuning.loop import LoopResult, StepReport, train
 from recalign.tuning.model_artifact import KIND
-from recalign.tuning.provenance import StageInputs, check_data, check_unseen, labels_seen, owner_of
-from recalign.tuning.selection import validation
-from recalign.tuning.sources import (
-    BlockSource,
-    DomainPrompts,
-    PromptSource,
-    holdout_users,
-    user_sequences,
+from recalign.tuning.provenance import (
+    StageIdentity,
+    StageInputs,
+    check_data,
+    check_unseen,
+    is_outdated,
+    labels_seen,
+    stage_identity,
+    taught_data,
 )
+from recalign.tuning.selection import validation
+from recalign.tuning.sources import BlockSource, DomainPrompts, PromptSource, holdout_users, user_sequences
 
-__all__ = ["StageInputs", "is_done", "tune_stage"]
+__all__ = ["Progress", "StageInputs", "find_finished", "tune_stage"]
 
 Progress = Callable[[StepReport], None]
 
@@ -71,49 +74,61 @@ def tune_stage(
     labels = labels_seen(inputs)
     check_unseen(inputs, labels)
     working = output.parent / f".{output.name}.checkpoints"
-    if is_done(inputs, output):
+    if find_finished(inputs, output):
         shutil.rmtree(working, ignore_errors=True)  # left by a crash just after the artefact was published
         return output
     if _occupied(output) and not restart:
-        raise ArtifactError(
-            f"model {output}",
-            found="a model made from other inputs",
-            expected="none, or the one that these inputs make",
-            hint="Choose another --output, or discard it with --restart",
-        )
+        raise _refused(output)
     backbone = load_backbone(inputs.backbone)
     parent = inputs.parent / "adapter" if inputs.parent else None
     model = attach(backbone, config.mode, config.lora, parent, seed=config.seed)
     domains = [_domain_prompts(data, backbone, config) for data in inputs.data]
     source = _source(inputs, domains)
     target = _domain_prompts(inputs.validation, backbone, config) if inputs.validation is not None else None
-    validate = validation(inputs, domains, target, model)
-    owner = owner_of(inputs, backbone.fingerprint, labels)
-    store = CheckpointStore(working, owner)
+    identity = stage_identity(inputs, backbone.fingerprint, labels)
+    store = CheckpointStore(working, {**identity.config, "parents": identity.parents})
     if restart:
         store.clear()
-    steps = config.max_steps or max(1, round(config.epochs * source.steps_per_epoch))
-    loop = _loop_config(config, steps)
-    result = train(model, source, loop, validate=validate, store=store, progress=progress)
-    _write(inputs, output, model, owner, result, overwrite=restart)
+    result = train(
+        model,
+        source,
+        config,
+        steps=config.max_steps or max(1, round(config.epochs * source.steps_per_epoch)),
+        max_length=config.max_length,
+        validation=validation(inputs, domains, target, model),
+        store=store,
+        progress=progress,
+    )
+    _write(inputs, output, model, identity, result, overwrite=restart)
     store.clear()
     return output
 
 
-def _loop_config(config: StageConfig, steps: int) -> LoopConfig:
-    return LoopConfig(
-        steps=steps,
-        max_length=config.max_length,
-        seed=config.seed,
-        optim=config.optim,
-        micro_batch_tokens=config.micro_batch_tokens,
-        precision=config.precision,
-        lm_weight=config.lm_weight,
-        lm_fraction=config.lm_fraction,
-        eval_steps=config.eval_steps,
-        patience=config.patience,
-        checkpoint_steps=config.checkpoint_steps,
+def find_finished(inputs: StageInputs, output: Path) -> Manifest | None:
+    """The manifest of `output` where it holds exactly what `tune_stage` would write, else None."""
+    if not _occupied(output):
+        return None
+    manifest = read_manifest(output, kind=KIND)
+    directory, _ = locate(inputs.backbone.name, inputs.backbone.revision)
+    backbone = inspect_checkpoint(directory, inputs.backbone.name).fingerprint()
+    identity = stage_identity(inputs, backbone, labels_seen(inputs))
+    same = all(manifest.config.get(key) == value for key, value in identity.config.items())
+    return manifest if same and manifest.parents == identity.parents else None
+
+
+def _refused(output: Path) -> ArtifactError:
+    outdated = is_outdated(read_manifest(output, verify=False))
+    return ArtifactError(
+        f"model {output}",
+        found="a model made by an earlier version of recalign" if outdated else "a model made from other inputs",
+        expected="none, or the one that these inputs make",
+        hint="Choose another --output, or discard it with --restart",
     )
+
+
+def _occupied(output: Path) -> bool:
+    """Whether something is there. An empty directory counts as nothing."""
+    return output.exists() and not (output.is_dir() and not any(output.iterdir()))
 
 
 def _domain_prompts(data: SampleSet, backbone: Backbone, config: StageConfig) -> DomainPrompts:
@@ -128,43 +143,42 @@ def _domain_prompts(data: SampleSet, backbone: Backbone, config: StageConfig) ->
 
 
 def _source(inputs: StageInputs, domains: Sequence[DomainPrompts]) -> PromptSource | BlockSource:
+    """The training data: what each kind of stage makes prompts from."""
     config = inputs.config
-    if config.kind == "instruction":
-        prompts = [
-            prompt
-            for data, domain in zip(inputs.data, domains, strict=True)
-            for prompt in _taught(config, data, domain)
-        ]
-        return PromptSource(prompts, config.batch_size, config.seed)
-    if config.kind == "cot" and inputs.cot is not None:
-        lessons, shuffled = arrange(read_cot(inputs.cot)[0], config.curriculum, config.difficulty)
-        return PromptSource(
-            domains[-1].encoder.encode_instructions(lessons), config.batch_size, config.seed, shuffle=shuffled
-        )
-    parts = [(domain, _training_rows(config, data)) for data, domain in zip(inputs.data, domains, strict=True)]
-    if config.sampling.targets_per_history > 1:
-        sequences = [(domain, user_sequences(rows)) for domain, rows in parts]
-        return BlockSource(sequences, config.sampling, config.batch_size, config.seed, config.micro_batch_tokens)
-    prompts = []
-    for domain, rows in parts:
-        samples = choose_shots(to_samples(rows), config.shots, config.seed)
-        prompts += domain.encoder.encode_many(
-            [domain.history(sample.history) for sample in samples],
-            [domain.catalog.text(sample.item_id) for sample in samples],
-            [sample.label for sample in samples],
-        )
-    return PromptSource(prompts, config.batch_size, config.seed)
+    pairs = list(zip(inputs.data, domains, strict=True))
+    shuffle = True
+    match config:
+        case InstructionStage():
+            prompts = [prompt for data, domain in pairs for prompt in _taught(config, data, domain)]
+        case CotStage():
+            rows, shuffle = arrange(read_cot(taught_data(inputs))[0], config.curriculum, config.difficulty)
+            prompts = domains[-1].encoder.encode_instructions(rows)
+        case RecStage() if config.sampling.targets_per_history > 1:
+            sequences = [(domain, user_sequences(_training_rows(config, data))) for data, domain in pairs]
+            return BlockSource(sequences, config.sampling, config.batch_size, config.seed, config.micro_batch_tokens)
+        case RecStage():
+            prompts = [prompt for data, domain in pairs for prompt in _asked(config, data, domain)]
+    return PromptSource(prompts, config.batch_size, config.seed, shuffle=shuffle)
 
 
-def _taught(config: StageConfig, data: SampleSet, domain: DomainPrompts) -> list[Any]:
+def _taught(config: InstructionStage, data: SampleSet, domain: DomainPrompts) -> list[EncodedPrompt]:
     if config.instruction_file:
         rows = read_instructions(Path(config.instruction_file))
     else:
         rows = generate_instructions(data.catalog, Domain(**data.domain), n=config.instructions, seed=config.seed)
-    return [domain.encoder.encode_instruction(row) for row in rows]
+    return domain.encoder.encode_instructions(rows)
 
 
-def _training_rows(config: StageConfig, data: SampleSet) -> pl.DataFrame:
+def _asked(config: RecStage, data: SampleSet, domain: DomainPrompts) -> list[EncodedPrompt]:
+    samples = choose_shots(to_samples(_training_rows(config, data)), config.shots, config.seed)
+    return domain.encoder.encode_many(
+        [history_texts(domain.catalog, sample.history) for sample in samples],
+        [domain.catalog.text(sample.item_id) for sample in samples],
+        [sample.label for sample in samples],
+    )
+
+
+def _training_rows(config: RecStage, data: SampleSet) -> pl.DataFrame:
     """Rows of the train split, without the users that selection "source" holds out."""
     rows = data.frame("train")
     if config.selection == "source":
@@ -175,36 +189,18 @@ def _training_rows(config: StageConfig, data: SampleSet) -> pl.DataFrame:
     return rows
 
 
-def is_done(inputs: StageInputs, output: Path) -> Manifest | None:
-    """The manifest of `output` where it holds exactly what `tune_stage` would write, else None."""
-    if not _occupied(output):
-        return None
-    manifest = read_manifest(output, kind=KIND)
-    directory, _ = locate(inputs.backbone.name, inputs.backbone.revision)
-    backbone = inspect(directory, inputs.backbone.name).fingerprint()
-    owner = owner_of(inputs, backbone, labels_seen(inputs))
-    same = all(manifest.config.get(key) == json.loads(json.dumps(owner))[key] for key in owner if key != "parents")
-    return manifest if same and manifest.parents == owner["parents"] else None
-
-
-def _occupied(output: Path) -> bool:
-    """Whether something is there; an empty directory is as good as none."""
-    return output.exists() and not (output.is_dir() and not any(output.iterdir()))
-
-
 def _write(
     inputs: StageInputs,
     output: Path,
     model: nn.Module,
-    owner: dict[str, Any],
+    identity: StageIdentity,
     result: LoopResult,
     *,
     overwrite: bool,
 ) -> None:
     """Publish the model artefact: adapter, template, catalogue, log, manifest."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    config = {key: value for key, value in owner.items() if key != "parents"}
-    config["location"] = {"backbone": _relative(inputs.backbone.name, output)}
+    config = {**identity.config, "location": {"backbone": _relative(inputs.backbone.name, output)}}
     info = {
         "seconds": round(result.seconds, 2),
         "kept_step": result.kept_step,
@@ -212,13 +208,14 @@ def _write(
         "test_reads": [],
     }
     with write_directory(
-        output, KIND, config=config, parents=owner["parents"], info=info, overwrite=overwrite
-    ) as stage:
-        save_adapter(model, stage / "adapter")
-        (stage / "template.toml").write_text(PromptTemplate.load(inputs.config.template).to_toml(), encoding="utf-8")
-        inputs.data[-1].catalog.frame.write_parquet(stage / "items.parquet")
+        output, KIND, config=config, parents=identity.parents, info=info, overwrite=overwrite
+    ) as staging:
+        save_adapter(model, staging / "adapter")
+        template = PromptTemplate.load(inputs.config.template).to_toml()
+        (staging / "template.toml").write_text(template, encoding="utf-8")
+        inputs.data[-1].catalog.frame.write_parquet(staging / "items.parquet")
         lines = "".join(json.dumps(entry) + "\n" for entry in result.log)
-        (stage / "metrics.jsonl").write_text(lines, encoding="utf-8")
+        (staging / "metrics.jsonl").write_text(lines, encoding="utf-8")
 
 
 def _relative(name: str, output: Path) -> str:

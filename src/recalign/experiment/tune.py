@@ -1,0 +1,71 @@
+"""Tuning one stage from paths and names: what `recalign tune` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from recalign.data.samples import SampleSet
+from recalign.experiment.backbones import resolve_backbone
+from recalign.models.config import BackboneConfig
+from recalign.models.nano_config import NanoConfig
+from recalign.settings import validated
+from recalign.tuning.backbones import BACKBONES
+from recalign.tuning.config import RecStage, stage_config
+from recalign.tuning.model_artifact import backbone_of
+from recalign.tuning.provenance import check_data
+from recalign.tuning.stage import Progress, StageInputs, find_finished, tune_stage
+
+WHERE = "options of recalign tune"
+
+
+def tune(
+    data: Sequence[Path],
+    output: Path,
+    *,
+    backbone: str | Mapping[str, object] = "nano",
+    parent: Path | None = None,
+    validation: Path | None = None,
+    cot: Path | None = None,
+    settings: Mapping[str, object] | None = None,
+    restart: bool = False,
+    note: Callable[[str], None] = lambda text: None,
+    progress_for: Callable[[str], Progress | None] = lambda name: None,
+) -> Path:
+    """Tune one stage on prepared data and write its model artefact.
+
+    Args:
+        data: Prepared data sets; the last one's catalogue and domain stay with the model.
+        output: Directory of the model.
+        backbone: "nano", a local checkpoint directory or a hub id; or the settings of a `BackboneConfig`. With a parent
+            and the name of a plug-in such as nano, the parent's own backbone is meant.
+        parent: Model to continue from.
+        validation: Target data of selection "paper"; by default the last data set.
+        cot: What `recalign teach` wrote, for kind "cot".
+        settings: Keys of the stage, see `recalign config rec`: ``{"kind": "rec", "shots": 64, "optim": {"lr": 3e-4}}``.
+            The template is by default the one that the data names; the mode is "full" for a fresh plug-in backbone.
+        restart: Discard checkpoints and a model made from other inputs.
+        note: Told, in one line, what was found finished.
+        progress_for: The progress callback of the training loop of that name.
+
+    Raises:
+        ConfigError, DataError, ModelError, ArtifactError: See `tune_stage`.
+    """
+    named = {"name": backbone} if isinstance(backbone, str) else backbone
+    asked = validated(BackboneConfig, named, WHERE)
+    built = asked.name in BACKBONES.names()
+    sets = [SampleSet.load(path) for path in data]
+    defaults = {"mode": "full" if built and parent is None else "lora", "template": sets[-1].template}
+    config = stage_config({**defaults, **(settings or {})}, WHERE)
+    check_data(config, sets)
+    if parent is not None and built:
+        resolved = backbone_of(parent)
+    else:
+        resolved = resolve_backbone(asked, NanoConfig(), sets, progress=progress_for(f"pretraining {asked.name}"))
+    target = SampleSet.load(validation) if validation else None
+    if target is None and isinstance(config, RecStage) and config.selection == "paper":
+        target = sets[-1]
+    inputs = StageInputs(config=config, data=sets, backbone=resolved, parent=parent, validation=target, cot=cot)
+    if find_finished(inputs, output):
+        note("already tuned from these inputs")
+    return tune_stage(inputs, output, restart=restart, progress=progress_for(output.name))

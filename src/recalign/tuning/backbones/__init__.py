@@ -1,0 +1,48 @@
+"""Backbones that are made from the data at hand: one plug-in record per file, found by name.
+
+Every other name of a backbone is a local checkpoint directory or a hub id, which needs no plug-in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from recalign.data.samples import SampleSet
+from recalign.models.config import BackboneConfig
+from recalign.models.nano_config import NanoConfig
+from recalign.plugins import PluginGroup
+from recalign.tuning.loop import StepReport
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneData:
+    """What a backbone may be made from.
+
+    Attributes:
+        sources: Data sets whose catalogue and unlabelled train sequences may be read.
+        targets: Data sets whose catalogue alone may be read.
+        settings: Shape and pretraining of nano; other backbones may ignore them.
+        progress: Called after every pretraining step.
+    """
+
+    sources: Sequence[SampleSet]
+    targets: Sequence[SampleSet] = ()
+    settings: NanoConfig = field(default_factory=NanoConfig)
+    progress: Callable[[StepReport], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BackbonePlugin:
+    """A backbone.
+
+    Attributes:
+        resolve: From what was asked for (with the plug-in's name) and the data to the configuration of a checkpoint
+            directory or hub id. It builds what is missing and finds again what it built before.
+    """
+
+    resolve: Callable[[BackboneConfig, BackboneData], BackboneConfig]
+
+
+BACKBONES: Final = PluginGroup("backbones", "backbone", "recalign.tuning.backbones", BackbonePlugin)
