@@ -21,7 +21,8 @@ import torch
 from scipy.stats import spearmanr
 
 from recalign.baselines.artifact import load_baseline, train_baseline
-from recalign.baselines.config import BASELINES, BaselineConfig
+from recalign.baselines.config import BaselineConfig
+from recalign.baselines.networks import BASELINES
 from recalign.baselines.priors import prior
 from recalign.data.samples import SampleSet
 from recalign.experiment.prepare import prepare
@@ -41,7 +42,7 @@ def movies(folder: Path) -> SampleSet:
         output=folder / "movies",
         protocol="tallrec",
         template="tallrec",
-        max_samples=100,
+        max_rendered=100,
     )
     return SampleSet.load(prepare(config))
 
@@ -79,7 +80,9 @@ def row(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=BASELINES, default=list(BASELINES[:4]))
+    parser.add_argument(
+        "--models", nargs="+", default=("gru4rec", "caser", "sasrec", "dros"), choices=BASELINES.names()
+    )
     parser.add_argument("--shots", nargs="+", default=["16", "64", "256", "all"], help="K, or all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from recalign.data.candidates import CandidateConfig, user_filtering
 from recalign.data.neighbours import UserIndex
 from recalign.data.samples import SampleSet
+from recalign.data.teacher_candidates import CandidateConfig, user_filtering
 from recalign.experiment.prepare import PrepareConfig, prepare
 from recalign.seeding import generator
 
@@ -47,7 +47,7 @@ def real(samples: int) -> None:
         raise SystemExit("RECALIGN_DATA names no folder with ml-latest-small in it")
     with tempfile.TemporaryDirectory() as scratch:
         settings = {"dataset": "movielens", "input": Path(folder) / "ml-latest-small", "protocol": "leave-one-out"}
-        prepare(PrepareConfig.build(**settings, output=Path(scratch) / "data", max_samples=1))
+        prepare(PrepareConfig.build(**settings, output=Path(scratch) / "data", max_rendered=1))
         data = SampleSet.load(Path(scratch) / "data")
         start = time.perf_counter()
         _, statistics = user_filtering(data, CandidateConfig(limit=samples))

@@ -3,7 +3,7 @@
 The ratings are drawn: 480,000 users and 17,700 movies (whatever the number of ratings), a few of which have most of
 the ratings, dates over six years, no pair twice. They are written as ``combined_data_*.txt`` and ``movie_titles.txt``
 and read by the Netflix reader; every size is prepared in a process of its own, which reports its largest resident set.
-Few rows are rendered (``max_samples``), as their number does not grow and would make the growth look smaller than it
+Few rows are rendered (``max_rendered``), as their number does not grow and would make the growth look smaller than it
 is.
 
     python benchmarks/preparation.py [--sizes 1e6,1e7,1e8] [--protocol leave-one-out] [--ml100k PATH] [--folder DIR]
@@ -82,7 +82,7 @@ def _audience(count: int, activity: np.ndarray, rng: np.random.Generator) -> np.
 
 def run(source: Path, output: Path, protocol: str) -> dict[str, Any]:
     """Prepare once, in this process."""
-    config = PrepareConfig.build(dataset="netflix", input=source, output=output, protocol=protocol, max_samples=1000)
+    config = PrepareConfig.build(dataset="netflix", input=source, output=output, protocol=protocol, max_rendered=1000)
     start, cpu = time.perf_counter(), time.process_time()
     prepare(config)
     return {

@@ -21,7 +21,6 @@ from recalign.data.samples import Sample, SampleSet
 from recalign.experiment.prepare import prepare
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.nano import train_tokenizer
-from recalign.prompting.domain import Domain
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.prompting.template import HistoryText, PromptTemplate
 from recalign.seeding import generator
@@ -51,11 +50,11 @@ class Movies:
                 output=Path(folder) / "movies",
                 protocol=protocol,
                 template="tallrec",
-                max_samples=100,
+                max_rendered=100,
             )
             samples = SampleSet.load(prepare(config))
             samples.samples()
-        template, domain = PromptTemplate.load("tallrec"), Domain(**samples.domain)
+        template, domain = PromptTemplate.load("tallrec"), samples.domain
         texts = [samples.catalog.text(item) for item in samples.catalog.ids]
         wording = [template.frame(template.instruction(domain, [HistoryText("x", True)], "x", 1)).context] * 100
         tokenizer = train_tokenizer([*texts, *wording], TOKENIZER)
@@ -64,7 +63,7 @@ class Movies:
     def prompts(self, samples: Sequence[Sample]) -> list[EncodedPrompt]:
         """One prompt with its answer per sample."""
         text = self.samples.catalog.text
-        histories = [[HistoryText(text(e.item_id), e.liked, e.rating) for e in sample.history] for sample in samples]
+        histories = [self.samples.catalog.with_texts(sample.history) for sample in samples]
         return self.encoder.encode_many(
             histories, [text(sample.item_id) for sample in samples], [sample.label for sample in samples]
         )
@@ -75,7 +74,7 @@ class Movies:
         text = self.samples.catalog.text
         found = []
         for sample in self.samples.samples("test")[:users]:
-            history = [HistoryText(text(e.item_id), e.liked, e.rating) for e in sample.history]
+            history = self.samples.catalog.with_texts(sample.history)
             chosen = draw.permutation(self.samples.catalog.ids)[:items]
             found.append(self.encoder.encode_many([history] * len(chosen), [text(str(item)) for item in chosen]))
         return found

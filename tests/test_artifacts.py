@@ -1,4 +1,4 @@
-"""Artefacts: complete or not there, damage noticed, faults injected through `artifacts.io` (FAULTS 1–5)."""
+"""Artefacts: complete or not there, damage noticed, faults injected through `artifacts.io`."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_unlisted_files_are_ignored(tmp_path: Path) -> None:
     assert "notes.log" not in read_manifest(tmp_path / "a").files
 
 
-# ---- damage (FAULTS 4, 5) ----
+# ---- damage ----
 
 
 @pytest.mark.parametrize("name", ["data.txt", "deep/er/more.bin", MANIFEST_NAME])
@@ -333,7 +333,7 @@ def test_newer_and_unknown_formats(tmp_path: Path) -> None:
         read_manifest(tmp_path / "a")
 
 
-# ---- storage faults (FAULTS 2, 3) ----
+# ---- storage faults ----
 
 
 @pytest.mark.parametrize(
@@ -410,7 +410,7 @@ def test_real_read_only_parent(tmp_path: Path) -> None:
         make(tmp_path / "locked" / "a")
 
 
-# ---- kill -9 (FAULTS 1) ----
+# ---- kill -9 ----
 
 _KILL_DRIVER = """
 import os, signal, sys

@@ -12,8 +12,8 @@ import pytest
 import typer
 
 from recalign.cli.main import app
-from recalign.data.splitting import PROTOCOLS
-from recalign.experiment.prepare import DATASETS
+from recalign.data.protocols import PROTOCOLS
+from recalign.data.readers import READERS
 from recalign.recommender import Recommender
 
 ROOT = Path(__file__).parent.parent
@@ -57,13 +57,13 @@ def test_make_targets_exist(page: Path) -> None:
 
 def test_data_page_has_every_dataset_and_protocol() -> None:
     rows = re.findall(r"^\| `([\w-]+)` \|", (ROOT / "docs" / "data.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert {*DATASETS, *PROTOCOLS, "tallrec"} <= set(rows)
+    assert {*READERS.names(), *PROTOCOLS, "tallrec"} <= set(rows)
 
 
 def test_readme_uses_the_quickstart_as_it_is() -> None:
     from recalign.data.catalog import ItemCatalog
     from recalign.data.matching import TitleIndex
-    from recalign.data.synthetic import generate
+    from recalign.data.readers.synthetic import generate
 
     experiment = tomllib.loads((ROOT / "experiments" / "quickstart.toml").read_text(encoding="utf-8"))
     (words,) = (words for words in shell_lines(ROOT / "README.md") if words[0] == ".venv/bin/recalign")
@@ -72,7 +72,7 @@ def test_readme_uses_the_quickstart_as_it_is() -> None:
     assert words[2] == f"runs/{experiment['name']}/models/{stage['name']}"
     data = experiment["data"][stage["data"][-1]]
     sizes = {name: data[name] for name in ("users", "items", "ratings_per_user") if name in data}
-    source = generate(data["domain"], seed=data["seed"], **sizes)
+    source = generate(data["catalogue"], seed=data["seed"], **sizes)
     index = TitleIndex(ItemCatalog.from_items(source.items, "{title}"))
     assert index.match(words[words.index("--likes") + 1]).how == "title"
 

@@ -64,6 +64,9 @@ def test_a_record_is_found_by_name_and_a_built_in_one_is_not_replaced(group: Plu
 def test_what_is_no_plugin_is_refused_with_the_nearest_name(group: PluginGroup[Recipe]) -> None:
     with pytest.raises(ConfigError, match=r"unknown recipe 'plumcake'.*Did you mean plum-cake"):
         group.find("plumcake")
+    with pytest.raises(ValueError, match=r"unknown recipe 'plumcake'.*Did you mean plum-cake"):
+        group.validate("plumcake")
+    assert group.validate("broken") == "broken", "nothing is imported"
     with pytest.raises(ConfigError, match="recipe 'stone'; found int; expected a Recipe record"):
         group.find("stone")
 

@@ -39,8 +39,23 @@ class PluginGroup(Generic[Record]):
 
     def names(self) -> tuple[str, ...]:
         """Names of all plug-ins: the built-in ones in alphabetical order, then those of other packages."""
-        built_in = sorted(self._modules())
+        built_in = sorted(self._built_in())
         return (*built_in, *sorted(set(self._entry_points()) - set(built_in)))
+
+    def check(self, name: str) -> str:
+        """The name itself, where there is a plug-in of that name; nothing is imported. Raises ConfigError otherwise."""
+        if name not in (known := self.names()):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"unknown {self.noun} {name!r}", expected=", ".join(known), hint=hint)
+        return name
+
+    def validate(self, name: str) -> str:
+        """As `check`, for validators of configurations: it raises ValueError, to which pydantic adds the place."""
+        try:
+            return self.check(name)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
 
     def find(self, name: str) -> Record:
         """The record of that name.
@@ -48,15 +63,11 @@ class PluginGroup(Generic[Record]):
         Raises:
             ConfigError: There is no such plug-in, it cannot be imported, or it is no record of this group.
         """
-        if name in (modules := self._modules()):
-            found = importlib.import_module(f"{self.package}.{modules[name]}").PLUGIN
-        elif name in (entries := self._entry_points()):
-            found = self._load(entries[name])
+        self.check(name)
+        if name in (built_in := self._built_in()):
+            found = self._load_built_in(built_in[name])
         else:
-            known = self.names()
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"Did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"unknown {self.noun} {name!r}", expected=", ".join(known), hint=hint)
+            found = self._load(self._entry_points()[name])
         if not isinstance(found, self.record):
             raise ConfigError(
                 f"{self.noun} {name!r}", found=type(found).__name__, expected=f"a {self.record.__name__} record"
@@ -67,10 +78,14 @@ class PluginGroup(Generic[Record]):
         """Every plug-in with its name, in the order of `names`. Raises ConfigError as `find` does."""
         return ((name, self.find(name)) for name in self.names())
 
-    def _modules(self) -> dict[str, str]:
-        """Built-in names with the names of their modules."""
+    def _built_in(self) -> dict[str, str]:
+        """Built-in names with the names of their modules. A group of other files overrides both methods."""
         paths = importlib.import_module(self.package).__path__
         return {module.name.replace("_", "-"): module.name for module in pkgutil.iter_modules(paths)}
+
+    def _load_built_in(self, module: str) -> object:
+        """The record in one of the modules of `_built_in`."""
+        return importlib.import_module(f"{self.package}.{module}").PLUGIN
 
     def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
         return {entry.name: entry for entry in importlib.metadata.entry_points(group=f"recalign.{self.name}")}

@@ -11,6 +11,7 @@ import tomllib
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -45,7 +46,9 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     lines = []
     for problem in error.errors():
         place = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"]
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] not in ("value_error", "missing", "extra_forbidden"):
+            message += f", found {shorten(repr(problem['input']), 80, placeholder=' …')}"
         if problem["type"] == "extra_forbidden":
             known = _fields_at(model, problem["loc"][:-1])
             near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)

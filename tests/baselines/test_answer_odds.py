@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import pytest
 
 from recalign.baselines.answer_odds import label_odds
+from recalign.data.domain import Domain
 from recalign.llm.base import Completion, TokenLogprobs
-from recalign.prompting.domain import Domain
 
 ENGLISH, GERMAN = Domain(noun="movie"), Domain(language="de")
 LIKELY = {"Yes": 0.5, " yes": 0.1, "Y": 0.05, "No": 0.2, "**No": 0.04, "Nothing": 0.03, "Perhaps": 0.02}

@@ -14,12 +14,12 @@ from recalign.baselines.in_context import (
     load_in_context,
     render_demonstrations,
 )
+from recalign.data.domain import Domain
 from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet
 from recalign.data.shots import choose_shots
 from recalign.errors import DataError
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
-from recalign.prompting.domain import Domain
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.prompts import Instruction
 from recalign.prompting.template import PromptTemplate
@@ -65,7 +65,7 @@ def test_each_demonstration_is_a_prompt_with_its_answer(data: SampleSet) -> None
 
 
 def test_zero_shot_is_the_untuned_backbone(data: SampleSet, backbone: Backbone) -> None:
-    encoder = PromptEncoder(TALLREC, Domain(**data.domain), backbone.tokenizer, max_length=512)
+    encoder = PromptEncoder(TALLREC, data.domain, backbone.tokenizer, max_length=512)
     lists = [CandidateList("u", sample.history, (sample.item_id,)) for sample in data.samples("test")[:4]]
     expected = YesNoScorer(backbone.model, encoder, data.catalog).score(lists)
     found = in_context_scorer(backbone, data, template="tallrec").score(lists)
@@ -93,7 +93,7 @@ def test_a_number_and_a_seed_name_the_demonstrations(data: SampleSet, backbone: 
 
 def test_a_long_prompt_keeps_its_demonstrations(data: SampleSet, backbone: Backbone) -> None:
     shots = choose_shots(data.samples("train"), 2, 0)
-    text = render_demonstrations(shots, data.catalog, TALLREC, Domain(**data.domain), backbone.tokenizer)
+    text = render_demonstrations(shots, data.catalog, TALLREC, data.domain, backbone.tokenizer)
     space = len(backbone.tokenizer(text)["input_ids"]) + 330
     scorer = in_context_scorer(backbone, data, shots, template="tallrec", max_length=space)
     history = tuple(HistoryEntry(f"i{n % 19}", True) for n in range(30))

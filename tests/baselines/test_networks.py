@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recalign.baselines.caser import Caser
 from recalign.baselines.config import BaselineConfig
 from recalign.baselines.features import ItemFeatures
-from recalign.baselines.gru4rec import Gru4Rec
-from recalign.baselines.network import Network, sequence_encoder
-from recalign.baselines.sasrec import SasRec
+from recalign.baselines.network import Network
+from recalign.baselines.networks.caser import PLUGIN as CASER
+from recalign.baselines.networks.caser import Caser
+from recalign.baselines.networks.gru4rec import Gru4Rec
+from recalign.baselines.networks.sasrec import SasRec
 
 ENCODERS = {
     "gru4rec": lambda: Gru4Rec(6, 8, 1),
@@ -52,7 +53,7 @@ def test_caser_by_hand() -> None:
 
 
 def test_caser_filters_are_those_of_the_paper() -> None:
-    encoder = sequence_encoder(BaselineConfig(model="caser"), 80)
+    encoder = CASER.encoder(BaselineConfig(model="caser"), 80)
     assert isinstance(encoder, Caser)
     assert [tuple(each.weight.shape) for each in encoder.horizontal] == [(16, 80, h) for h in (2, 3, 4)]  # type: ignore[union-attr]
     assert encoder.vertical.weight.shape == (1, 10)
@@ -60,9 +61,9 @@ def test_caser_filters_are_those_of_the_paper() -> None:
 
 def test_text_models_are_four_layers_of_1024_units() -> None:
     config = BaselineConfig(model="dros-bert")
-    assert (config.state_width, config.depth, config.text, config.robust) == (1024, 4, True, True)
+    assert (config.state_width, config.depth, config.text, config.plugin.robust) == (1024, 4, True, True)
     plain = BaselineConfig(model="gru4rec")
-    assert (plain.state_width, plain.depth, plain.text, plain.robust) == (64, 1, False, False)
+    assert (plain.state_width, plain.depth, plain.text, plain.plugin.robust) == (64, 1, False, False)
     assert BaselineConfig(model="gru-bert", width=32, layers=2).state_width == 32
 
 

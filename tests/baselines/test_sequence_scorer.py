@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from recalign.baselines.artifact import load_baseline, train_baseline
-from recalign.baselines.config import BASELINES, BaselineConfig
+from recalign.baselines.config import BaselineConfig
+from recalign.baselines.networks import BASELINES
 from recalign.baselines.sequence_scorer import SequenceScorer
 from recalign.data.samples import CandidateList, HistoryEntry, SampleSet
 from recalign.errors import DataError
@@ -18,7 +19,7 @@ from recalign.testing.contracts import ScorerContract
 SMALL = {"embedding": 8, "feedback": 4, "width": 16, "layers": 2, "max_steps": 20, "weight_decays": (1e-5,)}
 
 
-@pytest.fixture(scope="module", params=BASELINES)
+@pytest.fixture(scope="module", params=BASELINES.names())
 def scorer(
     request: pytest.FixtureRequest, data: SampleSet, encoder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> SequenceScorer:

@@ -12,7 +12,7 @@ from recalign.baselines.config import BaselineConfig
 from recalign.baselines.features import ItemFeatures
 from recalign.baselines.items import Histories
 from recalign.baselines.network import Network
-from recalign.baselines.training import Fit, Labelled, objective, predict, train
+from recalign.baselines.training import Fit, SampleArrays, objective, predict, train
 from recalign.errors import DataError
 
 SMALL = {"embedding": 8, "feedback": 4, "width": 8, "batch_size": 16, "max_steps": 60, "weight_decays": (1e-4, 1e-6)}
@@ -22,15 +22,15 @@ def lookup(places: np.ndarray[Any, np.dtype[np.int64]]) -> ItemFeatures:
     return ItemFeatures(torch.from_numpy(places))
 
 
-def labelled(n: int, seed: int) -> Labelled:
+def labelled(n: int, seed: int) -> SampleArrays:
     """The label is whether most of the history was liked."""
     draw = np.random.default_rng(seed)
     feedback = draw.integers(1, 3, (n, 10))
     labels = (feedback.mean(axis=1) > 1.5).astype(np.float32)
-    return Labelled(Histories(draw.integers(1, 10, (n, 10)), feedback), draw.integers(1, 10, n), labels)
+    return SampleArrays(Histories(draw.integers(1, 10, (n, 10)), feedback), draw.integers(1, 10, n), labels)
 
 
-def fitted(model: str = "gru4rec", validation: Labelled | None = None, **settings: Any) -> Fit:
+def fitted(model: str = "gru4rec", validation: SampleArrays | None = None, **settings: Any) -> Fit:
     config = BaselineConfig.model_validate({"model": model, **SMALL, **settings})
     torch.manual_seed(0)
     return train(Network(config, 9, 0), labelled(80, 1), validation, config, lookup)
@@ -42,14 +42,14 @@ def test_it_learns(model: str, loss: str) -> None:
     fit = fitted(model, labelled(60, 2), loss=loss, lr=5e-3)
     assert fit.valid_auc is not None
     assert fit.valid_auc > 0.85
-    assert {row["weight_decay"] for row in fit.log} == {1e-4, 1e-6}
+    assert {row.weight_decay for row in fit.log} == {1e-4, 1e-6}
 
 
 def test_what_is_kept_is_the_best_round_of_the_best_weight_decay() -> None:
     validation = labelled(60, 2)
     fit = fitted(validation=validation, weight_decays=(1e-1, 1e-5))
-    best = max(fit.log, key=lambda row: row["valid_auc"])
-    assert (fit.valid_auc, fit.weight_decay, fit.epoch) == (best["valid_auc"], best["weight_decay"], best["epoch"])
+    best = max(fit.log, key=lambda row: row.valid_auc)
+    assert (fit.valid_auc, fit.weight_decay, fit.epoch) == (best.valid_auc, best.weight_decay, best.epoch)
     again = predict(fit.network, validation.histories, validation.targets, lookup)
     from recalign.metrics.classification import auc
 
@@ -58,23 +58,23 @@ def test_what_is_kept_is_the_best_round_of_the_best_weight_decay() -> None:
 
 
 def test_it_stops_without_a_gain_and_at_the_limit() -> None:
-    constant = Labelled(labelled(60, 2).histories, labelled(60, 2).targets, labelled(60, 9).labels)
+    constant = SampleArrays(labelled(60, 2).histories, labelled(60, 2).targets, labelled(60, 9).labels)
     fit = fitted(validation=constant, patience=2, max_steps=10_000, weight_decays=(1e-5,))
-    values = [row["valid_auc"] for row in fit.log]
+    values = [row.valid_auc for row in fit.log]
     assert max(values[:-2]) == fit.valid_auc
     assert max(values[-2:]) <= max(values[:-2])
     limited = fitted(max_steps=20, eval_steps=10, weight_decays=(1e-5,))  # 5 steps an epoch
-    assert [row["epoch"] for row in limited.log] == [2, 4]
+    assert [row.epoch for row in limited.log] == [2, 4]
 
 
 def test_a_round_has_at_least_the_steps_asked_for() -> None:
     fit = fitted(batch_size=80, eval_steps=7, max_steps=14, weight_decays=(1e-5,))
-    assert [row["epoch"] for row in fit.log] == [7, 14]
+    assert [row.epoch for row in fit.log] == [7, 14]
 
 
 def test_without_validation_the_last_round_is_kept() -> None:
     fit = fitted(weight_decays=(1e-5,))
-    assert (fit.valid_auc, fit.epoch) == (None, fit.log[-1]["epoch"])
+    assert (fit.valid_auc, fit.epoch) == (None, fit.log[-1].epoch)
 
 
 def test_equal_inputs_give_equal_bits_and_another_seed_others() -> None:
@@ -89,7 +89,7 @@ def test_equal_inputs_give_equal_bits_and_another_seed_others() -> None:
 def test_a_weight_decay_knows_nothing_of_those_before_it() -> None:
     both = fitted(validation=labelled(60, 2), weight_decays=(1e-2, 1e-5))
     alone = fitted(validation=labelled(60, 2), weight_decays=(1e-5,))
-    assert [row for row in both.log if row["weight_decay"] == 1e-5] == list(alone.log)
+    assert [row for row in both.log if row.weight_decay == 1e-5] == list(alone.log)
 
 
 def test_the_global_random_state_is_left_alone() -> None:
@@ -105,7 +105,7 @@ def test_the_global_random_state_is_left_alone() -> None:
 def test_one_class_of_validation_labels_is_an_error() -> None:
     part = labelled(60, 2)
     with pytest.raises(DataError, match="validation samples"):
-        fitted(validation=Labelled(part.histories, part.targets, np.ones(60, dtype=np.float32)))
+        fitted(validation=SampleArrays(part.histories, part.targets, np.ones(60, dtype=np.float32)))
 
 
 def test_objectives_by_hand() -> None:

@@ -51,7 +51,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with prepared ``data`` and a tiny ``backbone``. Tests must not change them."""
     folder = tmp_path_factory.mktemp("workshop")
     settings = {"users": 14, "items": 40, "ratings_per_user": 12}
-    prepare(PrepareConfig.build(dataset="synthetic", output=folder / "data", window=4, **settings))
+    prepare(PrepareConfig.build(dataset="synthetic", output=folder / "data", max_history=4, **settings))
     assert SampleSet.load(folder / "data")
     make_tiny(folder / "backbone", "llama")
     return folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from recalign.data.negatives import read_ranking_candidates
+from recalign.data.ranking_lists import read_ranking_candidates
 from recalign.data.samples import SampleSet
 
 Cli = Callable[..., tuple[int, str, str]]

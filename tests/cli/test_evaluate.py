@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from recalign.artifacts import read_manifest, write_directory
 from recalign.cli.evaluate import evaluate
-from recalign.data.negatives import RankingConfig, ranking_candidates, write_ranking_candidates
+from recalign.data.ranking_lists import RankingConfig, ranking_candidates, write_ranking_candidates
 from recalign.data.samples import CandidateList, HistoryEntry, Sample
 from recalign.errors import ArtifactError, ConfigError, DataError, RecalignError
 from recalign.experiment.score_file import ScoreFile

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from recalign.baselines.in_context import load_in_context
-from recalign.data.negatives import RankingConfig, ranking_candidates, write_ranking_candidates
+from recalign.data.ranking_lists import RankingConfig, ranking_candidates, write_ranking_candidates
 from recalign.data.samples import SampleSet
 from recalign.experiment.evaluation import NO_LOG_ODDS
 from recalign.experiment.score_file import ScoreFile, score_split

@@ -51,12 +51,12 @@ def test_files_and_rejects_are_accounted_for(tmp_path: Path) -> None:
     assert re.search(r"^bewertungen\.csv +47 +1 +45 +1$", told, re.MULTILINE)
     assert re.search(r"^  1 × \w", told, re.MULTILINE)
     loaded = SampleSet.load(tmp_path / "data")
-    assert loaded.domain["noun"] == "Schuh"
+    assert loaded.domain.noun == "Schuh"
     assert loaded.manifest.config["feedback"]["like_above"] == 3.5
 
 
 def test_numbers_for_synthetic_and_paths_for_others(tmp_path: Path) -> None:
-    invoke(*SMALL, "--domain", "books", "--output", tmp_path / "data", "--max-samples", 30)
+    invoke(*SMALL, "--catalogue", "books", "--output", tmp_path / "data", "--max-rendered", 30)
     loaded = SampleSet.load(tmp_path / "data")
     assert len(loaded.catalog) == 40
     assert loaded.manifest.config["synthetic"]["domain"] == "books"
@@ -80,7 +80,7 @@ def test_folds(tmp_path: Path) -> None:
     [
         (("table", "--input", "x", "--columns", "KundenNr"), "--columns 'KundenNr'; expected our column = yours"),
         (("table", "--input", "x", "--item-columns", "=x"), "--item-columns '=x'"),
-        (("films",), "dataset: found 'films'"),
+        (("films",), "unknown dataset 'films'"),
         (("synthetic", "--split", "1"), "split: found '1'"),
     ],
 )

@@ -27,7 +27,7 @@ dataset = "synthetic"
 users = 14
 items = 40
 ratings_per_user = 12
-window = 4
+max_history = 4
 """
 # A data set that cannot be prepared.
 BAD = """
@@ -45,7 +45,7 @@ input = "broken"
 ONE = """
 name = "one"
 title = "One"
-data.only = {{ dataset = "synthetic", users = 14, items = 40, ratings_per_user = 12, window = 4 }}
+data.only = {{ dataset = "synthetic", users = 14, items = 40, ratings_per_user = 12, max_history = 4 }}
 backbones.b = {{ name = "{backbone}", device = "cpu" }}
 stages = [{{ name = "rt", data = ["only"], max_steps = {steps}, batch_size = 4, precision = "fp32" }}]
 """

@@ -33,5 +33,5 @@ def source(movies: SampleSet) -> Source:
 
 def _prepared(path: Path, domain: str) -> SampleSet:
     settings = {"users": 60, "items": 80, "ratings_per_user": 20}
-    prepare(PrepareConfig.build(dataset="synthetic", output=path, domain=domain, **settings))
+    prepare(PrepareConfig.build(dataset="synthetic", output=path, catalogue=domain, **settings))
     return SampleSet.load(path)

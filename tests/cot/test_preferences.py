@@ -7,10 +7,10 @@ import pytest
 
 from recalign.cot.preferences import PreferenceWriter
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.samples import HistoryEntry
 from recalign.data.schema import ITEMS
 from recalign.errors import ConfigError
-from recalign.prompting.domain import Domain
 
 ROWS = [
     ("1", "Star Trek (1979)", None, None, ["Sci-Fi"]),

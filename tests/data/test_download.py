@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from recalign.data import transfer
-from recalign.data.download import DATASETS, download, find_dataset
-from recalign.data.sources import READERS
+from recalign.data.download import download, find_download
+from recalign.data.readers import READERS
 from recalign.data.transfer import check_url, fetch
 from recalign.errors import ArtifactError, ConfigError, DataError
 
@@ -321,12 +321,15 @@ def test_addresses_that_are_not_plain_web_addresses(url: str) -> None:
 
 
 def test_the_registry_names_terms_readers_and_no_invented_hash() -> None:
-    for dataset in DATASETS.values():
-        assert find_dataset(dataset.name) is dataset
-        assert dataset.licence
-        assert "\n" not in dataset.licence
-        assert dataset.reader in READERS
-        assert dataset.sha256 is None
-        if dataset.url:
-            check_url(dataset.url)
-            assert dataset.url.startswith("https://")
+    archives = [archive for _, reader in READERS.all() for archive in reader.archives]
+    assert {archive.name for archive in archives} >= {"movielens-100k", "movielens-1m", "bookcrossing"}
+    for archive in archives:
+        known = find_download(archive.name)
+        assert known.archive is archive
+        assert known.licence
+        assert "\n" not in known.licence
+        assert archive in READERS.find(known.dataset).archives
+        assert archive.sha256 is None
+        if archive.url:
+            check_url(archive.url)
+            assert archive.url.startswith("https://")

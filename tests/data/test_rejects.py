@@ -10,13 +10,17 @@ import polars as pl
 from recalign.data.rejects import TEXT_LIMIT, RejectLedger
 
 
+def add(ledger: RejectLedger, source: str, line: int, reason: str, text: str, *, lines: int = 1) -> None:
+    ledger.add_frame(source, pl.DataFrame({"line": [line], "lines": [lines], "reason": [reason], "text": [text]}))
+
+
 def test_entries_come_by_source_then_by_line(tmp_path: Path) -> None:
     ledger = RejectLedger()
-    ledger.add("ratings.csv", 9, "late", "i")
-    ledger.add("items.csv", 4, "odd", "d")
-    ledger.add("ratings.csv", 2, "late", "b")
+    add(ledger, "ratings.csv", 9, "late", "i")
+    add(ledger, "items.csv", 4, "odd", "d")
+    add(ledger, "ratings.csv", 2, "late", "b")
     assert ledger.frame().select("source", "line").rows() == [("ratings.csv", 2), ("ratings.csv", 9), ("items.csv", 4)]
-    ledger.add("ratings.csv", 1, "late", "a")
+    add(ledger, "ratings.csv", 1, "late", "a")
     assert ledger.frame()["line"].to_list() == [1, 2, 9, 4]
     assert len(ledger) == 4
 
@@ -24,14 +28,14 @@ def test_entries_come_by_source_then_by_line(tmp_path: Path) -> None:
 def test_counts_are_by_reason_most_frequent_first() -> None:
     ledger = RejectLedger()
     for line, reason in enumerate(["b", "a", "c", "c"]):
-        ledger.add("f", line, reason, "")
+        add(ledger, "f", line, reason, "")
     assert list(ledger.counts().items()) == [("c", 2), ("a", 1), ("b", 1)]
     assert RejectLedger().counts() == {}
 
 
 def test_written_lines_are_json_and_text_is_cut(tmp_path: Path) -> None:
     ledger = RejectLedger()
-    ledger.add("f.csv", 3, "torn", 'a"b\n\u2028ü' + "x" * 500, lines=2)
+    add(ledger, "f.csv", 3, "torn", 'a"b\n\u2028ü' + "x" * 500, lines=2)
     ledger.write(tmp_path / "rejects.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "rejects.jsonl").read_bytes().split(b"\n") if line]
     assert rows == [

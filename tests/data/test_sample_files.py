@@ -9,11 +9,11 @@ import pytest
 
 from recalign.data import sample_files
 from recalign.data.feedback import FeedbackConfig
+from recalign.data.readers.synthetic import generate
 from recalign.data.sample_files import StoredSamples, write_samples
 from recalign.data.sample_table import SampleTable
 from recalign.data.schema import EVENTS, STORED_SAMPLES
 from recalign.data.splitting import SplitConfig, make_table, plan, resolve_protocol
-from recalign.data.synthetic import generate
 from recalign.errors import DataError
 
 LIKE = FeedbackConfig(like_above=3)
@@ -23,7 +23,7 @@ LIKE = FeedbackConfig(like_above=3)
 def table() -> SampleTable:
     source = generate("movies", users=30, items=60, ratings_per_user=12, seed=4)
     protocol = resolve_protocol("leave-one-out", source.interactions)
-    return make_table(source.interactions, protocol, plan(protocol, SplitConfig(window=4), LIKE), LIKE)
+    return make_table(source.interactions, protocol, plan(protocol, SplitConfig(max_history=4), LIKE), LIKE)
 
 
 @pytest.mark.parametrize("group", [7, 1_000_000])

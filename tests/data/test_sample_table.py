@@ -21,7 +21,7 @@ def rows(*entries: tuple[str, str, bool, bool]) -> pl.DataFrame:
 
 
 def ranges(frame: pl.DataFrame, **changes: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
-    return history_ranges(frame, **{"window": 10, "min_history": 1, "negatives_in_history": False, **changes})
+    return history_ranges(frame, **{"max_history": 10, "min_history": 1, "negatives_in_history": False, **changes})
 
 
 def built(frame: pl.DataFrame, **changes: Any) -> dict[tuple[str, str], list[str]]:
@@ -50,7 +50,7 @@ def test_a_history_is_what_the_same_user_did_before() -> None:
 
 
 def test_the_window_keeps_the_newest_and_min_history_counts_before_it() -> None:
-    assert built(SEQUENCE, window=2, min_history=3) == {("u", "d"): ["b", "c"]}
+    assert built(SEQUENCE, max_history=2, min_history=3) == {("u", "d"): ["b", "c"]}
     assert built(SEQUENCE, min_history=9) == {}
 
 
@@ -65,24 +65,24 @@ def test_negatives_share_the_history_of_their_positive() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=6), st.integers(1, 4), st.integers(1, 3))
-def test_histories_match_a_plain_loop(lengths: list[int], window: int, min_history: int) -> None:
+def test_histories_match_a_plain_loop(lengths: list[int], max_history: int, min_history: int) -> None:
     entries = [(f"u{user}", f"i{place}", place % 2 == 0, False) for user, n in enumerate(lengths) for place in range(n)]
     expected = {
-        (f"u{user}", f"i{place}"): [f"i{earlier}" for earlier in range(place)][-window:]
+        (f"u{user}", f"i{place}"): [f"i{earlier}" for earlier in range(place)][-max_history:]
         for user, n in enumerate(lengths)
         for place in range(n)
         if place >= min_history
     }
-    assert built(rows(*entries), window=window, min_history=min_history) == expected
+    assert built(rows(*entries), max_history=max_history, min_history=min_history) == expected
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 4), st.data())
 def test_trimming_drops_unused_events_and_changes_no_history(
-    lengths: list[int], window: int, data: st.DataObject
+    lengths: list[int], max_history: int, data: st.DataObject
 ) -> None:
     entries = [(f"u{user}", f"i{place}", place % 3 == 0, False) for user, n in enumerate(lengths) for place in range(n)]
-    samples, events = ranges(rows(*entries), window=window)
+    samples, events = ranges(rows(*entries), max_history=max_history)
     samples = samples.with_columns(sample_id=pl.lit("s"), split=pl.lit("train"))
     some = samples.filter(pl.Series([data.draw(st.booleans()) for _ in range(len(samples))], dtype=pl.Boolean))
     fewer, kept = trimmed(some, events)

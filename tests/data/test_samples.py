@@ -11,6 +11,7 @@ import pytest
 
 from recalign.artifacts import write_directory
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.samples import (
     HistoryEntry,
     Sample,
@@ -81,7 +82,7 @@ def write(
 
 def test_a_prepared_directory_is_loaded(tmp_path: Path) -> None:
     loaded = SampleSet.load(write(tmp_path / "data", table()))
-    assert loaded.domain == {"noun": "shoe", "yes": "Ja."}
+    assert loaded.domain == Domain(noun="shoe", yes="Ja.")
     assert loaded.template == "default"
     assert loaded.fingerprint == loaded.manifest.fingerprint
     assert loaded.catalog.text("b") == "B"

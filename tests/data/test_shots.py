@@ -15,6 +15,7 @@ def test_k_shot_is_seeded_nested_and_bounded() -> None:
     assert choose_shots(samples, 8, 3) == small
     assert choose_shots(samples, 8, 4) != small
     assert set(small) <= set(large)
+    assert large == [sample for sample in samples if sample in large], "in the order of the data"
     assert choose_shots(samples, None, 3) == samples
     with pytest.raises(DataError, match="K = 41"):
         choose_shots(samples, 41, 0)

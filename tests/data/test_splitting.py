@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from recalign.data import protocols
 from recalign.data.feedback import FeedbackConfig
+from recalign.data.protocols import PROTOCOLS
 from recalign.data.samples import check_samples, split_counts, write_samples
 from recalign.data.schema import INTERACTIONS, SPLITS
-from recalign.data.splitting import PROTOCOLS, SplitConfig, make_samples, make_table, plan, resolve_protocol
+from recalign.data.splitting import SplitConfig, make_table, plan, resolve_protocol
 from recalign.errors import ConfigError, DataError
 
 LIKE = FeedbackConfig(like_above=3)
@@ -33,7 +34,7 @@ def prepare(interactions: pl.DataFrame, name: str, feedback: FeedbackConfig = LI
     protocol = resolve_protocol(name, interactions)
     items = tuple({str(item) for item in range(40)} | set(interactions["item_id"]))
     steps = plan(protocol, SplitConfig(**options), feedback)
-    samples = make_samples(interactions, protocol, steps, feedback, item_ids=items)
+    samples = make_table(interactions, protocol, steps, feedback, item_ids=items).frame()
     check_samples(samples)
     return samples
 
@@ -73,7 +74,7 @@ TALLREC = table(
 
 
 def test_tallrec_movie_slides_full_windows_over_users_by_first_appearance() -> None:
-    samples = prepare(TALLREC, "tallrec", window=2, ratios=(2, 1, 1))
+    samples = prepare(TALLREC, "tallrec", max_history=2, ratios=(2, 1, 1))
     assert targets(samples) == {"train": ["b:5<31", "b:7<15"], "valid": ["a:2<46"], "test": ["a:8<62"]}
     assert samples["label"].to_list() == [1, 0, 0, 0]
     assert samples["history"][0].to_list() == [
@@ -84,9 +85,9 @@ def test_tallrec_movie_slides_full_windows_over_users_by_first_appearance() -> N
 
 def test_tallrec_movie_keeps_the_last_ten_thousand_and_cuts_them_consecutively() -> None:
     rows = table(*((str(user), str(item), 4, item) for user in range(110) for item in range(102)))
-    samples = prepare(rows, "tallrec", window=1)
+    samples = prepare(rows, "tallrec", max_history=1)
     assert [counts["samples"] for counts in split_counts(samples).values()] == [8000, 1000, 1000]
-    everything = prepare(rows[:102], "tallrec", window=1)
+    everything = prepare(rows[:102], "tallrec", max_history=1)
     assert [counts["samples"] for counts in split_counts(everything).values()] == [80, 10, 11]
 
 
@@ -126,13 +127,22 @@ def test_temporal_is_one_order_with_ties_on_one_side() -> None:
     }
 
 
+def test_a_cut_in_the_middle_of_one_time_goes_before_all_of_it() -> None:
+    rows = table(*(("abcdef"[place], str(item), 4, time) for place in range(6) for item, time in ((0, 0), (1, place))))
+    tied = rows.with_columns(timestamp=pl.Series([0, 1, 0, 2, 0, 2, 0, 2, 0, 2, 0, 3]))
+    samples = prepare(tied, "temporal", ratios=(1, 1, 0))
+    # Six targets at the times 1, 2, 2, 2, 2, 3: the cut at three has two of time 2 on either side.
+    assert samples["timestamp"].to_list() == [1, 2, 2, 2, 2, 3]
+    assert samples["split"].to_list() == ["train"] + ["valid"] * 5
+
+
 def test_leave_one_out_tests_the_last_and_validates_the_one_before() -> None:
     rows = table(
         ("u", "3", 1, 3), ("u", "1", 5, 1), ("u", "2", 5, 2), ("u", "4", 4, 4), ("v", "1", 5, 1), ("v", "2", 5, 2)
     )
     samples = prepare(rows, "leave-one-out")
     assert targets(samples) == {"train": ["u:2<1"], "valid": ["u:3<12"], "test": ["u:4<123", "v:2<1"]}
-    assert targets(prepare(rows, "leave-one-out", min_history=2, window=2)) == {
+    assert targets(prepare(rows, "leave-one-out", min_history=2, max_history=2)) == {
         "train": [], "valid": ["u:3<12"], "test": ["u:4<23"],
     }  # fmt: skip
 
@@ -189,8 +199,8 @@ def test_a_repeated_interaction_counts_once() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(interactions(), st.sampled_from(sorted(PROTOCOLS)), st.integers(1, 4), st.integers(0, 3))
-def test_no_protocol_leaks(rows: pl.DataFrame, name: str, window: int, seed: int) -> None:
-    options: dict[str, Any] = {"window": window, "min_history": 1, "seed": seed}
+def test_no_protocol_leaks(rows: pl.DataFrame, name: str, max_history: int, seed: int) -> None:
+    options: dict[str, Any] = {"max_history": max_history, "min_history": 1, "seed": seed}
     if name in ("tallrec-book", "explicit-only"):
         options["order"] = "time"
     try:
@@ -202,7 +212,7 @@ def test_no_protocol_leaks(rows: pl.DataFrame, name: str, window: int, seed: int
     for row in samples.iter_rows(named=True):
         rating, time = known[row["user_id"], row["item_id"]]
         assert (row["rating"], row["timestamp"], row["label"]) == (rating, time, int(rating > 3))
-        assert 1 <= len(row["history"]) <= window
+        assert 1 <= len(row["history"]) <= max_history
         names = [entry["item_id"] for entry in row["history"]]
         assert len({*names, row["item_id"]}) == len(names) + 1
         times = [known[row["user_id"], item][1] for item in names]
@@ -254,7 +264,7 @@ def test_nothing_depends_on_the_size_of_blocks(
     protocol = resolve_protocol(name, rows)
     if order not in protocol.orders:
         return
-    steps = plan(protocol, SplitConfig(window=3, min_history=1, order=order), feedback)  # type: ignore[arg-type]
+    steps = plan(protocol, SplitConfig(max_history=3, min_history=1, order=order), feedback)  # type: ignore[arg-type]
     items = tuple(str(item) for item in range(20))
     try:
         whole = make_table(rows, protocol, steps, feedback, item_ids=items)
@@ -280,10 +290,10 @@ def test_the_size_of_blocks_changes_no_byte_of_the_files(tmp_path: Path) -> None
 
 @settings(max_examples=40, deadline=None)
 @given(interactions(), st.integers(1, 3), st.integers(1, 12))
-def test_tallrec_movie_needs_the_last_users_only(rows: pl.DataFrame, window: int, recent: int) -> None:
+def test_tallrec_movie_needs_the_last_users_only(rows: pl.DataFrame, max_history: int, recent: int) -> None:
     """The users left out before the work begins are none that the last windows come from."""
     protocol = resolve_protocol("tallrec-movie", rows)
-    steps = plan(protocol, SplitConfig(window=window), LIKE)
+    steps = plan(protocol, SplitConfig(max_history=max_history), LIKE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(protocols, "RECENT", recent)
         try:
@@ -353,7 +363,7 @@ def test_what_a_protocol_cannot_do_is_said(name: str, options: dict[str, Any], m
     [
         {"ratios": (0, 0, 0)},
         {"ratios": (-1, 1, 1)},
-        {"window": 0},
+        {"max_history": 0},
         {"min_history": 0},
         {"folds": 2},
         {"folds": 3, "fold": 3},

@@ -33,15 +33,15 @@ dataset = "synthetic"
 items = 60
 users = 16
 ratings_per_user = 12
-window = 4
+max_history = 4
 
 [data.book]
 dataset = "synthetic"
-domain = "books"
+catalogue = "books"
 items = 60
 users = 18
 ratings_per_user = 8
-window = 4
+max_history = 4
 protocol = "tallrec-book"
 folds = 3
 
@@ -65,21 +65,21 @@ title = "Small"
 
 [data.source]
 dataset = "synthetic"
-domain = "movies"
+catalogue = "movies"
 seed = 1
 users = 14
 items = 40
 ratings_per_user = 12
-window = 4
+max_history = 4
 
 [data.target]
 dataset = "synthetic"
-domain = "books"
+catalogue = "books"
 seed = 2
 users = 14
 items = 40
 ratings_per_user = 12
-window = 4
+max_history = 4
 
 [backbones.nano]
 name = "nano"

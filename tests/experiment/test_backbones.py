@@ -33,7 +33,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[SampleSet, SampleSet
     folder = tmp_path_factory.mktemp("backbones")
     made = []
     for domain in ("movies", "books"):
-        settings = {"domain": domain, "users": 10, "items": 40, "ratings_per_user": 10}
+        settings = {"catalogue": domain, "users": 10, "items": 40, "ratings_per_user": 10}
         prepare(PrepareConfig.build(dataset="synthetic", output=folder / domain, **settings))
         made.append(SampleSet.load(folder / domain))
     return made[0], made[1]

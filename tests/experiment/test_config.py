@@ -262,11 +262,11 @@ def test_without_panels_there_must_be_a_stage(file: Callable[..., Path]) -> None
 
 def test_mistakes_in_several_places_are_told_together_with_their_paths(file: Callable[..., Path]) -> None:
     more = stage(optim="{ lr = -1, lrr = 1e-3 }", learning_rate="3") + PANEL + "resamples = 1\n"
-    more += '[data.c]\ndataset = "synthetic"\ndomain = "films"\n[backbones.o]\nname = "nano"\nnano = { width = 3 }\n'
+    more += '[data.c]\ndataset = "synthetic"\ncatalogue = "films"\n[backbones.o]\nname = "nano"\nnano = { width = 3 }\n'
     with pytest.raises(ConfigError) as error:
         load_experiment(file(more))
     places = ("stages.0.optim.lr:", "stages.0.optim.lrr:", "stages.0.learning_rate:", "panels.1.resamples:")
-    for place in (*places, "data.c.domain:", "backbones.o.nano.width:"):
+    for place in (*places, "data.c: found catalogue 'films'", "backbones.o.nano.width:"):
         assert place in str(error.value)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from recalign.baselines.items import embedding_rows
 from recalign.baselines.priors import prior
 from recalign.data.catalog import ItemCatalog
-from recalign.data.negatives import RankingConfig
+from recalign.data.ranking_lists import RankingConfig
 from recalign.data.samples import HistoryEntry, Sample, SampleSet
 from recalign.data.schema import ITEMS
 from recalign.errors import ConfigError, DataError
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def data(folder: Path) -> SampleSet:
     """Leave-one-out of 16 users; texts with author and genres, which must not leak."""
-    given = {"domain": "books", "users": 16, "items": 40, "ratings_per_user": 12, "window": 6, "seed": 4}
+    given = {"catalogue": "books", "users": 16, "items": 40, "ratings_per_user": 12, "max_history": 6, "seed": 4}
     text = '"{title}" written by {author}[ ({genres})]'
     prepare(PrepareConfig.build(dataset="synthetic", output=folder / "data", item_text=text, **given))
     return SampleSet.load(folder / "data")
@@ -106,7 +106,14 @@ def test_the_order_belongs_to_the_sample_and_the_seed(tmp_path: Path) -> None:
 
 
 def test_a_foreign_history_is_anothers_and_each_is_used_once(folder: Path) -> None:
-    given = {"users": 30, "items": 60, "ratings_per_user": 14, "window": 4, "protocol": "temporal", "split": "1:1:1"}
+    given = {
+        "users": 30,
+        "items": 60,
+        "ratings_per_user": 14,
+        "max_history": 4,
+        "protocol": "temporal",
+        "split": "1:1:1",
+    }
     data = SampleSet.load(prepare(PrepareConfig.build(dataset="synthetic", output=folder / "temporal", **given)))
     changed = controlled(data, "foreign-history", seed=1)
     for split in ("valid", "test"):

@@ -14,6 +14,8 @@ import pytest
 from recalign.artifacts import read_manifest, write_directory
 from recalign.data.catalog import ItemCatalog
 from recalign.data.feedback import FeedbackConfig
+from recalign.data.readers.movielens import read_movielens
+from recalign.data.readers.movielens_100k import read_movielens_100k
 from recalign.data.samples import (
     ITEMS_FILE,
     KIND,
@@ -23,9 +25,8 @@ from recalign.data.samples import (
     SampleSet,
     write_samples,
 )
-from recalign.data.sources.base import SourceData, SourceOptions
-from recalign.data.sources.movielens import read_movielens, read_movielens_100k
-from recalign.data.splitting import SplitConfig, make_samples, plan, resolve_protocol
+from recalign.data.source import SourceData, SourceOptions
+from recalign.data.splitting import SplitConfig, make_table, plan, resolve_protocol
 from recalign.errors import ArtifactError, ConfigError, DataError
 from recalign.experiment.evaluation import (
     Evaluation,
@@ -242,7 +243,7 @@ def test_evaluation_knows_its_model(data: SampleSet) -> None:
 def prepared(directory: Path, data: SourceData, name: str) -> SampleSet:
     """A prepared directory without its renderings."""
     protocol = resolve_protocol(name, data.interactions)
-    samples = make_samples(data.interactions, protocol, plan(protocol, SplitConfig(), LIKES), LIKES)
+    samples = make_table(data.interactions, protocol, plan(protocol, SplitConfig(), LIKES), LIKES).frame()
     with write_directory(directory, KIND, config={"feedback": LIKES.model_dump()}) as staging:
         write_samples(staging, samples)
         ItemCatalog.from_items(data.items, "{title}").write(staging / ITEMS_FILE)

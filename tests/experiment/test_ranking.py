@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from recalign.data.negatives import RankingConfig, ranking_candidates, write_ranking_candidates
+from recalign.data.ranking_lists import RankingConfig, ranking_candidates, write_ranking_candidates
 from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet
 from recalign.data.schema import SCORES
 from recalign.errors import ArtifactError, DataError, ModelError

@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from recalign.artifacts import fingerprint
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.samples import CandidateList, HistoryEntry
 from recalign.models.adapter import attach, load_adapter, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
@@ -21,7 +22,6 @@ from recalign.models.config import BackboneConfig, LoraSettings
 from recalign.models.linear import OneDnnLinear, accelerate_linears
 from recalign.models.nano import BOS, EOS, PAD, init_model, train_tokenizer
 from recalign.models.nano_config import Architecture, NanoConfig
-from recalign.prompting.domain import Domain
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
 from recalign.scoring import yes_no

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recalign.data.domain import Domain
 from recalign.prompting.cot_parsing import read_items, read_pairs
-from recalign.prompting.domain import Domain
 from recalign.prompting.prompts import CotFields
 from recalign.prompting.template import PromptTemplate
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from recalign.data.domain import Domain
 from recalign.errors import ConfigError
-from recalign.prompting.domain import Domain
 from recalign.prompting.prompts import CotFields
 from recalign.prompting.template import PromptTemplate
 

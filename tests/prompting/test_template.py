@@ -16,13 +16,13 @@ from recalign.prompting.template import (
     HistoryText,
     Instruction,
     PromptTemplate,
-    shipped_templates,
 )
+from recalign.prompting.template_files import TEMPLATES
 from recalign.prompting.titles import clean_title
 
 MOVIE = Domain(noun="movie")
 BOOK = Domain(noun="book")
-YES_NO = [name for name in shipped_templates() if PromptTemplate.load(name).kind == "yes-no"]
+YES_NO = [name for name in TEMPLATES.names() if PromptTemplate.load(name).kind == "yes-no"]
 HISTORY = (
     HistoryText("Heat (1995)", True, 4.5),
     HistoryText("Absolute Power (1997)", False, 2.0),
@@ -287,7 +287,7 @@ def test_published_files_are_given_back_byte_for_byte(real_data: Path, name: str
     assert (equal, len(published)) == (rows, rows)
 
 
-@pytest.mark.parametrize("name", shipped_templates())
+@pytest.mark.parametrize("name", TEMPLATES.names())
 def test_a_stored_template_comes_back(name: str, tmp_path: Path) -> None:
     template = PromptTemplate.load(name)
     assert template.name == name
@@ -298,7 +298,7 @@ def test_a_stored_template_comes_back(name: str, tmp_path: Path) -> None:
 
 
 def test_unknown_templates_and_broken_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"found 'talrec'.*Did you mean 'tallrec'"):
+    with pytest.raises(ConfigError, match=r"unknown prompt template 'talrec'.*Did you mean tallrec"):
         PromptTemplate.load("talrec")
     with pytest.raises(ConfigError, match=r"none\.toml"):
         PromptTemplate.load(tmp_path / "none.toml")

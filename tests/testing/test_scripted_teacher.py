@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from recalign.prompting.domain import Domain
+from recalign.data.domain import Domain
 from recalign.prompting.prompts import CotFields
 from recalign.prompting.template import PromptTemplate
 from recalign.testing.scripted_teacher import Reply, ScriptedTeacher, answer

@@ -32,8 +32,8 @@ def target(folder: Path) -> SampleSet:
 
 
 def synthetic(directory: Path, domain: str, seed: int) -> SampleSet:
-    settings = {"domain": domain, "seed": seed, "users": 14, "items": 40, "ratings_per_user": 12}
-    prepare(PrepareConfig.build(dataset="synthetic", output=directory, window=4, **settings))
+    settings = {"catalogue": domain, "seed": seed, "users": 14, "items": 40, "ratings_per_user": 12}
+    prepare(PrepareConfig.build(dataset="synthetic", output=directory, max_history=4, **settings))
     return SampleSet.load(directory)
 
 

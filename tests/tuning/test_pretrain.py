@@ -29,7 +29,7 @@ def corpus(source: SampleSet, target: SampleSet) -> Corpus:
 
 
 def build(source: SampleSet, target: SampleSet, seed: int = 0) -> Corpus:
-    movies, books = Domain(**source.domain), Domain(**target.domain)
+    movies, books = source.domain, target.domain
     users = [list(source.catalog.ids[start : start + 12]) for start in range(0, 24, 6)]
     catalogs = [(movies, source.catalog), (books, target.catalog)]
     return Corpus.build(catalogs, [(movies, source.catalog, users)], instructions=20, seed=seed)

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.history import HistoryText
 from recalign.data.samples import HistoryEntry
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.tuning.config import SamplingConfig
@@ -27,6 +28,9 @@ class Recorder:
 
     def text(self, item_id: str) -> str:
         return item_id
+
+    def with_texts(self, history: Sequence[HistoryEntry]) -> tuple[HistoryText, ...]:
+        return tuple(HistoryText(entry.item_id, entry.liked) for entry in history)
 
     def encode_many(self, histories: Any, targets: Sequence[str], labels: Sequence[int]) -> list[EncodedPrompt]:
         self.asked.append((list(targets), list(labels)))

@@ -189,7 +189,7 @@ def flipped(data: SampleSet, directory: Path, where: pl.Expr) -> SampleSet:
     changed = SampleSet(data.path, data.manifest, frame, data.catalog)
     parts = {split: changed.samples(split) for split in ("train", "valid", "test")}
     titles = {item: data.catalog.title(item) for item in data.catalog.ids}
-    return write_sample_set(directory, titles, parts, config={"domain": data.domain})
+    return write_sample_set(directory, titles, parts, config={"domain": data.domain.model_dump()})
 
 
 @pytest.mark.parametrize(("selection", "targets"), [("last", 1), ("source", 1), ("source", 4)])

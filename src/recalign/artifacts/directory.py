@@ -16,6 +16,7 @@ from recalign.artifacts.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
     FileRecord,
+    Json,
     content_fingerprint,
     encode,
     hash_file,
@@ -93,7 +94,7 @@ def _stage(target: Path, kind: str, overwrite: bool) -> tuple[Path, int]:
     return staging, owner
 
 
-def _seal(staging: Path, kind: str, config: Any, parents: dict[str, str], info: dict[str, Any]) -> None:
+def _seal(staging: Path, kind: str, config: Any, parents: dict[str, str], info: Json) -> None:
     """Flush and hash everything staged, then write the manifest."""
     files: dict[str, FileRecord] = {}
     folders = [staging]
@@ -179,9 +180,11 @@ def _check_free(target: Path, kind: str, overwrite: bool) -> None:
     if not overwrite:
         raise ArtifactError(f"{target} exists already", hint="Choose another output or pass --overwrite to replace it.")
     try:
-        found = load(target).kind
+        kind_there = load(target).kind
     except ArtifactError as error:
         hint = f"Only an intact artefact is overwritten; move or remove it yourself ({error})."
         raise ArtifactError(f"will not overwrite {target}", hint=hint) from error
-    if found != kind:
-        raise ArtifactError(f"will not overwrite {target}", found=repr(found), expected=f"an artefact of kind {kind!r}")
+    if kind_there != kind:
+        raise ArtifactError(
+            f"will not overwrite {target}", found=repr(kind_there), expected=f"an artefact of kind {kind!r}"
+        )

@@ -19,6 +19,7 @@ from recalign.errors import ArtifactError
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
+Json = dict[str, Any]  # an object of a JSON file, whose entries the reader of that file knows
 _CHUNK = 1 << 20
 _HASH = r"^[0-9a-f]{64}$"
 
@@ -56,8 +57,8 @@ class Manifest(BaseModel):
     created: str
     fingerprint: str = Field(pattern=_HASH)
     parents: dict[str, str]
-    config: dict[str, Any]
-    info: dict[str, Any]
+    config: Json
+    info: Json
     files: dict[str, FileRecord]
     checksum: str = Field(pattern=_HASH)
 

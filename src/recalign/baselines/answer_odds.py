@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from recalign.data.domain import Domain
 from recalign.llm.base import UNTOLD, Completion, TokenLogprobs
 from recalign.llm.reading import without_thoughts
-from recalign.prompting.domain import Domain
 
 _THOUGHT_END: Final = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _WORD: Final = re.compile(r"[^\W_]+")

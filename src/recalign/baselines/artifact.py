@@ -16,21 +16,22 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
 import torch
 
-from recalign.artifacts import Manifest, read_manifest, write_directory
+from recalign.artifacts import Json, Manifest, read_manifest, write_directory
 from recalign.baselines.config import BaselineConfig
 from recalign.baselines.features import ItemLookup, TextFeatures
 from recalign.baselines.items import ItemIndex, embedding_rows, trained_items
 from recalign.baselines.network import Network
 from recalign.baselines.sequence_scorer import SequenceScorer
 from recalign.baselines.text_encoder import TextEncoder
-from recalign.baselines.training import Fit, Labelled, train
+from recalign.baselines.training import Fit, Round, SampleArrays, train
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import Sample, SampleSet
 from recalign.data.shots import choose_shots
@@ -52,7 +53,7 @@ def train_baseline(
     revision: str | None = None,
     device: str = "cpu",
     overwrite: bool = False,
-    progress: Callable[[dict[str, Any]], None] | None = None,
+    progress: Callable[[Round], None] | None = None,
 ) -> Manifest:
     """Train a baseline on the train split and write its artefact to `output`.
 
@@ -67,7 +68,7 @@ def train_baseline(
         revision: Hub revision of the encoder.
         device: "cpu" (these networks are small), "auto" or "cuda".
         overwrite: Replace a baseline made from other inputs.
-        progress: Called with each row of the log.
+        progress: Called after each round.
 
     Raises:
         ConfigError: A text encoder is missing or not wanted, or selection "last" with several weight decays.
@@ -81,17 +82,17 @@ def train_baseline(
         raise DataError(f"train split of {data.path}", found="no samples", expected="at least one")
     validation = _validation(data, config)
     encoder = TextEncoder(text_encoder, revision, device=device) if text_encoder is not None else None
-    owner = _owner(data, config, encoder, len(samples), len(validation))
-    if (done := _done(output, owner)) is not None:
+    identity = _identity(data, config, encoder, len(samples), len(validation))
+    if (done := _done(output, identity)) is not None:
         return done
     trained = trained_items(samples)
     items = _items(data.catalog, trained)
     network = _network(config, len(trained), encoder, resolve_device(device))
     lookup = _lookup(network, items, data.catalog, encoder)
     index = ItemIndex(data.catalog)
-    arrays = [_arrays(index, part, config.history) for part in (samples, validation)]
+    arrays = [_arrays(index, part, config.max_history) for part in (samples, validation)]
     fit = train(network, arrays[0], arrays[1] if validation else None, config, lookup, progress)
-    return _write(output, owner, fit, items, encoder, overwrite=overwrite)
+    return _write(output, identity, fit, items, encoder, overwrite=overwrite)
 
 
 def load_baseline(
@@ -116,7 +117,7 @@ def load_baseline(
         ModelError: The text encoder cannot be loaded, or is another one.
     """
     manifest = read_manifest(directory, kind=KIND)
-    config = BaselineConfig.model_validate(manifest.config["baseline"])
+    config = BaselineConfig.from_stored(manifest.config["baseline"])
     encoder = _encoder_of(directory, manifest, text_encoder, device) if config.text else None
     items = ItemCatalog.read(directory / ITEMS_FILE)
     network = _network(config, len(items), encoder, resolve_device(device))
@@ -125,7 +126,7 @@ def load_baseline(
     network.eval()
     catalog = data.catalog if data is not None else items
     lookup = _lookup(network, items.frame, catalog, encoder)
-    return SequenceScorer(network, ItemIndex(catalog), lookup, config.history, name or directory.name)
+    return SequenceScorer(network, ItemIndex(catalog), lookup, config.max_history, name or directory.name)
 
 
 def check(config: BaselineConfig, text_encoder: str | None) -> None:
@@ -161,10 +162,10 @@ def _validation(data: SampleSet, config: BaselineConfig) -> list[Sample]:
     return [samples[place] for place in sorted(chosen)]
 
 
-def _arrays(index: ItemIndex, samples: list[Sample], length: int) -> Labelled:
+def _arrays(index: ItemIndex, samples: list[Sample], length: int) -> SampleArrays:
     histories = index.histories([sample.history for sample in samples], length)
     targets = index.places(sample.item_id for sample in samples)
-    return Labelled(histories, targets, np.array([sample.label for sample in samples], dtype=np.float32))
+    return SampleArrays(histories, targets, np.array([sample.label for sample in samples], dtype=np.float32))
 
 
 def _items(catalog: ItemCatalog, trained: tuple[str, ...]) -> pl.DataFrame:
@@ -185,37 +186,35 @@ def _lookup(network: Network, trained: pl.DataFrame, catalog: ItemCatalog, encod
     return ItemLookup(embedding_rows(trained, catalog), text, next(network.parameters()).device)
 
 
-def _owner(
-    data: SampleSet, config: BaselineConfig, encoder: TextEncoder | None, train: int, valid: int
-) -> dict[str, Any]:
+def _identity(data: SampleSet, config: BaselineConfig, encoder: TextEncoder | None, train: int, valid: int) -> Json:
     """All that the artefact is a function of. Labels are counted as for tuned models (`recalign.tuning.provenance`)."""
     parents = {"data": data.fingerprint}
     if encoder is not None:
         parents["text_encoder"] = encoder.fingerprint
     seen = {data.fingerprint: {"data": data.path.name, "train": train, "valid": valid}}
-    return {"baseline": config.model_dump(mode="json"), "labels_seen": seen, "parents": parents}
+    return {"baseline": config.stored(), "labels_seen": seen, "parents": parents}
 
 
-def _done(output: Path, owner: dict[str, Any]) -> Manifest | None:
+def _done(output: Path, identity: Json) -> Manifest | None:
     """The manifest of `output` where these inputs made it, else None."""
     if not (output / "manifest.json").is_file():
         return None
     manifest = read_manifest(output)
     content = {**manifest.config, "parents": manifest.parents}
-    return manifest if manifest.kind == KIND and content == json.loads(json.dumps(owner)) else None
+    return manifest if manifest.kind == KIND and content == json.loads(json.dumps(identity)) else None
 
 
 def _write(
     output: Path,
-    owner: dict[str, Any],
+    identity: Json,
     fit: Fit,
     items: pl.DataFrame,
     encoder: TextEncoder | None,
     *,
     overwrite: bool,
 ) -> Manifest:
-    config = {key: value for key, value in owner.items() if key != "parents"}
-    info: dict[str, Any] = {
+    config = {key: value for key, value in identity.items() if key != "parents"}
+    info: Json = {
         "seconds": round(fit.seconds, 2),
         "weight_decay": fit.weight_decay,
         "epoch": fit.epoch,
@@ -227,11 +226,11 @@ def _write(
         info["text_encoder"] = os.path.relpath(encoder.name, output) if local else encoder.name
         info["text_encoder_revision"] = encoder.revision
     with write_directory(
-        output, KIND, config=config, parents=owner["parents"], info=info, overwrite=overwrite
-    ) as stage:
-        write_tensors(unique_tensors(fit.network), stage / WEIGHTS_FILE)
-        items.write_parquet(stage / ITEMS_FILE)
-        (stage / LOG_FILE).write_text("".join(json.dumps(row) + "\n" for row in fit.log), encoding="utf-8")
+        output, KIND, config=config, parents=identity["parents"], info=info, overwrite=overwrite
+    ) as staging:
+        write_tensors(unique_tensors(fit.network), staging / WEIGHTS_FILE)
+        items.write_parquet(staging / ITEMS_FILE)
+        (staging / LOG_FILE).write_text("".join(json.dumps(asdict(done)) + "\n" for done in fit.log), encoding="utf-8")
     return read_manifest(output, kind=KIND)
 
 
@@ -239,9 +238,9 @@ def _encoder_of(directory: Path, manifest: Manifest, given: str | None, device: 
     """The encoder that the baseline was trained with. Raises ModelError where it is another one."""
     name = given or manifest.info["text_encoder"]
     local = directory / name
-    found = given is None and local.is_dir()
-    revision = None if given is not None or found else manifest.info["text_encoder_revision"]
-    encoder = TextEncoder(str(local.resolve()) if found else name, revision, device=device)
+    still_there = given is None and local.is_dir()
+    revision = None if given is not None or still_there else manifest.info["text_encoder_revision"]
+    encoder = TextEncoder(str(local.resolve()) if still_there else name, revision, device=device)
     expected = manifest.parents["text_encoder"]
     if encoder.fingerprint != expected:
         raise ModelError(

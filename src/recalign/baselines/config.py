@@ -8,12 +8,16 @@ fresh item embeddings of 0.01.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-BaselineName = Literal["gru4rec", "caser", "sasrec", "dros", "gru-bert", "dros-bert"]
-BASELINES: Final[tuple[BaselineName, ...]] = ("gru4rec", "caser", "sasrec", "dros", "gru-bert", "dros-bert")
+from recalign.artifacts import Json
+from recalign.baselines.networks import BASELINES
+from recalign.baselines.plugin import BaselinePlugin
+
+_STORED: Final = {"max_history": "history"}  # names in artefacts and in the keys of stored results
 
 
 class BaselineConfig(BaseModel):
@@ -21,7 +25,7 @@ class BaselineConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: BaselineName = Field(description="gru4rec, caser, sasrec, dros, gru-bert or dros-bert.")
+    model: str = Field(description="Which one: gru4rec, sasrec, ...")
     seed: int = Field(0, ge=0, description="Root of all randomness; equal seeds give all models equal K samples.")
     shots: int | None = Field(None, ge=1, description="K: how many training samples are used; all if not given.")
     selection: Literal["paper", "last"] = Field(
@@ -44,7 +48,9 @@ class BaselineConfig(BaseModel):
         "auto", description="Arithmetic in training; auto: bf16 for gru-bert and dros-bert where the processor has it."
     )
     max_eval_samples: int = Field(2000, ge=1, description="Seeded subset of the validation samples.")
-    history: int = Field(10, ge=1, description="Length of the sequence: newer entries are kept, shorter ones padded.")
+    max_history: int = Field(
+        10, ge=1, description="Length of the sequence: newer entries are kept, shorter ones padded."
+    )
     embedding: int = Field(64, ge=1, description="Width of the item embedding.")
     feedback: int = Field(16, ge=1, description="Width of the feedback embedding (liked, disliked).")
     width: int | None = Field(
@@ -67,22 +73,37 @@ class BaselineConfig(BaseModel):
         0.5, ge=0, le=1, description="DROS: nominal distribution over items, popularity to this power."
     )
 
+    @field_validator("model")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return BASELINES.validate(value)
+
+    @classmethod
+    def from_stored(cls, settings: Mapping[str, object]) -> BaselineConfig:
+        """The configuration that `stored` gave."""
+        names = {stored: name for name, stored in _STORED.items()}
+        return cls.model_validate({names.get(name, name): value for name, value in settings.items()})
+
+    def stored(self) -> Json:
+        """All settings under the names that artefacts hold and fingerprints are made of."""
+        return {_STORED.get(name, name): value for name, value in self.model_dump(mode="json").items()}
+
+    @property
+    def plugin(self) -> BaselinePlugin:
+        """The baseline's record; it imports torch."""
+        return BASELINES.find(self.model)
+
     @property
     def text(self) -> bool:
         """Whether items are represented by their text, too."""
-        return self.model in ("gru-bert", "dros-bert")
-
-    @property
-    def robust(self) -> bool:
-        """Whether the objective is distributionally robust."""
-        return self.model in ("dros", "dros-bert")
+        return self.plugin.text
 
     @property
     def state_width(self) -> int:
-        """`width`, or the model's own."""
-        return self.width or (1024 if self.text else 64)
+        """`width`, or the baseline's own."""
+        return self.width or self.plugin.width
 
     @property
     def depth(self) -> int:
-        """`layers`, or the model's own."""
-        return self.layers or (4 if self.text else 2 if self.model == "sasrec" else 1)
+        """`layers`, or the baseline's own."""
+        return self.layers or self.plugin.layers

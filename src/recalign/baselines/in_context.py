@@ -13,12 +13,12 @@ from typing import Final
 from transformers import PreTrainedTokenizerBase
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.samples import Sample, SampleSet
 from recalign.data.shots import choose_shots
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.prompting.control import ControlTokens
-from recalign.prompting.domain import Domain
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.prompts import HistoryText, Instruction, Prompt
 from recalign.prompting.spec import read_spec
@@ -116,7 +116,7 @@ def in_context_scorer(
         ConfigError: No such template, or it does not go with the data's language.
         ModelError: The two answers do not differ at their first token, or a chat template is missing.
     """
-    plain, domain = PromptTemplate.load(template or data.template), Domain(**data.domain)
+    plain, domain = PromptTemplate.load(template or data.template), data.domain
     text = render_demonstrations(demonstrations, data.catalog, plain, domain, backbone.tokenizer)
     encoder = PromptEncoder(
         DemonstratedTemplate(plain, text),

@@ -23,6 +23,7 @@ import polars as pl
 from recalign.artifacts import fingerprint
 from recalign.baselines.answer_odds import LabelOdds, label_odds, words
 from recalign.baselines.in_context import DemonstratedTemplate, render_demonstrations
+from recalign.data.domain import Domain
 from recalign.data.samples import Sample, SampleSet
 from recalign.data.schema import LABEL_MASS, SCORES
 from recalign.llm.asking import Asking
@@ -33,8 +34,6 @@ from recalign.llm.clock import Clock
 from recalign.llm.config import ClientConfig
 from recalign.llm.ledger import Ledger
 from recalign.llm.reading import NO_ANSWER, REFUSAL, is_refused, off_schema, unusable, without_thoughts
-from recalign.prompting.domain import Domain
-from recalign.prompting.prompts import HistoryText
 from recalign.prompting.template import PromptTemplate
 from recalign.terminal import printable
 
@@ -116,7 +115,7 @@ def ask_endpoint(
         ConfigError: No such template, or it does not go with the data's language.
         ArtifactError: The ledger is in use or cannot be written.
     """
-    plain, domain = PromptTemplate.load(template or data.template), Domain(**data.domain)
+    plain, domain = PromptTemplate.load(template or data.template), data.domain
     shown = DemonstratedTemplate(plain, render_demonstrations(demonstrations, data.catalog, plain, domain))
     questions = [_question(sample, data, shown, domain, config) for sample in samples]
     if logprobs:
@@ -178,9 +177,8 @@ def _frame(
 def _question(
     sample: Sample, data: SampleSet, template: PromptTemplate, domain: Domain, config: ClientConfig
 ) -> Question:
-    text = data.catalog.text
-    history = [HistoryText(text(entry.item_id), entry.liked, entry.rating) for entry in sample.history]
-    prompt = template.frame(template.instruction(domain, history, text(sample.item_id), None)).context
+    history, target = data.catalog.with_texts(sample.history), data.catalog.text(sample.item_id)
+    prompt = template.frame(template.instruction(domain, history, target, None)).context
     return Question(prompt, config.max_tokens, config.temperature)
 
 

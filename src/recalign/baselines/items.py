@@ -67,7 +67,10 @@ class ItemIndex:
             ) from None
 
     def histories(self, histories: Sequence[Sequence[HistoryEntry]], length: int) -> Histories:
-        """The newest `length` entries of each history (oldest first), padded behind with the last (TALLRec §3.1.5)."""
+        """The newest `length` entries of each history, oldest first.
+
+        Shorter ones repeat their last entry at the end (TALLRec §3.1.5).
+        """
         places = self.places(entry.item_id for history in histories for entry in history[-length:])
         flags = np.array([LIKED if e.liked else DISLIKED for h in histories for e in h[-length:]], dtype=np.int64)
         counts = np.array([min(len(history), length) for history in histories], dtype=np.int64)
@@ -82,9 +85,9 @@ class ItemIndex:
 
 def trained_items(samples: Sequence[Sample]) -> tuple[str, ...]:
     """Items of training samples, targets and histories, in a fixed order; the n-th (from 1) has row n."""
-    found = {sample.item_id for sample in samples}
-    found |= {entry.item_id for sample in samples for entry in sample.history}
-    return tuple(sorted(found))
+    items = {sample.item_id for sample in samples}
+    items |= {entry.item_id for sample in samples for entry in sample.history}
+    return tuple(sorted(items))
 
 
 def embedding_rows(trained: pl.DataFrame, catalog: ItemCatalog) -> Places:

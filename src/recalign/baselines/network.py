@@ -1,9 +1,9 @@
 """What all sequential baselines share: embeddings below, the candidate joined to the sequence state above.
 
 An entry of the history is the item's embedding, its text features where the model has them, and the embedding of the
-feedback (TALLRec §3.1.5), concatenated. A `SequenceEncoder` turns the entries into a state; the state and the
-candidate's item representation, concatenated, pass one hidden layer to the logit of "liked". The state does not depend
-on the candidate, so one serves all candidates of a history.
+feedback (TALLRec §3.1.5), concatenated. The encoder of the baseline's record (`recalign.baselines.plugin`) turns the
+entries into a state. The state and the candidate's item representation, concatenated, pass one hidden layer to the
+logit of "liked". The state does not depend on the candidate, so one serves all candidates of a history.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from recalign.baselines.caser import Caser
 from recalign.baselines.config import BaselineConfig
 from recalign.baselines.features import ItemFeatures
-from recalign.baselines.gru4rec import Gru4Rec
-from recalign.baselines.sasrec import SasRec
+from recalign.baselines.networks import BASELINES
 
 
 class Network(nn.Module):
@@ -32,7 +30,7 @@ class Network(nn.Module):
         self.item = nn.Embedding(items + 1, config.embedding)
         self.feedback = nn.Embedding(3, config.feedback)
         width = config.embedding + text_width
-        self.encoder = sequence_encoder(config, width + config.feedback)
+        self.encoder = BASELINES.find(config.model).encoder(config, width + config.feedback)
         hidden = config.state_width
         self.head = nn.Sequential(nn.Linear(self.encoder.width + width, hidden), nn.ReLU(), nn.Linear(hidden, 1))
         self.dropout = nn.Dropout(config.dropout)
@@ -51,12 +49,3 @@ class Network(nn.Module):
     def _represent(self, items: ItemFeatures) -> Tensor:
         embedded: Tensor = self.item(items.rows)
         return embedded if items.text is None else torch.cat([embedded, items.text], dim=-1)
-
-
-def sequence_encoder(config: BaselineConfig, inputs: int) -> Gru4Rec | Caser | SasRec:
-    """The encoder of a baseline, for entries of width `inputs`."""
-    if config.model == "caser":
-        return Caser(inputs, config.history, config.state_width, config.filters, config.heights, config.dropout)
-    if config.model == "sasrec":
-        return SasRec(inputs, config.history, config.state_width, config.depth, config.heads, config.dropout)
-    return Gru4Rec(inputs, config.state_width, config.depth)

@@ -52,10 +52,10 @@ class SequenceScorer:
     @torch.inference_mode()
     def _score(self, lists: Sequence[CandidateList]) -> list[NDArray[np.float64]]:
         device = next(self._network.parameters()).device
-        histories = self._index.histories([each.history for each in lists], self._length)
+        histories = self._index.histories([asked.history for asked in lists], self._length)
         states = self._network.states(self._lookup(histories.items), torch.from_numpy(histories.feedback).to(device))
-        sizes = np.array([len(each.item_ids) for each in lists])
-        places = self._index.places(item for each in lists for item in each.item_ids)
+        sizes = np.array([len(asked.item_ids) for asked in lists])
+        places = self._index.places(item for asked in lists for item in asked.item_ids)
         owners = np.repeat(np.arange(len(lists)), sizes)
         logits = np.empty(len(places))
         for start in range(0, len(places), _ITEMS):

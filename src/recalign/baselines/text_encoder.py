@@ -68,17 +68,17 @@ class TextEncoder:
             return_attention_mask=False,
             return_token_type_ids=False,
         )["input_ids"]
-        found = torch.empty(len(texts), self.width)
+        embeddings = torch.empty(len(texts), self.width)
         by_length: dict[int, list[int]] = {}
-        for place, each in enumerate(ids):
-            by_length.setdefault(len(each), []).append(place)
+        for place, tokens in enumerate(ids):
+            by_length.setdefault(len(tokens), []).append(place)
         with torch.inference_mode():
             for places in by_length.values():
                 for start in range(0, len(places), _BATCH):
                     part = places[start : start + _BATCH]
                     batch = torch.tensor([ids[place] for place in part], device=self._device)
-                    found[part] = self._model(input_ids=batch).last_hidden_state[:, 0].float().cpu()
-        return found
+                    embeddings[part] = self._model(input_ids=batch).last_hidden_state[:, 0].float().cpu()
+        return embeddings
 
 
 def _inspect(directory: Path, name: str) -> Checkpoint:

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recalign.baselines.config import BaselineConfig
-from recalign.baselines.dros import nominal_weights, robust_term
 from recalign.baselines.features import ItemFeatures
 from recalign.baselines.items import Histories, Places
 from recalign.baselines.network import Network
+from recalign.baselines.robust import nominal_weights, robust_term
 from recalign.errors import DataError
 from recalign.metrics.classification import auc, undefined_reason
 from recalign.seeding import derive_seed, generator
@@ -34,7 +34,7 @@ _VALIDATION_BATCH = 1024
 
 
 @dataclass(frozen=True)
-class Labelled:
+class SampleArrays:
     """Samples as arrays: histories, places of the targets in the catalogue, labels (0 or 1)."""
 
     histories: Histories
@@ -43,6 +43,16 @@ class Labelled:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round of training: epochs so far, loss of the last one, and validation AUC (None: nothing is validated)."""
+
+    weight_decay: float
+    epoch: int
+    loss: float
+    valid_auc: float | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ class Fit:
         weight_decay: The one that was kept.
         epoch: After how many epochs.
         valid_auc: AUC on validation then, in float32 (as it scores); None where nothing was validated.
-        log: A row per round of each weight decay: weight_decay, epoch, loss (of its last pass), valid_auc.
+        log: All rounds of each weight decay.
         seconds: Wall time of the whole search.
     """
 
@@ -62,26 +72,17 @@ class Fit:
     weight_decay: float
     epoch: int
     valid_auc: float | None
-    log: tuple[dict[str, Any], ...]
+    log: tuple[Round, ...]
     seconds: float
-
-
-@dataclass
-class _Best:
-    """What one weight decay has come to."""
-
-    value: float | None
-    epoch: int
-    weights: dict[str, Tensor]
 
 
 def train(
     network: Network,
-    samples: Labelled,
-    validation: Labelled | None,
+    samples: SampleArrays,
+    validation: SampleArrays | None,
     config: BaselineConfig,
     lookup: Lookup,
-    progress: Callable[[dict[str, Any]], None] | None = None,
+    progress: Callable[[Round], None] | None = None,
 ) -> Fit:
     """Train `network` (in place) once per weight decay, and keep the best.
 
@@ -91,7 +92,7 @@ def train(
         validation: What selects; None: the last round of the only weight decay is kept.
         config: The baseline.
         lookup: Rows and text features of places.
-        progress: Called with each row of the log.
+        progress: Called after each round.
 
     Raises:
         DataError: Validation samples of one class, for which there is no AUC.
@@ -100,57 +101,55 @@ def train(
         raise DataError("validation samples", found=reason, expected="liked and disliked ones, or selection = 'last'")
     started = time.perf_counter()
     fresh = copy.deepcopy(network.state_dict())
-    log: list[dict[str, Any]] = []
-    found: list[tuple[float, _Best]] = []
+    log: list[Round] = []
+    kept: list[tuple[Round, dict[str, Tensor]]] = []  # of each weight decay its best round
     for weight_decay in config.weight_decays:
         network.load_state_dict(fresh)
-        best = None
-        for row, better in _rounds(network, samples, validation, config, lookup, weight_decay):
-            log.append(row)
+        best: list[tuple[Round, dict[str, Tensor]]] = []
+        for done, better in _rounds(network, samples, validation, config, lookup, weight_decay):
+            log.append(done)
             if progress is not None:
-                progress(row)
+                progress(done)
             if better:
-                best = _Best(row["valid_auc"], row["epoch"], copy.deepcopy(network.state_dict()))
-        assert best is not None, "the first round is always better than none"
-        found.append((weight_decay, best))
+                best = [(done, copy.deepcopy(network.state_dict()))]
+        kept += best
     # the first of equal ones, so that the result does not depend on how the search is written
-    weight_decay, best = max(found, key=lambda each: each[1].value or 0.0)
-    network.load_state_dict(best.weights)
+    chosen, weights = max(kept, key=lambda of_decay: of_decay[0].valid_auc or 0.0)
+    network.load_state_dict(weights)
     network.eval()
     value = _validate(network, validation, lookup) if validation is not None else None
-    return Fit(network, weight_decay, best.epoch, value, tuple(log), time.perf_counter() - started)
+    return Fit(network, chosen.weight_decay, chosen.epoch, value, tuple(log), time.perf_counter() - started)
 
 
 def _rounds(
     network: Network,
-    samples: Labelled,
-    validation: Labelled | None,
+    samples: SampleArrays,
+    validation: SampleArrays | None,
     config: BaselineConfig,
     lookup: Lookup,
     weight_decay: float,
-) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Train with one weight decay; after each round its row of the log, and whether it is the best so far."""
+) -> Iterator[tuple[Round, bool]]:
+    """Train with one weight decay; gives each round, and whether it is the best so far."""
     adam = torch.optim.Adam(network.parameters(), lr=config.lr, weight_decay=weight_decay)
-    weights = nominal_weights(samples.targets.tolist(), config.popularity_power) if config.robust else None
+    weights = nominal_weights(samples.targets.tolist(), config.popularity_power) if config.plugin.robust else None
     steps = math.ceil(len(samples) / config.batch_size)
     passes = math.ceil(config.eval_steps / steps)
     highest, since, done = -1.0, 0, 0
     while done * steps < config.max_steps and since < config.patience:
-        losses = [_pass(network, samples, config, lookup, adam, weights, done + each) for each in range(passes)]
+        losses = [_pass(network, samples, config, lookup, adam, weights, done + extra) for extra in range(passes)]
         done += passes
-        row: dict[str, Any] = {"weight_decay": weight_decay, "epoch": done, "loss": losses[-1], "valid_auc": None}
         if validation is None:
-            yield row, True
+            yield Round(weight_decay, done, losses[-1], None), True
             continue
         with _arithmetic(network, config):
             value = _validate(network, validation, lookup)
         highest, since = (value, 0) if value > highest else (highest, since + 1)
-        yield {**row, "valid_auc": value}, since == 0
+        yield Round(weight_decay, done, losses[-1], value), since == 0
 
 
 def _pass(
     network: Network,
-    samples: Labelled,
+    samples: SampleArrays,
     config: BaselineConfig,
     lookup: Lookup,
     adam: torch.optim.Optimizer,
@@ -200,14 +199,14 @@ def objective(logits: Tensor, labels: Tensor, config: BaselineConfig, weights: T
 
 
 def _hidden(items: ItemFeatures, draw: np.random.Generator, config: BaselineConfig) -> ItemFeatures:
-    """Hide a share of the items behind the row of unknown ones; their text stays."""
+    """Give a share of the items the row of unknown ones; their text stays."""
     if not config.unknown_share:
         return items
     keep = torch.from_numpy(draw.random(tuple(items.rows.shape)) >= config.unknown_share).to(items.rows.device)
     return ItemFeatures(items.rows * keep, items.text)
 
 
-def _validate(network: Network, validation: Labelled, lookup: Lookup) -> float:
+def _validate(network: Network, validation: SampleArrays, lookup: Lookup) -> float:
     value = auc(validation.labels, predict(network, validation.histories, validation.targets, lookup))
     assert value is not None, "train saw both classes"
     return value
@@ -216,13 +215,13 @@ def _validate(network: Network, validation: Labelled, lookup: Lookup) -> float:
 def predict(network: Network, histories: Histories, targets: Places, lookup: Lookup) -> NDArray[np.float64]:
     """Log-odds of one target per history, shape (n,)."""
     device = next(network.parameters()).device
-    found = []
+    logits = []
     with torch.inference_mode():
         for start in range(0, len(targets), _VALIDATION_BATCH):
             part = slice(start, start + _VALIDATION_BATCH)
             states = network.states(lookup(histories.items[part]), _on(histories.feedback[part], device))
-            found.append(network.logits(states, lookup(targets[part])).double().cpu().numpy())
-    return np.concatenate(found) if found else np.empty(0)
+            logits.append(network.logits(states, lookup(targets[part])).double().cpu().numpy())
+    return np.concatenate(logits) if logits else np.empty(0)
 
 
 def _on(values: NDArray[Any], device: torch.device) -> Tensor:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recalign.errors import ConfigError
+from recalign.baselines.networks import BASELINES
+
+if TYPE_CHECKING:
+    from recalign.baselines.training import Round
 
 
 def baseline(
     model: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="gru4rec, caser, sasrec, dros, gru-bert or dros-bert.", show_default=False),
+        typer.Argument(metavar="NAME", help=", ".join(BASELINES.names()), show_default=False),
     ],
     data: Annotated[Path, typer.Option("--data", help="Prepared data to train on.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.", show_default=False)],
@@ -43,19 +45,21 @@ def baseline(
     Without a text encoder gru-bert and dros-bert cannot run. `recalign evaluate` takes the directory like a model's.
     """
     from recalign.baselines.artifact import train_baseline
+    from recalign.baselines.config import BaselineConfig
     from recalign.cli.progress import TerminalReporter
     from recalign.data.samples import SampleSet
+    from recalign.settings import parse_settings, validated
 
     given = {"model": model, "shots": shots, "seed": seed, "loss": loss, "selection": selection}
-    config = _config(given, settings or [])
+    config = validated(BaselineConfig, parse_settings(settings or [], into=given), "options of recalign baseline")
     samples = SampleSet.load(data)
     with TerminalReporter() as reporter:
         show = reporter.task(model, "weight decays")
 
-        def progress(row: dict[str, Any]) -> None:
-            done = config.weight_decays.index(row["weight_decay"])
-            auc = "" if row["valid_auc"] is None else f"  validation AUC {row['valid_auc']:.4f}"
-            show(done, len(config.weight_decays), f"epoch {row['epoch']}  loss {row['loss']:.4f}{auc}")
+        def progress(done: Round) -> None:
+            facts = f"epoch {done.epoch}  loss {done.loss:.4f}"
+            facts += "" if done.valid_auc is None else f"  validation AUC {done.valid_auc:.4f}"
+            show(config.weight_decays.index(done.weight_decay), len(config.weight_decays), facts)
 
         manifest = train_baseline(
             samples,
@@ -69,22 +73,7 @@ def baseline(
         )
     kept = manifest.info
     auc = "none" if kept["valid_auc"] is None else f"{kept['valid_auc']:.4f}"
-    for line in (
+    typer.echo(
         f"validation AUC {auc} after epoch {kept['epoch']} with weight decay {kept['weight_decay']:g}; "
-        f"{kept['seconds']:.1f} s",
-        f"baseline: {output}",
-        f"next: recalign evaluate {output} --data {data}",
-    ):
-        typer.echo(line)
-
-
-def _config(given: dict[str, Any], settings: list[str]) -> Any:
-    """The configuration of a baseline."""
-    from recalign.baselines.config import BASELINES, BaselineConfig
-    from recalign.settings import parse_settings, validated
-
-    if given["model"] not in BASELINES:
-        near = difflib.get_close_matches(str(given["model"]), BASELINES, n=1)
-        hint = f"Did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"unknown baseline {given['model']!r}", expected=", ".join(BASELINES), hint=hint)
-    return validated(BaselineConfig, parse_settings(settings, into=given), "options of recalign baseline")
+        f"{kept['seconds']:.1f} s\nbaseline: {output}\nnext: recalign evaluate {output} --data {data}"
+    )

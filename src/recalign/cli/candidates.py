@@ -20,9 +20,7 @@ def candidates(
 
     `recalign evaluate --candidates` ranks them; all models that are to be compared share one directory.
     """
-    from rich.console import Console
-
-    from recalign.data.negatives import RankingConfig, ranking_candidates, write_ranking_candidates
+    from recalign.data.ranking_lists import RankingConfig, ranking_candidates, write_ranking_candidates
     from recalign.data.samples import SampleSet
 
     sample_set = SampleSet.load(data)
@@ -31,13 +29,10 @@ def candidates(
     manifest = write_ranking_candidates(
         output, lists, counts, config, parent=sample_set.fingerprint, overwrite=overwrite
     )
-    console = Console(highlight=False)
-    lines = [
+    typer.echo(
         f"{split}: {counts.samples:,} samples of {counts.users:,} users; {counts.lists:,} targets of "
-        f"{counts.list_users:,} users are liked.",
-        f"{counts.lists:,} lists of {counts.items_per_list}: 1 liked target, {negatives} items its user never met.",
-        f"candidates: {output} (fingerprint {manifest.fingerprint[:12]})",
-        f"next: recalign evaluate MODEL --data {data} --candidates {output}",
-    ]
-    for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        f"{counts.list_users:,} users are liked.\n"
+        f"{counts.lists:,} lists of {counts.items_per_list}: 1 liked target, {negatives} items its user never met.\n"
+        f"candidates: {output} (fingerprint {manifest.fingerprint[:12]})\n"
+        f"next: recalign evaluate MODEL --data {data} --candidates {output}"
+    )

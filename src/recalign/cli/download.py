@@ -18,7 +18,7 @@ def download(
     dataset: Annotated[
         str,
         typer.Argument(
-            help="movielens-100k, movielens-1m, movielens-latest-small or bookcrossing.", show_default=False
+            help="Name of an archive, e.g. movielens-1m; an unknown name lists them all.", show_default=False
         ),
     ],
     output: Annotated[Path, typer.Option("--output", help="New folder for the unpacked files.", show_default=False)],
@@ -35,14 +35,14 @@ def download(
     The licence is printed first: nothing is bundled with recalign, and the data's terms are between you and its owners.
     """
     from recalign.data.download import download as fetch_dataset
-    from recalign.data.download import find_dataset
+    from recalign.data.download import find_download
 
-    chosen = find_dataset(dataset)
+    chosen = find_download(dataset)
     sys.stderr.write(f"Terms of use: {chosen.licence}\n")
     with _progress_bar(dataset) as progress:
         folder = fetch_dataset(dataset, output, sha256, url=url, progress=progress)
     sys.stdout.write(f"{folder}\n")
-    sys.stderr.write(f"Next: recalign prepare {chosen.reader} --input {folder} --output DIR\n")
+    sys.stderr.write(f"Next: recalign prepare {chosen.dataset} --input {folder} --output DIR\n")
 
 
 @contextmanager

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recalign.cli.audit import show_findings
+from recalign.data.readers import READERS
 from recalign.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Column
 
-_DATASETS = "movielens-100k, movielens, bookcrossing, netflix, amazon-books, table, synthetic or alpaca-json."
+_DATASETS = ", ".join(READERS.names())
 _SOURCE = "Own files (dataset table)"
 _TEXT = "Prompts"
 _LIKES = "Likes"
@@ -27,6 +29,7 @@ def _option(text: str, panel: str | None = None) -> Any:
 
 
 def prepare(
+    context: typer.Context,
     dataset: Annotated[str, typer.Argument(help=_DATASETS, show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.", show_default=False)],
     input: Annotated[Path | None, _option("Folder or file of the dataset.")] = None,
@@ -41,12 +44,12 @@ def prepare(
     fold: Annotated[
         int | None, _option("The group that is test, from 0 (0); the next one is valid, the others train.", _SPLITS)
     ] = None,
-    window: Annotated[int | None, _option("Longest history (10).", _SPLITS)] = None,
+    max_history: Annotated[int | None, _option("Longest history (10).", _SPLITS)] = None,
     min_history: Annotated[int | None, _option("Interactions that a target needs before it.", _SPLITS)] = None,
     order: Annotated[str | None, _option("A user's order: time, file or shuffle.", _SPLITS)] = None,
     seed: Annotated[int | None, _option("Root of all randomness (0).", _SPLITS)] = None,
-    max_samples: Annotated[
-        int | None, _option("Most samples in the .jsonl files (100,000); samples.parquet has all.", _SPLITS)
+    max_rendered: Annotated[
+        int | None, _option("Most rows of the .jsonl files (100,000); samples.parquet has all.", _SPLITS)
     ] = None,
     like_above: Annotated[float | None, _option("Ratings above this are likes, e.g. 3.5.", _LIKES)] = None,
     feedback: Annotated[str | None, _option("explicit (ratings), binary (yes/no), implicit (events).", _LIKES)] = None,
@@ -69,7 +72,7 @@ def prepare(
     separator: Annotated[str | None, _option("Column separator; found from the header by default.", _SOURCE)] = None,
     encoding: Annotated[str | None, _option("Text encoding; UTF-8 by default.", _SOURCE)] = None,
     items: Annotated[str | None, _option("Items file. Dataset synthetic: number of items (400).", _SOURCE)] = None,
-    domain: Annotated[str | None, _option("movies (default) or books.", _SYNTHETIC)] = None,
+    catalogue: Annotated[str | None, _option("movies (default) or books.", _SYNTHETIC)] = None,
     users: Annotated[int | None, _option("Number of users (300).", _SYNTHETIC)] = None,
     ratings_per_user: Annotated[int | None, _option("Mean number of ratings per user (30).", _SYNTHETIC)] = None,
 ) -> None:
@@ -78,20 +81,13 @@ def prepare(
     Writes samples.parquet, events.parquet and items.parquet (what tuning and evaluation read), train/valid/test.jsonl
     (prompts to look at), rejects.jsonl (every input line that was not used, and why), audit.json and manifest.json.
     """
-    given = {name: value for name, value in locals().items() if value is not None and value is not False}
     from rich.console import Console
 
     from recalign.experiment.prepare import PrepareConfig
     from recalign.experiment.prepare import prepare as run
 
-    for name in ("columns", "item_columns"):
-        if name in given:
-            given[name] = dict(_mapping(name, given[name]))
-    if dataset == "synthetic" and items is not None and items.isdecimal():
-        given["items"] = int(items)
-    elif items is not None:
-        given["items"] = Path(items)
-    config = PrepareConfig.build(**given)
+    names = {name: dict(_mapping(name, context.params[name] or [])) for name in ("columns", "item_columns")}
+    config = PrepareConfig.build(**{**context.params, **names})
     with Console(stderr=True).status(f"preparing {dataset}"):
         path = run(config)
     _show(Console(highlight=False), path)
@@ -150,7 +146,7 @@ def _show(console: Console, path: Path) -> None:
     )
 
 
-def _right(*names: str) -> Iterator[Any]:
+def _right(*names: str) -> Iterator[Column]:
     from rich.table import Column
 
     return (Column(name, justify="right") for name in names)

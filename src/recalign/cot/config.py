@@ -7,7 +7,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, model_validator
 
 from recalign.cot.teachers import check_teacher
-from recalign.data.candidates import CandidateConfig
+from recalign.data.teacher_candidates import CandidateConfig
 from recalign.llm.config import ClientConfig, Temperature
 
 # What decides how, and not what, is written: these stand in the manifest's info and not in its fingerprint.

@@ -9,11 +9,11 @@ from recalign.cot.answers import Accepted, Rejected, read_answer
 from recalign.cot.cases import STEPS, Case, CotQuestion
 from recalign.cot.config import TeachConfig
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.llm.asking import Asking
 from recalign.llm.base import Usage
 from recalign.llm.calls import GivenUp, Reply
 from recalign.llm.reading import NO_ANSWER
-from recalign.prompting.domain import Domain
 from recalign.prompting.prompts import CotFields
 from recalign.prompting.template import PromptTemplate
 

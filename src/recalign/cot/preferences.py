@@ -14,10 +14,10 @@ from importlib import resources
 from typing import Final
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.samples import HistoryEntry
 from recalign.data.title_names import split_year
 from recalign.errors import ConfigError
-from recalign.prompting.domain import Domain
 
 _GENRES: Final = 3
 _AUTHORS: Final = 2

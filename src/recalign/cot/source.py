@@ -9,10 +9,9 @@ import polars as pl
 from recalign.cot.cases import Case
 from recalign.cot.config import TeachConfig
 from recalign.cot.pipeline import Questions
-from recalign.data.candidates import CandidateSet, user_filtering
 from recalign.data.samples import Sample, SampleSet, to_samples
+from recalign.data.teacher_candidates import CandidateSet, user_filtering
 from recalign.errors import TeacherError
-from recalign.prompting.domain import Domain
 from recalign.prompting.template import PromptTemplate
 
 
@@ -45,7 +44,7 @@ def make_source(samples: SampleSet, config: TeachConfig) -> Source:
         DataError: the split has no positive sample.
         TeacherError: no candidate set contains its sample's truth.
     """
-    questions = Questions(samples.catalog, Domain(**samples.domain), PromptTemplate.load(config.template), config)
+    questions = Questions(samples.catalog, samples.domain, PromptTemplate.load(config.template), config)
     sets, counts = user_filtering(samples, config.candidates)
     if not sets:
         raise TeacherError(

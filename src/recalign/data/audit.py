@@ -6,14 +6,17 @@ stops anything. The checks are in `recalign.data.audit_checks` and `audit_histor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recalign.artifacts import Json
 from recalign.data import audit_checks as checks
 from recalign.data import audit_histories as history_checks
+from recalign.data.audit_checks import Finding
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.sample_table import SampleTable
 from recalign.data.samples import Sample, SampleSet, to_samples
 from recalign.errors import ConfigError
@@ -21,18 +24,6 @@ from recalign.errors import ConfigError
 PromptLengths = Callable[[Sequence[Sample]], Sequence[int]]  # token counts of the samples' untruncated prompts
 
 _MEASURED: Final = 5_000  # samples whose prompts are measured, evenly spaced
-
-
-class Finding(BaseModel):
-    """One thing found. `examples` are at most three, escaped, safe to print."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    code: str = Field(description="Stable name of the check.")
-    severity: Literal["info", "warning"] = Field(description="Worth knowing, or changes what a metric means.")
-    message: str = Field(description="One line with the numbers.")
-    count: int = Field(description="How many rows, items or users it concerns.")
-    examples: tuple[str, ...] = Field((), max_length=3, description="At most three.")
 
 
 class AuditReport(BaseModel):
@@ -78,7 +69,7 @@ def audit(
 def audit_tables(
     table: SampleTable,
     catalog: ItemCatalog,
-    config: Mapping[str, Any],
+    config: Json,
     *,
     prompt_lengths: PromptLengths | None = None,
     max_length: int | None = None,
@@ -86,9 +77,9 @@ def audit_tables(
     """Audit tables that are not on disk yet; `config` is the manifest's (``protocol``, ``feedback``, ``domain``)."""
     if (prompt_lengths is None) != (max_length is None):
         raise ConfigError("prompt lengths and the longest prompt go together", found="one without the other")
-    protocol = str(config["protocol"]["name"])
+    protocol, domain = str(config["protocol"]["name"]), Domain.model_validate(config["domain"])
     samples = table.samples
-    found = [
+    findings = [
         *checks.users_in_several_splits(samples, protocol),
         *checks.targets_out_of_time(samples, protocol),
         *history_checks.targets_in_histories(table),
@@ -98,13 +89,13 @@ def audit_tables(
         *checks.few_users(samples),
         *checks.zero_ratings(samples, config["feedback"]),
         *checks.duplicate_texts(catalog.frame),
-        *checks.label_words(catalog.frame, config["domain"]),
-        *checks.suspicious_texts(catalog.frame, config["domain"]),
+        *checks.label_words(catalog.frame, domain),
+        *checks.suspicious_texts(catalog.frame, domain),
         *checks.deciding_words(samples, catalog.frame),
     ]
     if prompt_lengths is not None and max_length is not None:
         step = -(-len(samples) // _MEASURED) or 1
         measured = table.frame(samples.gather_every(step))
-        found += checks.truncated_prompts(prompt_lengths(to_samples(measured)), max_length)
-    findings = [Finding.model_validate(each) for each in found]
-    return AuditReport(findings=tuple(sorted(findings, key=lambda each: (each.severity != "warning", each.code))))
+        findings += checks.truncated_prompts(prompt_lengths(to_samples(measured)), max_length)
+    in_order = sorted(findings, key=lambda finding: (finding.severity != "warning", finding.code))
+    return AuditReport(findings=tuple(in_order))

@@ -1,4 +1,4 @@
-"""The checks of the data audit: functions from tables to findings (dictionaries with the fields of `audit.Finding`).
+"""The checks of the data audit: functions from tables to findings.
 
 `samples` are those of a `SampleTable`. What runs over all of them sorts or counts whole numbers, a column at a time.
 """
@@ -9,15 +9,32 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
 
 from recalign.data.codes import pair_keys
+from recalign.data.domain import Domain
 from recalign.data.schema import SPLITS
 
-Found = Iterator[dict[str, Any]]
+
+class Finding(BaseModel):
+    """One thing to know. `examples` are at most three, escaped, safe to print."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str = Field(description="Stable name of the check.")
+    severity: Severity = Field(description="Worth knowing, or changes what a metric means.")
+    message: str = Field(description="One line with the numbers.")
+    count: int = Field(description="How many rows, items or users it concerns.")
+    examples: tuple[str, ...] = Field((), max_length=3, description="At most three.")
+
+
+Findings = Iterator[Finding]
+
+Severity = Literal["info", "warning"]
 
 _BY_DESIGN: Final = frozenset({"temporal", "leave-one-out"})  # protocols whose splits share users
 _FEW_USERS: Final = 100
@@ -37,17 +54,17 @@ _HIDDEN: Final = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"
 _ANSWER_VERBS: Final = r"\b(?:answer|respond|reply|output)\b\W{0,3}(?:with|only|just)?\W{0,3}"
 
 
-def finding(code: str, severity: str, count: int, message: str, examples: Sequence[str] = ()) -> dict[str, Any]:
-    """The fields of `audit.Finding`; examples are cut and escaped."""
+def finding(code: str, severity: Severity, count: int, message: str, examples: Sequence[str] = ()) -> Finding:
+    """A `Finding`; examples are cut and escaped."""
     shown = tuple(repr(text[:_LONGEST_EXAMPLE])[1:-1] for text in examples[:3])
-    return {"code": code, "severity": severity, "count": count, "message": message, "examples": shown}
+    return Finding(code=code, severity=severity, count=count, message=message, examples=shown)
 
 
 def _labels(samples: pl.DataFrame, split: str) -> pl.Series:
     return samples["label"].filter(samples["split"] == split)
 
 
-def users_in_several_splits(samples: pl.DataFrame, protocol: str) -> Found:
+def users_in_several_splits(samples: pl.DataFrame, protocol: str) -> Findings:
     """Users with targets in more than one split; by design in protocols that split each user's time line."""
     in_splits = samples.select("user_id", "split").unique().group_by("user_id").len()
     spread = in_splits.filter(pl.col("len") > 1)
@@ -62,7 +79,7 @@ def users_in_several_splits(samples: pl.DataFrame, protocol: str) -> Found:
         yield finding("users-unknown", "info", len(samples), note)
 
 
-def targets_out_of_time(samples: pl.DataFrame, protocol: str) -> Found:
+def targets_out_of_time(samples: pl.DataFrame, protocol: str) -> Findings:
     """Targets of an earlier split that are as late as, or later than, the first target of a later one."""
     intended = {"leave-one-out": "in order within each user", "tallrec-book": "users are split, not time"}
     intended["explicit-only"] = intended["tallrec-book"]
@@ -72,11 +89,11 @@ def targets_out_of_time(samples: pl.DataFrame, protocol: str) -> Found:
         if late:
             note = f"{late} of {len(times[earlier])} {earlier} targets are not older than the oldest {later} target"
             note += f" ({intended[protocol]})" if protocol in intended else ": time runs across the splits"
-            severity = "info" if protocol in intended else "warning"
+            severity: Severity = "info" if protocol in intended else "warning"
             yield finding(f"time-overlap-{earlier}-{later}", severity, late, note)
 
 
-def repeated_targets(samples: pl.DataFrame) -> Found:
+def repeated_targets(samples: pl.DataFrame) -> Findings:
     """A user's targets that name the same item."""
     keys = np.sort(pair_keys(samples["user_id"], samples["item_id"]))
     count = int(np.count_nonzero(keys[1:] == keys[:-1]))
@@ -85,7 +102,7 @@ def repeated_targets(samples: pl.DataFrame) -> Found:
         yield finding("duplicate-targets", "warning", count, note)
 
 
-def prevalence(samples: pl.DataFrame) -> Found:
+def prevalence(samples: pl.DataFrame) -> Findings:
     """Share of positive labels: a shift between splits, or a split without both labels."""
     shares = {name: _labels(samples, name).cast(pl.Float64).mean() for name in SPLITS}
     known = {name: float(share) for name, share in shares.items() if isinstance(share, float)}
@@ -100,7 +117,7 @@ def prevalence(samples: pl.DataFrame) -> Found:
             yield finding(f"one-class-{name}", "warning", len(_labels(samples, name)), note)
 
 
-def few_users(samples: pl.DataFrame) -> Found:
+def few_users(samples: pl.DataFrame) -> Findings:
     """Splits whose users are too few for a narrow interval, and splits without a sample."""
     counts = {name: samples["user_id"].filter(samples["split"] == name).n_unique() for name in SPLITS}
     small = {name: users for name, users in counts.items() if 0 < users < _FEW_USERS}
@@ -114,15 +131,16 @@ def few_users(samples: pl.DataFrame) -> Found:
         yield finding("empty-split", "info", len(empty), note)
 
 
-def zero_ratings(samples: pl.DataFrame, feedback: Mapping[str, Any]) -> Found:
+def zero_ratings(samples: pl.DataFrame, feedback: Mapping[str, object]) -> Findings:
     """Ratings of 0 that an explicit threshold turns into dislikes (BookCrossing's 0 means "not rated")."""
     zeros = int((samples["rating"] == 0).sum())
-    if feedback["kind"] == "explicit" and zeros and (feedback.get("like_above") or 0) >= 0:
+    threshold = feedback.get("like_above") or 0
+    if feedback["kind"] == "explicit" and zeros and isinstance(threshold, (int, float)) and threshold >= 0:
         note = f"{zeros} of {len(samples)} targets have the rating 0, which counts as a dislike"
         yield finding("zero-as-dislike", "warning", zeros, f"{note}; protocol explicit-only drops them")
 
 
-def duplicate_texts(items: pl.DataFrame) -> Found:
+def duplicate_texts(items: pl.DataFrame) -> Findings:
     """Different items with the same text, which a language model cannot tell apart; items without a title."""
     groups = items.group_by("text").len().filter(pl.col("len") > 1).sort("len", "text", descending=[True, False])
     if len(groups):
@@ -133,7 +151,7 @@ def duplicate_texts(items: pl.DataFrame) -> Found:
         yield finding("untitled-items", "warning", untitled, f"{untitled} items have no title")
 
 
-def label_words(items: pl.DataFrame, domain: Mapping[str, Any]) -> Found:
+def label_words(items: pl.DataFrame, domain: Domain) -> Findings:
     """Item texts that contain a label word as a word of its own ("No.1")."""
     words = _label_words(domain)
     pattern = rf"(?i)\b(?:{'|'.join(map(re.escape, words))})\b"
@@ -143,12 +161,12 @@ def label_words(items: pl.DataFrame, domain: Mapping[str, Any]) -> Found:
         yield finding("label-words", "info", len(hits), note, hits.head(3).to_list())
 
 
-def _label_words(domain: Mapping[str, Any]) -> list[str]:
-    words = (re.sub(r"^\W+|\W+$", "", str(domain[key])) for key in ("yes", "no"))
+def _label_words(domain: Domain) -> list[str]:
+    words = (re.sub(r"^\W+|\W+$", "", answer) for answer in (domain.yes, domain.no))
     return [word for word in words if word]
 
 
-def suspicious_texts(items: pl.DataFrame, domain: Mapping[str, Any]) -> Found:
+def suspicious_texts(items: pl.DataFrame, domain: Domain) -> Findings:
     """Item texts that look like an injection (prompt markers, orders to the reader) or hide characters."""
     answers = "|".join(re.escape(word) for word in _label_words(domain)) or "(?:yes|no)"
     patterns = [*_INJECTIONS, rf"{_ANSWER_VERBS}\b(?:{answers})\b"]
@@ -164,7 +182,7 @@ def suspicious_texts(items: pl.DataFrame, domain: Mapping[str, Any]) -> Found:
         yield finding("hidden-characters", "warning", len(hidden), note, hidden.head(3).to_list())
 
 
-def deciding_words(samples: pl.DataFrame, items: pl.DataFrame) -> Found:
+def deciding_words(samples: pl.DataFrame, items: pl.DataFrame) -> Findings:
     """Words of several items' texts whose train targets all have one label: what a planted trigger would look like.
 
     A word is reported if its targets (20 or more, over 3 or more items and users) would all share one label by chance
@@ -202,7 +220,7 @@ def _of_several_users(decided: pl.DataFrame, words: pl.DataFrame, train: pl.Data
     return decided.join(users.filter(pl.col("user_id") >= 3), on="word", how="semi")
 
 
-def truncated_prompts(lengths: Sequence[int], max_length: int) -> Found:
+def truncated_prompts(lengths: Sequence[int], max_length: int) -> Findings:
     """Prompts that lose history entries at `max_length` tokens."""
     long = sum(length > max_length for length in lengths)
     if long:

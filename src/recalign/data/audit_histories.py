@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recalign.data.audit_checks import Found, finding
+from recalign.data.audit_checks import Findings, finding
 from recalign.data.codes import Codes, codes, pair_keys
 from recalign.data.sample_ids import Hashes, mix
 from recalign.data.sample_table import SampleTable
@@ -22,7 +22,7 @@ _ROWS: Final = 1_000_000
 _LONG: Final = 5  # entries from which on two equal histories are no coincidence
 
 
-def targets_in_histories(table: SampleTable) -> Found:
+def targets_in_histories(table: SampleTable) -> Findings:
     """Targets that their own history names, or that a history of an earlier split gives away."""
     items, targets = codes(table.events["item_id"]), codes(table.samples["item_id"])
     own = 0
@@ -40,13 +40,13 @@ def targets_in_histories(table: SampleTable) -> Found:
         seen = keys[_used(table, SPLITS[:place])]
         part = table.split(name)
         asked = pair_keys(part["user_id"], part["item_id"])
-        found = pl.DataFrame({"key": asked}).join(_common(seen, asked), on="key", how="semi")
-        if len(found):
-            note = f"{len(found)} {name} targets occur, with their answer, in histories of earlier splits"
-            yield finding(f"{name}-target-seen", "warning", len(found), note)
+        seen_before = pl.DataFrame({"key": asked}).join(_common(seen, asked), on="key", how="semi")
+        if len(seen_before):
+            note = f"{len(seen_before)} {name} targets occur, with their answer, in histories of earlier splits"
+            yield finding(f"{name}-target-seen", "warning", len(seen_before), note)
 
 
-def shared_histories(table: SampleTable) -> Found:
+def shared_histories(table: SampleTable) -> Findings:
     """Histories of 5 or more items that occur under several users and in several splits; compared by 64-bit hashes."""
     users, splits = codes(table.samples["user_id"]), codes(table.samples["split"])
     long = table.samples["history_length"].to_numpy() >= _LONG

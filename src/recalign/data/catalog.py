@@ -7,13 +7,14 @@ interprets them. Knows no prompt: `recalign.prompting` makes titles safe to embe
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
+from recalign.data.history import HistoryEntry, HistoryText
 from recalign.data.schema import ITEMS
 from recalign.errors import ConfigError, DataError
 
@@ -180,6 +181,10 @@ class ItemCatalog:
     def title(self, item_id: str) -> str:
         """The item's bare title. Raises DataError for an unknown id."""
         return self._look_up(self._titles, item_id)
+
+    def with_texts(self, history: Iterable[HistoryEntry]) -> tuple[HistoryText, ...]:
+        """A history as templates take it. Raises DataError for an unknown id."""
+        return tuple(HistoryText(self.text(entry.item_id), entry.liked, entry.rating) for entry in history)
 
     def _look_up(self, table: dict[str, str], item_id: str) -> str:
         try:

@@ -50,8 +50,8 @@ def encode(columns: Sequence[pl.Series], more: Iterable[str] = ()) -> list[pl.Se
     Returns:
         The columns, as Enum, under their names.
     """
-    found = [column.unique().cast(pl.String) for column in columns]
-    dtype = natural_enum(pl.concat([*found, pl.Series(more, dtype=pl.String)]).drop_nulls())
+    distinct = [column.unique().cast(pl.String) for column in columns]
+    dtype = natural_enum(pl.concat([*distinct, pl.Series(more, dtype=pl.String)]).drop_nulls())
     return [into_enum(column, dtype) for column in columns]
 
 

@@ -14,59 +14,44 @@ from typing import Final
 from recalign.artifacts import hash_file
 from recalign.artifacts.storage import locked, storage_errors
 from recalign.data.archives import Limits, unpack
-from recalign.data.sources import bookcrossing, movielens
+from recalign.data.reader import Archive
+from recalign.data.readers import READERS
 from recalign.data.transfer import TIMEOUT_SECONDS, Progress, check_url, fetch
 from recalign.errors import ConfigError, DataError
 
-_GROUPLENS: Final = "https://files.grouplens.org/datasets/movielens"
 _HEX: Final = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
-    """A dataset that can be downloaded.
+class Download:
+    """An archive with what is known of its dataset.
 
     Attributes:
-        name: What the user calls it.
-        reader: The reader for it (`recalign.data.sources.READERS`).
-        url: Its public address; None where it has none any more.
+        archive: Name, address and hash.
+        dataset: The dataset that reads it (`recalign.data.readers`).
         licence: Terms of use, one line.
-        sha256: Hash of the archive, where it was computed from the real file; else None.
     """
 
-    name: str
-    reader: str
-    url: str | None
+    archive: Archive
+    dataset: str
     licence: str
-    sha256: str | None = None
 
 
-DATASETS: Final[dict[str, Dataset]] = {
-    dataset.name: dataset
-    for dataset in (
-        Dataset("movielens-100k", "movielens-100k", f"{_GROUPLENS}/ml-100k.zip", movielens.LICENCE),
-        Dataset("movielens-1m", "movielens", f"{_GROUPLENS}/ml-1m.zip", movielens.LICENCE),
-        Dataset("movielens-latest-small", "movielens", f"{_GROUPLENS}/ml-latest-small.zip", movielens.LICENCE),
-        Dataset(
-            "bookcrossing",
-            "bookcrossing",
-            None,
-            bookcrossing.LICENCE,
-        ),
-    )
-}
-
-
-def find_dataset(name: str) -> Dataset:
-    """Return a dataset of the registry.
+def find_download(name: str) -> Download:
+    """The archive of that name.
 
     Raises:
-        ConfigError: there is none of that name; the message lists those there are.
+        ConfigError: No dataset has one; the message lists those there are.
     """
-    if name not in DATASETS:
-        hint = "Netflix Prize and Amazon-Books have no public address: bring your own copy"
-        raise ConfigError(f"dataset {name!r}", found="no address for it", expected=", ".join(DATASETS), hint=hint)
-    return DATASETS[name]
+    known = {
+        archive.name: Download(archive, dataset, reader.licence)
+        for dataset, reader in READERS.all()
+        for archive in reader.archives
+    }
+    if name not in known:
+        hint = "Other datasets have no public address: bring your own copy"
+        raise ConfigError(f"dataset {name!r}", found="no address for it", expected=", ".join(known), hint=hint)
+    return known[name]
 
 
 def download(
@@ -84,7 +69,7 @@ def download(
     An interrupted download continues with the same call. The archive is kept beside `output` only until it is unpacked.
 
     Args:
-        name: A key of `DATASETS`.
+        name: Of an archive that a dataset's record names, such as "movielens-1m".
         output: Folder that appears with the unpacked files; it must not exist, or be empty.
         sha256: Hash of the archive, 64 hex digits; needed where none is pinned. It may not contradict a pinned one.
         url: Another address of the same archive, e.g. a mirror.
@@ -100,9 +85,9 @@ def download(
         DataError: `output` is in use, the download fails, its hash is another one, or the archive is refused.
         ArtifactError: the disk is full or not writable.
     """
-    dataset = find_dataset(name)
-    expected = _expected_hash(dataset, sha256)
-    address = url or dataset.url
+    archive = find_download(name).archive
+    expected = _expected_hash(archive, sha256)
+    address = url or archive.url
     if address is None:
         raise ConfigError(f"dataset {name!r}", found="no public address any more", expected="--url of a copy")
     check_url(address)
@@ -112,27 +97,27 @@ def download(
     with locked(output):
         _refuse_used(output)
         # The hash in the name: the rest of one archive never continues another one.
-        archive = output.parent / f".{output.name}.{expected[:16]}.part"
-        _fetch_checked(address, archive, expected, progress, timeout)
-        _publish(archive, output, limits)
+        part = output.parent / f".{output.name}.{expected[:16]}.part"
+        _fetch_checked(address, part, expected, progress, timeout)
+        _publish(part, output, limits)
     return output
 
 
-def _expected_hash(dataset: Dataset, given: str | None) -> str:
+def _expected_hash(archive: Archive, given: str | None) -> str:
     if given is not None:
         given = given.strip().lower().removeprefix("sha256:")
         if len(given) != 64 or not _HEX.issuperset(given):
             raise ConfigError("option --sha256", found=given[:80], expected="64 hexadecimal digits")
-    if dataset.sha256 is None and given is None:
+    if archive.sha256 is None and given is None:
         raise ConfigError(
-            f"dataset {dataset.name!r}",
+            f"dataset {archive.name!r}",
             found="no pinned SHA-256",
             expected="--sha256 HEX of the archive",
             hint="Take it from a source you trust, or from a copy you have checked: sha256sum FILE",
         )
-    if dataset.sha256 and given and dataset.sha256 != given:
-        raise ConfigError("option --sha256", found=given, expected=f"the pinned {dataset.sha256} of {dataset.name}")
-    return given or dataset.sha256 or ""
+    if archive.sha256 and given and archive.sha256 != given:
+        raise ConfigError("option --sha256", found=given, expected=f"the pinned {archive.sha256} of {archive.name}")
+    return given or archive.sha256 or ""
 
 
 def _refuse_used(output: Path) -> None:
@@ -149,15 +134,15 @@ def _fetch_checked(url: str, archive: Path, expected: str, progress: Progress | 
     for last in (False, True):
         pieced = fetch(url, archive, progress=progress, timeout=timeout)
         with storage_errors(archive):
-            found = hash_file(archive).sha256
-        if found == expected:
+            actual = hash_file(archive).sha256
+        if actual == expected:
             return
         with storage_errors(archive):
             archive.unlink()
         if last or not pieced:
             raise DataError(
                 f"archive from {url}",
-                found=f"SHA-256 {found}",
+                found=f"SHA-256 {actual}",
                 expected=expected,
                 hint="It was deleted and nothing was unpacked: the file was altered, or the hash is of another version",
             )

@@ -22,11 +22,11 @@ BLOCK_ROWS: Final = 1_000_000  # what is sorted at a time: the work per row stay
 
 
 def type_problems(frame: pl.DataFrame) -> Iterator[tuple[str, str, str]]:
-    """Columns of `schema.INTERACTIONS` that are missing or of another type, as (name, found, expected)."""
+    """Columns of `schema.INTERACTIONS` that are missing or of another type, as (name, type found, type expected)."""
     for name, dtype in INTERACTIONS.items():
-        found = frame.schema.get(name)
-        if found != dtype and not (name in ("user_id", "item_id") and is_coded(found)):
-            yield name, "no such column" if found is None else str(found), str(dtype)
+        dtype_there = frame.schema.get(name)
+        if dtype_there != dtype and not (name in ("user_id", "item_id") and is_coded(dtype_there)):
+            yield name, "no such column" if dtype_there is None else str(dtype_there), str(dtype)
 
 
 def check_interactions(frame: pl.DataFrame) -> None:
@@ -48,7 +48,10 @@ def check_interactions(frame: pl.DataFrame) -> None:
 
 
 def with_codes(frame: pl.DataFrame, item_ids: Collection[str] = ()) -> pl.DataFrame:
-    """Ids as Enums in natural order; that of the items knows `item_ids` as well. What is so already stays as it is."""
+    """Ids as Enums in natural order; that of the items knows `item_ids` as well.
+
+    Columns that already are such Enums stay unchanged.
+    """
     more = {"user_id": pl.Series(dtype=pl.String), "item_id": pl.Series(list(item_ids), dtype=pl.String)}
     return frame.with_columns(
         encode([frame[name]], others)[0] for name, others in more.items() if not knows(frame.schema[name], others)

@@ -3,7 +3,7 @@
 `TitleIndex.match` tries, in this order, and stops at the first that finds something:
 
 1. the item's id (``id:318`` where a bare number could be a title too), its title or its item text, verbatim;
-2. the title without regard to case, diacritics, punctuation and spacing, its article in front or behind, with or
+2. the title without regard to case, diacritics, punctuation and spacing, its article in front or at the end, with or
    without its year (a year that is given must be right);
 3. an alternative title in parentheses, or the title without what stands in parentheses;
 4. the title without its leading article;
@@ -97,11 +97,11 @@ class TitleIndex:
         base, year = split_year(stripped)
         parsed = _Query(stripped, normalise(stripped), main_name(base), year)
         for how, step in self._steps():
-            found = step(parsed)
-            if len(found) > 1:
-                raise self._ambiguous(parsed, found)
-            if found:
-                item_id = self._ids[found[0]]
+            items = step(parsed)
+            if len(items) > 1:
+                raise self._ambiguous(parsed, items)
+            if items:
+                item_id = self._ids[items[0]]
                 by_id = how == "title" and item_id == stripped
                 return Match(query, item_id, self._catalog.title(item_id), "id" if by_id else how)
         raise self._unknown(parsed)
@@ -137,9 +137,9 @@ class TitleIndex:
         others = other_names(base)
         _put(self._main, [name, *(f"{name} {year}" for year in years)], item)
         _put(self._other, others, item)
-        bare = [without_article(each) for each in (name, *others) if each]
-        _put(self._bare, [*bare, *(f"{each} {year}" for each in bare for year in years)], item)
-        self._names.extend((each, item) for each in dict.fromkeys(bare))
+        bare = [without_article(bare_name) for bare_name in (name, *others) if bare_name]
+        _put(self._bare, [*bare, *(f"{bare_name} {year}" for bare_name in bare for year in years)], item)
+        self._names.extend((bare_name, item) for bare_name in dict.fromkeys(bare))
 
     def _steps(self) -> Iterable[tuple[How, Callable[[_Query], list[int]]]]:
         return (
@@ -155,10 +155,10 @@ class TitleIndex:
 
     def _find_verbatim(self, query: _Query) -> list[int]:
         """An id that is also another item's title without its year ("300") means either, so both are found."""
-        found = set(self._verbatim.get(query.text, []))
+        items = set(self._verbatim.get(query.text, []))
         if query.text in self._catalog:
-            found |= {self._position[query.text], *self._main.get(_key(query.whole), [])}
-        return sorted(found)
+            items |= {self._position[query.text], *self._main.get(_key(query.whole), [])}
+        return sorted(items)
 
     def _look_up(self, table: dict[str, list[int]], query: _Query, *, bare: bool = False) -> list[int]:
         keys = [_key(without_article(name) if bare else name) for name in (query.name, query.whole) if name]
@@ -183,27 +183,27 @@ class TitleIndex:
             return []
         edits = edit_distances(wanted, [name for name, _ in near])
         number = numerals(wanted)
-        found: dict[int, int] = {}
+        edits_of: dict[int, int] = {}
         for (name, item), distance in zip(near, edits.tolist(), strict=True):
             if distance <= limit and numerals(name) == number:
-                found[item] = min(distance, found.get(item, distance))
-        kept = self._of_year(query, found)
-        best = min((found[item] for item in kept), default=0)
-        return [item for item in kept if found[item] == best]
+                edits_of[item] = min(distance, edits_of.get(item, distance))
+        kept = self._of_year(query, edits_of)
+        best = min((edits_of[item] for item in kept), default=0)
+        return [item for item in kept if edits_of[item] == best]
 
-    def _of_year(self, query: _Query, found: Iterable[int]) -> list[int]:
+    def _of_year(self, query: _Query, candidates: Iterable[int]) -> list[int]:
         """Items of the year asked for, if one was; those without any year only where no item has it."""
-        items = sorted(found)
+        items = sorted(candidates)
         if query.year is None:
             return items
         exact = [item for item in items if query.year in self._years[item]]
         return exact or [item for item in items if not self._years[item]]
 
-    def _ambiguous(self, query: _Query, found: Sequence[int]) -> DataError:
-        listed = ", ".join(self.describe(self._ids[item]) for item in found[:_LISTED])
-        more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    def _ambiguous(self, query: _Query, items: Sequence[int]) -> DataError:
+        listed = ", ".join(self.describe(self._ids[item]) for item in items[:_LISTED])
+        more = f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
         return DataError(
-            f'title "{printable(query.text)}" fits {len(found)} items',
+            f'title "{printable(query.text)}" fits {len(items)} items',
             found=f"{listed}{more}",
             expected="one",
             hint="Give the full title with its year, or the id as id:...",
@@ -220,18 +220,18 @@ class TitleIndex:
         )
 
 
-def edit_distances(word: str, others: Sequence[str]) -> NDArray[np.int64]:
-    """Edits (insert, delete, replace, swap two neighbours) that turn `word` into each of `others`.
+def edit_distances(word: str, texts: Sequence[str]) -> NDArray[np.int64]:
+    """Edits (insert, delete, replace, swap two neighbours) that turn `word` into each of `texts`.
 
-    Optimal string alignment distance, shape (len(others),), computed for all of `others` at once: the loops run over
+    Optimal string alignment distance, shape (len(texts),), computed for all of them at once: the loops run over
     letters, not over strings.
     """
-    width = max((len(other) for other in others), default=0)
-    codes = np.zeros((width + 1, len(others)), dtype=np.int64)
-    for column, other in enumerate(others):
-        codes[1 : len(other) + 1, column] = [ord(char) for char in other]
+    width = max((len(text) for text in texts), default=0)
+    codes = np.zeros((width + 1, len(texts)), dtype=np.int64)
+    for column, text in enumerate(texts):
+        codes[1 : len(text) + 1, column] = [ord(char) for char in text]
     letters = [0, *(ord(char) for char in word)]
-    rows = [np.repeat(np.arange(width + 1)[:, None], len(others), axis=1)]
+    rows = [np.repeat(np.arange(width + 1)[:, None], len(texts), axis=1)]
     for i in range(1, len(word) + 1):
         row = np.empty_like(rows[-1])
         row[0] = i
@@ -242,8 +242,8 @@ def edit_distances(word: str, others: Sequence[str]) -> NDArray[np.int64]:
                 swapped = (codes[j] == letters[i - 1]) & (codes[j - 1] == letters[i])
                 row[j] = np.where(swapped, np.minimum(row[j], rows[-2][j - 2] + 1), row[j])
         rows = [rows[-1], row]
-    lengths = np.array([len(other) for other in others], dtype=np.int64)
-    return rows[-1][lengths, np.arange(len(others))]
+    lengths = np.array([len(text) for text in texts], dtype=np.int64)
+    return rows[-1][lengths, np.arange(len(texts))]
 
 
 def _key(name: str) -> str:

@@ -75,10 +75,10 @@ class UserIndex:
             if items.size == 0:
                 continue
             owner = NOBODY if own is None else int(own[row])
-            found, squared = self._nearest(items, k, similarity, owner)
-            users[row, : found.size] = found
+            neighbours, squared = self._nearest(items, k, similarity, owner)
+            users[row, : neighbours.size] = neighbours
             values = np.sqrt(squared)
-            weights[row, : found.size] = values / values.sum() if found.size else values
+            weights[row, : neighbours.size] = values / values.sum() if neighbours.size else values
         return Neighbours(users, weights)
 
     def vote(self, neighbours: Neighbours, size: int, excluded: csr_matrix) -> Int:
@@ -109,8 +109,8 @@ class UserIndex:
         ]
         if not rows:
             return np.zeros(self.n_items, dtype=np.float64)
-        each = np.repeat(weights[: len(rows)], [row.size for row in rows])
-        return np.bincount(np.concatenate(rows), weights=each, minlength=self.n_items).astype(np.float64)
+        of_items = np.repeat(weights[: len(rows)], [row.size for row in rows])
+        return np.bincount(np.concatenate(rows), weights=of_items, minlength=self.n_items).astype(np.float64)
 
     def _nearest(self, items: Any, k: int, similarity: Similarity, own: int) -> tuple[Int, Float]:
         """Rows of the k best for a query with these items, and their c² (dot) or c²/d (cosine) for c common items of d.

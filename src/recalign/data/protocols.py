@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
@@ -29,7 +29,7 @@ RECENT: Final = 10_000  # targets that TALLRec keeps of Movie
 class Plan:
     """A protocol's parameters with every default filled in. With `folds`, `ratios` mean nothing."""
 
-    window: int
+    max_history: int
     min_history: int
     order: Order
     ratios: Ratios
@@ -38,13 +38,14 @@ class Plan:
     folds: int | None = None
     fold: int = 0
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, object]:
         """What the manifest records: the proportions or the folds, whichever cut the splits.
 
-        Without folds nothing of them is said, so data that never knew of them keep their fingerprint.
+        Folds stand there only where they are used, so data prepared without them keep the fingerprint they always had.
         """
         unused = ("folds", "fold") if self.folds is None else ("ratios",)
-        return {name: value for name, value in asdict(self).items() if name not in unused}
+        settings = {name: value for name, value in asdict(self).items() if name not in unused}
+        return {"window": settings.pop("max_history"), **settings}  # the manifest's name, which is in fingerprints
 
 
 Step = Callable[[pl.DataFrame, Plan], pl.DataFrame]

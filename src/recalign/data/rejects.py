@@ -26,27 +26,20 @@ class RejectLedger:
     """Rejected rows, in the order in which they were found.
 
     One entry is one row of the input. A row whose quoted fields run over several physical lines is one entry: `line` is
-    its first line (counted from 1), `lines` how many it covers.
+    its first line, `lines` how many it covers.
     """
 
     def __init__(self) -> None:
         self._parts: list[pl.DataFrame] = []
 
-    def add(self, source: str, line: int, reason: str, text: str, *, lines: int = 1) -> None:
-        """Add one rejected row.
+    def add_frame(self, source: str, rows: pl.DataFrame) -> None:
+        """Add rejected rows of one file.
 
         Args:
             source: Name of the file.
-            line: Its first physical line, counted from 1.
-            reason: Why it was rejected; equal reasons are counted together, so it holds no values.
-            text: The row; its first 200 characters are kept.
-            lines: How many physical lines it covers.
+            rows: Columns `line` (the first physical line, counted from 1), `lines` (how many the row covers), `reason`
+                (equal ones are counted together, so it holds no values) and `text`, of which 200 characters are kept.
         """
-        row = {"source": [source], "line": [line], "lines": [lines], "reason": [reason], "text": [text[:TEXT_LIMIT]]}
-        self._parts.append(pl.DataFrame(row, schema=_SCHEMA))
-
-    def add_frame(self, source: str, rows: pl.DataFrame) -> None:
-        """Add many rejected rows of one file: columns `line`, `lines`, `reason` and `text` as in `add`."""
         if rows.is_empty():
             return
         part = rows.select(

@@ -105,8 +105,8 @@ class StoredSamples:
 
     def counts(self) -> dict[str, int]:
         """How many samples each split has."""
-        found = pl.scan_parquet(self._samples).group_by("split").len().collect()
-        return dict.fromkeys(SPLITS, 0) | dict(found.iter_rows())
+        sizes = pl.scan_parquet(self._samples).group_by("split").len().collect()
+        return dict.fromkeys(SPLITS, 0) | dict(sizes.iter_rows())
 
     def table(self) -> SampleTable:
         """All samples, compact. Where there are many, this takes a small part of the memory of `frame`."""
@@ -125,11 +125,11 @@ def _read(path: Path, read: Callable[[Path], Any]) -> Any:
 
 
 def _check_version(directory: Path, metadata: Mapping[str, str]) -> None:
-    found = metadata.get(_VERSION_KEY, "1")
-    if found != str(SAMPLES_FORMAT):
+    version = metadata.get(_VERSION_KEY, "1")
+    if version != str(SAMPLES_FORMAT):
         raise ArtifactError(
             f"the samples in {directory}",
-            found=f"format version {found}",
+            found=f"format version {version}",
             expected=str(SAMPLES_FORMAT),
             hint="They were written by another version of recalign; make them again with `recalign prepare`.",
         )

@@ -95,15 +95,15 @@ def range_places(end: Places, lengths: NDArray[np.int32]) -> Places:
 
 
 def history_ranges(
-    rows: pl.DataFrame, *, window: int, min_history: int, negatives_in_history: bool
+    rows: pl.DataFrame, *, max_history: int, min_history: int, negatives_in_history: bool
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Give every row the history before it, and keep those whose history is long enough.
 
     Args:
         rows: Labelled interactions (`feedback.label`) with each user's rows together and in the order wanted; the
             negatives of an event directly after its positive.
-        window: Longest history; longer ones keep their newest entries.
-        min_history: How many entries a sample must have before it (counted before the window cuts them).
+        max_history: Longest history; longer ones keep their newest entries.
+        min_history: How many entries a sample must have before it (counted before `max_history` cuts them).
         negatives_in_history: Whether sampled negatives of earlier events appear in histories.
 
     Returns:
@@ -119,7 +119,7 @@ def history_ranges(
     event = np.maximum.accumulate(np.where(negative, 0, place))  # the positive that opens the row's event
     user = np.maximum.accumulate(np.where(new_user, place, 0))
     end = before[event]
-    start = np.maximum(before[user], end - window)
+    start = np.maximum(before[user], end - max_history)
     events_before = np.cumsum(~negative) - ~negative
     kept = np.flatnonzero(end - before[user] >= min_history)
     samples = rows[kept].with_columns(

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
 from recalign.artifacts import Manifest, read_manifest
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
+from recalign.data.history import HistoryEntry
 from recalign.data.sample_files import SAMPLES_FILE, StoredSamples, check_samples, write_samples
 from recalign.data.sample_table import SampleTable
 from recalign.data.schema import SPLITS
@@ -37,15 +39,6 @@ __all__ = [
 
 KIND: Final = "samples"
 ITEMS_FILE: Final = "items.parquet"
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryEntry:
-    """One interaction before the target. `rating` is None where the source has none."""
-
-    item_id: str
-    liked: bool
-    rating: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +107,14 @@ class SampleSet:
         return self.manifest.fingerprint
 
     @property
-    def domain(self) -> dict[str, Any]:
-        """Fields of `recalign.prompting.template.Domain`: noun, verb, label words, language."""
-        return dict(self.manifest.config["domain"])
+    def domain(self) -> Domain:
+        """What items and answers are called."""
+        return Domain.model_validate(self.manifest.config["domain"])
+
+    @property
+    def implicit(self) -> bool:
+        """Whether dislikes are sampled negatives, so that nobody met those items."""
+        return dict(self.manifest.config.get("feedback") or {}).get("kind") == "implicit"
 
     @property
     def template(self) -> str:

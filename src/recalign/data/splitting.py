@@ -32,19 +32,6 @@ from recalign.data.schema import SPLITS, STORED_SAMPLES
 from recalign.errors import ConfigError, DataError
 from recalign.seeding import generator
 
-__all__ = [
-    "PROTOCOLS",
-    "Order",
-    "Plan",
-    "Protocol",
-    "Ratios",
-    "SplitConfig",
-    "make_samples",
-    "make_table",
-    "plan",
-    "resolve_protocol",
-]
-
 Ids = tuple[str, ...]
 
 
@@ -53,7 +40,7 @@ class SplitConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    window: int = Field(10, ge=1, description="Longest history.")
+    max_history: int = Field(10, ge=1, description="Longest history.")
     min_history: int | None = Field(None, ge=1, description="Interactions that a target needs before it.")
     order: Order | None = Field(
         None, description="Order of a user's interactions: time, the file's, or a seeded shuffle."
@@ -68,9 +55,11 @@ class SplitConfig(BaseModel):
         if self.ratios is not None and (min(self.ratios) < 0 or sum(self.ratios) == 0):
             raise ValueError("ratios must not be negative, and one of them must be positive")
         if self.folds is not None and self.ratios is not None:
-            raise ValueError("folds and proportions exclude each other")
-        if self.fold and self.fold >= (self.folds or 0):
-            raise ValueError(f"fold {self.fold} is not one of {self.folds or 'no'} folds, counted from 0")
+            raise ValueError("folds and split exclude each other: folds cut all users into equal groups")
+        if self.folds is None and self.fold:
+            raise ValueError(f"found fold {self.fold} without folds")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"found fold {self.fold} of {self.folds} folds; expected 0 to {self.folds - 1}")
         return self
 
 
@@ -106,15 +95,15 @@ def plan(protocol: Protocol, config: SplitConfig, feedback: FeedbackConfig) -> P
             f"protocol {protocol.name} has no proportions", found=f"split {':'.join(map(str, config.ratios))}"
         )
     if config.folds is not None and not protocol.by_user:
-        usable = " or ".join(name for name, each in PROTOCOLS.items() if each.by_user)
+        by_user = " or ".join(name for name, usable in PROTOCOLS.items() if usable.by_user)
         raise ConfigError(
             f"protocol {protocol.name} has no folds of users: one user's samples may fall into several splits",
             found=f"{config.folds} folds",
-            expected=f"protocol {usable}",
+            expected=f"protocol {by_user}",
         )
     return Plan(
-        window=config.window,
-        min_history=config.min_history or protocol.min_history or config.window,
+        max_history=config.max_history,
+        min_history=config.min_history or protocol.min_history or config.max_history,
         order=config.order or protocol.orders[0],
         ratios=config.ratios or (8, 1, 1),
         negatives_in_history=feedback.negatives_in_history,
@@ -122,13 +111,6 @@ def plan(protocol: Protocol, config: SplitConfig, feedback: FeedbackConfig) -> P
         folds=config.folds,
         fold=config.fold,
     )
-
-
-def make_samples(
-    interactions: pl.DataFrame, protocol: Protocol, plan: Plan, feedback: FeedbackConfig, *, item_ids: Ids = ()
-) -> pl.DataFrame:
-    """As `make_table`, with whole histories: columns of `schema.SAMPLES`; train, valid, test, each in its order."""
-    return make_table(interactions, protocol, plan, feedback, item_ids=item_ids).frame()
 
 
 def make_table(
@@ -140,7 +122,7 @@ def make_table(
     item_ids: Ids = (),
     block_rows: int = BLOCK_ROWS,
 ) -> SampleTable:
-    """Turn interactions (columns of `schema.INTERACTIONS`) into samples.
+    """Turn interactions (columns of `schema.INTERACTIONS`) into samples; `SampleTable.frame` gives whole histories.
 
     Args:
         interactions: The rows of the source.
@@ -175,7 +157,7 @@ def make_table(
             f"protocol {protocol.name} finds no target",
             found=f"{interactions['user_id'].n_unique()} users, the longest with {_longest(interactions)} interactions",
             expected=f"a user with more than {plan.min_history}",
-            hint="Lower --min-history or --window.",
+            hint="Lower --min-history or --max-history.",
         )
     check_unique(table.samples["sample_id"])
     return table
@@ -201,7 +183,7 @@ class _Blocks:
         rows = label_coded(block, self._feedback, item_ids=self._item_ids, seed=plan.seed)
         samples, events = history_ranges(
             ordered(rows, protocol, plan, self._rng),
-            window=plan.window,
+            max_history=plan.max_history,
             min_history=plan.min_history,
             negatives_in_history=plan.negatives_in_history,
         )

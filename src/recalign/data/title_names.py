@@ -19,45 +19,10 @@ _APOSTROPHES: Final = dict.fromkeys(map(ord, "'’‘`´ʼ"))
 _LETTERS: Final = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h", "&": " and "}
 )
-# Articles that catalogues move behind a comma ("Boot, Das").
-_ARTICLES: Final = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "le",
-        "la",
-        "les",
-        "l'",
-        "l’",
-        "un",
-        "une",
-        "el",
-        "los",
-        "las",
-        "lo",
-        "il",
-        "i",
-        "gli",
-        "uno",
-        "una",
-        "der",
-        "die",
-        "das",
-        "den",
-        "ein",
-        "eine",
-        "det",
-        "de",
-        "en",
-        "het",
-        "o",
-        "os",
-        "as",
-        "um",
-        "uma",
-    ]
-)
+# Articles that catalogues move to the end, after a comma ("Boot, Das").
+_ENGLISH_AND_ROMANCE: Final = "the a an le la les l' l’ un une el los las lo il i gli uno una o os as um uma"
+_GERMANIC: Final = "der die das den ein eine det de en het"
+_ARTICLES: Final = frozenset(f"{_ENGLISH_AND_ROMANCE} {_GERMANIC}".split())
 # Articles that a person may leave out at the front. "Die Hard" and "Lo" begin with words that only look like one.
 _OPTIONAL_ARTICLES: Final = frozenset({"the", "a", "an", "le", "la", "les", "el", "los", "il", "der", "das"})
 _ROMAN: Final = re.compile(r"^[ivx]+$")
@@ -65,10 +30,10 @@ _ROMAN: Final = re.compile(r"^[ivx]+$")
 
 def split_year(title: str) -> tuple[str, int | None]:
     """Split ``"Heat (1995)"`` into ``("Heat", 1995)``; the year is None where the title does not end in one."""
-    found = _YEAR.search(title)
-    if found is None or not title[: found.start()].strip():
+    year = _YEAR.search(title)
+    if year is None or not title[: year.start()].strip():
         return title, None
-    return title[: found.start()], int(found.group(1))
+    return title[: year.start()], int(year.group(1))
 
 
 def normalise(text: str) -> str:
@@ -87,12 +52,12 @@ def normalise(text: str) -> str:
 
 
 def front_article(title: str) -> str:
-    """Move an article behind the last comma to the front: ``"Boot, Das"`` becomes ``"Das Boot"``."""
-    found = _MOVED_ARTICLE.match(title)
-    if found is None or found["article"].casefold() not in _ARTICLES:
+    """Move an article after the last comma to the front: ``"Boot, Das"`` becomes ``"Das Boot"``."""
+    match = _MOVED_ARTICLE.match(title)
+    if match is None or match["article"].casefold() not in _ARTICLES:
         return title
-    space = "" if found["article"][-1] in "'’" else " "
-    return f"{found['article']}{space}{found['rest']}"
+    space = "" if match["article"][-1] in "'’" else " "
+    return f"{match['article']}{space}{match['rest']}"
 
 
 def without_article(name: str) -> str:

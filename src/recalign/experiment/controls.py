@@ -21,11 +21,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.samples import SampleSet
 from recalign.data.schema import ITEMS
 from recalign.data.title_names import main_name, other_names, split_year, without_article
 from recalign.errors import ConfigError, DataError
-from recalign.prompting.domain import Domain
 from recalign.prompting.rendering import upper_first
 from recalign.seeding import generator
 
@@ -63,7 +63,7 @@ def controlled(sample_set: SampleSet, control: str, seed: int, *, splits: Sequen
         raise ConfigError(f"control {control!r}", expected=", ".join(CONTROLS))
     samples, catalog = sample_set.frame(), sample_set.catalog
     if control == MASKED:
-        catalog = _masked(catalog, Domain(**sample_set.domain), seed)
+        catalog = _masked(catalog, sample_set.domain, seed)
     else:
         change = _shuffled if control == SHUFFLED else _foreign
         parts = samples.partition_by("split", maintain_order=True)

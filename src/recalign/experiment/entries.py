@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Final, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from recalign.baselines.config import BaselineConfig, BaselineName
+from recalign.baselines.config import BaselineConfig
+from recalign.baselines.networks import BASELINES
 from recalign.cot.config import TeachConfig
 from recalign.experiment.controls import CONTROLS
 from recalign.models.config import BackboneConfig
@@ -132,7 +133,9 @@ class BackboneEntry(BackboneConfig):
 class BaselineEntry(_Entry):
     """Sequential baselines to train: one for each of `models` × folds of the data × `shots` × `seeds`."""
 
-    models: OneOrMore[BaselineName] = Field(min_length=1, description="Which ones.")
+    models: OneOrMore[Annotated[str, AfterValidator(BASELINES.validate)]] = Field(
+        min_length=1, description="Which ones."
+    )
     data: OneOrMore[str] = Field(min_length=1, description="Data sets to train on, each by itself.")
     shots: OneOrMore[int] = Field((), description="Values of K; all training samples if not given.")
     seeds: OneOrMore[int] = Field((0,), min_length=1, description="Training seeds.")
@@ -143,11 +146,12 @@ class BaselineEntry(_Entry):
     def _valid(self) -> Self:
         if axes := sorted({"model", "shots", "seed"}.intersection(self.settings)):
             raise ValueError(f"settings hold {', '.join(axes)}: use models, shots and seeds")
-        for shots in self.shots or (None,):
-            self.config(self.models[0], shots, 0)
+        for model in self.models:
+            for shots in self.shots or (None,):
+                self.config(model, shots, 0)
         return self
 
-    def config(self, model: BaselineName, shots: int | None, seed: int) -> BaselineConfig:
+    def config(self, model: str, shots: int | None, seed: int) -> BaselineConfig:
         """The plain configuration of one baseline."""
         return BaselineConfig.model_validate({**self.settings, "model": model, "shots": shots, "seed": seed})
 

@@ -10,7 +10,7 @@ from recalign.baselines.artifact import train_baseline
 from recalign.baselines.in_context import in_context_scorer
 from recalign.cot.teach import teach
 from recalign.cot.teachers import make_teacher
-from recalign.data.negatives import RankingConfig
+from recalign.data.ranking_lists import RankingConfig
 from recalign.data.samples import SampleSet
 from recalign.data.shots import choose_shots
 from recalign.errors import ConfigError

@@ -73,7 +73,7 @@ class JobGraph:
         content = self._content(config.input) if config.input is not None else ""
         items = self._content(config.items) if isinstance(config.items, Path) else ""
         label = name if config.folds is None else f"{name} fold {config.fold}"
-        settings = config.model_dump(mode="json", exclude={"output", "overwrite", "input", "items"})
+        settings = config.stored(exclude={"output", "overwrite", "input", "items"})
         number = config.items if isinstance(config.items, int) else None
         depends = [settings, number, content, items, *self._files(config.template)]
         job = make_job("data", label, PrepareWork(config=config), depends, ())

@@ -14,7 +14,6 @@ from recalign.experiment.config import Experiment
 from recalign.experiment.entries import BaselineEntry, InContextEntry, PanelEntry, StageEntry
 from recalign.experiment.graph import JobGraph, TunedModel
 from recalign.experiment.jobs import BaselineWork, CandidatesWork, Job, ScoreWork, make_job
-from recalign.experiment.published import TITLES
 from recalign.experiment.study import RowKind
 
 
@@ -178,7 +177,7 @@ class _Planner:
             for shots in entry.shots or (None,):
                 for seed in entry.seeds:
                     config = entry.config(model, shots, seed)
-                    title = TITLES[model]
+                    title = config.plugin.title
                     if config.text and not entry.text_encoder:
                         yield Cell(title, "baseline", "", shots, "", seed, reason="no text encoder was given")
                         continue
@@ -187,7 +186,7 @@ class _Planner:
                         encoder = entry.text_encoder if config.text else None
                         work = BaselineWork(config=config, data=data.output, text_encoder=encoder)
                         name = f"{title} {data.name} {shots or 'all'}-shot seed {seed}"
-                        depends = [config.model_dump(mode="json"), encoder]
+                        depends = [config.stored(), encoder]
                         jobs.append(self.graph.add(make_job("models", name, work, depends, (data,))))
                     scores = tuple(self._scores(plan, jobs, title, seed, ""))
                     ranking = tuple(self._scores(plan, jobs, title, seed, "", rank=True)) if plan.candidates else ()

@@ -10,37 +10,37 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
 
-from recalign.artifacts import write_directory
+from recalign.artifacts import Json, write_directory
 from recalign.artifacts.manifest import hash_file
 from recalign.data.audit import audit_tables
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.protocols import cut_users, fold_users
+from recalign.data.published import PublishedSamples
+from recalign.data.reader import RatingsGenerator, SamplesReader
 from recalign.data.rejects import RejectLedger
 from recalign.data.sample_files import write_samples
 from recalign.data.sample_ids import with_sample_ids
 from recalign.data.sample_table import SampleTable
 from recalign.data.samples import ITEMS_FILE, KIND, split_counts
 from recalign.data.schema import SAMPLES, SPLITS
-from recalign.data.sources import FileAccount, SourceData, read_source
+from recalign.data.source import FileAccount, read_source
 from recalign.data.splitting import make_table, plan, resolve_protocol
-from recalign.data.synthetic import generate
 from recalign.errors import ArtifactError, ConfigError
-from recalign.experiment.prepare_config import DATASETS, PrepareConfig
-from recalign.prompting.alpaca import AlpacaData, read_alpaca
-from recalign.prompting.domain import Domain
+from recalign.experiment.prepare_config import PrepareConfig
 from recalign.prompting.template import HistoryText, PromptTemplate
 from recalign.seeding import generator
 
-__all__ = ["DATASETS", "PrepareConfig", "prepare"]
+__all__ = ["PrepareConfig", "prepare"]
 
 AUDIT_FILE: Final = "audit.json"
 REJECTS_FILE: Final = "rejects.jsonl"
-RENDERED: Final = 100_000  # samples rendered where --max-samples does not say otherwise
+RENDERED: Final = 100_000  # rows of the .jsonl files where --max-rendered does not say otherwise
 PUBLISHED_VERSION: Final = 1
 
 
@@ -53,8 +53,8 @@ class _Prepared:
     domain: Domain
     accounts: tuple[FileAccount, ...]
     rejects: RejectLedger
-    config: dict[str, Any]
-    facts: dict[str, Any]
+    config: Json
+    facts: Json
 
 
 def prepare(config: PrepareConfig) -> Path:
@@ -69,8 +69,8 @@ def prepare(config: PrepareConfig) -> Path:
         raise ConfigError("prepare needs an output directory", hint="Pass --output DIR.")
     _check_output(config.output, config.overwrite)
     template = PromptTemplate.load(config.template_name)
-    if config.published:
-        prepared = _from_published(config, template)
+    if isinstance(config.reader, SamplesReader):
+        prepared = _from_published(config, config.reader, template)
     else:
         domain = config.domain_words()
         template.instruction(domain, (), "title", 1)  # a template without the language fails before any reading
@@ -85,7 +85,7 @@ def _check_output(output: Path, overwrite: bool) -> None:
 
 
 def _from_ratings(config: PrepareConfig, domain: Domain, template: PromptTemplate) -> _Prepared:
-    source = _read(config)
+    source = read_source(config.dataset, config.input, config.source_options())
     item_text = config.item_text or config.defaults.item_text
     catalog = ItemCatalog.from_items(source.items, item_text)
     protocol = resolve_protocol(config.protocol, source.interactions)
@@ -108,22 +108,12 @@ def _from_ratings(config: PrepareConfig, domain: Domain, template: PromptTemplat
     return _Prepared(samples, catalog, domain, source.accounts, source.rejects, described, facts)
 
 
-def _read(config: PrepareConfig) -> SourceData:
-    if config.dataset != "synthetic":
-        assert config.input is not None
-        return read_source(config.dataset, config.input, config.source_options())
-    given = {"users": config.users, "items": config.items, "ratings_per_user": config.ratings_per_user}
-    numbers = {name: value for name, value in given.items() if isinstance(value, int)}
-    return generate(config.domain or "movies", seed=config.seed, **numbers)
-
-
-def _from_published(config: PrepareConfig, template: PromptTemplate) -> _Prepared:
+def _from_published(config: PrepareConfig, reader: SamplesReader, template: PromptTemplate) -> _Prepared:
     assert config.input is not None
-    words = config.words()
-    data = read_alpaca(config.input, template, config.domain_words() if words else None)
+    data = reader.read(config.input, template, config.domain_words() if config.words() else None)
     ratios = config.split or (8, 1, 1)
     samples = _published_samples(data)
-    cut: dict[str, Any] = {"ratios": ratios}
+    cut: Json = {"ratios": ratios}
     if config.folds is None:
         samples = cut_users(samples, ratios, config.seed)
     else:
@@ -135,7 +125,7 @@ def _from_published(config: PrepareConfig, template: PromptTemplate) -> _Prepare
         "item_text": "{text}",
     }
     described = _describe(config, data.domain, template, settings)
-    facts = {"users": len(samples), "users_without_sample": 0, "licence": data.licence}
+    facts = {"users": len(samples), "users_without_sample": 0, "licence": reader.licence}
     return _Prepared(
         SampleTable.from_frame(samples.select(*SAMPLES)),
         ItemCatalog(data.items),
@@ -147,7 +137,7 @@ def _from_published(config: PrepareConfig, template: PromptTemplate) -> _Prepare
     )
 
 
-def _published_samples(data: AlpacaData) -> pl.DataFrame:
+def _published_samples(data: PublishedSamples) -> pl.DataFrame:
     """One row and one user per row of the file, in its order; ``split`` is not there yet."""
     rows = [
         (
@@ -166,14 +156,12 @@ def _published_samples(data: AlpacaData) -> pl.DataFrame:
     )
 
 
-def _describe(
-    config: PrepareConfig, domain: Domain, template: PromptTemplate, settings: dict[str, Any]
-) -> dict[str, Any]:
+def _describe(config: PrepareConfig, domain: Domain, template: PromptTemplate, settings: Json) -> Json:
     """The manifest's config: what decides the content, and no path but a template's."""
-    made: dict[str, Any] = {}
-    if config.dataset == "synthetic":
-        made = {"domain": config.domain or "movies", "users": config.users, "items": config.items}
-        made = {"synthetic": {**made, "ratings_per_user": config.ratings_per_user}}
+    made: Json = {}
+    if isinstance(config.reader, RatingsGenerator):
+        sizes = {"users": config.users, "items": config.items, "ratings_per_user": config.ratings_per_user}
+        made = {config.dataset: {"domain": config.catalogue or next(iter(config.reader.catalogues), None), **sizes}}
     return {
         "dataset": config.dataset,
         **made,
@@ -182,14 +170,14 @@ def _describe(
         "template": config.template_name,
         "template_version": template.version,
         "seed": config.seed,
-        "max_samples": config.max_samples,
+        "max_samples": config.max_rendered,
     }
 
 
 def _write(config: PrepareConfig, output: Path, prepared: _Prepared, template: PromptTemplate) -> Path:
     table, catalog = prepared.samples, prepared.catalog
     report = audit_tables(table, catalog, prepared.config)
-    rendered = _to_render(table.samples, config.max_samples or RENDERED, config.seed)
+    rendered = _to_render(table.samples, config.max_rendered or RENDERED, config.seed)
     info = {
         "request": config.request,
         "splits": split_counts(table.samples),

@@ -1,55 +1,31 @@
-"""What `prepare` can be asked for: `PrepareConfig`, and the datasets with their defaults. Reads no data."""
+"""What `prepare` can be asked for (`PrepareConfig`); the dataset's record says the rest. Reads no data."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from recalign.artifacts import fingerprint
+from recalign.data.domain import Domain
 from recalign.data.feedback import FeedbackConfig, FeedbackKind
-from recalign.data.sources import SourceOptions
-from recalign.data.splitting import Order, Ratios, SplitConfig
-from recalign.data.synthetic import SyntheticDomain
-from recalign.errors import ConfigError
-from recalign.prompting.domain import Domain
-
-_BOOK_TEXT: Final = '"{title}"[ written by {author}]'
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """A dataset's defaults: what an item is called and how it reads, above which rating it is liked, the protocol."""
-
-    noun: str | None
-    like_above: float | None
-    item_text: str = "{title}"
-    protocol: str = "leave-one-out"
-
-
-DATASETS: Final[dict[str, Dataset]] = {
-    "movielens-100k": Dataset("movie", 3),
-    "movielens": Dataset("movie", 3),
-    "netflix": Dataset("movie", 3, "{title}[ ({year})]"),
-    "bookcrossing": Dataset("book", 5, _BOOK_TEXT, "tallrec"),
-    "amazon-books": Dataset("book", 3, _BOOK_TEXT),
-    "table": Dataset(None, None),
-    "synthetic": Dataset("movie", 3),
-    "alpaca-json": Dataset(None, None, protocol="published"),
-}
-_SYNTHETIC_BOOKS: Final = Dataset("book", 3, _BOOK_TEXT)
+from recalign.data.protocols import Order, Ratios
+from recalign.data.reader import Defaults, RatingsGenerator, Reader, SamplesReader
+from recalign.data.readers import READERS
+from recalign.data.source import SourceOptions
+from recalign.data.splitting import SplitConfig
+from recalign.settings import validated
 
 _WORDS: Final = ("noun", "noun_plural", "verb", "past", "consumed", "yes", "no", "language")
-_SOURCE: Final = ("columns", "item_columns", "separator", "encoding", "items")
-_SYNTHETIC: Final = ("domain", "users", "ratings_per_user")
-# What published files settle themselves.
-_NOT_PUBLISHED: Final = (
-    *("like_above", "feedback", "negatives", "negatives_in_history", "item_text", "window", "min_history", "order"),
-    *_SOURCE,
-    *_SYNTHETIC,
+_SOURCE: Final = ("columns", "item_columns", "separator", "encoding", "items", "catalogue", "users", "ratings_per_user")
+# What finished samples settle themselves.
+_OF_RATINGS: Final = (
+    *("like_above", "feedback", "negatives", "negatives_in_history"),
+    *("item_text", "max_history", "min_history", "order"),
 )
+# Names in the fingerprint of a request, by which stored results know their data.
+_STORED: Final = {"max_history": "window", "max_rendered": "max_samples", "catalogue": "domain"}
 
 
 class PrepareConfig(BaseModel):
@@ -57,7 +33,7 @@ class PrepareConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dataset: str = Field(description="A key of DATASETS.")
+    dataset: str = Field(description="What is read: one of recalign.data.readers.")
     input: Path | None = Field(None, description="Folder or file; not for synthetic.")
     output: Path | None = Field(None, description="Where the prepared directory appears.")
     overwrite: bool = Field(False, description="Replace a prepared directory.")
@@ -85,44 +61,36 @@ class PrepareConfig(BaseModel):
     encoding: str | None = Field(None, description="table: text encoding.")
     items: int | Path | None = Field(None, description="Items file; for synthetic the number of items.")
 
-    window: int = Field(10, ge=1, description="Longest history.")
+    max_history: int = Field(10, ge=1, description="Longest history.")
     min_history: int | None = Field(None, ge=1, description="Interactions that a target needs before it.")
     order: Order | None = Field(None, description="time, file or shuffle.")
     split: Ratios | None = Field(None, description="Proportions of train, valid and test: '8:1:1'.")
     folds: int | None = Field(None, ge=3, description="User-wise cross-validation instead of split: groups of users.")
     fold: int = Field(0, ge=0, description="With folds: the group that is test; the next one is valid.")
     seed: int = Field(0, ge=0, description="Root of all randomness.")
-    max_samples: int | None = Field(None, ge=1, description="Most samples in the JSONL renderings.")
+    max_rendered: int | None = Field(None, ge=1, description="Most rows of the .jsonl files; samples.parquet has all.")
 
-    domain: SyntheticDomain | None = Field(None, description="synthetic: movies or books.")
+    catalogue: str | None = Field(None, description="synthetic: movies or books.")
     users: int | None = Field(None, ge=1, description="synthetic: number of users.")
     ratings_per_user: int | None = Field(None, ge=2, description="synthetic: mean number of ratings per user.")
 
     @classmethod
-    def build(cls, **values: Any) -> PrepareConfig:
+    def build(cls, **values: object) -> PrepareConfig:
         """Validate values (None: not given). Raises ConfigError with every problem in one line."""
-        try:
-            return cls.model_validate({key: value for key, value in values.items() if value is not None})
-        except ValidationError as error:
-            raise ConfigError("; ".join(_problem(each) for each in error.errors())) from None
+        given = {name: value for name, value in values.items() if value is not None}
+        return validated(cls, given, "settings of the prepared data")
 
     @model_validator(mode="before")
     @classmethod
-    def _default_protocol(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not values.get("protocol") and values.get("dataset") in DATASETS:
-            return {**values, "protocol": DATASETS[values["dataset"]].protocol}
+    def _default_protocol(cls, values: object) -> object:
+        if isinstance(values, dict) and isinstance(dataset := values.get("dataset"), str):
+            reader = READERS.find(READERS.validate(dataset))
+            return {**values, "protocol": values.get("protocol") or reader.defaults.protocol}
         return values
-
-    @field_validator("dataset")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value not in DATASETS:
-            raise ValueError(f"found {value!r}; expected {', '.join(DATASETS)}")
-        return value
 
     @field_validator("split", mode="before")
     @classmethod
-    def _ratios(cls, value: Any) -> Any:
+    def _ratios(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         parts = value.split(":")
@@ -130,37 +98,50 @@ class PrepareConfig(BaseModel):
             raise ValueError(f"found {value!r}; expected three whole numbers such as 8:1:1")
         return tuple(int(part) for part in parts)
 
+    @field_validator("items", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        given = {name for name in self.model_fields_set if getattr(self, name) not in (None, False, {})}
-        published = self.dataset == "alpaca-json"
-        foreign: tuple[str, ...] = _NOT_PUBLISHED if published else _SYNTHETIC
-        if self.dataset == "synthetic":
-            foreign = ("input", *(name for name in _SOURCE if name != "items"))
+        reader = self.reader
+        foreign = {name for name in _SOURCE if name not in reader.options}
+        if isinstance(reader, SamplesReader):
+            foreign |= set(_OF_RATINGS)
+            if self.protocol not in ("published", "tallrec"):
+                raise ValueError(f"dataset {self.dataset} has fixed samples, found {self.protocol}")
+        if isinstance(reader, RatingsGenerator):
+            foreign.add("input")
         elif self.input is None:
             raise ValueError(f"dataset {self.dataset} needs an input path")
-        if wrong := sorted(given.intersection(foreign)):
-            raise ValueError(f"dataset {self.dataset} has no use for {', '.join(wrong)}")
-        if isinstance(self.items, int) != (self.dataset == "synthetic") and self.items is not None:
+        given = {name for name in self.model_fields_set if getattr(self, name) not in (None, False, {})}
+        if "items" in given and isinstance(self.items, int) != isinstance(reader, RatingsGenerator):
             raise ValueError("items is a number for dataset synthetic, and a file for all others")
-        if published and self.protocol not in ("published", "tallrec"):
-            raise ValueError(f"dataset alpaca-json has fixed samples, found {self.protocol}")
-        self._check_folds()
+        if wrong := sorted(given & foreign):
+            raise ValueError(f"dataset {self.dataset} has no use for {', '.join(wrong)}")
+        if self.catalogue is not None and self.catalogue not in reader.catalogues:
+            raise ValueError(f"found catalogue {self.catalogue!r}; expected {' or '.join(reader.catalogues)}")
         self.split_config()  # these raise ValueError
         self.source_options()
-        if not published:
+        if not self.published:
             self.feedback_config()
         return self
 
     @property
-    def defaults(self) -> Dataset:
+    def reader(self) -> Reader:
+        """The dataset's record."""
+        return READERS.find(self.dataset)
+
+    @property
+    def defaults(self) -> Defaults:
         """The dataset's defaults."""
-        return _SYNTHETIC_BOOKS if self.domain == "books" else DATASETS[self.dataset]
+        return self.reader.catalogues.get(self.catalogue or "", self.reader.defaults)
 
     @property
     def published(self) -> bool:
         """Whether the source holds finished samples instead of ratings."""
-        return self.dataset == "alpaca-json"
+        return isinstance(self.reader, SamplesReader)
 
     @property
     def template_name(self) -> str:
@@ -170,18 +151,14 @@ class PrepareConfig(BaseModel):
     @property
     def request(self) -> str:
         """Fingerprint of all settings but where the result goes; two equal requests of equal input give equal data."""
-        unsaid = {"output", "overwrite"}
-        if self.folds is None:
-            unsaid |= {"folds", "fold"}  # a request without folds is what it was before there were any
-        return fingerprint(self.model_dump(mode="json", exclude=unsaid))
+        # Where folds are not used they are left out: such data keep the fingerprint that they had before folds.
+        unused = {"folds", "fold"} if self.folds is None else set()
+        return fingerprint(self.stored(exclude={"output", "overwrite"} | unused))
 
-    def _check_folds(self) -> None:
-        if self.folds is None and self.fold:
-            raise ValueError(f"found fold {self.fold} without folds")
-        if self.folds is not None and self.split is not None:
-            raise ValueError("folds and split exclude each other: folds cut all users into equal groups")
-        if self.folds is not None and self.fold >= self.folds:
-            raise ValueError(f"found fold {self.fold} of {self.folds} folds; expected 0 to {self.folds - 1}")
+    def stored(self, *, exclude: set[str]) -> dict[str, object]:
+        """All settings but these, under the names that enter fingerprints."""
+        settings = self.model_dump(mode="json", exclude=exclude)
+        return {_STORED.get(name, name): value for name, value in settings.items()}
 
     def words(self) -> dict[str, str]:
         """The words of the domain that were given."""
@@ -196,10 +173,7 @@ class PrepareConfig(BaseModel):
         words = self.words()
         if self.defaults.noun and words.get("language", "en").lower().startswith("en"):
             words = {"noun": self.defaults.noun, **words}
-        try:
-            return Domain(**words)
-        except ValidationError as error:
-            raise ConfigError("; ".join(each["msg"] for each in error.errors())) from None
+        return validated(Domain, words, "words of the prompts")
 
     def feedback_config(self) -> FeedbackConfig:
         """What counts as liked. Raises ValueError (of pydantic) where the settings contradict each other."""
@@ -207,17 +181,15 @@ class PrepareConfig(BaseModel):
         like_above = self.like_above
         if kind == "explicit" and like_above is None:
             like_above = self.defaults.like_above
-        values: dict[str, Any] = {"kind": kind, "like_above": like_above}
-        if self.negatives is not None:
-            if kind != "implicit":
-                raise ValueError(f"negatives is for implicit feedback, and the feedback is {kind}")
-            values["negatives"] = self.negatives
-        return FeedbackConfig(**values, negatives_in_history=self.negatives_in_history)
+        if self.negatives is not None and kind != "implicit":
+            raise ValueError(f"negatives is for implicit feedback, and the feedback is {kind}")
+        drawn = {} if self.negatives is None else {"negatives": self.negatives}
+        return FeedbackConfig(kind=kind, like_above=like_above, negatives_in_history=self.negatives_in_history, **drawn)
 
     def split_config(self) -> SplitConfig:
         """The protocol's parameters. Raises ValueError (of pydantic) for impossible ones."""
         return SplitConfig(
-            window=self.window,
+            max_history=self.max_history,
             min_history=self.min_history,
             order=self.order,
             ratios=self.split,
@@ -228,17 +200,5 @@ class PrepareConfig(BaseModel):
 
     def source_options(self) -> SourceOptions:
         """How the reader reads. Raises ValueError (of pydantic) for unknown columns."""
-        items = self.items if isinstance(self.items, Path) else None
-        return SourceOptions(
-            columns=self.columns,
-            item_columns=self.item_columns,
-            separator=self.separator,
-            encoding=self.encoding,
-            items=items,
-        )
-
-
-def _problem(error: Any) -> str:
-    """A validation error as "field: what is wrong, found value"."""
-    message = ": ".join((*map(str, error["loc"]), str(error["msg"]).removeprefix("Value error, ")))
-    return message if error["type"] == "value_error" else f"{message}, found {error['input']!r}"
+        heeded = self.reader.options & set(type(self).model_fields)
+        return SourceOptions(**{name: getattr(self, name) for name in heeded})

@@ -5,9 +5,7 @@ The keys are (panel, model, shots). TALLRec's AUCs are printed times 100.
 
 from __future__ import annotations
 
-from typing import Final, get_args
-
-from recalign.baselines.config import BaselineName
+from typing import Final
 
 SHOTS: Final = (16, 64, 256)
 PAPERS: Final = (
@@ -19,11 +17,6 @@ PAPERS: Final = (
     "tlrec-table1",
     "tlrec-fig2",
     "tlrec-fig3",
-)
-
-# How the papers call the baselines.
-TITLES: Final[dict[BaselineName, str]] = dict(
-    zip(get_args(BaselineName), ("GRU4Rec", "Caser", "SASRec", "DROS", "GRU-BERT", "DROS-BERT"), strict=True)
 )
 
 _TALLREC: Final[dict[str, dict[str, tuple[float, float, float]]]] = {

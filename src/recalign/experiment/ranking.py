@@ -16,7 +16,7 @@ import polars as pl
 
 from recalign.artifacts import read_manifest
 from recalign.baselines.priors import PREFIX
-from recalign.data.negatives import (
+from recalign.data.ranking_lists import (
     KIND,
     RankingConfig,
     RankingList,

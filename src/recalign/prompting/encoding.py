@@ -18,9 +18,9 @@ from typing import Final
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from recalign.data.domain import Domain
 from recalign.errors import DataError, ModelError
 from recalign.prompting.control import ControlTokens
-from recalign.prompting.domain import Domain
 from recalign.prompting.prompts import HistoryText, Instruction, Prompt
 from recalign.prompting.template import PromptTemplate
 from recalign.prompting.titles import clean_title

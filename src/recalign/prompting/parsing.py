@@ -11,8 +11,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from recalign.data.domain import Domain
 from recalign.errors import DataError
-from recalign.prompting.domain import Domain
 
 _AUTHORED: Final = re.compile(r'".*" written by .*')
 _FRAGMENT: Final = re.compile(r', (?=")')

@@ -5,32 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recalign.data.catalog import ItemCatalog
-from recalign.data.samples import HistoryEntry
-from recalign.prompting.domain import Domain
+from recalign.data.history import HistoryText
+from recalign.data.published import Instruction, ParsedSample
 
-
-@dataclass(frozen=True, slots=True)
-class HistoryText:
-    """One history item as a template sees it. `rating` is on the source's own scale, None where there is none."""
-
-    text: str
-    liked: bool
-    rating: float | None = None
-
-
-def history_texts(catalog: ItemCatalog, entries: Sequence[HistoryEntry]) -> tuple[HistoryText, ...]:
-    """The texts of a history, in its order. Raises DataError where an item is not in the catalogue."""
-    return tuple(HistoryText(catalog.text(entry.item_id), entry.liked, entry.rating) for entry in entries)
-
-
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    """The triple of instruction tuning; `output` is empty where the answer is what is asked for."""
-
-    instruction: str
-    input: str
-    output: str
+__all__ = ["CotFields", "HistoryText", "Instruction", "ParsedSample", "Prompt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +21,6 @@ class Prompt:
     context: str
     answer: str
     chat: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedSample:
-    """A rendered prompt taken apart: (text, liked) per history item, target text, label (1, 0) and the words used."""
-
-    history: tuple[tuple[str, bool], ...]
-    target: str
-    label: int
-    domain: Domain
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recalign.prompting.domain import Domain
+from recalign.data.domain import Domain
 from recalign.prompting.prompts import CotFields, Instruction
 from recalign.prompting.rendering import Rendering
 from recalign.prompting.spec import CotWording

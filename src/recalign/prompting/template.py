@@ -17,22 +17,21 @@ prompt costs in tokens and what is dropped when it is too long is up to `recalig
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from recalign.data.domain import Domain
 from recalign.errors import ConfigError, DataError
-from recalign.prompting.domain import Domain
 from recalign.prompting.parsing import list_readings, parsed_domain, target_readings
 from recalign.prompting.prompts import CotFields, HistoryText, Instruction, ParsedSample, Prompt
 from recalign.prompting.rendering import Rendering
 from recalign.prompting.spec import TemplateSpec, Wording, read_spec
 from recalign.prompting.stages import CotStages
+from recalign.prompting.template_files import TEMPLATES
 from recalign.prompting.titles import clean_title
 
 __all__ = [
@@ -43,7 +42,6 @@ __all__ = [
     "ParsedSample",
     "Prompt",
     "PromptTemplate",
-    "shipped_templates",
 ]
 
 _T = TypeVar("_T")
@@ -74,27 +72,18 @@ class PromptTemplate:
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> PromptTemplate:
-        """Load a shipped template by name, or any template file by path (ending in ``.toml``).
+        """Load a template by name (`recalign.prompting.template_files`), or a file by its path (ending in ``.toml``).
 
         Raises:
             ConfigError: no such template or file, or a malformed one.
         """
         path = Path(name_or_path)
-        if path.suffix == ".toml":
-            try:
-                return cls.from_toml(path.read_text(encoding="utf-8"), where=str(path))
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"prompt template {path}", found=str(error), expected="a UTF-8 TOML file") from error
-        names = shipped_templates()
-        if str(name_or_path) not in names:
-            near = difflib.get_close_matches(str(name_or_path), names, n=1)
-            raise ConfigError(
-                "unknown prompt template",
-                found=repr(str(name_or_path)),
-                expected=f"one of {', '.join(names)}, or a path that ends in .toml",
-                hint=f"Did you mean {near[0]!r}?" if near else "",
-            )
-        return _shipped(str(name_or_path))
+        if path.suffix != ".toml":
+            return _named(str(name_or_path))
+        try:
+            return cls.from_toml(path.read_text(encoding="utf-8"), where=str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"prompt template {path}", found=str(error), expected="a UTF-8 TOML file") from error
 
     @classmethod
     def from_toml(cls, text: str, where: str = "") -> PromptTemplate:
@@ -273,15 +262,7 @@ class PromptTemplate:
                     raise ConfigError(f"prompt template {self.name!r} gives the same answer for both labels")
 
 
-def shipped_templates() -> tuple[str, ...]:
-    """Names of the templates that come with the package."""
-    return tuple(sorted(item.name[:-5] for item in _folder().iterdir() if item.name.endswith(".toml")))
-
-
 @lru_cache
-def _shipped(name: str) -> PromptTemplate:
-    return PromptTemplate.from_toml(_folder().joinpath(f"{name}.toml").read_text(encoding="utf-8"))
-
-
-def _folder() -> Any:
-    return resources.files("recalign.prompting").joinpath("templates")
+def _named(name: str) -> PromptTemplate:
+    file = TEMPLATES.find(name).file
+    return PromptTemplate.from_toml(file.read_text(encoding="utf-8"), where=name)

@@ -19,7 +19,7 @@ from recalign.data.samples import CandidateList
 from recalign.models.forward import logits_at, supports_fusion, supports_packing
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.prompting.packing import Forest, Tree, forests, grow_tree, grow_trees, pack
-from recalign.prompting.prompts import HistoryText, history_texts
+from recalign.prompting.prompts import HistoryText
 from recalign.scoring.base import Scores
 
 ScoreKind = Literal["log-odds", "paper"]
@@ -93,7 +93,7 @@ class YesNoScorer:
         histories: list[tuple[HistoryText, ...]] = []
         targets: list[str] = []
         for candidates in lists:
-            history = history_texts(self.catalog, candidates.history)
+            history = self.catalog.with_texts(candidates.history)
             for item_id in candidates.item_ids:
                 histories.append(history)
                 targets.append(self.catalog.text(item_id))

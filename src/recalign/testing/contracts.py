@@ -41,17 +41,19 @@ class ScorerContract:
     def check_equal_scores(self, found: Scores, expected: Scores, what: str) -> None:
         """Compare `Scores` list by list, label masses included."""
         assert len(found.values) == len(expected.values), f"{what}: {len(found.values)} arrays"
-        for one, other in zip(found.values, expected.values, strict=True):
-            self.check_close(one, other, what)
+        for ours, theirs in zip(found.values, expected.values, strict=True):
+            self.check_close(ours, theirs, what)
         assert (found.label_mass is None) == (expected.label_mass is None), f"{what}: label_mass comes and goes"
         if found.label_mass is not None and expected.label_mass is not None:
-            for one, other in zip(found.label_mass, expected.label_mass, strict=True):
-                self.check_close(one, other, f"{what} (label_mass)")
+            for ours, theirs in zip(found.label_mass, expected.label_mass, strict=True):
+                self.check_close(ours, theirs, f"{what} (label_mass)")
 
     def test_the_lists_are_enough_to_tell(self, lists: Sequence[CandidateList]) -> None:
         assert len(lists) >= 3, "give the contract at least three lists"
-        assert max(len(set(one.item_ids)) for one in lists) >= 3, "one list must have at least three different items"
-        assert len({len(one.history) for one in lists}) >= 2, "histories must differ in length"
+        assert max(len(set(asked.item_ids)) for asked in lists) >= 3, (
+            "one list must have at least three different items"
+        )
+        assert len({len(asked.history) for asked in lists}) >= 2, "histories must differ in length"
 
     def test_it_is_a_scorer(self, scorer: Scorer) -> None:
         assert isinstance(scorer, Scorer), "name, log_odds and score(lists) are needed"
@@ -84,8 +86,8 @@ class ScorerContract:
 
     def test_other_lists_do_not_matter(self, scorer: Scorer, lists: Sequence[CandidateList]) -> None:
         together = scorer.score(lists)
-        for index, one in enumerate(lists):
-            alone = scorer.score([one])
+        for index, asked in enumerate(lists):
+            alone = scorer.score([asked])
             self.check_close(alone.values[0], together.values[index], f"list {index} alone and among the others")
 
     def test_order_of_lists_does_not_matter(self, scorer: Scorer, lists: Sequence[CandidateList]) -> None:
@@ -95,17 +97,19 @@ class ScorerContract:
 
     def test_order_of_items_does_not_matter(self, scorer: Scorer, lists: Sequence[CandidateList]) -> None:
         forward = scorer.score(lists)
-        backward = scorer.score([replace(one, item_ids=one.item_ids[::-1]) for one in lists])
+        backward = scorer.score([replace(asked, item_ids=asked.item_ids[::-1]) for asked in lists])
         for index, values in enumerate(forward.values):
             self.check_close(backward.values[index][::-1], values, f"items of list {index} in reversed order")
 
     def test_other_items_do_not_matter(self, scorer: Scorer, lists: Sequence[CandidateList]) -> None:
         together = scorer.score(lists)
-        singles = [replace(one, item_ids=(item,)) for one in lists for item in one.item_ids]
+        singles = [replace(asked, item_ids=(item,)) for asked in lists for item in asked.item_ids]
         self.check_close(scorer.score(singles).flat(), together.flat(), "items alone and within their list")
 
     def test_equal_items_get_equal_scores(self, scorer: Scorer, lists: Sequence[CandidateList]) -> None:
-        for index, values in enumerate(scorer.score([replace(one, item_ids=one.item_ids * 2) for one in lists]).values):
+        for index, values in enumerate(
+            scorer.score([replace(asked, item_ids=asked.item_ids * 2) for asked in lists]).values
+        ):
             once = len(lists[index].item_ids)
             self.check_close(values[once:], values[:once], f"items of list {index} asked twice")
 

@@ -35,17 +35,17 @@ def write_sample_set(
     """
     rows = [
         (
-            each.sample_id,
+            sample.sample_id,
             split,
-            each.user_id,
-            each.item_id,
-            each.label,
+            sample.user_id,
+            sample.item_id,
+            sample.label,
             None,
-            each.timestamp,
-            [{"item_id": entry.item_id, "liked": entry.liked, "rating": entry.rating} for entry in each.history],
+            sample.timestamp,
+            [{"item_id": entry.item_id, "liked": entry.liked, "rating": entry.rating} for entry in sample.history],
         )
         for split, part in samples.items()
-        for each in part
+        for sample in part
     ]
     items = pl.DataFrame(
         [(item, title, None, None, None) for item, title in titles.items()], schema=ITEMS, orient="row"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.json_rows import read_json_rows
 from recalign.errors import ConfigError, DataError
-from recalign.prompting.json_rows import read_json_rows
 from recalign.prompting.template import Domain, Instruction
 from recalign.seeding import generator
 from recalign.tuning.catalogue_facts import read_facts

@@ -94,10 +94,10 @@ def load_scorer(
         ArtifactError, ModelError: See `load_model`.
     """
     model, loaded, manifest = load_model(directory, backbone=backbone, device=device)
-    domain = data.domain if data is not None else manifest.config["domain"]
+    domain = data.domain if data is not None else Domain.model_validate(manifest.config["domain"])
     encoder = PromptEncoder(
         PromptTemplate.load(directory / "template.toml"),
-        Domain(**domain),
+        domain,
         loaded.tokenizer,
         max_length=min(manifest.config["stage"]["max_length"], loaded.max_positions),
     )

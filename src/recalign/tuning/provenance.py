@@ -16,7 +16,7 @@ from recalign.artifacts import Manifest, fingerprint, hash_file, read_manifest
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError, DataError
 from recalign.models.config import BackboneConfig
-from recalign.prompting.template import Domain, PromptTemplate
+from recalign.prompting.template import PromptTemplate
 from recalign.tuning.config import STAGES, CotStage, InstructionStage, RecStage, StageConfig
 from recalign.tuning.curriculum import read_cot
 from recalign.tuning.instructions import generate_instructions
@@ -104,12 +104,11 @@ def check_data(config: StageConfig, data: Sequence[SampleSet]) -> None:
     """
     template = PromptTemplate.load(config.template)
     for samples in data:
-        domain = Domain(**samples.domain)
-        template.instruction(domain, (), "title", 1)
+        template.instruction(samples.domain, (), "title", 1)
         if isinstance(config, RecStage) and samples.frame("train").is_empty():
             raise DataError(f"train split of {samples.path}", found="no samples", expected="at least one")
         if isinstance(config, InstructionStage) and config.instruction_file is None:
-            generate_instructions(samples.catalog, domain, n=1, seed=config.seed)
+            generate_instructions(samples.catalog, samples.domain, n=1, seed=config.seed)
 
 
 def check_unseen(inputs: StageInputs, labels: Labels) -> None:
@@ -147,7 +146,7 @@ def stage_identity(inputs: StageInputs, backbone: str, labels: Labels) -> StageI
     recorded = {
         "stage": config.model_dump(mode="json"),
         "backbone": inputs.backbone.model_dump(mode="json", exclude={"name", "device"}),
-        "domain": dict(inputs.data[-1].domain),
+        "domain": inputs.data[-1].domain.model_dump(),
         "labels_seen": labels,
         "unseen": sorted(data.fingerprint for data in inputs.unseen),
     }

@@ -18,7 +18,6 @@ from recalign.data.samples import HistoryEntry
 from recalign.errors import DataError
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.prompting.packing import Tree, grow_tree, grow_trees
-from recalign.prompting.prompts import history_texts
 from recalign.seeding import generator
 from recalign.tuning.config import SamplingConfig
 
@@ -161,7 +160,7 @@ class BlockSource:
 
     def _trees(self, block: Block) -> list[Tree]:
         prompts = self.prompts[block.part]
-        history = history_texts(prompts.catalog, block.history)
+        history = prompts.catalog.with_texts(block.history)
         encoded = prompts.encoder.encode_many(
             [history] * len(block.targets),
             [prompts.catalog.text(target.item_id) for target in block.targets],

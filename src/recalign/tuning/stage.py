@@ -23,8 +23,7 @@ from recalign.models.adapter import attach, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.hf_checkpoint import inspect_checkpoint, locate
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
-from recalign.prompting.prompts import history_texts
-from recalign.prompting.template import Domain, PromptTemplate
+from recalign.prompting.template import PromptTemplate
 from recalign.tuning.checkpoint import CheckpointStore
 from recalign.tuning.config import CotStage, InstructionStage, RecStage, StageConfig
 from recalign.tuning.curriculum import arrange, read_cot
@@ -134,7 +133,7 @@ def _occupied(output: Path) -> bool:
 def _domain_prompts(data: SampleSet, backbone: Backbone, config: StageConfig) -> DomainPrompts:
     encoder = PromptEncoder(
         PromptTemplate.load(config.template),
-        Domain(**data.domain),
+        data.domain,
         backbone.tokenizer,
         max_length=min(config.max_length, backbone.max_positions),
         train_on_inputs=config.train_on_inputs,
@@ -165,14 +164,14 @@ def _taught(config: InstructionStage, data: SampleSet, domain: DomainPrompts) ->
     if config.instruction_file:
         rows = read_instructions(Path(config.instruction_file))
     else:
-        rows = generate_instructions(data.catalog, Domain(**data.domain), n=config.instructions, seed=config.seed)
+        rows = generate_instructions(data.catalog, data.domain, n=config.instructions, seed=config.seed)
     return domain.encoder.encode_instructions(rows)
 
 
 def _asked(config: RecStage, data: SampleSet, domain: DomainPrompts) -> list[EncodedPrompt]:
     samples = choose_shots(to_samples(_training_rows(config, data)), config.shots, config.seed)
     return domain.encoder.encode_many(
-        [history_texts(domain.catalog, sample.history) for sample in samples],
+        [domain.catalog.with_texts(sample.history) for sample in samples],
         [domain.catalog.text(sample.item_id) for sample in samples],
         [sample.label for sample in samples],
     )

@@ -24,7 +24,6 @@ from recalign.cot.similarity import UNKNOWN, ItemSimilarity
 from recalign.cot.teachers import TeacherPlugin
 from recalign.data.samples import SampleSet
 from recalign.llm.base import Completion
-from recalign.prompting.domain import Domain
 from recalign.prompting.rendering import quoted
 from recalign.prompting.titles import clean_title
 
@@ -51,7 +50,7 @@ class HeuristicTeacher:
         """
         self._config, self._fingerprint = config, samples.fingerprint
         self._catalog = samples.catalog
-        self._writer = PreferenceWriter(samples.catalog, Domain(**samples.domain))
+        self._writer = PreferenceWriter(samples.catalog, samples.domain)
         self._similarity = ItemSimilarity(samples, config.split, seed=config.seed)
         self._choices: dict[Case, _Choice] = {}
 

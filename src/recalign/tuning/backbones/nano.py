@@ -8,7 +8,6 @@ from recalign.data.samples import SampleSet
 from recalign.models.backbone import resolve_device
 from recalign.models.config import BackboneConfig
 from recalign.models.nano_config import NanoConfig
-from recalign.prompting.template import Domain
 from recalign.tuning.backbones import BackboneData, BackbonePlugin
 from recalign.tuning.pretrain import Corpus, build_nano
 from recalign.tuning.sources import user_sequences
@@ -28,12 +27,12 @@ def build_corpus(nano: NanoConfig, sources: Sequence[SampleSet], targets: Sequen
     Of `targets` the titles alone are read, and only where `nano.target_titles` allows it.
     """
     titled = [*sources, *(targets if nano.target_titles else ())]
-    catalogs = [(Domain(**data.domain), data.catalog) for data in titled]
+    catalogs = [(data.domain, data.catalog) for data in titled]
     sequences = []
     for data in sources:
         users = user_sequences(data.frame("train"))
         ids = [[entry.item_id for entry in user.entries] for user in users]
-        sequences.append((Domain(**data.domain), data.catalog, ids))
+        sequences.append((data.domain, data.catalog, ids))
     return Corpus.build(catalogs, sequences, instructions=nano.instructions, seed=nano.seed)
 
 

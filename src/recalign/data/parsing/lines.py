@@ -1,0 +1,173 @@
+"""Physical lines of text files, in blocks, each with its number: the ground on which every line is accounted for.
+
+General CSV readers skip, merge or shift malformed rows without a word, so lines are cut here, by line ends alone, and
+the formats' own grammars work on whole lines. Knows no format.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+import polars as pl
+
+from recalign.data.parsing.accounting import FileTally
+from recalign.errors import ConfigError, DataError
+
+BLOCK_BYTES: Final = 32 * 1024 * 1024
+_SNIFF_BYTES: Final = 64 * 1024
+_WIDE_ENCODINGS: Final = ("utf-16", "utf-32")
+_BYTE_ORDER_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_ARCHIVES: Final = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip file", b"7z\xbc\xaf": "a 7z archive"}
+
+
+def line_blocks(tally: FileTally, encoding: str = "utf-8", *, block_bytes: int = BLOCK_BYTES) -> Iterator[pl.DataFrame]:
+    """Yield the lines of a file in blocks and count them in `tally`.
+
+    Lines end with LF or CRLF; a file that has CR but no LF in its first block ends them with CR.
+
+    Args:
+        tally: The file, and the account that the lines are counted in.
+        encoding: Any Python encoding. A byte-order mark is dropped.
+        block_bytes: How much is read at a time.
+
+    Yields:
+        Frames with `line` (Int64, from 1), `text` (String, without line end) and `readable` (Boolean: false for lines
+        that do not decode or contain NUL; their text is then a replacement).
+
+    Raises:
+        DataError: the file cannot be opened, is empty, is binary or in UTF-16.
+        ConfigError: Python does not know the encoding.
+    """
+    name = _known_encoding(encoding)
+    with _open(tally.path, name) as handle:
+        head = handle.read(_SNIFF_BYTES)
+        _refuse_non_text(tally.path, head)
+        name = "utf-8" if name.startswith(_WIDE_ENCODINGS) else name
+        if name in ("utf-8", "utf-8-sig"):
+            name, head = "utf-8", head.removeprefix(codecs.BOM_UTF8)
+        first = 1
+        for block, end in _blocks(handle, head, block_bytes):
+            frame = _frame(block, end, name, first)
+            first += frame.height
+            tally.count_lines(frame.height)
+            yield frame
+
+
+def read_head(path: Path, encoding: str = "utf-8") -> list[str]:
+    """Return the complete lines among the first 64 KiB (to find out a dialect), undecodable bytes replaced.
+
+    Raises:
+        DataError: as `line_blocks`.
+    """
+    name = _known_encoding(encoding)
+    with _open(path, name) as handle:
+        head = handle.read(_SNIFF_BYTES)
+    _refuse_non_text(path, head)
+    whole = len(head) < _SNIFF_BYTES
+    name = "utf-8" if name.startswith(_WIDE_ENCODINGS) else name
+    text = head.decode(name, errors="replace").removeprefix("\ufeff")
+    text = text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
+    lines = text.split("\n")
+    return lines if whole or len(lines) == 1 else lines[:-1]
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether the whole file decodes as UTF-8: the same format came in latin-1 in one year and in UTF-8 in another.
+
+    Raises:
+        DataError: the file cannot be opened.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with _open(path, "utf-8") as handle:
+        try:
+            while block := handle.read(BLOCK_BYTES):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def _known_encoding(encoding: str) -> str:
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError:
+        raise ConfigError(
+            f"encoding {encoding!r}", found="a name that Python does not know", expected="e.g. utf-8, latin-1, cp1252"
+        ) from None
+
+
+def _open(path: Path, encoding: str) -> IO[bytes]:
+    try:
+        if encoding.startswith(_WIDE_ENCODINGS):
+            # A line end is not one byte there: decoded in one piece, and read on as UTF-8.
+            return io.BytesIO(path.read_bytes().decode(encoding).encode("utf-8"))
+        return path.open("rb")
+    except UnicodeError as error:
+        raise DataError(str(path), found=f"bytes that are not {encoding}", expected=f"{encoding} text") from error
+    except OSError as error:
+        raise DataError(str(path), found=error.strerror or type(error).__name__, expected="a readable file") from error
+
+
+def _refuse_non_text(path: Path, head: bytes) -> None:
+    if not head:
+        raise DataError(
+            str(path), found="an empty file", expected="at least one row", hint="Check the download or export"
+        )
+    for magic, kind in _ARCHIVES.items():
+        if head.startswith(magic):
+            raise DataError(str(path), found=kind, expected="a text file", hint="Unpack it and give the unpacked path")
+    if head.startswith(_BYTE_ORDER_MARKS):
+        hint = f"Convert it: iconv -f UTF-16 -t UTF-8 {path.name} > utf8-{path.name}"
+        raise DataError(str(path), found="UTF-16 text", expected="UTF-8 or another encoding of single bytes", hint=hint)
+    if b"\0" in head:
+        raise DataError(str(path), found="binary data (NUL bytes)", expected="a text file", hint="Check the path")
+
+
+def _blocks(handle: IO[bytes], head: bytes, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Cut a file into blocks that end at line ends; with each comes the line end."""
+    rest = head + handle.read(size)
+    end = b"\r" if b"\n" not in rest and b"\r" in rest else b"\n"
+    while True:
+        cut = rest.rfind(end) + 1
+        if cut:
+            yield rest[:cut], end
+        rest = rest[cut:]
+        block = handle.read(size)
+        if not block:
+            break
+        rest += block
+    if rest:
+        yield rest, end
+
+
+def _frame(block: bytes, end: bytes, encoding: str, first: int) -> pl.DataFrame:
+    body = block.removesuffix(end)
+    try:
+        text = pl.Series("text", [body.decode(encoding)]).str.split(end.decode()).explode()
+        readable = pl.Series("readable", [True]).new_from_index(0, len(text))
+    except UnicodeDecodeError:
+        texts, flags = _decode_each(body.split(end), encoding)
+        text, readable = pl.Series("text", texts, dtype=pl.String()), pl.Series("readable", flags)
+    frame = pl.DataFrame([text, readable]).with_row_index("line", offset=first).cast({"line": pl.Int64})
+    if b"\0" in block:
+        frame = frame.with_columns(pl.col("readable") & ~pl.col("text").str.contains("\0", literal=True))
+    if end == b"\n" and b"\r" in block:
+        frame = frame.with_columns(pl.col("text").str.strip_suffix("\r"))
+    return frame
+
+
+def _decode_each(lines: list[bytes], encoding: str) -> tuple[list[str], list[bool]]:
+    texts, flags = [], []
+    for line in lines:
+        try:
+            texts.append(line.decode(encoding))
+            flags.append(True)
+        except UnicodeDecodeError:
+            texts.append(line.decode(encoding, errors="replace"))
+            flags.append(False)
+    return texts, flags

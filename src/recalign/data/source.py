@@ -1,0 +1,170 @@
+"""What every reader of ratings takes and gives: `SourceOptions` in, `SourceData` with its line accounts out.
+
+Knows no format: those are in `recalign.data.readers`, one file each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from recalign.data.interactions import type_problems
+from recalign.data.reader import RatingsGenerator, RatingsReader
+from recalign.data.readers import READERS
+from recalign.data.rejects import RejectLedger
+from recalign.data.schema import INTERACTIONS, ITEMS
+from recalign.errors import ConfigError
+
+RATING_COLUMNS: Final = ("user_id", "item_id", "rating", "timestamp", "liked")
+ITEM_COLUMNS: Final = ("item_id", "title", "year", "author", "genres")
+
+
+@dataclass(frozen=True)
+class FileAccount:
+    """Where the lines of one file went: ``lines == header + parsed + rejected``, checked on construction.
+
+    Attributes:
+        path: The file, as it was found.
+        lines: Physical lines (for Parquet: rows). A last line without line end counts, an empty rest after the last
+            line end does not.
+        parsed: Lines that became data. A row whose quoted field spans three physical lines counts three.
+        rejected: Lines of the rows in the reject ledger.
+        header: Lines that name columns or, in Netflix files, the movie of the lines that follow.
+    """
+
+    path: str
+    lines: int
+    parsed: int
+    rejected: int
+    header: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.parsed, self.rejected, self.header) < 0 or self.lines != self.header + self.parsed + self.rejected:
+            raise ValueError(f"lines lost in the account of a file: {self!r}")
+
+
+@dataclass(frozen=True)
+class SourceData:
+    """Ratings and items of one dataset, validated.
+
+    Attributes:
+        interactions: `schema.INTERACTIONS`; at most one row per (user, item); each item is in `items`. Ids are text, or
+            Enums in natural order (`recalign.data.codes`).
+        items: `schema.ITEMS` and further columns; `item_id` is unique, `title` is neither null nor blank.
+        accounts: One per file that was read.
+        rejects: Every line that is in neither table.
+        licence: Under which terms the data may be used, in one line.
+    """
+
+    interactions: pl.DataFrame
+    items: pl.DataFrame
+    accounts: tuple[FileAccount, ...]
+    rejects: RejectLedger
+    licence: str
+
+    def __post_init__(self) -> None:
+        if self.interactions.columns != list(INTERACTIONS) or any(type_problems(self.interactions)):
+            raise ValueError(f"interactions have the schema {dict(self.interactions.schema)}, not {INTERACTIONS}")
+        if any(self.items.schema.get(name) != kind for name, kind in ITEMS.items()):
+            raise ValueError(f"items have the schema {dict(self.items.schema)}, not {ITEMS}")
+
+
+class SourceOptions(BaseModel):
+    """How to read a source. A reader heeds those that its record names; `table` reads the user's own files by them.
+
+    Attributes:
+        columns: Our column name -> name in the ratings file. Ours are `user_id`, `item_id`, `rating`, `timestamp`,
+            `liked` (a yes/no column instead of `rating`) and, where titles stand in the ratings file, `title`,
+            `year`, `author`, `genres`. A column that already has our name needs no mapping. An empty name switches a
+            column off.
+        item_columns: The same for the items file; what it does not name falls back to `columns`, then to our name.
+        separator: One character; found from the header where None.
+        encoding: Text encoding, e.g. ``latin-1``; UTF-8 where None.
+        items: The items file, where it does not lie beside the ratings under a known name. For generated data their
+            number.
+        catalogue: Which of the reader's catalogues; its first one where None.
+        users: Number of users of generated data.
+        ratings_per_user: Mean number of ratings per user of generated data.
+        seed: Root of all randomness of generated data.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    columns: dict[str, str] = Field(default_factory=dict)
+    item_columns: dict[str, str] = Field(default_factory=dict)
+    separator: str | None = None
+    encoding: str | None = None
+    items: int | Path | None = None
+    catalogue: str | None = None
+    users: int | None = None
+    ratings_per_user: int | None = None
+    seed: int = 0
+
+    @property
+    def items_file(self) -> Path | None:
+        """`items` of a dataset that is read from files."""
+        return self.items if isinstance(self.items, Path) else None
+
+    def given(self) -> set[str]:
+        """Names of the options that differ from their defaults."""
+        return set(self.model_dump(exclude_defaults=True))
+
+    @field_validator("columns")
+    @classmethod
+    def _known_columns(cls, value: dict[str, str]) -> dict[str, str]:
+        return _check_names(value, tuple(dict.fromkeys(RATING_COLUMNS + ITEM_COLUMNS)))
+
+    @field_validator("item_columns")
+    @classmethod
+    def _known_item_columns(cls, value: dict[str, str]) -> dict[str, str]:
+        return _check_names(value, ITEM_COLUMNS)
+
+    @field_validator("separator")
+    @classmethod
+    def _one_character(cls, value: str | None) -> str | None:
+        if value is not None and (len(value) != 1 or value in '"\r\n'):
+            raise ValueError(f"a separator is one character other than a quote or line end, not {value!r}")
+        return value
+
+
+def _check_names(mapping: dict[str, str], known: tuple[str, ...]) -> dict[str, str]:
+    strange = sorted(set(mapping) - set(known))
+    if strange:
+        raise ValueError(f"unknown column {strange[0]!r}; ours are {', '.join(known)}")
+    return mapping
+
+
+def read_source(dataset: str, path: Path | None, options: SourceOptions | None = None) -> SourceData:
+    """Read a dataset of ratings.
+
+    Args:
+        dataset: One of `recalign.data.readers.READERS`.
+        path: Its folder, or its ratings file; None for generated data.
+        options: Column names and the like, where the reader heeds them (`Reader.options`).
+
+    Returns:
+        Validated interactions and items, the account of every file, and the reject ledger.
+
+    Raises:
+        ConfigError: There is no such dataset, it has no ratings, or its reader does not heed an option.
+        DataError: A file is missing, empty, of another format, or holds no usable row.
+    """
+    reader, options = READERS.find(dataset), options or SourceOptions()
+    if foreign := sorted(options.given() - reader.options):
+        raise ConfigError(
+            f"option {foreign[0]!r} of dataset {dataset!r}",
+            found=repr(getattr(options, foreign[0])),
+            expected="none: the format is fixed",
+            hint="Leave it out, or read the file as dataset 'table'",
+        )
+    if isinstance(reader, RatingsGenerator):
+        return reader.generate(options)
+    if not isinstance(reader, RatingsReader):
+        raise ConfigError(f"dataset {dataset!r}", found="finished samples", expected="a dataset of ratings")
+    if path is None:
+        raise ConfigError(f"dataset {dataset!r}", found="no input path", expected="its folder or ratings file")
+    return reader.read(path, options)

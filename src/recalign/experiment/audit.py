@@ -1,0 +1,44 @@
+"""The data audit with a backbone: also which prompts it would truncate."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from recalign.data.audit import AuditReport, audit
+from recalign.data.samples import Sample, SampleSet
+from recalign.models.backbone import load_backbone
+from recalign.models.config import BackboneConfig
+from recalign.prompting.encoding import PromptEncoder
+from recalign.prompting.template import PromptTemplate
+
+
+def audit_with(
+    data: SampleSet, backbone: str | None = None, *, max_length: int = 512, template: str | None = None
+) -> AuditReport:
+    """Audit prepared data.
+
+    Args:
+        data: The prepared data.
+        backbone: Path or hub id of a model whose tokenizer counts the prompts; None: they are not counted.
+        max_length: The longest prompt in tokens.
+        template: Prompt template; the data's own where None.
+
+    Raises:
+        ConfigError: There is no such template.
+        ModelError: The backbone cannot be loaded.
+    """
+    if backbone is None:
+        return audit(data)
+    # The encoding of tuning and scoring, with nothing truncated.
+    tokenizer = load_backbone(BackboneConfig(name=backbone, device="cpu")).tokenizer
+    prompts = PromptTemplate.load(template or data.template)
+    encoder = PromptEncoder(prompts, data.domain, tokenizer, max_length=sys.maxsize)
+
+    def lengths(samples: Sequence[Sample]) -> list[int]:
+        histories = [data.catalog.with_texts(sample.history) for sample in samples]
+        targets = [data.catalog.text(sample.item_id) for sample in samples]
+        encoded = encoder.encode_many(histories, targets, [sample.label for sample in samples])
+        return [len(prompt.ids) for prompt in encoded]
+
+    return audit(data, prompt_lengths=lengths, max_length=max_length)

@@ -1,0 +1,140 @@
+"""Text to values."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recalign.data.parsing import fields
+
+
+def value(expression: pl.Expr, text: str | None, name: str = "x") -> object:
+    return pl.DataFrame({name: [text]}, schema={name: pl.String()}).select(expression.alias("value")).item()
+
+
+@pytest.mark.parametrize(("text", "expected"), [("  7 ", "7"), ("007", "007"), ("  ", None), ("", None), (None, None)])
+def test_identifier(text: str | None, expected: str | None) -> None:
+    assert value(fields.identifier("x"), text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(" 4.5", 4.5), ("1e1", 10.0), ("", None), ("4,5", None), ("four", None)]
+)
+def test_number(text: str, expected: float | None) -> None:
+    assert value(fields.number("x"), text) == expected
+
+
+def test_number_with_decimal_comma() -> None:
+    assert value(fields.number("x", decimal_comma=True), "4,5") == 4.5
+    assert value(fields.number("x", decimal_comma=True), "1.000,5") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1", 1.0),
+        ("0", 0.0),
+        ("1.0", 1.0),
+        ("TRUE", 1.0),
+        (" no ", 0.0),
+        ("y", 1.0),
+        ("", None),
+        ("2", None),
+        ("maybe", None),
+    ],
+)
+def test_yes_no(text: str, expected: float | None) -> None:
+    assert value(fields.yes_no("x"), text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("881250949", 881250949),
+        ("881250949.0", 881250949),
+        ("1970-01-02", 86400),
+        ("1970-01-01T01:00", 3600),
+        ("1970-01-01 00:00:05", 5),
+        ("1970-01-01T00:00:05.999Z", 5),
+        ("1970-01-01T01:00:00+01:00", 0),
+        ("1970-01-01T00:00:00-0130", 5400),
+        ("1969-12-31T23:59:59", -1),
+        ("-1", None),
+        ("1.5", None),
+        ("1e9", None),
+        ("2020-13-01", None),
+        ("2020-01-01T25:00", None),
+        ("01/02/2020", None),
+        ("", None),
+        ("99999999999999999999", None),
+    ],
+)
+def test_seconds_of_any_form(text: str, expected: int | None) -> None:
+    assert value(fields.seconds("x", "any"), text) == expected
+
+
+@settings(deadline=None)
+@given(
+    st.datetimes(min_value=dt.datetime(1901, 1, 1), max_value=dt.datetime(2100, 1, 1)), st.integers(-14 * 60, 14 * 60)
+)
+def test_iso_times_agree_with_the_standard_library(moment: dt.datetime, offset: int) -> None:
+    moment = moment.replace(microsecond=0, tzinfo=dt.timezone(dt.timedelta(minutes=offset)))
+    assert value(fields.seconds("x", "any"), moment.isoformat()) == int(moment.timestamp())
+
+
+def test_seconds_and_dates_alone() -> None:
+    assert value(fields.seconds("x", "seconds"), "2020-01-01") is None
+    assert value(fields.seconds("x", "seconds"), "12.0") is None
+    assert value(fields.seconds("x", "date"), "2005-09-06") == 1125964800
+    assert value(fields.seconds("x", "date"), "881250949") is None
+
+
+def first_reason(checks: list[tuple[pl.Expr, str]], **row: object) -> str | None:
+    frame = pl.DataFrame({name: [cell] for name, cell in row.items()})
+    return next((reason for condition, reason in checks if frame.select(condition.alias("c")).item()), None)
+
+
+@pytest.mark.parametrize(
+    ("rating", "reason"),
+    [
+        (0.5, None),
+        (5.0, None),
+        (5.5, "rating outside 0.5 to 5"),
+        (0.0, "rating outside 0.5 to 5"),
+        (2.7, "rating not in steps of 0.5"),
+        (float("nan"), fields.BAD_RATING),
+        (float("inf"), fields.BAD_RATING),
+    ],
+)
+def test_rating_scale(rating: float, reason: str | None) -> None:
+    assert first_reason(fields.RatingScale(0.5, 5, 0.5).checks(), rating=rating) == reason
+
+
+def test_milliseconds_are_told_apart() -> None:
+    assert first_reason(fields.time_checks(), timestamp=881250949000) == fields.MILLISECONDS
+    assert first_reason(fields.time_checks(), timestamp=881250949) is None
+
+
+@pytest.mark.parametrize(
+    ("title", "year"),
+    [
+        ("Heat (1995)", 1995),
+        ("Two Friends (1986) ", 1986),
+        ("Series (2003–2005)", 2003),
+        ("1984", None),
+        ("X (12)", None),
+    ],
+)
+def test_title_year(title: str, year: int | None) -> None:
+    assert value(fields.title_year("x"), title) == year
+
+
+@pytest.mark.parametrize(
+    ("text", "year"), [("1996", 1996), ("01-Jan-1995", 1995), ("2004-05-06", 2004), ("12/18/07", None), ("12345", None)]
+)
+def test_year_in(text: str, year: int | None) -> None:
+    assert value(fields.year_in(pl.col("x")), text) == year

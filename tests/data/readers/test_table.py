@@ -1,0 +1,254 @@
+"""The user's own tables: column names, separators, encodings, times, and Parquet."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recalign.data.readers.table import BAD_FLAG, read_table
+from recalign.data.source import FileAccount, SourceData, SourceOptions
+from recalign.errors import ConfigError, DataError
+
+Write = Callable[..., Path]
+Check = Callable[[SourceData], None]
+PLAIN = SourceOptions()
+ITEMS = "item_id,title\na,Alpha\nb,Beta\n"
+
+
+def test_our_own_names_need_no_mapping(write: Write, check_books: Check) -> None:
+    write("items.csv", "item_id,title,year,author,genres,colour\na,Alpha,1999,Ann,Red|Blue,green\nb,Beta,,,,\n")
+    path = write("ratings.csv", "user_id,item_id,rating,timestamp\nu,a,4.5,100\nu,b,-2,200\n")
+    data = read_table(path.parent, PLAIN)
+    check_books(data)
+    assert data.items.rows() == [
+        ("a", "Alpha", 1999, "Ann", ["Red", "Blue"], "green"),
+        ("b", "Beta", None, None, [], ""),
+    ]
+    assert data.items.columns[-1] == "colour"
+    assert data.interactions.rows() == [("u", "a", 4.5, 100, 0), ("u", "b", -2.0, 200, 1)]
+
+
+def test_a_german_shoe_shop(write: Write, check_books: Check) -> None:
+    items = write(
+        "artikel.csv", 'Artikel;Bezeichnung;Marke;Text\n007;"Stiefel; braun";Größe;x\n8;Pumps;Eß;y\n', "cp1252"
+    )
+    path = write(
+        "bewertungen.csv", "Kunde;Artikel;Sterne;Datum\n1;007;4,5;2024-05-01\n1;8;2;2024-05-02T10:00\n", "cp1252"
+    )
+    columns = {"user_id": "Kunde", "item_id": "Artikel", "rating": "Sterne", "timestamp": "Datum"}
+    options = SourceOptions(columns=columns, item_columns={"title": "Bezeichnung"}, encoding="cp1252", items=items)
+    data = read_table(path, options)
+    check_books(data)
+    assert data.items.select("item_id", "title", "Marke", "Text").row(0) == ("007", "Stiefel; braun", "Größe", "x")
+    assert data.interactions.rows() == [("1", "007", 4.5, 1714521600, 0), ("1", "8", 2.0, 1714644000, 1)]
+
+
+def test_an_unnamed_encoding_is_not_guessed(write: Write) -> None:
+    write("items.csv", "item_id,title\na,Größe\n", "cp1252")
+    path = write("ratings.csv", "user_id,item_id\nu,a\n")
+    with pytest.raises(DataError, match=r"items\.csv.*not UTF-8.*--encoding"):
+        read_table(path.parent, PLAIN)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_separators_are_found(write: Write, check_books: Check, separator: str) -> None:
+    write("items.tsv", ITEMS.replace(",", separator))
+    path = write("ratings.tsv", "user_id,item_id,rating\nu,a,1\n".replace(",", separator))
+    data = read_table(path.parent, PLAIN)
+    check_books(data)
+    assert data.interactions["rating"].to_list() == [1.0]
+
+
+def test_a_separator_can_be_named(write: Write, check_books: Check) -> None:
+    items = write("items.csv", ITEMS.replace(",", "^"))
+    data = read_table(write("r.csv", "user_id^item_id\nu^a\n"), SourceOptions(separator="^", items=items))
+    check_books(data)
+    assert data.interactions.row(0) == ("u", "a", None, None, 0)
+
+
+def test_titles_from_the_ratings(write: Write, check_books: Check) -> None:
+    path = write("r.csv", "user_id,item_id,rating,name,year\nu,a,1,,\nv,a,2,Alpha,1999\nw,a,3,Other,2001\nu,b,1,,\n")
+    data = read_table(path, SourceOptions(columns={"title": "name"}))
+    check_books(data)
+    assert data.items.rows() == [("a", "Alpha", 1999, None, None)]
+    assert data.rejects.counts() == {"unknown item": 1}
+
+
+def test_items_may_be_their_titles(write: Write, check_books: Check) -> None:
+    data = read_table(
+        write("r.csv", "user_id,what\nu,Alpha\n"), SourceOptions(columns={"item_id": "what", "title": "what"})
+    )
+    check_books(data)
+    assert data.items.select("item_id", "title").rows() == [("Alpha", "Alpha")]
+
+
+def test_a_liked_column_becomes_one_and_zero(write: Write, check_books: Check) -> None:
+    write("items.csv", ITEMS)
+    path = write("ratings.csv", "user_id,item_id,liked\nu,a,True\nu,b,0\nv,a,perhaps\n")
+    data = read_table(path.parent, PLAIN)
+    check_books(data)
+    assert data.interactions["rating"].to_list() == [1.0, 0.0]
+    assert data.rejects.counts() == {BAD_FLAG: 1}
+
+
+def test_rating_and_liked_together_are_ambiguous(write: Write) -> None:
+    write("items.csv", ITEMS)
+    path = write("ratings.csv", "user_id,item_id,liked,rating\nu,a,0,5\n")
+    with pytest.raises(ConfigError, match="--columns liked="):
+        read_table(path.parent, PLAIN)
+    assert read_table(path.parent, SourceOptions(columns={"liked": ""})).interactions["rating"].item() == 5.0
+    assert read_table(path.parent, SourceOptions(columns={"rating": ""})).interactions["rating"].item() == 0.0
+
+
+def test_times_may_be_missing_for_all_but_not_for_some(write: Write, check_books: Check) -> None:
+    write("items.csv", ITEMS)
+    path = write("ratings.csv", "user_id,item_id,timestamp\nu,a,\nu,b,\n")
+    data = read_table(path.parent, PLAIN)
+    assert data.interactions["timestamp"].null_count() == 2
+    path.write_text("user_id,item_id,timestamp\nu,a,\nu,b,5\nv,a,never\nv,b,1700000000000\n")
+    data = read_table(path.parent, PLAIN)
+    check_books(data)
+    assert data.interactions["timestamp"].to_list() == [5]
+    assert data.rejects.frame()["reason"].to_list() == [
+        "missing time (other ratings have one)",
+        "time is not whole seconds, a date or an ISO date and time",
+        "time is too large for seconds (milliseconds?)",
+    ]
+
+
+def test_bad_rows_each_have_a_reason(write: Write, check_books: Check) -> None:
+    write("items.csv", ITEMS + ",none\nc, \na,Again\nx\n")
+    path = write("ratings.csv", 'user_id,item_id,rating\nu,a,1\n,a,1\nu,,1\nu,b,good\nu,b\nu,z,1\nu,b,"1\n')
+    data = read_table(path.parent, PLAIN)
+    check_books(data)
+    assert data.rejects.frame().select("source", "line", "reason").rows() == [
+        ("items.csv", 4, "missing item id"),
+        ("items.csv", 5, "missing title"),
+        ("items.csv", 6, "item id occurs before"),
+        ("items.csv", 7, "not a row of this format"),
+        ("ratings.csv", 3, "missing user id"),
+        ("ratings.csv", 4, "missing item id"),
+        ("ratings.csv", 5, "rating is not a number"),
+        ("ratings.csv", 6, "not a row of this format"),
+        ("ratings.csv", 7, "unknown item"),
+        ("ratings.csv", 8, "quoted field without an end"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "words"),
+    [
+        ("user,item_id,rating", {}, r"'user_id' of .*found the columns user, item_id, rating.*--columns user_id=NAME"),
+        ("user_id,item_id", {"columns": {"rating": "stars"}}, r"'stars' of .*a column for rating"),
+        ("user_id,item_id,item_id", {}, "twice"),
+        ('"user_id,item_id', {}, "header of"),
+    ],
+)
+def test_wrong_headers(write: Write, header: str, options: dict[str, object], words: str) -> None:
+    write("items.csv", ITEMS)
+    path = write("ratings.csv", header + "\nu,a,1\n")
+    with pytest.raises(DataError, match=words):
+        read_table(path.parent, SourceOptions(**options))  # type: ignore[arg-type]
+
+
+def test_items_without_titles_are_refused(write: Write) -> None:
+    path = write("ratings.csv", "user_id,item_id\nu,a\n")
+    with pytest.raises(DataError, match="a column for title"):
+        read_table(path, PLAIN)
+    items = write("items.csv", "item_id,name,name\na,b,c\n")
+    with pytest.raises(DataError, match="--item-columns title=NAME"):
+        read_table(path, SourceOptions(items=items))
+    with pytest.raises(DataError, match="'name' twice"):
+        read_table(path, SourceOptions(items=write("items.csv", "item_id,title,name,name\na,b,c,d\n")))
+
+
+def test_options_are_validated() -> None:
+    with pytest.raises(ValueError, match="unknown column 'stars'"):
+        SourceOptions(columns={"stars": "x"})
+    with pytest.raises(ValueError, match="unknown column 'rating'"):
+        SourceOptions(item_columns={"rating": "x"})
+    for separator in ("", ",,", '"', "\n"):
+        with pytest.raises(ValueError, match="one character"):
+            SourceOptions(separator=separator)
+
+
+def test_columns_named_like_our_book_keeping(write: Write, check_books: Check) -> None:
+    write("items.csv", "item_id,title,line,text,file,lines,readable,reason\na,Alpha,1,2,3,4,5,6\n")
+    data = read_table(write("ratings.csv", "user_id,item_id\nu,a\n").parent, PLAIN)
+    check_books(data)
+    assert data.items.select("line", "text", "file", "lines", "readable", "reason").row(0) == tuple("123456")
+
+
+def test_a_wide_table_with_quotes(write: Write, check_books: Check) -> None:
+    names = [f"x{number}" for number in range(300)]
+    cells = ['"v ""q"", w"' if number % 7 == 0 else "" for number in range(300)]
+    write("items.csv", ",".join(["item_id", *names, "title"]) + "\n" + ",".join(["a", *cells, "Alpha"]) + "\n")
+    data = read_table(write("ratings.csv", "user_id,item_id\nu,a\n").parent, PLAIN)
+    check_books(data)
+    assert data.items["x294"].item() == 'v "q", w'
+    assert data.items["title"].item() == "Alpha"
+
+
+def test_parquet(tmp_path: Path, check_books: Check) -> None:
+    moment = dt.datetime(2024, 5, 1, 12, tzinfo=dt.UTC)
+    ratings = pl.DataFrame(
+        {
+            "user_id": [1.0, 2.0, None],
+            "item_id": [10, 11, 10],
+            "rating": pl.Series([4.5, 2.0, 3.0], dtype=pl.Float32),
+            "timestamp": [moment, moment, moment],
+        }
+    )
+    items = pl.DataFrame(
+        {"item_id": [10, 11], "title": ["Ten", "Eleven"], "genres": [["A, B"], []], "price": [1.5, None]}
+    ).with_columns(pl.col("title").cast(pl.Categorical))
+    ratings.write_parquet(tmp_path / "ratings.parquet")
+    items.write_parquet(tmp_path / "items.parquet")
+    data = read_table(tmp_path, PLAIN)
+    check_books(data)
+    assert data.interactions.rows() == [("1", "10", 4.5, 1714564800, 0), ("2", "11", 2.0, 1714564800, 1)]
+    assert data.items.rows() == [("10", "Ten", None, None, ["A, B"], 1.5), ("11", "Eleven", None, None, [], None)]
+    assert data.accounts[1] == FileAccount(str(tmp_path / "ratings.parquet"), 3, 2, 1)
+    with pytest.raises(ConfigError, match="Parquet"):
+        read_table(tmp_path, SourceOptions(separator=";"))
+
+
+def test_parquet_flags_dates_and_foreign_types(tmp_path: Path, check_books: Check) -> None:
+    path = tmp_path / "r.parquet"
+    frame = pl.DataFrame(
+        {"user_id": ["u", "u"], "item_id": ["a", "b"], "liked": [True, False], "title": ["A", "B"]}
+    ).with_columns(pl.lit(dt.date(1970, 1, 2)).alias("timestamp"))
+    frame.write_parquet(path)
+    data = read_table(path, PLAIN)
+    check_books(data)
+    assert data.interactions.select("rating", "timestamp").rows() == [(1.0, 86400), (0.0, 86400)]
+    frame.with_columns(pl.struct("item_id").alias("user_id")).write_parquet(path)
+    with pytest.raises(DataError, match=r"column 'user_id'.*Struct"):
+        read_table(path, PLAIN)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.integers(0, 900), flip=st.integers(0, 900))
+def test_damaged_parquet_is_a_data_error_or_data(tmp_path: Path, cut: int, flip: int) -> None:
+    path = tmp_path / "r.parquet"
+    pl.DataFrame({"user_id": ["u"] * 9, "item_id": list("abcdefghi"), "title": list("abcdefghi")}).write_parquet(path)
+    content = bytearray(path.read_bytes())
+    content[flip % len(content)] ^= 0xFF
+    path.write_bytes(content[: len(content) - cut % 2 * cut])
+    with contextlib.suppress(DataError):
+        read_table(path, PLAIN)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(noise=st.text(st.sampled_from('ua1,;"\n\r.é'), max_size=60), separator=st.sampled_from(",;"))
+def test_any_damage_is_accounted_for(write: Write, check_books: Check, noise: str, separator: str) -> None:
+    write("items.csv", (ITEMS + noise).replace(",", separator))
+    path = write("ratings.csv", ("user_id,item_id,rating\nu,a,1\n" + noise).replace(",", separator))
+    check_books(read_table(path.parent, PLAIN))
