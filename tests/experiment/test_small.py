@@ -83,7 +83,7 @@ def test_a_promise_is_enforced_where_it_is_broken(
         'data = ["target"]\nzero_shot_for = ["target"]\nselection',
     )
     run = run_experiment(write_small(changes), tmp_path / "out", small.store, reporter=recorder)
-    failed = {missing.job: missing.reason for missing in run.study.missing if missing.status == "failed"}
+    failed = {missing.job: missing.reason for missing in run.results.missing if missing.status == "failed"}
     assert list(failed) == ["zero-shot"]
     assert "zero-shot" in failed["zero-shot"]
     assert run.failures > 1
@@ -101,7 +101,7 @@ def test_the_same_command_again_does_nothing(
     before = files(small.store)
     again = run_experiment(write_small(), small.output, reporter=recorder)
     assert (recorder.tasks, stage.begun()) == ({}, [])
-    assert again.study.panels == small.run.study.panels
+    assert again.results.panels == small.run.study.panels
     assert files(small.store) == before
 
 
@@ -114,7 +114,7 @@ def test_a_changed_stage_is_made_beside_the_old_one_and_its_link_follows(
         return path
 
     first = run_experiment(alone(), tmp_path / "out", small.store, reporter=recorder)
-    assert (recorder.tasks, first.study.panels) == ({}, ())
+    assert (recorder.tasks, first.results.panels) == ({}, ())
     old = (tmp_path / "out" / "models" / "it").resolve()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "data",
@@ -177,8 +177,8 @@ def test_without_candidates_there_is_no_ranking(
 ) -> None:
     run = run_experiment(write_small(("candidates = 9\n", "")), tmp_path / "out", small.store)
     assert stage.begun() == []
-    (panel,) = run.study.panels
-    assert all(row.metrics.ndcg is None for row in panel.rows)
+    (panel,) = run.results.panels
+    assert all(row.mean("ndcg") is None for row in panel.rows)
     assert not (tmp_path / "out" / "candidates").exists()
     assert not list((tmp_path / "out" / "scores" / "books").glob("*-candidates.parquet"))
 
