@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recalign.experiment.config import Experiment
-from recalign.experiment.files import load_experiment
+from recalign.experiment.config import Experiment, load_experiment
 from recalign.experiment.jobs import PrepareWork
 from recalign.experiment.plan import ExperimentPlan, plan_experiment
 from recalign.experiment.published import PAPERS, SHOTS, published

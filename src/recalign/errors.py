@@ -3,7 +3,7 @@
 ::
 
     RecalignError               anything a user can act on; the CLI prints it on one line and exits with 2
-    ├── ConfigError             an option, recipe or template is wrong
+    ├── ConfigError             an option, experiment or template is wrong
     ├── DataError               an input file or a prepared data directory is wrong
     ├── ArtifactError           a saved artefact is missing, incomplete, altered or of another format version
     ├── ModelError              a backbone, tokenizer or adapter cannot be used (as asked)
@@ -42,7 +42,7 @@ class RecalignError(Exception):
 
 
 class ConfigError(RecalignError):
-    """An option, recipe or template is wrong."""
+    """An option, experiment or template is wrong."""
 
 
 class DataError(RecalignError):

@@ -104,14 +104,14 @@ class Recommender:
         """Load a tuned model, with the catalogue stored with it or that of another prepared directory.
 
         Args:
-            run: A model directory (the output of `recalign tune`, or one of the models of a recipe's run).
+            run: A model directory (the output of `recalign tune`, or one of the models of an experiment's run).
             data: A prepared data directory (`recalign prepare`) whose catalogue replaces the model's: new items.
             backbone: Path or hub id of the backbone, where it is no longer where the model says.
             device: "auto", "cpu" or "cuda".
 
         Raises:
             ArtifactError: A directory is missing, incomplete, altered or of another kind.
-            ConfigError: `run` is the run of a recipe with several models.
+            ConfigError: `run` is the run of an experiment with several models.
             ModelError: The backbone or the adapter cannot be loaded.
         """
         # This loads torch: a recommender around a prior does without.

@@ -192,7 +192,7 @@ def test_a_run_sees_validation_labels_only_when_told(data: Path, run: Path) -> N
     )
 
 
-def test_a_recipe_run_stands_for_its_only_model(data: Path, run: Path, tmp_path: Path) -> None:
+def test_a_run_stands_for_its_only_model(data: Path, run: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     (whole / "models").mkdir(parents=True)
     run.rename(whole / "models" / "first")

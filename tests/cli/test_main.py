@@ -75,7 +75,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     [
         (("tune", "--shots", "many"), "--shots"),
         (("tune", "--no-such"), "--no-such"),
-        (("tune", "recipe.toml"), "recipe.toml"),
+        (("tune", "experiment.toml"), "experiment.toml"),
         (("prepare",), "dataset"),
         (("frobnicate",), "frobnicate"),
     ],

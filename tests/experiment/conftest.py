@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 
 from recalign.experiment import scheduler
-from recalign.experiment.config import Experiment
-from recalign.experiment.files import load_experiment
+from recalign.experiment.config import Experiment, load_experiment
 from recalign.experiment.jobs import Job
 from recalign.experiment.plan import ExperimentPlan, plan_experiment
-from recalign.experiment.progress import Progress
+from recalign.experiment.progress import Progress, Reporter
 from recalign.experiment.run import ExperimentRun, run_experiment
 
 SMOKE = Path(__file__).parents[2] / "experiments" / "smoke.toml"
@@ -300,7 +299,7 @@ def plan_of() -> Callable[[Path], ExperimentPlan]:
 
 
 @dataclass
-class Recorder:
+class Recorder(Reporter):
     """A `Reporter` that remembers: notes, and the tasks whose progress was told, with what was told last."""
 
     notes: list[str] = field(default_factory=list)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recalign.errors import ConfigError
-from recalign.experiment.files import load_experiment, settings_text
+from recalign.experiment.config import load_experiment, settings_text
 
 BASE = """
 name = "e"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from recalign.errors import ConfigError, DataError
+from recalign.experiment.config import load_experiment
 from recalign.experiment.estimate import estimate_cost
-from recalign.experiment.files import load_experiment
 from recalign.experiment.graph import input_fingerprint
 from recalign.experiment.jobs import CandidatesWork, PrepareWork, make_job
 from recalign.experiment.plan import Cell, ExperimentPlan, plan_experiment

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from recalign.experiment import progress
-from recalign.experiment.progress import PipeReader, PipeReporter, TaskReport, of_steps
+from recalign.experiment.progress import PipeReader, PipeReporter, Reporter, TaskReport, of_steps
 from recalign.tuning.loop import StepReport
 
 
 @dataclass
-class Listener:
+class Listener(Reporter):
     told: list[object] = field(default_factory=list)
 
     def note(self, text: str) -> None:

@@ -82,14 +82,14 @@ FORMAT_1 = """{
   }], "comparisons": []
  }]
 }"""
-RECIPE = """{"recipe": "quickstart", "evaluations": [{"title": "target, test", "metrics": []}]}"""
+UNNUMBERED = """{"name": "quickstart", "evaluations": [{"title": "target, test", "metrics": []}]}"""
 
 
 @pytest.mark.parametrize(
     ("content", "found"),
     [
         (FORMAT_1, "found format version 1; expected format version 2"),
-        (RECIPE, "found the results of a recipe, which earlier versions wrote; expected format version 2"),
+        (UNNUMBERED, "found title: Field required; expected format version 2"),
         ('{"format_version": 3, "name": "x"}', "found format version 3; expected format version 2"),
     ],
 )

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-if TYPE_CHECKING:
-    from recalign.experiment.progress import Progress as Callback
+from recalign.experiment.progress import Progress as Callback
+from recalign.experiment.progress import Reporter
 
 LINE_SECONDS: Final = 30.0
 
 
-class TerminalReporter:
-    """A `recalign.experiment.progress.Reporter` on stderr; use as a context manager."""
+class TerminalReporter(Reporter):
+    """Shows progress on stderr; use as a context manager."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, highlight=False, quiet=quiet)
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
         self.bars: Progress | None = None
 
     def __enter__(self) -> Self:

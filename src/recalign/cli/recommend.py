@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
 from typer.core import TyperCommand
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+from recalign.terminal import printable
 
+if TYPE_CHECKING:
     from recalign.answer import Answer
     from recalign.recommender import Progress
     from recalign.scoring.pairs import GeneratedPairs
@@ -89,11 +93,6 @@ def recommend(
 
 def _show(answer: Answer) -> None:
     # Titles reach the terminal as `Text` only: a str would be read as markup, and control characters would be obeyed.
-    from rich.console import Console
-    from rich.text import Text
-
-    from recalign.terminal import printable
-
     console = Console(highlight=False)
     for label, given in (("Likes", answer.likes), ("Dislikes", answer.dislikes)):
         for match in given:
@@ -110,12 +109,7 @@ def _show(answer: Answer) -> None:
 
 def _show_written(console: Console, written: GeneratedPairs) -> None:
     """The pairs that the model wrote, marked as that, and how many of its entries they are."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     from recalign.answer import WRITTEN
-    from recalign.terminal import printable
 
     consumed = printable(written.consumed)
     console.print(Text(f'\nPairs "{consumed} → recommended", {WRITTEN}:'))
@@ -133,8 +127,6 @@ def _show_written(console: Console, written: GeneratedPairs) -> None:
 
 
 def _judgement(written: GeneratedPairs) -> Iterator[str]:
-    from recalign.terminal import printable
-
     if written.rate is None:
         yield "The model wrote no list of pairs."
     else:
@@ -155,12 +147,6 @@ def _beginning(text: str, most: int = 150) -> str:
 
 
 def _table(answer: Answer) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    from recalign.terminal import printable
-
     table = Table(box=box.SIMPLE_HEAD, expand=False, pad_edge=False)
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("Title", overflow="fold")
@@ -189,9 +175,6 @@ def _progress_bar(what: str) -> Iterator[Progress | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+
+from recalign.terminal import printable
 
 if TYPE_CHECKING:
     from recalign.experiment.run import ExperimentRun
@@ -54,10 +58,7 @@ def run(
 
 def show_results(done: ExperimentRun) -> None:
     """The panels' tables on stdout; what is missing on stderr."""
-    from rich.console import Console
-
     from recalign.evaluation.render import print_panel
-    from recalign.terminal import printable
 
     console = Console(highlight=False)
     for panel in done.results.panels:
@@ -69,9 +70,6 @@ def show_results(done: ExperimentRun) -> None:
 
 def _next(done: ExperimentRun) -> list[str]:
     """Commands that use a model of the run: recommending to someone who likes an item of its catalogue."""
-    import shlex
-
-    from recalign.terminal import printable
     from recalign.tuning.model_artifact import load_catalog
 
     if not done.models:

@@ -39,7 +39,7 @@ def tune(
         bool, typer.Option("--restart", help="Discard checkpoints and models made from other inputs.")
     ] = False,
 ) -> None:
-    """Tune a language model on prepared samples. A recipe with several stages is run by `recalign run`."""
+    """Tune a language model on prepared samples. Several stages are run by `recalign run`."""
     from recalign.cli.progress import TerminalReporter
     from recalign.errors import ConfigError
     from recalign.experiment.progress import of_steps

@@ -1,18 +1,26 @@
-"""An experiment: data, backbones, stages, baselines, and the panels that their models are scored on.
+"""An experiment: data, backbones, stages, baselines, and the panels that their models are scored on; and its file.
 
 This is the one kind of run: a table of a paper is an experiment, and so is one model on one's own data. Without a panel
 all stages are tuned and nothing is scored; with panels only what they show, and what that is made from, is run. A data
 set with ``folds = k`` is k data sets (fold i tests the i-th part of its users); what is trained on it is trained k
-times, and its panel pools the tests. `recalign.experiment.files` reads the file.
+times, and its panel pools the tests.
+
+The file is TOML. ``include = [FILES]`` puts other files before it: their tables are joined with its own, their lists
+come first. ``extend = "NAME"`` in a data set, a backbone, a teacher, a stage or a panel starts from another one of the
+same kind: tables are joined, a value or a list replaces the other's, and a name is not inherited. Environment variables
+are put in as `recalign.settings.read_toml` says.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Self
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from recalign.errors import ConfigError
 from recalign.experiment.entries import (
     NAME,
     BackboneEntry,
@@ -25,6 +33,13 @@ from recalign.experiment.entries import (
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.experiment.published import PAPERS
 from recalign.experiment.results import Figure
+from recalign.settings import Settings, describe, read_toml
+from recalign.tuning.config import STAGES
+
+_HINT: Final = "Shipped experiments lie in experiments/; run one with: recalign run FILE"
+_NAMED: Final = ("data", "backbones", "teachers", "stages", "panels")  # what can extend another of its kind
+_INNER: Final = re.compile(rf"\.config(\.({'|'.join(STAGES)}))?\b")
+_SEEDED: Final = ("stages", "baselines", "in_context")
 
 
 class Experiment(BaseModel):
@@ -65,46 +80,40 @@ class Experiment(BaseModel):
             raise ValueError("; ".join(problems))
         return self
 
-    def _unknown_names(self) -> list[str]:
-        """References to data sets, backbones, teachers and stages that are not there."""
-        known = {
-            "data set": set(self.data),
-            "backbone": set(self.backbones),
-            "teacher": set(self.teachers),
-            "stage": {stage.name for stage in self.stages},
+    def _unknown_names(self) -> Iterator[str]:
+        """References to data sets, backbones, teachers and stages that are not there, and names that are none."""
+        known: dict[str, Collection[str]] = {
+            "data set": self.data,
+            "backbone": self.backbones,
+            "teacher": self.teachers,
+            "stage": [stage.name for stage in self.stages],
         }
-        named = [
-            (kind, name)
-            for kind, entries in (("data set", self.data), ("backbone", self.backbones), ("teacher", self.teachers))
-            for name in entries
-        ]
-        return [f"{kind} {name!r}: expected a name like {NAME}" for kind, name in named if not re.match(NAME, name)] + [
-            f"{where}: unknown {kind} {name!r}"
-            for where, kind, names in self._references()
-            for name in names
-            if name not in known[kind]
-        ]
+        for kind, names in known.items():
+            yield from (f"{kind} {name!r}: expected a name like {NAME}" for name in names if not re.match(NAME, name))
+        for where, kind, used in self._references():
+            yield from (f"{where}: unknown {kind} {name!r}" for name in used if name not in known[kind])
 
-    def _references(self) -> list[tuple[str, str, tuple[str, ...]]]:
+    def _references(self) -> Iterator[tuple[str, str, Iterable[str]]]:
         """Where something is named, of which kind it is, and the names."""
-        references = [
-            (f"backbone {key}", "data set", (*entry.sources, *entry.targets)) for key, entry in self.backbones.items()
-        ]
-        references += [(f"teacher {key}", "data set", (entry.data,)) for key, entry in self.teachers.items()]
+        for name, backbone in self.backbones.items():
+            yield f"backbone {name}", "data set", (*backbone.sources, *backbone.targets)
+        for name, teacher in self.teachers.items():
+            yield f"teacher {name}", "data set", [teacher.data]
         for stage in self.stages:
             where = f"stage {stage.name}"
-            used = (*stage.data, *stage.zero_shot_for, *((stage.validation,) if stage.validation else ()))
-            references += [(where, "data set", used), (where, "backbone", stage.backbones)]
+            yield where, "data set", (*stage.reads, *stage.zero_shot_for)
+            yield where, "backbone", stage.backbones
             if stage.config.kind == "cot":
-                references.append((where, "teacher", (stage.teacher or "",)))
-        references += [("baselines", "data set", baseline.data) for baseline in self.baselines]
+                yield where, "teacher", [stage.teacher or ""]
+        for baseline in self.baselines:
+            yield "baselines", "data set", baseline.data
         for context in self.in_context:
-            references += [("in_context", "data set", context.data), ("in_context", "backbone", context.backbones)]
+            yield "in_context", "data set", context.data
+            yield "in_context", "backbone", context.backbones
         for panel in self.panels:
             where = f"panel {panel.name}"
-            used = (panel.data, *((panel.fit,) if panel.fit else ()), *panel.unseen_by)
-            references += [(where, "data set", used), (where, "stage", panel.stages)]
-        return references
+            yield where, "data set", (panel.data, *([panel.fit] if panel.fit else []), *panel.unseen_by)
+            yield where, "stage", panel.stages
 
     def _stage_problems(self) -> list[str]:
         """Parents that are not there or do not fit, folds that do not go together, names that are taken."""
@@ -117,8 +126,7 @@ class Experiment(BaseModel):
             wrong = [] if parent is None else self._parent_problems(stage, parent)
             if stage.parent is not None and parent is None:
                 wrong.append(f"parent {stage.parent!r} is no earlier stage")
-            used = (*stage.data, *((stage.validation,) if stage.validation else ()))
-            counts = {self.data[name].folds for name in used if name in self.data} - {None}
+            counts = {self.data[name].folds for name in stage.reads if name in self.data} - {None}
             inherited = folds.get(parent.name) if parent is not None else None
             if len(counts) > 1:
                 wrong.append("data sets with different numbers of folds")
@@ -149,6 +157,99 @@ class Experiment(BaseModel):
         """Names of the backbones that an entry spans."""
         return entry.backbones or tuple(self.backbones)
 
-    def folds_of(self, name: str) -> int | None:
-        """How many folds a data set has; None where it has none."""
-        return self.data[name].folds
+
+def load_experiment(path: Path, *, seeds: int | None = None) -> Experiment:
+    """Read and validate an experiment and what it includes.
+
+    Args:
+        path: The file.
+        seeds: Keep so many of the first seeds of every list, where it has more.
+
+    Raises:
+        ConfigError: A file is missing, no TOML, or names unknown keys or values; all problems in one message.
+    """
+    content = _joined(path)
+    content |= {kind: _extended(content[kind], f"experiment {path}, {kind}") for kind in _NAMED if kind in content}
+    if seeds is not None:
+        for entry in (entry for kind in _SEEDED for entry in content.get(kind, [])):
+            if isinstance(entry, dict) and isinstance(entry.get("seeds"), list):
+                entry["seeds"] = entry["seeds"][:seeds]
+    try:
+        return Experiment.model_validate(content)
+    except ValidationError as error:
+        # in the file, a stage's settings stand beside its other keys
+        problems = _INNER.sub("", describe(error, Experiment))
+        raise ConfigError(f"experiment {path}", found=problems) from None
+
+
+def settings_text(path: Path) -> str:
+    """The text of an experiment's file, after that of the files it includes."""
+    parts = [settings_text(file) for file in _included(path, read_toml(path, "experiment", _HINT), ())]
+    return "\n".join([*parts, f"# {path.name}\n{path.read_text(encoding='utf-8')}"])
+
+
+def _joined(path: Path, within: tuple[Path, ...] = ()) -> Settings:
+    """The content of a file with that of the files it includes: tables joined, lists one after another."""
+    content = read_toml(path, "experiment", _HINT)
+    joined: Settings = {}
+    for file in _included(path, content, within):
+        _join(joined, _joined(file, (*within, path.resolve())), path)
+    _join(joined, {key: value for key, value in content.items() if key != "include"}, path)
+    return joined
+
+
+def _included(path: Path, content: Settings, within: tuple[Path, ...]) -> list[Path]:
+    names = content.get("include", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"experiment {path}", found=f"include = {names!r}", expected="a list of files")
+    files = [path.parent / name for name in names]
+    if round_again := [file for file in files if file.resolve() in (*within, path.resolve())]:
+        raise ConfigError(f"experiment {path}", found=f"include of {round_again[0]}, which includes it")
+    return files
+
+
+def _join(into: Settings, content: Settings, path: Path) -> None:
+    for key, value in content.items():
+        before = into.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            if twice := sorted(set(before) & set(value)):
+                raise ConfigError(f"experiment {path}", found=f"{key}.{twice[0]} in two files", expected="in one")
+            before.update(value)
+        elif isinstance(before, list) and isinstance(value, list):
+            before.extend(value)
+        elif key in into:
+            raise ConfigError(f"experiment {path}", found=f"{key} in two files", expected="in one")
+        else:
+            into[key] = value
+
+
+def _extended(entries: object, where: str) -> object:
+    """The entries of one kind, each with what it extends put in. What is no entry is left for the validation."""
+    if isinstance(entries, dict):
+        named = {name: entry for name, entry in entries.items() if isinstance(entry, dict)}
+        return {**entries, **{name: _with_base(entry, named, where) for name, entry in named.items()}}
+    if isinstance(entries, list):
+        named = {entry.get("name"): {**entry, "name": ""} for entry in entries if isinstance(entry, dict)}
+        return [_with_base(entry, named, where) if isinstance(entry, dict) else entry for entry in entries]
+    return entries
+
+
+def _with_base(entry: Settings, named: Mapping[object, Settings], where: str, within: tuple[str, ...] = ()) -> Settings:
+    base = entry.get("extend")
+    own = {key: value for key, value in entry.items() if key != "extend"}
+    if base is None:
+        return own
+    if not isinstance(base, str) or base not in named:
+        raise ConfigError(where, found=f"extend = {base!r}", expected=f"one of {', '.join(map(str, named))}")
+    if base in within:
+        raise ConfigError(where, found=f"extend = {base!r}, which extends it", expected="no circle")
+    return _merged(_with_base(named[base], named, where, (*within, base)), own)
+
+
+def _merged(base: Settings, own: Settings) -> Settings:
+    """`own` over `base`: tables joined, everything else replaced."""
+    merged = dict(base)
+    for key, value in own.items():
+        before = base.get(key)
+        merged[key] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged

@@ -81,6 +81,11 @@ class StageEntry(_Entry):
                 settings[target] = given[0] if _is_list(given) else given
         return {**{key: content[key] for key in mine}, "config": settings}
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Data sets that it is tuned on, and that for its selection."""
+        return (*self.data, *((self.validation,) if self.validation else ()))
+
     @model_validator(mode="after")
     def _each_value_once(self) -> Self:
         axes = {name: getattr(self, name) for name in ("shots", "seeds", "selection", "backbones")}

@@ -8,8 +8,9 @@ matrix products, and anything else by a second or two: the table says which is w
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -22,7 +23,6 @@ from recalign.tuning.config import RecStage
 
 _PROMPT_TOKENS: Final = 200  # of a history of ten with one target; targets that share a history add about 25
 _TARGET_TOKENS: Final = 25
-_EFFICIENCY: Final = 1.0  # bfloat16 products are faster than these, and training is more than products
 _SECONDS: Final[dict[str, float]] = {"prepare": 2.0, "teach": 20.0, "candidates": 1.0, "score": 5.0, "baseline": 20.0}
 
 
@@ -67,32 +67,28 @@ def estimate_cost(jobs: Mapping[str, Job], store: Store) -> CostEstimate:
     """What running `jobs` would cost."""
     known = store.costs_by_shape()
     result = CostEstimate()
-    speed = 0.0
+    speed = cache(matrix_speed)
     shapes = {job.output: job.work.nano for job in jobs.values() if isinstance(job.work, NanoWork)}
     for job in jobs.values():
         kind = job.work.kind
         if store.is_done(job):
             result.done[kind] = result.done.get(kind, 0) + 1
             continue
-        if job.shape in known:
-            count, cost = result.measured.get(kind, (0, 0.0))
-            result.measured[kind] = (count + 1, cost + known[job.shape])
-            continue
-        speed = speed or matrix_speed()
-        guess = _guess(job, shapes, speed)
-        if guess is None:
+        kinds = result.measured if job.shape in known else result.guessed
+        seconds = known[job.shape] if job.shape in known else _guess(job, shapes, speed)
+        if seconds is None:
             result.unknown += 1
             continue
-        count, cost = result.guessed.get(kind, (0, 0.0))
-        result.guessed[kind] = (count + 1, cost + guess)
+        count, total = kinds.get(kind, (0, 0.0))
+        kinds[kind] = count + 1, total + seconds
     return result
 
 
-def _guess(job: Job, shapes: Mapping[str, NanoConfig], speed: float) -> float | None:
+def _guess(job: Job, shapes: Mapping[str, NanoConfig], speed: Callable[[], float]) -> float | None:
     """CPU seconds; None where the backbone's size is not known."""
     work = job.work
     if isinstance(work, NanoWork):
-        return 6 * parameters(work.nano) * work.nano.batch_tokens * work.nano.steps / (speed * _EFFICIENCY)
+        return 6 * parameters(work.nano) * work.nano.batch_tokens * work.nano.steps / speed()
     if isinstance(work, BaselineWork):
         return _SECONDS["baseline"] * (20 if work.config.text else 1)
     if not isinstance(work, TuneWork):
@@ -103,7 +99,7 @@ def _guess(job: Job, shapes: Mapping[str, NanoConfig], speed: float) -> float | 
     shared = config.sampling.targets_per_history if isinstance(config, RecStage) else 1
     tokens = config.batch_size * (_PROMPT_TOKENS / shared + (_TARGET_TOKENS if shared > 1 else 0))
     steps = config.max_steps or 100
-    return 5 + 6 * parameters(shapes[work.backbone.built]) * tokens * steps / (speed * _EFFICIENCY)
+    return 5 + 6 * parameters(shapes[work.backbone.built]) * tokens * steps / speed()
 
 
 def parameters(nano: NanoConfig) -> int:
@@ -113,7 +109,10 @@ def parameters(nano: NanoConfig) -> int:
 
 
 def matrix_speed(size: int = 1024, repeats: int = 4) -> float:
-    """Operations per CPU second of this machine's float32 matrix product."""
+    """Operations per CPU second of this machine's float32 matrix product.
+
+    Training in bfloat16 has faster products but does more than products, so it is taken to be as fast.
+    """
     matrix = np.ones((size, size), dtype=np.float32)
     matrix @ matrix
     started = time.process_time()

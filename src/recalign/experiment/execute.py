@@ -66,15 +66,12 @@ class _Execution:
             case TuneWork():
                 self._tune(work, target)
             case BaselineWork():
-                train_baseline(self._data(work.data), work.config, target, text_encoder=work.text_encoder)
+                train_baseline(self.store.data(work.data), work.config, target, text_encoder=work.text_encoder)
             case CandidatesWork():
                 config = RankingConfig(negatives=work.negatives, split=work.split)
-                freeze(self._data(work.data), config, target)
+                freeze(self.store.data(work.data), config, target)
             case ScoreWork():
                 self._score(work, target)
-
-    def _data(self, output: str) -> SampleSet:
-        return SampleSet.load(self.store.path(output))
 
     def _backbone(self, ref: BackboneRef) -> BackboneConfig:
         if ref.built is None:
@@ -82,16 +79,13 @@ class _Execution:
         return ref.config.model_copy(update={"name": str(self.store.backbone(ref.built))})
 
     def _nano(self, work: NanoWork, target: Path) -> None:
-        sources, targets = [self._data(name) for name in work.sources], [self._data(name) for name in work.targets]
-        built = resolve_backbone(work.backbone, work.nano, sources, targets, progress=self._steps(self.job.name))
+        sources, targets = ([self.store.data(name) for name in names] for names in (work.sources, work.targets))
+        progress = of_steps(self.reporter.task(self.job.name))
+        built = resolve_backbone(work.backbone, work.nano, sources, targets, progress=progress)
         write_file_atomic(target, BuiltBackbone(directory=Path(built.name)).model_dump_json().encode())
 
-    def _steps(self, name: str) -> Callable[[StepReport], None]:
-        """A progress callback for a training loop."""
-        return of_steps(self.reporter.task(name))
-
     def _teach(self, work: TeachWork, target: Path) -> None:
-        data = self._data(work.data)
+        data = self.store.data(work.data)
         progress = self.reporter.task(self.job.name, "samples")
         teacher = make_teacher(data, work.config)
         statistics = teach(data, teacher, work.config, target, announce=self.reporter.note, progress=progress)
@@ -100,18 +94,22 @@ class _Execution:
     def _tune(self, work: TuneWork, target: Path) -> None:
         inputs = StageInputs(
             config=work.config,
-            data=[self._data(name) for name in work.data],
+            data=[self.store.data(name) for name in work.data],
             backbone=self._backbone(work.backbone),
             parent=self.store.path(work.parent) if work.parent else None,
-            validation=self._data(work.validation) if work.validation else None,
-            unseen=[self._data(name) for name in work.unseen],
+            validation=self.store.data(work.validation) if work.validation else None,
+            unseen=[self.store.data(name) for name in work.unseen],
             cot=self.store.path(work.cot) if work.cot else None,
         )
         name, shown = target.name, self.job.name  # the store knows it by its key
-        tune_curriculum(name, inputs, target.parent, progress_for=lambda stage: self._steps(stage.replace(name, shown)))
+
+        def progress_for(stage: str) -> Callable[[StepReport], None]:
+            return of_steps(self.reporter.task(stage.replace(name, shown)))
+
+        tune_curriculum(name, inputs, target.parent, progress_for=progress_for)
 
     def _score(self, work: ScoreWork, target: Path) -> None:
-        data = self._data(work.data)
+        data = self.store.data(work.data)
         if work.zero_shot and work.model is not None:
             check_zero_shot(self.store.path(work.model), data)
         if work.control:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from recalign.artifacts import fingerprint, hash_file
@@ -11,15 +12,7 @@ from recalign.errors import DataError
 from recalign.experiment.backbones import NANO
 from recalign.experiment.config import Experiment
 from recalign.experiment.entries import StageEntry, StagePoint
-from recalign.experiment.jobs import (
-    BackboneRef,
-    Job,
-    NanoWork,
-    PrepareWork,
-    TeachWork,
-    TuneWork,
-    make_job,
-)
+from recalign.experiment.jobs import BackboneRef, Job, NanoWork, PrepareWork, TeachWork, TuneWork, Work, make_job
 from recalign.tuning.config import InstructionStage, RecStage
 
 
@@ -42,43 +35,41 @@ class JobGraph:
         self.experiment = experiment
         self.jobs: dict[str, Job] = {}
         self.models: dict[str, list[TunedModel]] = {}
-        self.hashes: dict[Path, str] = {}
-        self.prepared: dict[tuple[str, int | None], Job] = {}
+        self.content = cache(input_fingerprint)
+        self.data = cache(self._data)
 
-    def _content(self, path: Path) -> str:
-        """Hash of an input, read once."""
-        if path not in self.hashes:
-            self.hashes[path] = input_fingerprint(path)
-        return self.hashes[path]
+    def add(
+        self, folder: str, name: str, work: Work, depends: object, needs: tuple[Job, ...], *, suffix: str = ""
+    ) -> Job:
+        """A job as `make_job` makes it, or the equal one that is there already."""
+        return self._kept(make_job(folder, name, work, depends, needs, suffix=suffix))
+
+    def _kept(self, job: Job) -> Job:
+        return self.jobs.setdefault(job.key, job)
 
     def _files(self, template: str | None, instructions: str = "") -> list[str]:
         """Hashes of the files that a configuration names; a shipped template is no file."""
         names = [template if template and template.endswith(".toml") else "", instructions]
-        return [self._content(Path(name)) for name in names if name]
+        return [self.content(Path(name)) for name in names if name]
 
-    def add(self, job: Job) -> Job:
-        """The job, or the equal one that is there already."""
-        return self.jobs.setdefault(job.key, job)
-
-    def data(self, name: str, fold: int | None = None) -> Job:
+    def _data(self, name: str, fold: int | None = None) -> Job:
         """The prepared data of a name; of one fold where it has folds (the first where none is asked for)."""
-        if (name, fold) not in self.prepared:
-            self.prepared[name, fold] = self._data(name, fold)
-        return self.prepared[name, fold]
-
-    def _data(self, name: str, fold: int | None) -> Job:
         config = self.experiment.data[name]
         if config.folds is not None:
             config = config.model_copy(update={"fold": fold or 0})
-        content = self._content(config.input) if config.input is not None else ""
-        items = self._content(config.items) if isinstance(config.items, Path) else ""
+        content = self.content(config.input) if config.input is not None else ""
+        items = self.content(config.items) if isinstance(config.items, Path) else ""
         label = name if config.folds is None else f"{name} fold {config.fold}"
         settings = config.stored(exclude={"output", "overwrite", "input", "items"})
         number = config.items if isinstance(config.items, int) else None
         depends = [settings, number, content, items, *self._files(config.template)]
         job = make_job("data", label, PrepareWork(config=config), depends, ())
         # its name is what manifests of what it taught call it
-        return self.add(job.model_copy(update={"output": f"data/{label.replace(' ', '-')}-{job.key}"}))
+        return self._kept(job.model_copy(update={"output": f"data/{label.replace(' ', '-')}-{job.key}"}))
+
+    def all_folds(self, name: str) -> list[Job]:
+        """The prepared data of a name: every fold, or the only one."""
+        return [self.data(name, fold) for fold in range(self.experiment.data[name].folds or 1)]
 
     def backbone(self, name: str) -> tuple[BackboneRef, tuple[Job, ...]]:
         """A backbone, and the job that builds it where it is nano."""
@@ -95,7 +86,7 @@ class JobGraph:
             targets=tuple(job.output for job in targets),
         )
         depends = [entry.nano.model_dump(mode="json"), config.model_dump(mode="json"), len(sources)]
-        job = self.add(make_job("backbones", f"backbone {name}", work, depends, (*sources, *targets), suffix=".json"))
+        job = self.add("backbones", f"backbone {name}", work, depends, (*sources, *targets), suffix=".json")
         return BackboneRef(config=config, built=job.output), (job,)
 
     def teacher(self, name: str) -> Job:
@@ -106,34 +97,31 @@ class JobGraph:
         content: object = entry.config.content()
         if files := self._files(entry.config.template):
             content = [content, files]
-        return self.add(make_job("cot", f"teacher {name}", work, content, (data,)))
+        return self.add("cot", f"teacher {name}", work, content, (data,))
 
     def stage(self, stage: StageEntry) -> Iterator[TunedModel]:
         """All models of a stage; those of its parent have been asked for before."""
         parents = self.models.get(stage.parent or "", [])
         seeded = len({parent.seed for parent in parents}) > 1
+        points = list(stage.points())
         for backbone in self.experiment.backbones_of(stage):
             for fold in self._folds(stage, parents):
-                for point in stage.points():
+                for point in points:
                     seed = point.config.seed
-                    parent = next(
-                        (
-                            model.job
-                            for model in parents
-                            if model.backbone == backbone
-                            and model.fold in (None, fold)
-                            and (not seeded or model.seed == seed)
-                        ),
-                        None,
-                    )
-                    job = self._tune(stage, point, backbone, fold, parent)
+                    fitting = [
+                        model.job
+                        for model in parents
+                        if model.backbone == backbone
+                        and model.fold in (None, fold)
+                        and (not seeded or model.seed == seed)
+                    ]
+                    job = self._tune(stage, point, backbone, fold, fitting[0] if fitting else None)
                     yield TunedModel(backbone, fold, point.shots, seed, point.selection, job)
 
     def _folds(self, stage: StageEntry, parents: Sequence[TunedModel]) -> Sequence[int | None]:
         """Folds of the first of the stage's data sets that has some, or of its parent."""
-        used = (*stage.data, *((stage.validation,) if stage.validation else ()))
-        counts = [folds for name in used if (folds := self.experiment.folds_of(name)) is not None]
-        counts += [1 + max(model.fold or 0 for model in parents)] if any(m.fold is not None for m in parents) else []
+        counts = [folds for name in stage.reads if (folds := self.experiment.data[name].folds)]
+        counts += [model.fold + 1 for model in reversed(parents) if model.fold is not None]
         return range(counts[0]) if counts else (None,)
 
     def _tune(self, stage: StageEntry, point: StagePoint, backbone: str, fold: int | None, parent: Job | None) -> Job:
@@ -159,12 +147,7 @@ class JobGraph:
         depends += self._files(config.template, rows or "")
         title = " ".join([point.name, *([backbone] if len(self.experiment.backbones_of(stage)) > 1 else [])])
         title += "" if fold is None else f" fold {fold}"
-        return self.add(make_job("models", title, work, depends, needs))
-
-    def all_folds(self, name: str) -> list[Job]:
-        """The prepared data of a name: every fold, or the only one."""
-        folds = self.experiment.folds_of(name)
-        return [self.data(name, fold) for fold in range(folds)] if folds else [self.data(name)]
+        return self.add("models", title, work, depends, needs)
 
 
 def input_fingerprint(path: Path) -> str:

@@ -5,8 +5,9 @@ Nothing is trained or written here; input files are read to hash them.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from recalign.baselines.priors import NEEDS_FIT, PREFIX
 from recalign.errors import ConfigError
@@ -14,7 +15,7 @@ from recalign.evaluation.document import RowKind
 from recalign.experiment.config import Experiment
 from recalign.experiment.entries import BaselineEntry, InContextEntry, PanelEntry, StageEntry
 from recalign.experiment.graph import JobGraph, TunedModel
-from recalign.experiment.jobs import BaselineWork, CandidatesWork, Job, ScoreWork, make_job
+from recalign.experiment.jobs import BaselineWork, CandidatesWork, Job, ScoreWork
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,8 @@ class _Planner:
         if entry.candidates:
             for data in plan.data:
                 work = CandidatesWork(data=data.output, split=entry.split, negatives=entry.candidates)
-                depends = [entry.split, entry.candidates]
-                plan.candidates.append(
-                    self.graph.add(make_job("candidates", f"candidates {data.name}", work, depends, (data,)))
-                )
+                depends, name = [entry.split, entry.candidates], f"candidates {data.name}"
+                plan.candidates.append(self.graph.add("candidates", name, work, depends, (data,)))
         stages = {stage.name: stage for stage in self.experiment.stages}
         for name in entry.stages:
             _add_cells(plan, self._stage_cells(plan, stages[name]))
@@ -143,7 +142,7 @@ class _Planner:
     def _stage_cells(self, plan: PanelPlan, stage: StageEntry) -> Iterator[Cell]:
         entry = plan.entry
         label = entry.labels.get(stage.name) or stage.label or stage.name
-        ranked = plan.candidates and stage.name in (entry.ranked or entry.stages)
+        ranks = bool(plan.candidates) and stage.name in (entry.ranked or entry.stages)
         controls = entry.controls if stage.name in (entry.controlled or entry.stages) else ()
         groups: dict[tuple[str, int | None, str, int], list[TunedModel]] = {}
         for model in self.graph.models[stage.name]:
@@ -157,91 +156,69 @@ class _Planner:
             models = [model.job for model in tuned] if own else [tuned[0].job] * len(plan.data)
             zero_shot = stage.name in entry.zero_shot
             for control in ("", *controls):
-                yield Cell(
-                    model=title,
-                    kind="tuned",
-                    backbone=backbone,
-                    shots=shots,
-                    control=control,
-                    seed=seed,
-                    scores=tuple(self._scores(plan, models, title, seed, control, zero_shot=zero_shot)),
-                    ranking=tuple(self._scores(plan, models, title, seed, "", rank=True))
-                    if ranked and not control
-                    else (),
-                    trained=tuple(dict.fromkeys(models)),
-                    zero_shot=zero_shot,
-                )
+                cell = Cell(title, "tuned", backbone, shots, control, seed, zero_shot=zero_shot)
+                yield self._scored(plan, cell, models, ranks=ranks and not control)
 
     def _baseline_cells(self, plan: PanelPlan, entry: BaselineEntry) -> Iterator[Cell]:
-        for model in entry.models:
-            for shots in entry.shots or (None,):
-                for seed in entry.seeds:
-                    config = entry.config(model, shots, seed)
-                    title = config.plugin.title
-                    if config.text and not entry.text_encoder:
-                        yield Cell(title, "baseline", "", shots, "", seed, reason="no text encoder was given")
-                        continue
-                    jobs = []
-                    for data in plan.data:
-                        encoder = entry.text_encoder if config.text else None
-                        work = BaselineWork(config=config, data=data.output, text_encoder=encoder)
-                        name = f"{title} {data.name} {shots or 'all'}-shot seed {seed}"
-                        depends = [config.stored(), encoder]
-                        jobs.append(self.graph.add(make_job("models", name, work, depends, (data,))))
-                    scores = tuple(self._scores(plan, jobs, title, seed, ""))
-                    ranking = tuple(self._scores(plan, jobs, title, seed, "", rank=True)) if plan.candidates else ()
-                    yield Cell(title, "baseline", "", shots, "", seed, scores, ranking, tuple(jobs))
+        for model, shots, seed in itertools.product(entry.models, entry.shots or (None,), entry.seeds):
+            config = entry.config(model, shots, seed)
+            cell = Cell(config.plugin.title, "baseline", "", shots, "", seed)
+            if config.text and not entry.text_encoder:
+                yield replace(cell, reason="no text encoder was given")
+                continue
+            encoder = entry.text_encoder if config.text else None
+            jobs = []
+            for data in plan.data:
+                work = BaselineWork(config=config, data=data.output, text_encoder=encoder)
+                name = f"{cell.model} {data.name} {shots or 'all'}-shot seed {seed}"
+                jobs.append(self.graph.add("models", name, work, [config.stored(), encoder], (data,)))
+            yield self._scored(plan, cell, jobs, ranks=bool(plan.candidates))
 
     def _context_cells(self, plan: PanelPlan, entry: InContextEntry) -> Iterator[Cell]:
-        for backbone in self.experiment.backbones_of(entry):
+        split = plan.entry.split
+        for backbone, count in itertools.product(self.experiment.backbones_of(entry), entry.demonstrations):
             ref, built = self.graph.backbone(backbone)
-            for count in entry.demonstrations:
-                for seed in entry.seeds if count else entry.seeds[:1]:
-                    label = f"{entry.label}, {count} examples" if count else entry.label
-                    scores = []
-                    for data in plan.data:
-                        work = ScoreWork(
-                            data=data.output,
-                            split=plan.entry.split,
-                            seed=seed,
-                            label=label,
-                            in_context=ref,
-                            demonstrations=count,
-                        )
-                        depends = [plan.entry.split, seed, count, ref.config.model_dump(mode="json")]
-                        name = f"score {label} {backbone} on {data.name} seed {seed}"
-                        scores.append(
-                            self.graph.add(make_job("scores", name, work, depends, (data, *built), suffix=".parquet"))
-                        )
-                    yield Cell(label, "in-context", backbone, None, "", seed, tuple(scores))
+            label = f"{entry.label}, {count} examples" if count else entry.label
+            for seed in entry.seeds if count else entry.seeds[:1]:
+                scores = []
+                for data in plan.data:
+                    work = ScoreWork(
+                        data=data.output, split=split, seed=seed, label=label, in_context=ref, demonstrations=count
+                    )
+                    name = f"score {label} {backbone} on {data.name} seed {seed}"
+                    depends = [split, seed, count, ref.config.model_dump(mode="json")]
+                    scores.append(self.graph.add("scores", name, work, depends, (data, *built), suffix=".parquet"))
+                yield Cell(label, "in-context", backbone, None, "", seed, tuple(scores))
+
+    def _scored(self, plan: PanelPlan, cell: Cell, models: Sequence[Job], *, ranks: bool) -> Cell:
+        """The cell with the jobs that score it with `models`, one per fold of the panel's data."""
+        return replace(
+            cell,
+            scores=tuple(self._scores(plan, cell, models)),
+            ranking=tuple(self._scores(plan, cell, models, plan.candidates)) if ranks else (),
+            trained=tuple(dict.fromkeys(models)),
+        )
 
     def _scores(
-        self,
-        plan: PanelPlan,
-        models: Sequence[Job],
-        label: str,
-        seed: int,
-        control: str,
-        *,
-        rank: bool = False,
-        zero_shot: bool = False,
+        self, plan: PanelPlan, cell: Cell, models: Sequence[Job], candidates: Sequence[Job] = ()
     ) -> Iterator[Job]:
-        for index, (data, model) in enumerate(zip(plan.data, models, strict=True)):
-            candidates = plan.candidates[index] if rank else None
+        for place, (data, model) in enumerate(zip(plan.data, models, strict=True)):
+            lists = candidates[place] if candidates else None
             work = ScoreWork(
                 data=data.output,
                 split=plan.entry.split,
-                seed=seed,
-                label=label,
+                seed=cell.seed,
+                label=cell.model,
                 model=model.output,
-                candidates=candidates.output if candidates else None,
-                control=control,
-                zero_shot=zero_shot,
+                candidates=lists.output if lists else None,
+                control=cell.control,
+                zero_shot=cell.zero_shot and lists is None,
             )
-            needs = (data, model, *((candidates,) if candidates else ()))
-            what = "rank" if rank else "score"
-            name = f"{what} {model.name} on {data.name}{' ' + control if control else ''}"
-            yield self.graph.add(make_job("scores", name, work, [plan.entry.split, control], needs, suffix=".parquet"))
+            needs = (data, model, *((lists,) if lists else ()))
+            what = "rank" if lists else "score"
+            name = f"{what} {model.name} on {data.name}{' ' + cell.control if cell.control else ''}"
+            depends = [plan.entry.split, cell.control]
+            yield self.graph.add("scores", name, work, depends, needs, suffix=".parquet")
 
 
 def _add_cells(plan: PanelPlan, cells: Iterable[Cell]) -> None:

@@ -1,4 +1,4 @@
-"""What work tells while it is done: lines, and how far a task is. One protocol for a terminal, a test and a worker."""
+"""What work tells while it is done: lines, and how far a task is. The same for a terminal, a test and a worker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from recalign.tuning.loop import StepReport
@@ -18,16 +18,15 @@ Progress = Callable[[int, int, str], None]
 _TELL_SECONDS: Final = 0.2  # between two reports of one task to another process
 
 
-class Reporter(Protocol):
-    """Where notes and progress go; the command line shows them."""
+class Reporter:
+    """Where notes and progress go: this one says nothing."""
 
     def note(self, text: str) -> None:
         """One line about what happened or happens next."""
-        ...
 
     def task(self, name: str, unit: str = "steps") -> Progress:
         """A callback for the progress of a task that is counted in `unit`."""
-        ...
+        return lambda done, total, facts: None
 
 
 def of_steps(progress: Progress) -> Callable[[StepReport], None]:
@@ -38,17 +37,6 @@ def of_steps(progress: Progress) -> Callable[[StepReport], None]:
         progress(report.step, report.steps, f"loss {report.loss:.3f}  {rate:,.0f} samples/s")
 
     return show
-
-
-class Silent:
-    """A `Reporter` that says nothing."""
-
-    def note(self, text: str) -> None:
-        """Ignore `text`."""
-
-    def task(self, name: str, unit: str = "steps") -> Progress:
-        """A callback that ignores what it is told."""
-        return lambda done, total, facts: None
 
 
 @dataclass(frozen=True)
@@ -62,7 +50,7 @@ class TaskReport:
     facts: str
 
 
-class PipeReporter:
+class PipeReporter(Reporter):
     """The `Reporter` of a worker process: tells its parent through a pipe.
 
     Work never waits for its progress to be read: what the pipe does not take at once is dropped.

@@ -8,16 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 SHOTS: Final = (16, 64, 256)
-PAPERS: Final = (
-    "",
-    "tallrec-table2",
-    "tallrec-fig3",
-    "tallrec-fig4",
-    "tallrec-fig5",
-    "tlrec-table1",
-    "tlrec-fig2",
-    "tlrec-fig3",
-)
+_FIGURES: Final = ("tallrec-fig3", "tallrec-fig4", "tallrec-fig5", "tlrec-fig2", "tlrec-fig3")
+PAPERS: Final = ("", "tallrec-table2", "tlrec-table1", *_FIGURES)
 
 _TALLREC: Final[dict[str, dict[str, tuple[float, float, float]]]] = {
     "movie": {

@@ -122,24 +122,18 @@ class Results(Document):
         except ValidationError as error:
             problem = error.errors()[0]
             place = ".".join(str(part) for part in problem["loc"]) or "the document"
-            older = _older_format(text)
             raise ArtifactError(
                 f"results {path}",
-                found=older or f"{place}: {problem['msg']}",
+                found=_other_format(text) or f"{place}: {problem['msg']}",
                 expected=f"format version {FORMAT_VERSION}",
                 hint="Make it new: recalign run FILE. Finished jobs are kept, so only the evaluation runs again",
             ) from None
 
 
-def _older_format(text: str) -> str:
-    """What a document of an earlier format is; "" for any other."""
+def _other_format(text: str) -> str:
+    """The format version of a document that has another; "" for anything else."""
     try:
-        content = json.loads(text)
-    except ValueError:
+        version = json.loads(text).get("format_version")
+    except (ValueError, AttributeError):
         return ""
-    if not isinstance(content, dict):
-        return ""
-    if "recipe" in content and "evaluations" in content:
-        return "the results of a recipe, which earlier versions wrote"
-    version = content.get("format_version")
     return f"format version {version}" if version not in (None, FORMAT_VERSION) else ""

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from recalign.artifacts import write_file_atomic
+from recalign.experiment.config import load_experiment, settings_text
 from recalign.experiment.estimate import CostEstimate, estimate_cost
-from recalign.experiment.files import load_experiment, settings_text
 from recalign.experiment.jobs import Job
 from recalign.experiment.plan import ExperimentPlan, plan_experiment
-from recalign.experiment.progress import Reporter, Silent
+from recalign.experiment.progress import Reporter
 from recalign.experiment.results import Results
 from recalign.experiment.run_directory import check_run_directory, link_outputs, slug
 from recalign.experiment.scheduler import JobOutcome, run_jobs
@@ -73,7 +73,7 @@ def run_experiment(
         DataError: An input file is missing.
         Interrupted: A signal stopped it; the same call continues.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or Reporter()
     experiment = load_experiment(file, seeds=seeds)
     output = output or default_output(file)
     place = Store(store or default_store(output))

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -26,13 +26,13 @@ from typing import Literal
 
 from recalign.errors import Interrupted, RecalignError
 from recalign.experiment.jobs import Job
-from recalign.experiment.progress import PipeReader, PipeReporter, Reporter, Silent
+from recalign.experiment.progress import PipeReader, PipeReporter, Reporter
 from recalign.experiment.store import Cost, Store
 
 _WATCH_SECONDS = 0.5  # how often a worker looks for its parent, and the parent for a signal
 
 _told: Event | None = None  # in a worker: whether it was told to stop
-_reporter: Reporter = Silent()  # in a worker: how its parent hears of its progress
+_reporter: Reporter = Reporter()  # in a worker: how its parent hears of its progress
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class _Slot:
     reporter: Reporter
     pool: ProcessPoolExecutor | None = None
     progress: PipeReader | None = None
-    job: Job | None = field(default=None)
+    job: Job | None = None
 
     def submit(self, job: Job, root: Path) -> Future[_Answer]:
         self.job = job
@@ -122,7 +122,7 @@ def run_jobs(
     store.prepare()
     stop = multiprocessing.get_context("spawn").Event()
     threads = threads or max(1, (os.cpu_count() or 1) // workers)
-    slots = [_Slot(threads, stop, reporter or Silent()) for _ in range(workers)]
+    slots = [_Slot(threads, stop, reporter or Reporter()) for _ in range(workers)]
     queue = _Queue(jobs, store, slots, announce)
     with collected_signals() as pending, _ending(stop, slots):
         while queue.waiting or queue.busy:

@@ -14,23 +14,23 @@ Artefacts appear under their names when they are complete, so what is there is d
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from statistics import fmean
+from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from recalign.artifacts import write_file_atomic
+from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
 from recalign.experiment.jobs import Job, NanoWork
 
 FOLDERS = ("data", "backbones", "cot", "models", "candidates", "scores", "log", "failed")
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """What a job took: wall-clock and CPU seconds."""
 
     seconds: float
@@ -73,6 +73,14 @@ class Store:
         built = _read(path, BuiltBackbone)
         return built is not None and built.directory.is_dir()
 
+    def all_done(self, jobs: Sequence[Job]) -> bool:
+        """Whether there are jobs, and all of them are done."""
+        return bool(jobs) and all(self.is_done(job) for job in jobs)
+
+    def data(self, output: str) -> SampleSet:
+        """The prepared data that a job left."""
+        return SampleSet.load(self.path(output))
+
     def backbone(self, output: str) -> Path:
         """Where the cache holds a built backbone."""
         return BuiltBackbone.model_validate_json(self.path(output).read_bytes()).directory
@@ -84,7 +92,7 @@ class Store:
 
     def record(self, job: Job, cost: Cost) -> None:
         """Remember what a job took."""
-        entry = _Record(name=job.name, shape=job.shape, seconds=cost.seconds, cpu_seconds=cost.cpu_seconds)
+        entry = _Record(name=job.name, shape=job.shape, **cost._asdict())
         write_file_atomic(self.root / "log" / f"{job.key}.json", entry.model_dump_json(indent=1).encode())
         (self.root / "failed" / f"{job.key}.txt").unlink(missing_ok=True)
 
@@ -105,7 +113,7 @@ class Store:
         for path in sorted((self.root / "log").glob("*.json")):
             if entry := _read(path, _Record):
                 costs.setdefault(entry.shape, []).append(entry.cpu_seconds)
-        return {shape: sum(values) / len(values) for shape, values in costs.items()}
+        return {shape: fmean(values) for shape, values in costs.items()}
 
     @contextmanager
     def locked(self) -> Iterator[None]:

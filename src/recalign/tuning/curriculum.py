@@ -8,7 +8,7 @@ stage is the difficulty. The variants take one part of that away at a time:
 * ``mixed``: the same rows, shuffled ("w/o curriculum");
 * ``stage1-only``, ``stage2-only``, ``stage3-only``: one stage's rows (the paper's public code trains on stage 3 alone).
 
-"w/o CoT" is a recipe without such a stage.
+"w/o CoT" is an experiment without such a stage.
 """
 
 from __future__ import annotations

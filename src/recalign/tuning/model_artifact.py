@@ -31,7 +31,7 @@ KIND = "model"
 
 
 def model_directory(run: Path) -> Path:
-    """`run` itself, or the only model of a recipe's run. Raises ConfigError where there are several."""
+    """`run` itself, or the only model of an experiment's run. Raises ConfigError where there are several."""
     models = sorted(path.parent for path in run.glob("models/*/manifest.json"))
     if (run / "manifest.json").exists() or not models:
         return run

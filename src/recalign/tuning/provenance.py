@@ -165,7 +165,7 @@ def taught_data(inputs: StageInputs) -> Path:
         raise ConfigError(
             "chain-of-thought stage without data",
             expected="what a teacher wrote",
-            hint="Run: recalign teach DATA --output DIR, then pass --cot DIR (in a recipe: teacher = 'NAME').",
+            hint="Run: recalign teach DATA --output DIR, then pass --cot DIR (in an experiment: teacher = 'NAME').",
         )
     return inputs.cot
 
