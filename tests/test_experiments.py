@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from recalign.experiment.config import Experiment, load_experiment
-from recalign.experiment.jobs import PrepareWork
 from recalign.experiment.plan import ExperimentPlan, plan_experiment
 from recalign.experiment.published import PAPERS, SHOTS, published
+from recalign.experiment.store import PrepareWork
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 FILES = sorted(path for path in FOLDER.glob("*.toml") if not path.stem.startswith("common"))

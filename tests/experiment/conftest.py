@@ -15,10 +15,10 @@ import pytest
 
 from recalign.experiment import scheduler
 from recalign.experiment.config import Experiment, load_experiment
-from recalign.experiment.jobs import Job
 from recalign.experiment.plan import ExperimentPlan, plan_experiment
 from recalign.experiment.progress import Progress, Reporter
 from recalign.experiment.run import ExperimentRun, run_experiment
+from recalign.experiment.store import Job
 
 SMOKE = Path(__file__).parents[2] / "experiments" / "smoke.toml"
 

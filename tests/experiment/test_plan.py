@@ -13,9 +13,8 @@ from recalign.errors import ConfigError, DataError
 from recalign.experiment.config import load_experiment
 from recalign.experiment.estimate import estimate_cost
 from recalign.experiment.graph import input_fingerprint
-from recalign.experiment.jobs import CandidatesWork, PrepareWork, make_job
 from recalign.experiment.plan import Cell, ExperimentPlan, plan_experiment
-from recalign.experiment.store import Cost, Store
+from recalign.experiment.store import CandidatesWork, Cost, PrepareWork, Store, make_job
 
 SMOKE = (Path(__file__).parents[2] / "experiments" / "smoke.toml").read_text(encoding="utf-8")
 

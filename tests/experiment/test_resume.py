@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from recalign.evaluation.document import Row
-from recalign.experiment.jobs import Job
 from recalign.experiment.run import ExperimentRun, run_experiment
-from recalign.experiment.store import Store
+from recalign.experiment.store import Job, Store
 
 from .conftest import alive, within
 

@@ -18,10 +18,9 @@ from recalign.errors import ConfigError
 from recalign.evaluation.controls import unseen_titles
 from recalign.evaluation.document import Panel, Row, Unseen
 from recalign.evaluation.score_file import ScoreFile
-from recalign.experiment.jobs import NanoWork
 from recalign.experiment.results import Results
 from recalign.experiment.run import estimate_experiment, run_experiment
-from recalign.experiment.store import Store
+from recalign.experiment.store import NanoWork, Store
 
 SMOKE = Path(__file__).parents[2] / "experiments" / "smoke.toml"
 CONTROLS = ("shuffled-history", "foreign-history", "masked-titles")

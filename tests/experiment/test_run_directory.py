@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from recalign.errors import ConfigError
-from recalign.experiment.jobs import TuneWork
 from recalign.experiment.plan import ExperimentPlan
 from recalign.experiment.run_directory import check_run_directory, link_outputs, slug
-from recalign.experiment.store import Store
+from recalign.experiment.store import Store, TuneWork
 from recalign.tuning.model_artifact import model_directory
 
 PlanOf = Callable[[Path], ExperimentPlan]

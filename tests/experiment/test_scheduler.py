@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from recalign.errors import Interrupted
-from recalign.experiment.jobs import CandidatesWork, Job, make_job
 from recalign.experiment.scheduler import JobOutcome, run_jobs
-from recalign.experiment.store import Store
+from recalign.experiment.store import CandidatesWork, Job, Store, make_job
 
 from .conftest import alive, within
 

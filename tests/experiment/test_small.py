@@ -13,8 +13,8 @@ from recalign.artifacts import read_manifest
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
 from recalign.evaluation.score_file import ScoreFile
-from recalign.experiment.jobs import Job, PrepareWork, TuneWork
 from recalign.experiment.run import run_experiment
+from recalign.experiment.store import Job, PrepareWork, TuneWork
 from recalign.tuning.model_artifact import load_scorer
 
 Done = Any  # of conftest
@@ -101,7 +101,7 @@ def test_the_same_command_again_does_nothing(
     before = files(small.store)
     again = run_experiment(write_small(), small.output, reporter=recorder)
     assert (recorder.tasks, stage.begun()) == ({}, [])
-    assert again.results.panels == small.run.study.panels
+    assert again.results.panels == small.run.results.panels
     assert files(small.store) == before
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from recalign.errors import ConfigError
-from recalign.experiment.jobs import CandidatesWork, Job, NanoWork, make_job
-from recalign.experiment.store import FOLDERS, Cost, Store
+from recalign.experiment.store import FOLDERS, CandidatesWork, Cost, Job, NanoWork, Store, make_job
 from recalign.models.config import BackboneConfig
 from recalign.models.nano_config import NanoConfig
 

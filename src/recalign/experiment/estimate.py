@@ -16,8 +16,7 @@ from typing import Final
 import numpy as np
 
 from recalign.experiment.backbones import NANO
-from recalign.experiment.jobs import BaselineWork, Job, NanoWork, TuneWork
-from recalign.experiment.store import Store
+from recalign.experiment.store import BaselineWork, Job, NanoWork, Store, TuneWork
 from recalign.models.nano_config import NanoConfig
 from recalign.tuning.config import RecStage
 

@@ -18,21 +18,23 @@ from recalign.evaluation.controls import controlled
 from recalign.evaluation.ranking import freeze, load_task, score_task
 from recalign.evaluation.saved import load_saved
 from recalign.evaluation.score import log_test_read, score_split
+from recalign.evaluation.score_file import ScoreFile
 from recalign.experiment.backbones import resolve_backbone
-from recalign.experiment.jobs import (
+from recalign.experiment.prepare import prepare
+from recalign.experiment.progress import Reporter, of_steps
+from recalign.experiment.store import (
     BackboneRef,
     BaselineWork,
+    BuiltBackbone,
     CandidatesWork,
     Job,
     NanoWork,
     PrepareWork,
     ScoreWork,
+    Store,
     TeachWork,
     TuneWork,
 )
-from recalign.experiment.prepare import prepare
-from recalign.experiment.progress import Reporter, of_steps
-from recalign.experiment.store import BuiltBackbone, Store
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.scoring.base import Scorer
@@ -47,92 +49,77 @@ def execute(job: Job, store: Store, reporter: Reporter) -> None:
     Raises:
         RecalignError: Whatever the work raises.
     """
-    _Execution(job, store, reporter).run()
+    target, work = store.path(job.output), job.work
+    match work:
+        case PrepareWork():
+            prepare(work.config.model_copy(update={"output": target}))
+        case NanoWork():
+            sources, targets = ([store.data(name) for name in names] for names in (work.sources, work.targets))
+            progress = of_steps(reporter.task(job.name))
+            built = resolve_backbone(work.backbone, work.nano, sources, targets, progress=progress)
+            write_file_atomic(target, BuiltBackbone(directory=Path(built.name)).model_dump_json().encode())
+        case TeachWork():
+            _teach(job.name, work, store, reporter, target)
+        case TuneWork():
+            _tune(job.name, work, store, reporter, target)
+        case BaselineWork():
+            train_baseline(store.data(work.data), work.config, target, text_encoder=work.text_encoder)
+        case CandidatesWork():
+            freeze(store.data(work.data), RankingConfig(negatives=work.negatives, split=work.split), target)
+        case ScoreWork():
+            _score(work, store).write(target)
 
 
-class _Execution:
-    def __init__(self, job: Job, store: Store, reporter: Reporter) -> None:
-        self.job, self.store, self.reporter = job, store, reporter
+def _backbone(ref: BackboneRef, store: Store) -> BackboneConfig:
+    return ref.config if ref.built is None else ref.config.model_copy(update={"name": str(store.backbone(ref.built))})
 
-    def run(self) -> None:
-        target, work = self.store.path(self.job.output), self.job.work
-        match work:
-            case PrepareWork():
-                prepare(work.config.model_copy(update={"output": target}))
-            case NanoWork():
-                self._nano(work, target)
-            case TeachWork():
-                self._teach(work, target)
-            case TuneWork():
-                self._tune(work, target)
-            case BaselineWork():
-                train_baseline(self.store.data(work.data), work.config, target, text_encoder=work.text_encoder)
-            case CandidatesWork():
-                config = RankingConfig(negatives=work.negatives, split=work.split)
-                freeze(self.store.data(work.data), config, target)
-            case ScoreWork():
-                self._score(work, target)
 
-    def _backbone(self, ref: BackboneRef) -> BackboneConfig:
-        if ref.built is None:
-            return ref.config
-        return ref.config.model_copy(update={"name": str(self.store.backbone(ref.built))})
+def _teach(name: str, work: TeachWork, store: Store, reporter: Reporter, target: Path) -> None:
+    data = store.data(work.data)
+    teacher, progress = make_teacher(data, work.config), reporter.task(name, "samples")
+    statistics = teach(data, teacher, work.config, target, announce=reporter.note, progress=progress)
+    reporter.note(f"{name}: {statistics.kept:,} of {statistics.considered:,} source samples kept")
 
-    def _nano(self, work: NanoWork, target: Path) -> None:
-        sources, targets = ([self.store.data(name) for name in names] for names in (work.sources, work.targets))
-        progress = of_steps(self.reporter.task(self.job.name))
-        built = resolve_backbone(work.backbone, work.nano, sources, targets, progress=progress)
-        write_file_atomic(target, BuiltBackbone(directory=Path(built.name)).model_dump_json().encode())
 
-    def _teach(self, work: TeachWork, target: Path) -> None:
-        data = self.store.data(work.data)
-        progress = self.reporter.task(self.job.name, "samples")
-        teacher = make_teacher(data, work.config)
-        statistics = teach(data, teacher, work.config, target, announce=self.reporter.note, progress=progress)
-        self.reporter.note(f"{self.job.name}: {statistics.kept:,} of {statistics.considered:,} source samples kept")
+def _tune(name: str, work: TuneWork, store: Store, reporter: Reporter, target: Path) -> None:
+    inputs = StageInputs(
+        config=work.config,
+        data=[store.data(data) for data in work.data],
+        backbone=_backbone(work.backbone, store),
+        parent=store.path(work.parent) if work.parent else None,
+        validation=store.data(work.validation) if work.validation else None,
+        unseen=[store.data(data) for data in work.unseen],
+        cot=store.path(work.cot) if work.cot else None,
+    )
 
-    def _tune(self, work: TuneWork, target: Path) -> None:
-        inputs = StageInputs(
-            config=work.config,
-            data=[self.store.data(name) for name in work.data],
-            backbone=self._backbone(work.backbone),
-            parent=self.store.path(work.parent) if work.parent else None,
-            validation=self.store.data(work.validation) if work.validation else None,
-            unseen=[self.store.data(name) for name in work.unseen],
-            cot=self.store.path(work.cot) if work.cot else None,
-        )
-        name, shown = target.name, self.job.name  # the store knows it by its key
+    def progress_for(stage: str) -> Callable[[StepReport], None]:
+        return of_steps(reporter.task(stage.replace(target.name, name)))  # the store knows it by its key
 
-        def progress_for(stage: str) -> Callable[[StepReport], None]:
-            return of_steps(self.reporter.task(stage.replace(name, shown)))
+    tune_curriculum(target.name, inputs, target.parent, progress_for=progress_for)
 
-        tune_curriculum(name, inputs, target.parent, progress_for=progress_for)
 
-    def _score(self, work: ScoreWork, target: Path) -> None:
-        data = self.store.data(work.data)
-        if work.zero_shot and work.model is not None:
-            check_zero_shot(self.store.path(work.model), data)
-        if work.control:
-            data = controlled(data, work.control, seed=0, splits=[work.split])
-        scorer = self._scorer(work, data)
-        model = self.store.path(work.model) if work.model is not None else None
-        if work.candidates:
-            task = load_task(self.store.path(work.candidates), data)
-            scores = score_task(scorer, task, seed=work.seed, name=work.label)
-            log_test_read(model, scores)
-        else:
-            calibrate = False if work.control else None  # a control changes the questions that validation asked
-            scores = score_split(
-                scorer, data, work.split, seed=work.seed, name=work.label, model=model, calibrate=calibrate
-            )
-        scores.write(target)
+def _score(work: ScoreWork, store: Store) -> ScoreFile:
+    data = store.data(work.data)
+    model = store.path(work.model) if work.model is not None else None
+    if work.zero_shot and model is not None:
+        check_zero_shot(model, data)
+    if work.control:
+        data = controlled(data, work.control, seed=0, splits=[work.split])
+    scorer = _scorer(work, data, store)
+    if work.candidates:
+        scores = score_task(scorer, load_task(store.path(work.candidates), data), seed=work.seed, name=work.label)
+        log_test_read(model, scores)
+        return scores
+    calibrate = False if work.control else None  # a control changes the questions that validation asked
+    return score_split(scorer, data, work.split, seed=work.seed, name=work.label, model=model, calibrate=calibrate)
 
-    def _scorer(self, work: ScoreWork, data: SampleSet) -> Scorer:
-        if work.in_context is None:
-            assert work.model is not None
-            return load_saved(self.store.path(work.model), data)
-        examples = choose_shots(data.samples("train"), work.demonstrations, work.seed) if work.demonstrations else []
-        return in_context_scorer(load_backbone(self._backbone(work.in_context)), data, examples, name=work.label)
+
+def _scorer(work: ScoreWork, data: SampleSet, store: Store) -> Scorer:
+    if work.in_context is None:
+        assert work.model is not None
+        return load_saved(store.path(work.model), data)
+    examples = choose_shots(data.samples("train"), work.demonstrations, work.seed) if work.demonstrations else []
+    return in_context_scorer(load_backbone(_backbone(work.in_context, store)), data, examples, name=work.label)
 
 
 def check_zero_shot(model: Path, data: SampleSet) -> None:

@@ -12,7 +12,7 @@ from recalign.errors import DataError
 from recalign.experiment.backbones import NANO
 from recalign.experiment.config import Experiment
 from recalign.experiment.entries import StageEntry, StagePoint
-from recalign.experiment.jobs import BackboneRef, Job, NanoWork, PrepareWork, TeachWork, TuneWork, Work, make_job
+from recalign.experiment.store import BackboneRef, Job, NanoWork, PrepareWork, TeachWork, TuneWork, Work, make_job
 from recalign.tuning.config import InstructionStage, RecStage
 
 

@@ -15,7 +15,7 @@ from recalign.evaluation.document import RowKind
 from recalign.experiment.config import Experiment
 from recalign.experiment.entries import BaselineEntry, InContextEntry, PanelEntry, StageEntry
 from recalign.experiment.graph import JobGraph, TunedModel
-from recalign.experiment.jobs import BaselineWork, CandidatesWork, Job, ScoreWork
+from recalign.experiment.store import BaselineWork, CandidatesWork, Job, ScoreWork
 
 
 @dataclass(frozen=True)

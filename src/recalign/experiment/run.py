@@ -14,13 +14,12 @@ from typing import Final
 from recalign.artifacts import write_file_atomic
 from recalign.experiment.config import load_experiment, settings_text
 from recalign.experiment.estimate import CostEstimate, estimate_cost
-from recalign.experiment.jobs import Job
 from recalign.experiment.plan import ExperimentPlan, plan_experiment
 from recalign.experiment.progress import Reporter
 from recalign.experiment.results import Results
 from recalign.experiment.run_directory import check_run_directory, link_outputs, slug
 from recalign.experiment.scheduler import JobOutcome, run_jobs
-from recalign.experiment.store import Store
+from recalign.experiment.store import Job, Store
 from recalign.experiment.summary import make_results
 from recalign.terminal import printable
 

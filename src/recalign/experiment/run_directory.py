@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Final
 
 from recalign.errors import ConfigError
-from recalign.experiment.jobs import Job, PrepareWork, TeachWork, TuneWork
 from recalign.experiment.plan import Cell, ExperimentPlan, PanelPlan
-from recalign.experiment.store import Store
+from recalign.experiment.store import Job, Store, TuneWork
 
 FOLDERS: Final = ("data", "cot", "models", "candidates", "scores")
 
@@ -82,10 +81,11 @@ def _entries(run: Path) -> list[Path]:
 def _links(plan: ExperimentPlan, store: Store) -> Iterator[tuple[str, Path]]:
     """Names within the run, and what they lead to. Equal names of different jobs have the job's key added."""
     taken: dict[str, str] = {}
-    for name, suffix, job in _named(plan):
+    for name, job in _named(plan):
         if not store.is_done(job):
             continue
-        if taken.setdefault(name + suffix, job.key) != job.key:
+        suffix = ".parquet" if job.output.endswith(".parquet") else ""
+        if taken.setdefault(name, job.key) != job.key:
             name = f"{name}-{job.key}"
         yield name + suffix, store.path(job.output)
         if isinstance(job.work, TuneWork):  # a staged curriculum leaves the models on its way
@@ -93,29 +93,26 @@ def _links(plan: ExperimentPlan, store: Store) -> Iterator[tuple[str, Path]]:
                 yield name + part.name.removeprefix(job.key), part
 
 
-def _named(plan: ExperimentPlan) -> Iterator[tuple[str, str, Job]]:
-    """Every job that people may look at: its name within the run, the ending of the name, the job."""
+def _named(plan: ExperimentPlan) -> Iterator[tuple[str, Job]]:
+    """Every job that people may look at, with its name within the run."""
     for job in plan.jobs.values():
-        if isinstance(job.work, PrepareWork):
-            yield f"data/{slug(job.name)}", "", job
-        elif isinstance(job.work, TeachWork):
-            yield f"cot/{slug(job.name.removeprefix('teacher '))}", "", job
-        elif job.output.startswith("models/"):
-            yield f"models/{slug(job.name)}", "", job
+        folder = job.output.partition("/")[0]
+        if folder in ("data", "cot", "models"):
+            yield f"{folder}/{slug(job.name.removeprefix('teacher ') if folder == 'cot' else job.name)}", job
     for panel in plan.panels:
         for index, job in enumerate(panel.candidates):
-            yield f"candidates/{panel.entry.name}{_fold(panel, index)}", "", job
+            yield f"candidates/{panel.entry.name}{_fold(panel, index)}", job
         for cell in panel.cells:
             yield from _scores(panel, cell)
 
 
-def _scores(panel: PanelPlan, cell: Cell) -> Iterator[tuple[str, str, Job]]:
+def _scores(panel: PanelPlan, cell: Cell) -> Iterator[tuple[str, Job]]:
     for jobs, what in ((cell.scores, cell.control), (cell.ranking, "candidates")):
         for index, job in enumerate(jobs):
             model = cell.trained[index % len(cell.trained)].name if cell.trained else ""
             name = slug(model or f"{cell.model} {cell.backbone} seed {cell.seed}")
             fold = "" if len(cell.trained) == len(jobs) else _fold(panel, index)  # a model's own fold is in its name
-            yield f"scores/{panel.entry.name}/{name}{fold}{f'-{what}' if what else ''}", ".parquet", job
+            yield f"scores/{panel.entry.name}/{name}{fold}{f'-{what}' if what else ''}", job
 
 
 def _fold(panel: PanelPlan, index: int) -> str:

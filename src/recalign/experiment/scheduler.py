@@ -25,9 +25,8 @@ from pathlib import Path
 from typing import Literal
 
 from recalign.errors import Interrupted, RecalignError
-from recalign.experiment.jobs import Job
 from recalign.experiment.progress import PipeReader, PipeReporter, Reporter
-from recalign.experiment.store import Cost, Store
+from recalign.experiment.store import Cost, Job, Store
 
 _WATCH_SECONDS = 0.5  # how often a worker looks for its parent, and the parent for a signal
 
@@ -42,6 +41,9 @@ class JobOutcome:
     status: Literal["found", "done", "failed", "skipped"]
     reason: str = ""
     cost: Cost | None = None
+
+
+_Announce = Callable[[Job, JobOutcome, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,8 @@ class _Slot:
     reporter: Reporter
     pool: ProcessPoolExecutor | None = None
     progress: PipeReader | None = None
-    job: Job | None = None
 
     def submit(self, job: Job, root: Path) -> Future[_Answer]:
-        self.job = job
         if self.pool is not None:
             try:
                 return self.pool.submit(_work, job, root)
@@ -98,7 +98,7 @@ def run_jobs(
     *,
     workers: int = 1,
     threads: int | None = None,
-    announce: Callable[[Job, JobOutcome, int, int], None] = lambda job, outcome, done, total: None,
+    announce: _Announce = lambda job, outcome, done, total: None,
     reporter: Reporter | None = None,
 ) -> dict[str, JobOutcome]:
     """Do all jobs that are not done.
@@ -136,19 +136,13 @@ def run_jobs(
 class _Queue:
     """The jobs of a run: waiting, in a worker, or ended."""
 
-    def __init__(
-        self,
-        jobs: Mapping[str, Job],
-        store: Store,
-        slots: Iterable[_Slot],
-        announce: Callable[[Job, JobOutcome, int, int], None],
-    ) -> None:
+    def __init__(self, jobs: Mapping[str, Job], store: Store, slots: Iterable[_Slot], announce: _Announce) -> None:
         self.store, self.announce = store, announce
         self.outcomes = {key: JobOutcome("found") for key, job in jobs.items() if store.is_done(job)}
         self.waiting = {key: job for key, job in jobs.items() if key not in self.outcomes}
         self.total = len(self.waiting)
         self.idle = list(slots)
-        self.busy: dict[Future[_Answer], _Slot] = {}
+        self.busy: dict[Future[_Answer], tuple[_Slot, Job]] = {}
 
     @property
     def ended(self) -> int:
@@ -156,25 +150,25 @@ class _Queue:
 
     def start(self) -> None:
         """Skip what cannot be done any more, and give the idle workers what can be done now."""
-        for job in _skipped(self.waiting, self.outcomes):
-            del self.waiting[job.key]
-            self._end(job, JobOutcome("skipped", "a job that it needs failed"))
-        ready = [job for job in self.waiting.values() if all(need in self.outcomes for need in job.needs)]
-        for job in ready[: len(self.idle)]:
-            slot = self.idle.pop()
-            self.busy[slot.submit(self.waiting.pop(job.key), self.store.root)] = slot
+        for job in list(self.waiting.values()):  # a job comes after those that it needs
+            ended = [self.outcomes[need].status for need in job.needs if need in self.outcomes]
+            if "failed" in ended or "skipped" in ended:
+                del self.waiting[job.key]
+                self._end(job, JobOutcome("skipped", "a job that it needs failed"))
+            elif len(ended) == len(job.needs) and self.idle:
+                slot = self.idle.pop()
+                self.busy[slot.submit(self.waiting.pop(job.key), self.store.root)] = slot, job
 
     def collect(self) -> None:
         """Wait a moment for jobs that end, and pass on what workers told."""
         ended = wait(self.busy, _WATCH_SECONDS, FIRST_COMPLETED).done
-        for slot in self.busy.values():
+        for slot, _ in self.busy.values():
             slot.tell()
         for future in ended:
-            slot = self.busy.pop(future)
+            slot, job = self.busy.pop(future)
             slot.tell(ended=True)
             self.idle.append(slot)
-            assert slot.job is not None
-            self._end(slot.job, _outcome(slot, future, self.store))
+            self._end(job, _outcome(job, slot, future, self.store))
 
     def _end(self, job: Job, outcome: JobOutcome) -> None:
         self.outcomes[job.key] = outcome
@@ -194,20 +188,7 @@ def _ending(stop: Event, slots: Iterable[_Slot]) -> Iterator[None]:
             slot.close()
 
 
-def _skipped(waiting: Mapping[str, Job], outcomes: Mapping[str, JobOutcome]) -> list[Job]:
-    """Jobs that cannot be done any more: they need one that failed, or one of these."""
-    bad = {key for key, outcome in outcomes.items() if outcome.status in ("failed", "skipped")}
-    skipped = []
-    for key, job in waiting.items():  # a job comes after those that it needs
-        if bad.intersection(job.needs):
-            bad.add(key)
-            skipped.append(job)
-    return skipped
-
-
-def _outcome(slot: _Slot, future: Future[_Answer], store: Store) -> JobOutcome:
-    job = slot.job
-    assert job is not None
+def _outcome(job: Job, slot: _Slot, future: Future[_Answer], store: Store) -> JobOutcome:
     try:
         answer = future.result()
     except BrokenProcessPool:

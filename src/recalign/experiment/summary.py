@@ -29,13 +29,12 @@ from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings
 from recalign.evaluation.score_file import ScoreFile
 from recalign.experiment.config import Experiment
 from recalign.experiment.execute import check_zero_shot
-from recalign.experiment.jobs import Job
 from recalign.experiment.plan import Cell, ExperimentPlan, PanelPlan
 from recalign.experiment.prepare import AUDIT_FILE
 from recalign.experiment.published import published
 from recalign.experiment.results import Finding, Missing, Results
 from recalign.experiment.scheduler import JobOutcome
-from recalign.experiment.store import Store
+from recalign.experiment.store import Job, Store
 
 _CURVE_POINTS: Final = 40
 _PACKAGES: Final = ("recalign", "torch", "transformers", "peft", "tokenizers", "numpy", "polars", "scipy")
