@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recalign.data.parsing.accounting import FileTally
+from recalign.data.parsing.accounting import FileAccount, FileTally
 from recalign.data.parsing.assembly import DUPLICATE, NO_TIME, SUPERSEDED, UNKNOWN_ITEM, SourceBuilder, drop_repeats
-from recalign.data.source import FileAccount, SourceData
+from recalign.data.source import SourceData
 from recalign.errors import DataError
 
 Row = tuple[str, str, float | None, int | None]

@@ -130,7 +130,7 @@ def test_milliseconds_are_told_apart() -> None:
     ],
 )
 def test_title_year(title: str, year: int | None) -> None:
-    assert value(fields.title_year("x"), title) == year
+    assert value(fields.title_year(), title, "title") == year
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,7 @@ import numpy as np
 import polars as pl
 
 from recalign.data.codes import encode, into_enum, is_coded, natural_enum, pair_keys, repeated
-from recalign.data.parsing.accounting import FileTally
-from recalign.data.rejects import RejectLedger
+from recalign.data.parsing.accounting import FileTally, RejectLedger
 from recalign.data.schema import INTERACTIONS, ITEMS
 from recalign.data.source import SourceData
 from recalign.errors import DataError
@@ -29,7 +28,6 @@ UNKNOWN_ITEM: Final = "unknown item"
 DUPLICATE: Final = "duplicate"
 SUPERSEDED: Final = "superseded by another rating of the same user and item"
 DUPLICATE_ITEM: Final = "item id occurs before"
-NO_TITLE: Final = "missing title"
 
 # Beside the two ids, which are Categorical while files are read: a row of 100 million takes 34 bytes.
 _ROWS: Final[dict[str, pl.DataType]] = {
@@ -55,7 +53,7 @@ class SourceBuilder:
 
     def file(self, path: Path) -> FileTally:
         """Open the account of a file."""
-        tally = FileTally(path, len(self._tallies), self.ledger, path.name)
+        tally = FileTally(path, len(self._tallies), self.ledger)
         self._tallies.append(tally)
         return tally
 

@@ -12,6 +12,7 @@ import polars as pl
 
 NO_USER: Final = "missing user id"
 NO_ITEM: Final = "missing item id"
+NO_TITLE: Final = "missing title"
 BAD_RATING: Final = "rating is not a number"
 BAD_TIME: Final = "time is not whole seconds, a date or an ISO date and time"
 MILLISECONDS: Final = "time is too large for seconds (milliseconds?)"
@@ -32,9 +33,9 @@ class RatingScale:
     high: float | None = None
     step: float | None = None
 
-    def checks(self, rating: str = "rating") -> list[tuple[pl.Expr, str]]:
+    def checks(self) -> list[tuple[pl.Expr, str]]:
         """Conditions that condemn a row by its Float64 column `rating`, with reasons (for `accounting.sift`)."""
-        value = pl.col(rating)
+        value = pl.col("rating")
         conditions: list[tuple[pl.Expr, str]] = [(value.is_null() | ~value.is_finite(), BAD_RATING)]
         if self.low is not None and self.high is not None:
             outside = (value < self.low) | (value > self.high)
@@ -97,9 +98,10 @@ def _iso_seconds(name: str) -> pl.Expr:
     return date.dt.epoch("s").cast(pl.Int64) + time.cast(pl.Int64) // 1_000_000_000 - offset
 
 
-def time_checks(name: str = "timestamp") -> list[tuple[pl.Expr, str]]:
-    """Conditions that condemn a row by its Int64 column `name`, with reasons (for `accounting.sift`)."""
-    return [(pl.col(name).is_null(), BAD_TIME), (pl.col(name) >= _MAX_SECONDS, MILLISECONDS)]
+def time_checks() -> list[tuple[pl.Expr, str]]:
+    """Conditions that condemn a row by its Int64 column `timestamp`."""
+    time = pl.col("timestamp")
+    return [(time.is_null(), BAD_TIME), (time >= _MAX_SECONDS, MILLISECONDS)]
 
 
 def id_checks() -> list[tuple[pl.Expr, str]]:
@@ -107,11 +109,21 @@ def id_checks() -> list[tuple[pl.Expr, str]]:
     return [(pl.col("user_id").is_null(), NO_USER), (pl.col("item_id").is_null(), NO_ITEM)]
 
 
+def item_checks() -> list[tuple[pl.Expr, str]]:
+    """Conditions that condemn an item without id or title."""
+    return [(pl.col("item_id").is_null(), NO_ITEM), title_check()]
+
+
+def title_check() -> tuple[pl.Expr, str]:
+    """The condition that condemns a row without title."""
+    return (pl.col("title").fill_null("").str.strip_chars() == "", NO_TITLE)
+
+
 def year_in(text: pl.Expr) -> pl.Expr:
     """The first four-digit year 1000–2999 in a text, Int32 or null."""
     return text.str.extract(r"(?:^|\D)([12]\d{3})(?:\D|$)").cast(pl.Int32)
 
 
-def title_year(title: str = "title") -> pl.Expr:
-    """The year that ends a title in brackets (MovieLens: ``Heat (1995)``, also ``(1995–1998)``), Int32 or null."""
-    return pl.col(title).str.extract(r"\(([12]\d{3})(?:[-–]\d{0,4})?\)\s*$").cast(pl.Int32)
+def title_year() -> pl.Expr:
+    """The year that ends a `title` in brackets (MovieLens: ``Heat (1995)``, also ``(1995–1998)``), Int32 or null."""
+    return pl.col("title").str.extract(r"\(([12]\d{3})(?:[-–]\d{0,4})?\)\s*$").cast(pl.Int32)

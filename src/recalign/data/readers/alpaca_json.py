@@ -17,11 +17,10 @@ import polars as pl
 from recalign.data.catalog import MISSING_TEXT
 from recalign.data.domain import Domain
 from recalign.data.json_rows import read_json_rows
+from recalign.data.parsing.accounting import FileAccount, RejectLedger
 from recalign.data.published import Instruction, ParsedSample, PublishedRow, PublishedSamples, SampleTemplate
 from recalign.data.reader import Defaults, SamplesReader
-from recalign.data.rejects import RejectLedger
 from recalign.data.schema import ITEMS
-from recalign.data.source import FileAccount
 from recalign.data.title_names import split_year
 from recalign.errors import ConfigError, DataError
 

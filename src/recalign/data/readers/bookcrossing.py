@@ -15,7 +15,7 @@ import polars as pl
 
 from recalign.data.parsing import fields
 from recalign.data.parsing.accounting import FileTally, sift
-from recalign.data.parsing.assembly import NO_TITLE, SourceBuilder
+from recalign.data.parsing.assembly import SourceBuilder
 from recalign.data.parsing.files import beside, find_one
 from recalign.data.parsing.lines import is_utf8, line_blocks, read_head
 from recalign.data.parsing.records import Layout, delimited_rows, match_lines, split_fields
@@ -52,9 +52,6 @@ def read_bookcrossing(path: Path, options: SourceOptions) -> SourceData:
 
     Ratings are whole numbers from 0 (implicit) to 10. Ratings of books that are not in the books file are rejected,
     so that every sample has a text. Year 0 is no year. Files that are not UTF-8 are read as latin-1.
-
-    Raises:
-        DataError: a file is missing, empty, of another format, or no rating is usable.
     """
     ratings_path = find_one(path, _RATINGS_FILES, "BookCrossing ratings file")
     books_path = options.items_file or beside(ratings_path, _BOOKS_FILES, "BookCrossing books file")
@@ -89,12 +86,7 @@ def _read_books(builder: SourceBuilder, tally: FileTally) -> None:
             pl.when(~pl.col("author").str.strip_chars().is_in(["", "NULL"])).then("author").alias("author"),
             year.cast(pl.Int32, strict=False).alias("number"),
         )
-        checks = [
-            (pl.col("item_id").is_null(), fields.NO_ITEM),
-            (pl.col("title").str.strip_chars() == "", NO_TITLE),
-            (pl.col("number").is_null(), SHIFTED),
-        ]
-        kept = sift(shaped, checks, tally)
+        kept = sift(shaped, [*fields.item_checks(), (pl.col("number").is_null(), SHIFTED)], tally)
         builder.add_items(kept.with_columns(pl.col("number").replace(0, None).alias("year")).drop("number"), tally)
 
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from recalign.data.parsing import fields
 from recalign.data.parsing.accounting import FileTally, sift
-from recalign.data.parsing.assembly import NO_TITLE, SourceBuilder
+from recalign.data.parsing.assembly import SourceBuilder
 from recalign.data.parsing.files import beside, find_all
 from recalign.data.parsing.lines import line_blocks, read_head
 from recalign.data.parsing.records import match_lines, pattern_rows, split_fields
@@ -50,9 +50,6 @@ def read_netflix(path: Path, options: SourceOptions) -> SourceData:
 
     Dates become midnight UTC; flat files mostly have none. Titles may contain commas, unquoted as in the original
     ``movie_titles.txt`` or spread over padded fields (``3,1997,Character,,,``). Year ``NULL`` is no year.
-
-    Raises:
-        DataError: a file is missing, empty, of another format, or no rating is usable.
     """
     paths = [
         file
@@ -65,10 +62,8 @@ def read_netflix(path: Path, options: SourceOptions) -> SourceData:
     titles = builder.file(options.items_file or beside(paths[0], _TITLES_FILES, "movie titles", above=above))
     for rows in _titles(titles):
         shaped = rows.with_columns(fields.identifier("item_id"), fields.number("year").cast(pl.Int32))
-        checks = [
-            (pl.col("title").str.strip_chars() == "", NO_TITLE),
-            (pl.col("year").is_null() & (pl.col("year_text") != "NULL"), "year is neither a year nor NULL"),
-        ]
+        bad_year = pl.col("year").is_null() & (pl.col("year_text") != "NULL")
+        checks = [fields.title_check(), (bad_year, "year is neither a year nor NULL")]
         builder.add_items(sift(shaped, checks, titles).drop("year_text"), titles)
     for file in paths:
         tally = builder.file(file)

@@ -11,7 +11,7 @@ import polars as pl
 
 from recalign.data.parsing import fields
 from recalign.data.parsing.accounting import sift
-from recalign.data.parsing.assembly import NO_TITLE, SourceBuilder
+from recalign.data.parsing.assembly import SourceBuilder
 from recalign.data.parsing.columns import TableFile, open_table, resolve_columns
 from recalign.data.parsing.files import find_one
 from recalign.data.reader import RatingsReader
@@ -83,8 +83,7 @@ def _read_items(builder: SourceBuilder, path: Path, options: SourceOptions) -> d
     _refuse_repeated(list(extras.values()), path)
     for rows in table.rows({**places, **{key: int(key[1:]) for key in extras}}):
         shaped = _item_details(rows.with_columns(fields.identifier("item_id"), fields.identifier("title")))
-        checks = [(pl.col("item_id").is_null(), fields.NO_ITEM), (pl.col("title").is_null(), NO_TITLE)]
-        builder.add_items(sift(shaped, checks, tally), tally)
+        builder.add_items(sift(shaped, fields.item_checks(), tally), tally)
     return extras
 
 
