@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from recalign.data.parsing.accounting import FileTally
 from recalign.data.parsing.lines import is_utf8, read_head
-from recalign.data.parsing.records import Layout, delimited_rows, split_fields
+from recalign.data.parsing.records import Layout, delimited_rows, header_names, split_fields
 from recalign.data.source import ITEM_COLUMNS, RATING_COLUMNS, SourceOptions
 from recalign.errors import ConfigError, DataError
 
@@ -59,12 +59,7 @@ def open_table(tally: FileTally, options: SourceOptions, mapping: Mapping[str, s
             hint="Name the file's encoding, e.g. --encoding cp1252 (Windows, western Europe) or latin-1",
         )
     separator = options.separator or _sniff(first, mapping)
-    header = split_fields(first, separator)
-    if header is None:
-        raise DataError(
-            f"header of {tally.path}", found=first[:200], expected=f"column names separated by {separator!r}"
-        )
-    header = [name.strip() for name in header]
+    header = header_names(first, separator, tally.path)
 
     def rows(places: Mapping[str, int]) -> Iterator[pl.DataFrame]:
         layout = Layout(len(header), {f"field{place}": place for place in set(places.values())})
