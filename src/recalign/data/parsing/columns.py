@@ -144,7 +144,6 @@ def resolve_columns(
     needed: Collection[str],
     optional: Collection[str],
     path: Path,
-    soft: Collection[str],
     option: str,
 ) -> dict[str, int]:
     """Find our columns in a header.
@@ -155,7 +154,6 @@ def resolve_columns(
         needed: Our names without which there is nothing to read.
         optional: Our names that may be absent.
         path: The file, for messages.
-        soft: Our names whose mapping may miss in this file (it may be meant for the other one).
         option: The command-line option that maps a column, for messages.
 
     Returns:
@@ -167,13 +165,9 @@ def resolve_columns(
     places: dict[str, int] = {}
     for name in (*needed, *optional):
         theirs = mapping.get(name, name)
-        if theirs not in header and name in soft and name in header:
-            theirs = name
-        if theirs and header.count(theirs) == 1:
-            places[name] = header.index(theirs)
-        elif header.count(theirs) > 1 and theirs:
-            raise DataError(f"header of {path}", found=f"the column {theirs!r} twice", expected="each column name once")
-        elif name in needed or (name in mapping and theirs and name not in soft):
+        if theirs and theirs in header:
+            places[name] = place_of(theirs, header, path)
+        elif name in needed or (name in mapping and theirs):
             raise DataError(
                 f"column {theirs or name!r} of {path}",
                 found=f"the columns {', '.join(header)}"[:300],
@@ -181,3 +175,10 @@ def resolve_columns(
                 hint=f"Map it: {option} {name}=NAME, or name the separator: --separator ';'",
             )
     return places
+
+
+def place_of(name: str, header: list[str], path: Path) -> int:
+    """The place of a column that is in the header of `path`; a DataError where it is there twice."""
+    if header.count(name) > 1:
+        raise DataError(f"header of {path}", found=f"the column {name!r} twice", expected="each column name once")
+    return header.index(name)
