@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from recalign.data.codes import encode, into_enum, is_coded, natural_enum, pair_keys, repeated
+from recalign.data.codes import encode, into_enum, natural_enum, pair_keys, repeated
 from recalign.data.parsing.accounting import FileTally, RejectLedger
 from recalign.data.schema import INTERACTIONS, ITEMS
 from recalign.data.source import SourceData
@@ -150,12 +150,12 @@ def drop_repeats(ratings: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Keep one row per (user, item), see the module's docstring.
 
     Args:
-        ratings: `user_id`, `item_id`, `rating`, `timestamp` and others.
+        ratings: `user_id` and `item_id` (Enums), `rating`, `timestamp` and others.
 
     Returns:
         The rows that stay, in their order; the rows that leave, with `reason`.
     """
-    keys = pair_keys(*(_coded(ratings[name]) for name in ("user_id", "item_id")))
+    keys = pair_keys(ratings["user_id"], ratings["item_id"])
     if not len(again := repeated(keys)):
         return ratings, ratings.clear().with_columns(pl.lit("").alias("reason"))
     rows = ratings.with_row_index("place").filter(pl.Series(np.isin(keys, again)))
@@ -175,10 +175,6 @@ def drop_repeats(ratings: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     staying = np.ones(len(ratings), dtype=bool)
     staying[leaving["place"].to_numpy()] = False
     return ratings.filter(pl.Series(staying)), leaving.select(*ratings.columns, "reason")
-
-
-def _coded(ids: pl.Series) -> pl.Series:
-    return ids if is_coded(ids.dtype) else encode([ids])[0]
 
 
 def _whole(ratings: pl.DataFrame) -> pl.DataFrame:

@@ -25,10 +25,8 @@ def find_all(path: Path, patterns: Sequence[str], what: str) -> list[Path]:
         raise DataError(str(path), found="nothing there", expected=f"{what}, or the folder that holds it")
     if not path.is_dir():
         return [path]
-    for pattern in patterns:
-        files = sorted(file for file in path.glob(_any_case(pattern)) if file.is_file())
-        if files:
-            return files
+    if files := _first_matches(path, patterns):
+        return files
     raise DataError(str(path), found=_listing(path), expected=f"{what}: {' or '.join(patterns)}")
 
 
@@ -40,30 +38,20 @@ def find_one(path: Path, patterns: Sequence[str], what: str) -> Path:
     """
     files = find_all(path, patterns, what)
     if len(files) > 1:
-        names = ", ".join(file.name for file in files[:4])
-        raise DataError(
-            str(path), found=f"{len(files)} candidates: {names}", expected=f"one {what}", hint="Give the file"
-        )
+        found = f"{len(files)} candidates: {', '.join(file.name for file in files[:4])}"
+        raise DataError(str(path), found=found, expected=f"one {what}", hint="Give the file")
     return files[0]
 
 
 def beside(path: Path, patterns: Sequence[str], what: str, *, above: bool = False) -> Path:
-    """The companion of a file, in the same folder.
-
-    Args:
-        path: The file.
-        patterns: Globs, most telling first.
-        what: What is looked for, for the message.
-        above: Look in the folder above as well.
+    """The companion of a file in the same folder, or also in the folder `above`; otherwise as `find_one`.
 
     Raises:
         DataError: there is none.
     """
     for folder in [path.parent, path.parent.parent][: 1 + above]:
-        for pattern in patterns:
-            files = sorted(file for file in folder.glob(_any_case(pattern)) if file.is_file() and file != path)
-            if files:
-                return files[0]
+        if files := _first_matches(folder, patterns, but=path):
+            return files[0]
     raise DataError(
         f"{what} of {path}",
         found=_listing(path.parent),
@@ -72,8 +60,12 @@ def beside(path: Path, patterns: Sequence[str], what: str, *, above: bool = Fals
     )
 
 
-def _any_case(pattern: str) -> str:
-    return "".join(f"[{char.lower()}{char.upper()}]" if char.isalpha() else char for char in pattern)
+def _first_matches(folder: Path, patterns: Sequence[str], but: Path | None = None) -> list[Path]:
+    for pattern in patterns:
+        any_case = "".join(f"[{char.lower()}{char.upper()}]" if char.isalpha() else char for char in pattern)
+        if files := sorted(file for file in folder.glob(any_case) if file.is_file() and file != but):
+            return files
+    return []
 
 
 def _listing(folder: Path) -> str:

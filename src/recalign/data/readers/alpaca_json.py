@@ -68,12 +68,15 @@ def read_alpaca(path: Path, template: SampleTemplate, domain: Domain | None = No
     odd = [row for row in parsed if row[2].domain != common]
     rejected += [(number, "other noun, verb or answers than most rows have", text) for number, text, _ in odd]
     samples = [(number, sample) for number, _, sample in parsed if sample.domain == common]
+    ledger = RejectLedger()
+    lines = pl.DataFrame(sorted(rejected), schema=["line", "reason", "text"], orient="row")
+    ledger.add_frame(path.name, lines.with_columns(lines=1))
     return PublishedSamples(
         samples=tuple(_row(number, sample) for number, sample in samples),
         items=_items(samples),
         domain=_merged(common, domain, path),
         accounts=(FileAccount(str(path), total, len(samples), len(rejected)),),
-        rejects=_ledger(path, rejected),
+        rejects=ledger,
     )
 
 
@@ -120,14 +123,6 @@ def _merged(in_file: Domain, given: Domain | None, path: Path) -> Domain:
             )
     extra = {word: getattr(given, word) for word in _OTHER_WORDS if getattr(given, word) != getattr(default, word)}
     return Domain.model_validate(in_file.model_dump() | extra | {"language": given.language})
-
-
-def _ledger(path: Path, rejected: list[tuple[int, str, str]]) -> RejectLedger:
-    ledger = RejectLedger()
-    schema = {"line": pl.Int64(), "reason": pl.String(), "text": pl.String()}
-    frame = pl.DataFrame(sorted(rejected), schema=schema, orient="row").with_columns(lines=pl.lit(1))
-    ledger.add_frame(path.name, frame)
-    return ledger
 
 
 PLUGIN: Final = SamplesReader(

@@ -37,13 +37,14 @@ _RATINGS_FILES: Final = (
     "*/*Book-Ratings*.csv",
 )
 _BOOKS_FILES: Final = ("BX-Books.csv", "BX-Books*.csv", "Books.csv", "*books*.csv")
-# Our column -> its names in headers (without "book-", lower case), and its place where the header is numbers.
+# Name in a header (without "book-", lower case) -> our column. Where the header is numbers, the first five stand so.
 _BOOK_COLUMNS: Final = {
-    "item_id": (("isbn",), 0),
-    "title": (("title",), 1),
-    "author": (("author",), 2),
-    "year": (("year-of-publication", "year"), 3),
-    "publisher": (("publisher",), 4),
+    "isbn": "item_id",
+    "title": "title",
+    "author": "author",
+    "year": "year",
+    "publisher": "publisher",
+    "year-of-publication": "year",
 }
 
 
@@ -61,18 +62,14 @@ def read_bookcrossing(path: Path, options: SourceOptions) -> SourceData:
     return builder.build(LICENCE)
 
 
-def _encoding(path: Path) -> str:
-    return "utf-8" if is_utf8(path) else "latin-1"
-
-
-def _separator(path: Path, encoding: str) -> str:
-    first = read_head(path, encoding)[0]
-    return ";" if ";" in first else ","
+def _dialect(path: Path) -> tuple[str, str]:
+    """Encoding and separator."""
+    encoding = "utf-8" if is_utf8(path) else "latin-1"
+    return encoding, ";" if ";" in read_head(path, encoding)[0] else ","
 
 
 def _read_books(builder: SourceBuilder, tally: FileTally) -> None:
-    encoding = _encoding(tally.path)
-    separator = _separator(tally.path, encoding)
+    encoding, separator = _dialect(tally.path)
     for rows in delimited_rows(
         tally,
         separator,
@@ -92,15 +89,10 @@ def _read_books(builder: SourceBuilder, tally: FileTally) -> None:
 
 def _book_layout(header: list[str], path: Path) -> Layout:
     names = [name.lower().removeprefix("book-") for name in header]
-    if names == [str(place) for place in range(len(names))] and len(names) > max(
-        at for _, at in _BOOK_COLUMNS.values()
-    ):
-        return Layout(len(names), {ours: place for ours, (_, place) in _BOOK_COLUMNS.items()})
-    places = {
-        ours: next((names.index(name) for name in known if name in names), -1)
-        for ours, (known, _) in _BOOK_COLUMNS.items()
-    }
-    if min(places.values()) < 0:
+    if len(names) >= 5 and names == [str(place) for place in range(len(names))]:
+        names[:5] = list(_BOOK_COLUMNS)[:5]
+    places = {ours: names.index(name) for name, ours in _BOOK_COLUMNS.items() if name in names}
+    if len(places) < 5:
         expected = "ISBN, Book-Title, Book-Author, Year-Of-Publication, Publisher (or the numbers 0 to 7)"
         raise DataError(f"header of {path}", found=", ".join(header)[:200], expected=expected)
     return Layout(len(names), places)
@@ -109,19 +101,15 @@ def _book_layout(header: list[str], path: Path) -> Layout:
 def _unescaped(separator: str, width: int) -> pl.Expr:
     r"""Backslash escapes to doubled quotes, in rows with all fields quoted as in the original: ``"a";"b \"c\"";…``."""
     text = pl.col("text")
-    original = (
-        text.str.starts_with('"')
-        & text.str.ends_with('"')
-        & (text.str.count_matches(f'"{separator}"', literal=True) == width - 1)
-    )
+    inner = text.str.count_matches(f'"{separator}"', literal=True)
+    original = text.str.starts_with('"') & text.str.ends_with('"') & (inner == width - 1)
     # NUL cannot occur in a readable line: it holds the place of an escaped backslash.
     plain = text.str.replace_all("\\\\", "\0", literal=True).str.replace_all('\\"', '""', literal=True)
     return pl.when(original).then(plain.str.replace_all("\0", "\\", literal=True)).otherwise(text)
 
 
 def _read_ratings(builder: SourceBuilder, tally: FileTally) -> None:
-    encoding = _encoding(tally.path)
-    separator = _separator(tally.path, encoding)
+    encoding, separator = _dialect(tally.path)
     first = True
     for block in line_blocks(tally, encoding):
         if first and _is_header(block["text"][0], separator, tally.path):

@@ -47,13 +47,9 @@ def read_movielens(path: Path, options: SourceOptions) -> SourceData:
     else:
         movies = delimited_rows(tally, ",", named_layout(_MOVIE_NAMES, items_path))
     for rows in movies:
-        listed = (
-            pl.when(pl.col("genres").str.strip_chars().is_in(["", _NO_GENRES])).then(pl.lit(None)).otherwise("genres")
-        )
-        genres = listed.str.split("|").fill_null([])
-        shaped = rows.with_columns(
-            fields.identifier("item_id"), fields.title_year().alias("year"), genres.alias("genres")
-        )
+        has_genres = ~pl.col("genres").str.strip_chars().is_in(["", _NO_GENRES])
+        genres = pl.when(has_genres).then(pl.col("genres").str.split("|")).otherwise([]).alias("genres")
+        shaped = rows.with_columns(fields.identifier("item_id"), fields.title_year().alias("year"), genres)
         builder.add_items(sift(shaped, fields.item_checks(), tally), tally)
     tally = builder.file(ratings_path)
     if is_dat:

@@ -51,11 +51,8 @@ def read_netflix(path: Path, options: SourceOptions) -> SourceData:
     Dates become midnight UTC; flat files mostly have none. Titles may contain commas, unquoted as in the original
     ``movie_titles.txt`` or spread over padded fields (``3,1997,Character,,,``). Year ``NULL`` is no year.
     """
-    paths = [
-        file
-        for file in find_all(path, _RATINGS_FILES, "Netflix rating files")
-        if "movie_titles" not in file.name.lower()
-    ]
+    found = find_all(path, _RATINGS_FILES, "Netflix rating files")
+    paths = [file for file in found if "movie_titles" not in file.name.lower()]
     builder = SourceBuilder()
     # The original archive has the ratings one folder below the titles.
     above = paths[0].resolve().parent.name == "training_set"
@@ -86,18 +83,14 @@ def _under_headers(tally: FileTally) -> Iterator[pl.DataFrame]:
         is_header = pl.col("readable") & text.str.contains(_HEADER)
         is_damaged = ~is_header & text.str.contains(r"^[^,]*:\s*$")
         # "" stands for "below a damaged header": it stops the movie above from reaching the rows below.
-        marked = block.with_columns(
-            pl.when(is_header).then(text.str.extract(r"(\d+)")).when(is_damaged).then(pl.lit("")).alias("item_id"),
-            is_header.alias("is_header"),
-            is_damaged.alias("is_damaged"),
-        )
-        marked = marked.with_columns(pl.col("item_id").forward_fill().fill_null(pl.lit(movie, pl.String)))
+        begins = pl.when(is_header).then(text.str.extract(r"(\d+)")).when(is_damaged).then(pl.lit("")).alias("begins")
+        item = pl.col("begins").forward_fill().fill_null(pl.lit(movie, pl.String)).alias("item_id")
+        marked = block.with_columns(begins, pl.lit(1, dtype=pl.Int64).alias("lines")).with_columns(item)
         movie = marked["item_id"][-1]
-        tally.count_header(int(marked["is_header"].sum()))
-        lone = pl.lit(1, dtype=pl.Int64).alias("lines")
-        damaged = marked.filter("is_damaged").with_columns(lone, pl.lit(BAD_HEADER).alias("reason"))
-        tally.reject(damaged)
-        rows = marked.filter(~pl.col("is_header") & ~pl.col("is_damaged")).drop("is_header", "is_damaged")
+        tally.count_header(len(marked.filter(pl.col("begins") != "")))
+        damaged = marked.filter(pl.col("begins") == "")
+        tally.reject(damaged.with_columns(pl.lit(BAD_HEADER).alias("reason")))
+        rows = marked.filter(pl.col("begins").is_null()).drop("begins")
         matched = match_lines(rows, tally, _USER_ROW)
         orphaned = pl.col("item_id").fill_null("") == ""
         tally.reject(matched.filter(orphaned).with_columns(pl.lit(ORPHAN).alias("reason")))
