@@ -60,7 +60,7 @@ def read(path: Path, options: SourceOptions) -> SourceData:
         builder.add_items(sift(rows, fields.item_checks(), tally), tally)
     tally = builder.file(path / "stars.txt")
     for rows in pattern_rows(tally, r"(?P<user_id>[^|]*)[|](?P<item_id>[^|]*)[|](?P<rating>[^|]*)[|](?P<timestamp>.*)"):
-        builder.add_ratings(sift_ratings(rows, fields.RatingScale(1, 5, 1), tally), tally)
+        builder.add_ratings(sift_ratings(rows, fields.rating_checks(1, 5, 1), tally), tally)
     return builder.build(LICENCE)
 
 

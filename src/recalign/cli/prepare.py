@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Column
 
-_DATASETS = ", ".join(READERS.names())
 _SOURCE = "Own files (dataset table)"
 _TEXT = "Prompts"
 _LIKES = "Likes"
@@ -30,7 +29,7 @@ def _option(text: str, panel: str | None = None) -> Any:
 
 def prepare(
     context: typer.Context,
-    dataset: Annotated[str, typer.Argument(help=_DATASETS, show_default=False)],
+    dataset: Annotated[str, typer.Argument(help=", ".join(READERS.names()), show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.", show_default=False)],
     input: Annotated[Path | None, _option("Folder or file of the dataset.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a prepared directory.")] = False,

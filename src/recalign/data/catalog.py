@@ -113,10 +113,8 @@ def _bracketed(template: str) -> Iterator[tuple[str, bool]]:
         if token not in ("[", "]", ""):
             piece += token[0] if token in ("[[", "]]") else token
         elif inside != (token == "]"):
-            unmatched = token or "["
-            raise ConfigError(
-                f"item text {template!r}", found=f"an unmatched {unmatched!r}", expected="pairs of [ and ]"
-            )
+            found = f"an unmatched {token or '['!r}"
+            raise ConfigError(f"item text {template!r}", found=found, expected="pairs of [ and ]")
         else:
             yield piece, inside
             piece, inside = "", not inside

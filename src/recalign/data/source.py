@@ -85,10 +85,6 @@ class SourceOptions(BaseModel):
         """`items` of a dataset that is read from files."""
         return self.items if isinstance(self.items, Path) else None
 
-    def given(self) -> set[str]:
-        """Names of the options that differ from their defaults."""
-        return set(self.model_dump(exclude_defaults=True))
-
     @field_validator("columns", "item_columns")
     @classmethod
     def _known_columns(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
@@ -118,7 +114,7 @@ def read_source(dataset: str, path: Path | None, options: SourceOptions | None =
         DataError: A file is missing, empty, of another format, or holds no usable row.
     """
     reader, options = READERS.find(dataset), options or SourceOptions()
-    if foreign := sorted(options.given() - reader.options):
+    if foreign := sorted(set(options.model_dump(exclude_defaults=True)) - reader.options):
         raise ConfigError(
             f"option {foreign[0]!r} of dataset {dataset!r}",
             found=repr(getattr(options, foreign[0])),

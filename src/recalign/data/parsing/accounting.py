@@ -6,7 +6,6 @@ belong to no known item is moved to the rejects. `FileTally.account` refuses to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -131,7 +130,7 @@ class FileTally:
         return FileAccount(str(self.path), self._lines, self._parsed, self._rejected, self._header)
 
 
-def sift(rows: pl.DataFrame, checks: Sequence[tuple[pl.Expr, str]], tally: FileTally) -> pl.DataFrame:
+def sift(rows: pl.DataFrame, checks: fields.Checks, tally: FileTally) -> pl.DataFrame:
     """Reject rows by the first check that holds for them, accept and return the others.
 
     Args:
@@ -149,7 +148,7 @@ def sift(rows: pl.DataFrame, checks: Sequence[tuple[pl.Expr, str]], tally: FileT
     return accepted
 
 
-def sift_ratings(rows: pl.DataFrame, scale: fields.RatingScale, tally: FileTally) -> pl.DataFrame:
+def sift_ratings(rows: pl.DataFrame, of_rating: fields.Checks, tally: FileTally) -> pl.DataFrame:
     """Give `user_id`, `item_id`, `rating` and `timestamp` (in seconds) their types, and keep the rows that have all."""
     typed = rows.with_columns(
         fields.identifier("user_id"),
@@ -157,4 +156,4 @@ def sift_ratings(rows: pl.DataFrame, scale: fields.RatingScale, tally: FileTally
         fields.number("rating"),
         fields.seconds("timestamp", "seconds"),
     )
-    return sift(typed, [*fields.id_checks(), *scale.checks(), *fields.time_checks()], tally)
+    return sift(typed, [*fields.id_checks(), *of_rating, *fields.time_checks()], tally)

@@ -105,18 +105,15 @@ class SourceBuilder:
         ratings = self._without(ratings, coded.is_null(), UNKNOWN_ITEM)
         return ratings.with_columns(encode([ratings["user_id"]])[0], coded.drop_nulls())
 
-    def _without(self, ratings: pl.DataFrame, wrong: pl.Series, reason: str) -> pl.DataFrame:
+    def _without(self, rows: pl.DataFrame, wrong: pl.Series, reason: str) -> pl.DataFrame:
         if not wrong.any():
-            return ratings
-        self._demote(ratings.filter(wrong).with_columns(pl.lit(reason).alias("reason")))
-        return ratings.filter(~wrong)
+            return rows
+        self._demote(rows.filter(wrong).with_columns(pl.lit(reason).alias("reason")))
+        return rows.filter(~wrong)
 
     def _catalogue(self) -> pl.DataFrame:
         items = pl.concat(self._items, how="diagonal")
-        again = ~items["item_id"].is_first_distinct()
-        if again.any():
-            self._demote(items.filter(again).with_columns(pl.lit(DUPLICATE_ITEM).alias("reason")))
-            items = items.filter(~again)
+        items = self._without(items, ~items["item_id"].is_first_distinct(), DUPLICATE_ITEM)
         return items.drop("file", "line", "lines")
 
     def _demote(self, rows: pl.DataFrame) -> None:

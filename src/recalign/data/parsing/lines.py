@@ -70,13 +70,14 @@ def is_utf8(path: Path) -> bool:
     """Whether the whole file decodes as UTF-8: the same format came in latin-1 in one year and in UTF-8 in another.
 
     Raises:
-        DataError: the file cannot be opened.
+        DataError: as `line_blocks`.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
-    with _open(path, "utf-8") as handle:
+    with _opened(path, "utf-8") as (block, handle, _):
         try:
-            while block := handle.read(BLOCK_BYTES):
+            while block:
                 decoder.decode(block)
+                block = handle.read(BLOCK_BYTES)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             return False

@@ -60,7 +60,7 @@ def read_amazon_books(path: Path, options: SourceOptions) -> SourceData:
     tally = builder.file(reviews_path)
     titles = []
     for rows in delimited_rows(tally, ",", named_layout(_REVIEW_NAMES, reviews_path)):
-        kept = sift_ratings(rows, fields.RatingScale(1, 5, 1), tally)
+        kept = sift_ratings(rows, fields.rating_checks(1, 5, 1), tally)
         builder.add_ratings(kept, tally)
         titled = kept.filter(pl.col("title").str.strip_chars() != "")
         titles.append(titled.select("item_id", "title").unique("item_id", keep="first", maintain_order=True))

@@ -127,7 +127,7 @@ def _read_ratings(builder: SourceBuilder, tally: FileTally) -> None:
             pl.col("item_id").str.strip_chars('"\\ '),
             pl.col("rating").str.strip_chars('"\\ ').cast(pl.Float64, strict=False),
         ).with_columns(fields.identifier("user_id"), fields.identifier("item_id"))
-        checks = [*fields.id_checks(), *fields.RatingScale(0, 10, 1).checks()]
+        checks = [*fields.id_checks(), *fields.rating_checks(0, 10, 1)]
         builder.add_ratings(sift(typed, checks, tally), tally)
 
 

@@ -57,7 +57,7 @@ def read_movielens(path: Path, options: SourceOptions) -> SourceData:
     else:
         ratings = delimited_rows(tally, ",", named_layout(_RATING_NAMES, ratings_path))
     for rows in ratings:
-        builder.add_ratings(sift_ratings(rows, fields.RatingScale(0.5, 5, 0.5), tally), tally)
+        builder.add_ratings(sift_ratings(rows, fields.rating_checks(0.5, 5, 0.5), tally), tally)
     return builder.build(LICENCE)
 
 

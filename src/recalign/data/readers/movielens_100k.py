@@ -52,7 +52,7 @@ def read_movielens_100k(path: Path, options: SourceOptions) -> SourceData:
         builder.add_items(sift(shaped.drop("flags", "released"), fields.item_checks(), tally), tally)
     tally = builder.file(ratings_path)
     for rows in pattern_rows(tally, _U_DATA, encoding="latin-1"):
-        builder.add_ratings(sift_ratings(rows, fields.RatingScale(1, 5, 1), tally), tally)
+        builder.add_ratings(sift_ratings(rows, fields.rating_checks(1, 5, 1), tally), tally)
     return builder.build(LICENCE)
 
 

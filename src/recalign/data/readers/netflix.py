@@ -42,7 +42,6 @@ _HEADER: Final = r"^\s*\d+\s*:\s*$"
 _USER_ROW: Final = r"(?P<user_id>[^,:]*),(?P<rating>[^,:]*)(?:,(?P<timestamp>[^,:]*))?"
 _FLAT_ROW: Final = r"(?P<item_id>[^,:]*),(?P<user_id>[^,:]*),(?P<rating>[^,:]*)(?:,(?P<timestamp>[^,:]*))?"
 _TITLE_ROW: Final = r"(?P<item_id>\s*\d+\s*),(?P<year>[^,]*),(?P<title>.*)"
-_SCALE: Final = fields.RatingScale(1, 5, 1)
 
 
 def read_netflix(path: Path, options: SourceOptions) -> SourceData:
@@ -106,7 +105,7 @@ def _add_ratings(builder: SourceBuilder, rows: pl.DataFrame, tally: FileTally) -
         fields.seconds("timestamp", "date"),
     )
     bad_date = pl.col("date").is_not_null() & pl.col("timestamp").is_null()
-    checks = [*fields.id_checks(), *_SCALE.checks(), (bad_date, "date is not YYYY-MM-DD")]
+    checks = [*fields.id_checks(), *fields.rating_checks(1, 5, 1), (bad_date, "date is not YYYY-MM-DD")]
     builder.add_ratings(sift(typed, checks, tally), tally)
 
 

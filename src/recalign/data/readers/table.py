@@ -147,10 +147,10 @@ def _typed(rows: pl.DataFrame, decimal_comma: bool) -> pl.DataFrame:
     return rows.with_columns(changes)
 
 
-def _rating_checks(places: Mapping[str, int]) -> list[tuple[pl.Expr, str]]:
+def _rating_checks(places: Mapping[str, int]) -> fields.Checks:
     checks = fields.id_checks()
     if "rating" in places:
-        checks += fields.RatingScale().checks()
+        checks += fields.rating_checks()
     if "liked" in places:
         checks.append((pl.col("rating").is_null(), BAD_FLAG))
     if "timestamp" in places:
