@@ -96,9 +96,8 @@ def _mapping(name: str, pairs: list[str]) -> Iterator[tuple[str, str]]:
     for pair in pairs:
         ours, sign, theirs = pair.partition("=")
         if not sign or not ours:
-            raise ConfigError(
-                f"--{name.replace('_', '-')} {pair!r}", expected="our column = yours, such as user_id=KundenNr"
-            )
+            option = f"--{name.replace('_', '-')} {pair!r}"
+            raise ConfigError(option, expected="our column = yours, such as user_id=KundenNr")
         yield ours, theirs
 
 

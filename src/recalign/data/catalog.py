@@ -39,10 +39,6 @@ def render_item_text(items: pl.DataFrame, template: str) -> pl.Series:
     A value is missing if it is null, blank or an empty list. Outside of brackets it becomes ``unknown``. Lists are
     joined with ``", "``. Values are inserted as they are: braces or brackets in a title mean nothing.
 
-    Args:
-        items: One row per item, with the columns that the template names.
-        template: See above; it must name at least one column.
-
     Returns:
         A String series named ``text``, aligned with `items`, without nulls.
 

@@ -32,11 +32,7 @@ _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 def check_url(url: str) -> None:
-    """Refuse an address that is not plain http or https.
-
-    Raises:
-        ConfigError: another scheme, no host, or user and password in the address.
-    """
+    """Raise a ConfigError for an address with another scheme than http(s), without host, or with user or password."""
     try:
         parts = urllib.parse.urlsplit(url)
         usable = parts.scheme.lower() in _SCHEMES and parts.hostname and "@" not in parts.netloc and parts.port != 0

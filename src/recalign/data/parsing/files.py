@@ -9,14 +9,9 @@ from recalign.errors import DataError
 
 
 def find_all(path: Path, patterns: Sequence[str], what: str) -> list[Path]:
-    """Files in the folder `path` that match the first pattern that matches anything, sorted by name.
+    """Files in the folder `path` that match the first of the globs that matches anything, sorted by name.
 
-    Letter case is ignored. A `path` that is a file is returned as it is.
-
-    Args:
-        path: Folder or file.
-        patterns: Globs relative to the folder, most telling first.
-        what: What is looked for, for the message.
+    Letter case is ignored. A `path` that is a file is returned as it is. `what` they are is for messages.
 
     Raises:
         DataError: `path` does not exist, or nothing matches.
@@ -31,11 +26,7 @@ def find_all(path: Path, patterns: Sequence[str], what: str) -> list[Path]:
 
 
 def find_one(path: Path, patterns: Sequence[str], what: str) -> Path:
-    """As `find_all`, but exactly one file.
-
-    Raises:
-        DataError: none, or several that match the same pattern.
-    """
+    """As `find_all`, but exactly one file: several that match the same pattern are a DataError too."""
     files = find_all(path, patterns, what)
     if len(files) > 1:
         found = f"{len(files)} candidates: {', '.join(file.name for file in files[:4])}"
@@ -44,11 +35,7 @@ def find_one(path: Path, patterns: Sequence[str], what: str) -> Path:
 
 
 def beside(path: Path, patterns: Sequence[str], what: str, *, above: bool = False) -> Path:
-    """The companion of a file in the same folder, or also in the folder `above`; otherwise as `find_one`.
-
-    Raises:
-        DataError: there is none.
-    """
+    """The companion of a file in its folder, or also in the one `above`; the first one by name. None is a DataError."""
     for folder in [path.parent, path.parent.parent][: 1 + above]:
         if files := _first_matches(folder, patterns, but=path):
             return files[0]

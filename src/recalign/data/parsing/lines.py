@@ -20,7 +20,6 @@ from recalign.errors import ConfigError, DataError
 
 BLOCK_BYTES: Final = 32 * 1024 * 1024
 _SNIFF_BYTES: Final = 64 * 1024
-_WIDE_ENCODINGS: Final = ("utf-16", "utf-32")
 _BYTE_ORDER_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _ARCHIVES: Final = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip file", b"7z\xbc\xaf": "a 7z archive"}
 
@@ -92,25 +91,19 @@ def _opened(path: Path, encoding: str) -> Iterator[tuple[bytes, IO[bytes], str]]
     except LookupError:
         found = "a name that Python does not know"
         raise ConfigError(f"encoding {encoding!r}", found=found, expected="e.g. utf-8, latin-1, cp1252") from None
-    with _open(path, name) as handle:
-        head = handle.read(_SNIFF_BYTES)
-        _refuse_non_text(path, head)
-        if name.startswith(("utf-8", *_WIDE_ENCODINGS)):
-            yield head.removeprefix(codecs.BOM_UTF8), handle, "utf-8"
-        else:
-            yield head, handle, name
-
-
-def _open(path: Path, encoding: str) -> IO[bytes]:
+    is_wide = name.startswith(("utf-16", "utf-32"))
     try:
-        if encoding.startswith(_WIDE_ENCODINGS):
-            # A line end is not one byte there: decoded in one piece, and read on as UTF-8.
-            return io.BytesIO(path.read_bytes().decode(encoding).encode("utf-8"))
-        return path.open("rb")
+        # A line end is not one byte in wide text: that is decoded in one piece, and read on as UTF-8.
+        stream = io.BytesIO(path.read_bytes().decode(name).encode("utf-8")) if is_wide else path.open("rb")
     except UnicodeError as error:
-        raise DataError(str(path), found=f"bytes that are not {encoding}", expected=f"{encoding} text") from error
+        raise DataError(str(path), found=f"bytes that are not {name}", expected=f"{name} text") from error
     except OSError as error:
         raise DataError(str(path), found=error.strerror or type(error).__name__, expected="a readable file") from error
+    with stream as handle:
+        head = handle.read(_SNIFF_BYTES)
+        _refuse_non_text(path, head)
+        is_utf8 = is_wide or name.startswith("utf-8")
+        yield (head.removeprefix(codecs.BOM_UTF8), handle, "utf-8") if is_utf8 else (head, handle, name)
 
 
 def _refuse_non_text(path: Path, head: bytes) -> None:

@@ -29,19 +29,13 @@ MAX_RECORD_LINES: Final = 10_000
 
 
 def pattern_rows(tally: FileTally, pattern: str, *, encoding: str = "utf-8") -> Iterator[pl.DataFrame]:
-    """Match each line of a file as a whole; lines that do not match are rejected.
+    """Match each line of a file as a whole with a regular expression (Rust syntax) with named groups.
 
-    Args:
-        tally: The file.
-        pattern: Regular expression (Rust syntax) with named groups, matched against the whole line.
-        encoding: As `lines.line_blocks`.
+    Lines that do not match are rejected. Encodings and errors are those of `lines.line_blocks`.
 
     Yields:
         Frames with `line`, `lines`, `text` and one String column per group. Rows are not yet accepted: `sift` does
         that.
-
-    Raises:
-        DataError: as `lines.line_blocks`.
     """
     for block in line_blocks(tally, encoding):
         yield match_lines(block, tally, pattern)
@@ -103,14 +97,9 @@ def _field(separator: str) -> str:
 
 
 def named_layout(names: Mapping[str, str], path: Path) -> Callable[[list[str]], Layout]:
-    """A layout that finds columns by their names in the header.
+    """A layout for `delimited_rows` that finds columns by their names (ours -> that in the header) in the file `path`.
 
-    Args:
-        names: Our name -> name in the header.
-        path: The file, for the message.
-
-    Returns:
-        A function for `delimited_rows`; it raises a DataError where a name is missing or occurs twice.
+    The function that is returned raises a DataError where a name is missing or occurs twice.
     """
 
     def layout(header: list[str]) -> Layout:

@@ -36,17 +36,13 @@ def item_id(text: str) -> str:
 
 
 def read_alpaca(path: Path, template: SampleTemplate, domain: Domain | None = None) -> PublishedSamples:
-    """Read a published file.
+    """Read a published file: a JSON array of objects, or one object per line. Keys beyond the three are ignored.
 
     Args:
-        path: JSON array of objects, or one JSON object per line; keys beyond the three are ignored.
+        path: The file.
         template: The wording of the file; it must be one that can be parsed (``tallrec``, ``tlrec``, ...).
         domain: Words that the file does not contain (the plural, the past, ...). Other words that differ from the
             defaults must agree with the file. None: the file's words and the defaults.
-
-    Raises:
-        ConfigError: the template cannot be parsed, or `domain` contradicts the file.
-        DataError: the file is missing, not UTF-8, no JSON, or holds no row in the template's form.
     """
     if not template.parses:
         raise ConfigError(f"prompt template {template.name!r} cannot be parsed", expected="one with a [parse] section")

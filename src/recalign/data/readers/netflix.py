@@ -69,9 +69,8 @@ def read_netflix(path: Path, options: SourceOptions) -> SourceData:
 
 
 def _has_headers(path: Path) -> bool:
-    if path.name.lower().startswith(("combined_data_", "mv_")):
-        return True
-    return any(re.match(_HEADER, line) for line in read_head(path))
+    is_original = path.name.lower().startswith(("combined_data_", "mv_"))
+    return is_original or any(re.match(_HEADER, line) for line in read_head(path))
 
 
 def _under_headers(tally: FileTally) -> Iterator[pl.DataFrame]:
@@ -110,18 +109,14 @@ def _add_ratings(builder: SourceBuilder, rows: pl.DataFrame, tally: FileTally) -
 
 
 def _titles(tally: FileTally) -> Iterator[pl.DataFrame]:
-    padded = _is_padded(read_head(tally.path, "latin-1"))
+    # Whether most rows were filled up with empty fields to equal length (a spreadsheet's export).
+    head = [line for line in read_head(tally.path, "latin-1") if line.strip()]
+    padded = sum(line.endswith(",") for line in head) * 2 > len(head)
     for rows in pattern_rows(tally, _TITLE_ROW, encoding="latin-1"):
         if padded:
             joined = [_unpad(title) for title in rows["title"].to_list()]
             rows = rows.with_columns(pl.Series("title", joined, dtype=pl.String()))
         yield rows.with_columns(pl.col("year").str.strip_chars().alias("year_text"))
-
-
-def _is_padded(lines: list[str]) -> bool:
-    """Whether most rows were filled up with empty fields to equal length (a spreadsheet's export)."""
-    rows = [line for line in lines if line.strip()]
-    return sum(line.endswith(",") for line in rows) * 2 > len(rows)
 
 
 def _unpad(title: str) -> str:

@@ -41,20 +41,14 @@ def read_table(path: Path, options: SourceOptions) -> SourceData:
 
     Raises:
         ConfigError: both `rating` and `liked` are there.
-        DataError: a file or a needed column is missing, or no row is usable.
     """
     ratings_path = find_one(path, _RATINGS_FILES, "ratings file")
-    items_path = options.items_file or _items_beside(path)
+    beside = [path / name for name in _ITEMS_FILES if path.is_dir() and (path / name).is_file()]
+    items_path = options.items_file or next(iter(beside), None)
     builder = SourceBuilder()
     rename = _read_items(builder, items_path, options) if items_path else {}
     items = _read_ratings(builder, ratings_path, options, with_titles=items_path is None)
     return builder.build(LICENCE, items, rename=rename)
-
-
-def _items_beside(path: Path) -> Path | None:
-    if not path.is_dir():
-        return None
-    return next((path / name for name in _ITEMS_FILES if (path / name).is_file()), None)
 
 
 def _read_items(builder: SourceBuilder, path: Path, options: SourceOptions) -> dict[str, str]:
