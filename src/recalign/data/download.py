@@ -53,7 +53,7 @@ def download(
         output: Folder that appears with the unpacked files; it must not exist, or be empty.
         sha256: Hash of the archive, 64 hex digits; needed where none is pinned. It may not contradict a pinned one.
         url: Another address of the same archive, e.g. a mirror.
-        progress: Told the bytes received and the total (None where unknown).
+        progress: See `transfer.Progress`.
         timeout: Seconds without a byte after which a connection is given up.
         limits: How much may come out of the archive.
 

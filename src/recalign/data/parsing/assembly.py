@@ -44,9 +44,8 @@ class SourceBuilder:
 
     def __init__(self) -> None:
         self.ledger = RejectLedger()
-        self._ids = {
-            name: pl.Categorical(pl.Categories.random("recalign", pl.UInt32)) for name in ("user_id", "item_id")
-        }
+        names = ("user_id", "item_id")
+        self._ids = {name: pl.Categorical(pl.Categories.random("recalign", pl.UInt32)) for name in names}
         self._tallies: list[FileTally] = []
         self._ratings: list[pl.DataFrame] = []
         self._items: list[pl.DataFrame] = []

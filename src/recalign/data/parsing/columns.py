@@ -62,10 +62,7 @@ def open_table(tally: FileTally, options: SourceOptions, mapping: Mapping[str, s
     header = header_names(first, separator, tally.path)
 
     def rows(places: Mapping[str, int]) -> Iterator[pl.DataFrame]:
-        layout = Layout(len(header), {f"field{place}": place for place in set(places.values())})
-        for frame in delimited_rows(tally, separator, lambda _: layout, encoding=encoding):
-            named = [pl.col(f"field{place}").alias(name) for name, place in places.items()]
-            yield frame.select("line", "lines", "text", *named)
+        return delimited_rows(tally, separator, lambda names: Layout(len(names), places), encoding=encoding)
 
     return TableFile(header, separator, rows)
 

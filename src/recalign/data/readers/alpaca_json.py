@@ -57,9 +57,8 @@ def read_alpaca(path: Path, template: SampleTemplate, domain: Domain | None = No
             rejected.append((row.number, error.thing, row.text))
     if not parsed:
         reason = Counter(reason for _, reason, _ in rejected).most_common(1)[0][0] if rejected else "no rows"
-        raise DataError(
-            f"{path}: no row in the form of template {template.name!r}", found=reason, hint="Try another --template."
-        )
+        thing = f"{path}: no row in the form of template {template.name!r}"
+        raise DataError(thing, found=reason, hint="Try another --template.")
     common = Counter(sample.domain for _, _, sample in parsed).most_common(1)[0][0]
     odd = [row for row in parsed if row[2].domain != common]
     rejected += [(number, "other noun, verb or answers than most rows have", text) for number, text, _ in odd]
@@ -69,7 +68,7 @@ def read_alpaca(path: Path, template: SampleTemplate, domain: Domain | None = No
     ledger.add_frame(path.name, lines.with_columns(lines=1))
     return PublishedSamples(
         samples=tuple(_row(number, sample) for number, sample in samples),
-        items=_items(samples),
+        items=_items([sample for _, sample in samples]),
         domain=_merged(common, domain, path),
         accounts=(FileAccount(str(path), total, len(samples), len(rejected)),),
         rejects=ledger,
@@ -91,10 +90,8 @@ def _row(number: int, sample: ParsedSample) -> PublishedRow:
     return PublishedRow(number, history, item_id(sample.target), sample.label)
 
 
-def _items(samples: list[tuple[int, ParsedSample]]) -> pl.DataFrame:
-    texts = dict.fromkeys(
-        text for _, sample in samples for text in (*(text for text, _ in sample.history), sample.target)
-    )
+def _items(samples: list[ParsedSample]) -> pl.DataFrame:
+    texts = dict.fromkeys(text for sample in samples for text in (*(text for text, _ in sample.history), sample.target))
     rows = [(item_id(text), *_columns(text), None, text) for text in texts]
     return pl.DataFrame(rows, schema={**ITEMS, "text": pl.String()}, orient="row")
 
@@ -114,9 +111,8 @@ def _merged(in_file: Domain, given: Domain | None, path: Path) -> Domain:
     for word in ("primary_language", *_PARSED_WORDS):
         value = getattr(given, word)
         if value not in (getattr(default, word) if word in _PARSED_WORDS else None, getattr(in_file, word)):
-            raise ConfigError(
-                f"{word.replace('primary_', '')} {value!r} contradicts {path}", expected=repr(getattr(in_file, word))
-            )
+            thing = f"{word.replace('primary_', '')} {value!r} contradicts {path}"
+            raise ConfigError(thing, expected=repr(getattr(in_file, word)))
     extra = {word: getattr(given, word) for word in _OTHER_WORDS if getattr(given, word) != getattr(default, word)}
     return Domain.model_validate(in_file.model_dump() | extra | {"language": given.language})
 

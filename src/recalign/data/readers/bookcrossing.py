@@ -117,16 +117,10 @@ def _read_ratings(builder: SourceBuilder, tally: FileTally) -> None:
             block = block.slice(1)
         first = False
         empty = pl.col("text").str.contains(rf"^[\s{separator}]+$")
-        blank = block.filter(empty).with_columns(
-            pl.lit(1, dtype=pl.Int64).alias("lines"), pl.lit(EMPTY_ROW).alias("reason")
-        )
-        tally.reject(blank)
+        tally.reject(block.filter(empty).with_columns(pl.lit(1).alias("lines"), pl.lit(EMPTY_ROW).alias("reason")))
         rows = match_lines(block.filter(~empty), tally, _rating_pattern(separator))
-        typed = rows.with_columns(
-            pl.col("user_id").str.strip_chars('"\\ '),
-            pl.col("item_id").str.strip_chars('"\\ '),
-            pl.col("rating").str.strip_chars('"\\ ').cast(pl.Float64, strict=False),
-        ).with_columns(fields.identifier("user_id"), fields.identifier("item_id"))
+        bare = rows.with_columns(pl.col("user_id", "item_id", "rating").str.strip_chars('"\\ '))
+        typed = bare.with_columns(fields.identifier("user_id"), fields.identifier("item_id"), fields.number("rating"))
         checks = [*fields.id_checks(), *fields.rating_checks(0, 10, 1)]
         builder.add_ratings(sift(typed, checks, tally), tally)
 
