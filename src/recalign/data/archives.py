@@ -155,8 +155,8 @@ def _unpack_tar(archive: Path, guard: _Guard) -> None:
     # header of it may ask for gigabytes of memory.
     with archive.open("rb") as handle:
         magic = handle.read(3)
-    packed: dict[bytes, type[gzip.GzipFile | bz2.BZ2File]] = {b"\x1f\x8b\x08": gzip.GzipFile, b"BZh": bz2.BZ2File}
-    with packed.get(magic, io.FileIO)(archive) as stream, tarfile.open(fileobj=_Bounded(stream), mode="r:") as bundle:
+    streams: dict[bytes, type[gzip.GzipFile | bz2.BZ2File]] = {b"\x1f\x8b\x08": gzip.GzipFile, b"BZh": bz2.BZ2File}
+    with streams.get(magic, io.FileIO)(archive) as stream, tarfile.open(fileobj=_Bounded(stream), mode="r:") as bundle:
         for member in bundle:
             if member.isdir() and member.name in (".", "./"):
                 continue
