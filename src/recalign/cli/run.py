@@ -37,9 +37,9 @@ def run(
     it was, and a changed file reruns only what the change touches. A job that fails does not stop the others: they are
     listed at the end, and the exit code is 1.
     """
+    from recalign.api import run as run_file
     from recalign.cli.progress import TerminalReporter
-    from recalign.experiment.run import default_output, default_store, estimate_experiment, run_experiment
-    from recalign.report import write_report
+    from recalign.experiment.run import default_output, default_store, estimate_experiment
 
     target = output or default_output(file)
     if dry_run:
@@ -47,9 +47,9 @@ def run(
             typer.echo(line)
         return
     with TerminalReporter() as reporter:
-        done = run_experiment(file, target, store, jobs=jobs, seeds=seeds, reporter=reporter)
+        done = run_file(file, target, store=store, jobs=jobs, seeds=seeds, reporter=reporter)
     show_results(done)
-    typer.echo(f"\nresults: {target / 'results.json'}\nreport: {write_report(target).page}")
+    typer.echo(f"\nresults: {target / 'results.json'}\nreport: {target / 'report.html'}")
     for command in _next(done):
         typer.echo(f"next: {command}")
     if done.failures:
