@@ -150,15 +150,9 @@ class Job(_Work):
 
 
 def make_job(folder: str, name: str, work: Work, depends: object, needs: tuple[Job, ...], *, suffix: str = "") -> Job:
-    """A job with its key.
+    """A job with its key, in the folder of its kind; its output is a directory unless it has a suffix.
 
-    Args:
-        folder: Folder of its kind in the store.
-        name: For people.
-        work: What it does.
-        depends: Settings that decide the result, without paths and names.
-        needs: The jobs that it is made from.
-        suffix: Ending of its file; a directory has none.
+    `depends` is the settings that decide the result, without paths and names; `needs` the jobs that it is made from.
     """
     key = fingerprint([GENERATION, work.kind, depends, [job.key for job in needs]])[:KEY_LENGTH]
     # what is scored or trained, and on which data, makes most of the cost

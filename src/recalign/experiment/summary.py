@@ -49,15 +49,7 @@ def make_results(
     commands: Sequence[str],
     settings: str,
 ) -> Results:
-    """The results of an experiment as far as it has run.
-
-    Args:
-        experiment: The experiment.
-        plan: Its jobs and panels.
-        outcomes: What became of the jobs.
-        store: Where their outputs are.
-        commands: What to type to get here.
-        settings: The experiment's file.
+    """The results of an experiment as far as it has run; `commands` and `settings` go into the document.
 
     Raises:
         ArtifactError, DataError: A score file or data set is damaged, or score files do not go together.
