@@ -23,7 +23,6 @@ from recalign.experiment.backbones import resolve_backbone
 from recalign.experiment.prepare import prepare
 from recalign.experiment.progress import Reporter, of_steps
 from recalign.experiment.store import (
-    BackboneRef,
     BaselineWork,
     BuiltBackbone,
     CandidatesWork,
@@ -36,7 +35,6 @@ from recalign.experiment.store import (
     TuneWork,
 )
 from recalign.models.backbone import load_backbone
-from recalign.models.config import BackboneConfig
 from recalign.scoring.base import Scorer
 from recalign.tuning.chain import tune_curriculum
 from recalign.tuning.loop import StepReport
@@ -70,10 +68,6 @@ def execute(job: Job, store: Store, reporter: Reporter) -> None:
             _score(work, store).write(target)
 
 
-def _backbone(ref: BackboneRef, store: Store) -> BackboneConfig:
-    return ref.config if ref.built is None else ref.config.model_copy(update={"name": str(store.backbone(ref.built))})
-
-
 def _teach(name: str, work: TeachWork, store: Store, reporter: Reporter, target: Path) -> None:
     data = store.data(work.data)
     teacher, progress = make_teacher(data, work.config), reporter.task(name, "samples")
@@ -85,7 +79,7 @@ def _tune(name: str, work: TuneWork, store: Store, reporter: Reporter, target: P
     inputs = StageInputs(
         config=work.config,
         data=[store.data(data) for data in work.data],
-        backbone=_backbone(work.backbone, store),
+        backbone=store.backbone(work.backbone),
         parent=store.path(work.parent) if work.parent else None,
         validation=store.data(work.validation) if work.validation else None,
         unseen=[store.data(data) for data in work.unseen],
@@ -119,7 +113,7 @@ def _scorer(work: ScoreWork, data: SampleSet, store: Store) -> Scorer:
         assert work.model is not None
         return load_saved(store.path(work.model), data)
     examples = choose_shots(data.samples("train"), work.demonstrations, work.seed) if work.demonstrations else []
-    return in_context_scorer(load_backbone(_backbone(work.in_context, store)), data, examples, name=work.label)
+    return in_context_scorer(load_backbone(store.backbone(work.in_context)), data, examples, name=work.label)
 
 
 def check_zero_shot(model: Path, data: SampleSet) -> None:

@@ -218,9 +218,12 @@ class Store:
         """The prepared data that a job left."""
         return SampleSet.load(self.path(output))
 
-    def backbone(self, output: str) -> Path:
-        """Where the cache holds a built backbone."""
-        return BuiltBackbone.model_validate_json(self.path(output).read_bytes()).directory
+    def backbone(self, ref: BackboneRef) -> BackboneConfig:
+        """The backbone's configuration; a built one has its directory in the cache as its name."""
+        if ref.built is None:
+            return ref.config
+        built = BuiltBackbone.model_validate_json(self.path(ref.built).read_bytes())
+        return ref.config.model_copy(update={"name": str(built.directory)})
 
     def prepare(self) -> None:
         """Make the folders."""
