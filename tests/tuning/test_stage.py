@@ -16,8 +16,7 @@ import pytest
 
 from recalign.artifacts import append_info, read_manifest, storage
 from recalign.artifacts.manifest import content_fingerprint, encode
-from recalign.data.samples import SampleSet
-from recalign.data.shots import choose_shots
+from recalign.data.samples import SampleSet, choose_shots
 from recalign.errors import ArtifactError, ConfigError, DataError, ModelError
 from recalign.models.config import BackboneConfig
 from recalign.prompting.template import PromptTemplate

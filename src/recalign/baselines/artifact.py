@@ -33,8 +33,7 @@ from recalign.baselines.sequence_scorer import SequenceScorer
 from recalign.baselines.text_encoder import TextEncoder
 from recalign.baselines.training import Fit, Round, SampleArrays, train
 from recalign.data.catalog import ItemCatalog
-from recalign.data.samples import Sample, SampleSet
-from recalign.data.shots import choose_shots
+from recalign.data.samples import Sample, SampleSet, choose_shots
 from recalign.errors import ConfigError, DataError, ModelError
 from recalign.models.backbone import resolve_device
 from recalign.models.weights import fill, read_tensors, unique_tensors, write_tensors

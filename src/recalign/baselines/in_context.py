@@ -14,8 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
-from recalign.data.samples import Sample, SampleSet
-from recalign.data.shots import choose_shots
+from recalign.data.samples import Sample, SampleSet, choose_shots
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.prompting.control import ControlTokens

@@ -1,13 +1,11 @@
 """What about a prepared data set can mislead: a list of findings, computed from its tables.
 
-Nothing here changes data. A finding is ``info`` (worth knowing) or ``warning`` (changes what a metric means); neither
-stops anything. The checks are in `recalign.data.audit_checks` and `audit_histories`.
+Findings stop nothing. The checks are in `recalign.data.audit_checks` and `audit_histories`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,16 +16,10 @@ from recalign.data.audit_checks import Finding
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
 from recalign.data.sample_table import SampleTable
-from recalign.data.samples import Sample, SampleSet, to_samples
-from recalign.errors import ConfigError
-
-PromptLengths = Callable[[Sequence[Sample]], Sequence[int]]  # token counts of the samples' untruncated prompts
-
-_MEASURED: Final = 5_000  # samples whose prompts are measured, evenly spaced
 
 
 class AuditReport(BaseModel):
-    """All findings, warnings first."""
+    """All findings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,40 +35,15 @@ class AuditReport(BaseModel):
         return {finding.code: finding.count for finding in self.findings}
 
 
-def audit(
-    sample_set: SampleSet, *, prompt_lengths: PromptLengths | None = None, max_length: int | None = None
-) -> AuditReport:
-    """Audit a prepared directory.
+def audit(table: SampleTable, catalog: ItemCatalog, config: Json, further: Iterable[Finding] = ()) -> AuditReport:
+    """Audit the tables of a prepared directory.
 
     Args:
-        sample_set: The prepared data.
-        prompt_lengths: Counts the tokens of untruncated prompts (this package knows no tokenizer); with it, prompts
-            longer than `max_length` are reported.
-        max_length: The longest prompt in tokens.
-
-    Raises:
-        ConfigError: only one of `prompt_lengths` and `max_length` is given.
+        table: All samples.
+        catalog: Their items.
+        config: The manifest's (``protocol``, ``feedback``, ``domain``).
+        further: Findings of checks that need more than the tables.
     """
-    return audit_tables(
-        sample_set.table(),
-        sample_set.catalog,
-        sample_set.manifest.config,
-        prompt_lengths=prompt_lengths,
-        max_length=max_length,
-    )
-
-
-def audit_tables(
-    table: SampleTable,
-    catalog: ItemCatalog,
-    config: Json,
-    *,
-    prompt_lengths: PromptLengths | None = None,
-    max_length: int | None = None,
-) -> AuditReport:
-    """Audit tables that are not on disk yet; `config` is the manifest's (``protocol``, ``feedback``, ``domain``)."""
-    if (prompt_lengths is None) != (max_length is None):
-        raise ConfigError("prompt lengths and the longest prompt go together", found="one without the other")
     protocol, domain = str(config["protocol"]["name"]), Domain.model_validate(config["domain"])
     samples = table.samples
     findings = [
@@ -92,10 +59,7 @@ def audit_tables(
         *checks.label_words(catalog.frame, domain),
         *checks.suspicious_texts(catalog.frame, domain),
         *checks.deciding_words(samples, catalog.frame),
+        *further,
     ]
-    if prompt_lengths is not None and max_length is not None:
-        step = -(-len(samples) // _MEASURED) or 1
-        measured = table.frame(samples.gather_every(step))
-        findings += checks.truncated_prompts(prompt_lengths(to_samples(measured)), max_length)
     in_order = sorted(findings, key=lambda finding: (finding.severity != "warning", finding.code))
     return AuditReport(findings=tuple(in_order))

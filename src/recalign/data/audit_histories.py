@@ -37,13 +37,12 @@ def targets_in_histories(table: SampleTable) -> Findings:
         yield finding("target-in-history", "warning", own, note)
     keys = pair_keys(table.events["user_id"], table.events["item_id"])
     for place, name in enumerate(SPLITS[1:], start=1):
-        seen = keys[_used(table, SPLITS[:place])]
+        seen = pl.DataFrame({"key": keys[_used(table, SPLITS[:place])]})
         part = table.split(name)
-        asked = pair_keys(part["user_id"], part["item_id"])
-        seen_before = pl.DataFrame({"key": asked}).join(_common(seen, asked), on="key", how="semi")
-        if len(seen_before):
-            note = f"{len(seen_before)} {name} targets occur, with their answer, in histories of earlier splits"
-            yield finding(f"{name}-target-seen", "warning", len(seen_before), note)
+        asked = pl.DataFrame({"key": pair_keys(part["user_id"], part["item_id"])})
+        if count := len(asked.join(seen.join(asked, on="key", how="semi"), on="key", how="semi")):
+            note = f"{count} {name} targets occur, with their answer, in histories of earlier splits"
+            yield finding(f"{name}-target-seen", "warning", count, note)
 
 
 def shared_histories(table: SampleTable) -> Findings:
@@ -75,11 +74,6 @@ def _used(table: SampleTable, splits: tuple[str, ...]) -> NDArray[np.bool_]:
         part -= np.bincount(end - lowest, minlength=len(part)).astype(np.int32)
     used: NDArray[np.bool_] = np.cumsum(opened, dtype=np.int32)[:-1] > 0
     return used
-
-
-def _common(seen: Hashes, asked: Hashes) -> pl.DataFrame:
-    """The keys that occur in both, as column ``key``."""
-    return pl.DataFrame({"key": seen}).join(pl.DataFrame({"key": np.unique(asked)}), on="key", how="semi").unique()
 
 
 def _history_hashes(table: SampleTable) -> Hashes:

@@ -14,8 +14,7 @@ For each positive sample of a split:
    is left out and counted.
 
 By cosine a user of two items that the query shares is nearer than one of a hundred who shares five. Where many users
-have few items, those who vote have little to vote for, sets stay short, and ten picks hit almost surely
-(`CandidateStatistics.mean_size`, `hit_chance`): ask for ``dot`` there.
+have few items, sets stay short, and ten picks hit almost surely (`CandidateStatistics.hit_chance`): ask for ``dot``.
 
 Ties: similar users by user id, voted items by item id. Nothing depends on the other samples that are asked for.
 """
@@ -33,8 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_matrix
 
 from recalign.data.neighbours import Similarity, UserIndex
-from recalign.data.samples import SampleSet
-from recalign.errors import DataError
+from recalign.data.samples import SampleSet, liked_rows
 from recalign.seeding import generator
 
 RECOMMENDED: Final = 10  # items that a teacher picks from the set (TLRec, stage 3)
@@ -136,11 +134,11 @@ class _Interactions:
 
     def __init__(self, samples: SampleSet, split: str) -> None:
         frame = samples.frame(split).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
-        kept = ["sample_id", "user_id", "item_id", "label", "row"]
         entries = frame.select("row", "user_id", "history").explode("history").drop_nulls("history").unnest("history")
         entries = entries.select("row", "user_id", "item_id", "liked")
-        met = frame.filter(pl.col("label") == 1) if samples.implicit else frame
-        entries = entries.filter("liked") if samples.implicit else entries
+        met = frame
+        if samples.implicit:
+            met, entries = frame.filter(pl.col("label") == 1), entries.filter("liked")
         user_ids = frame["user_id"].unique().sort()
         item_ids = pl.concat([frame["item_id"], entries["item_id"]]).unique().sort()
         self.item_ids: NDArray[np.object_] = item_ids.to_numpy().astype(object)
@@ -149,27 +147,16 @@ class _Interactions:
             pl.col("user_id").cast(users).to_physical().cast(pl.Int64).alias("user"),
             pl.col("item_id").cast(items).to_physical().cast(pl.Int64).alias("item"),
         ]
-        self._frame = frame.select(kept).with_columns(codes)
+        self._frame = frame.select("sample_id", "label", "row", *codes)
         self._entries = entries.select("row", *codes).unique().sort("row", "item")
         targets = met.select(*codes, moment=2 * pl.col("row") + 2)
         histories = self._entries.select("user", "item", moment=2 * pl.col("row") + 1)
         first = pl.concat([targets, histories]).group_by("user", "item").agg(pl.col("moment").min())
-        first = first.sort("user", "item")
-        self._shape = (len(user_ids), len(item_ids))
-        self.users = _matrix(
-            first["moment"].to_numpy(), first["user"].to_numpy(), first["item"].to_numpy(), self._shape
-        )
+        self.users = _matrix(first.sort("user", "item").select("moment", "user", "item"), len(user_ids), len(item_ids))
 
     def positives(self, config: CandidateConfig) -> pl.DataFrame:
         """The source samples: the positive ones, or `limit` of them drawn by seed, in the order of the table."""
-        positive = self._frame.filter(pl.col("label") == 1)
-        if positive.is_empty():
-            raise DataError(
-                f"split {config.split!r} of the data",
-                found=f"no positive sample among {self._frame.height}",
-                expected="at least one, for a candidate set",
-                hint="Choose another split.",
-            )
+        positive = liked_rows(self._frame, config.split)
         if config.limit is None or config.limit >= positive.height:
             return positive
         drawn = generator(config.seed, "candidates", "limit").permutation(positive.height)[: config.limit]
@@ -179,8 +166,7 @@ class _Interactions:
         """Multi-hot histories, queries × items."""
         numbered = queries.select("row").with_row_index("query")
         entries = self._entries.join(numbered, on="row").sort("query", "item")
-        rows, items = entries["query"].to_numpy(), entries["item"].to_numpy()
-        return _matrix(np.ones(entries.height, dtype=np.int64), rows, items, (queries.height, self._shape[1]))
+        return _matrix(entries.select(pl.repeat(1, pl.len()), "query", "item"), queries.height, len(self.item_ids))
 
     def met_before(self, queries: pl.DataFrame, histories: csr_matrix) -> csr_matrix:
         """What each query's user has met before its target: queries × items."""
@@ -191,9 +177,8 @@ class _Interactions:
         return csr_matrix(past + histories)
 
 
-def _matrix(
-    values: NDArray[np.int64], rows: NDArray[np.int64], items: NDArray[np.int64], shape: tuple[int, int]
-) -> csr_matrix:
-    """From entries that are distinct and sorted by row and item."""
-    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=shape[0]))])
-    return csr_matrix((values, items, starts), shape=shape)
+def _matrix(entries: pl.DataFrame, rows: int, items: int) -> csr_matrix:
+    """From a table of values, rows and items; the entries are distinct and sorted by row and item."""
+    values, row, item = (column.to_numpy() for column in entries)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=rows))])
+    return csr_matrix((values, item, starts), shape=(rows, items))

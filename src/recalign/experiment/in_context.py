@@ -13,9 +13,8 @@ from typing import Any
 from recalign.baselines.in_context_config import InContextConfig
 from recalign.baselines.in_context_endpoint import EndpointAnswers, ask_endpoint
 from recalign.cot.teachers import make_language_model
-from recalign.data.samples import Sample, SampleSet
+from recalign.data.samples import Sample, SampleSet, choose_shots
 from recalign.data.schema import SPLITS
-from recalign.data.shots import choose_shots
 from recalign.errors import ConfigError, DataError
 from recalign.experiment.evaluation import Evaluation, compute_metrics
 from recalign.experiment.score_file import ScoreFile, score_split

@@ -17,7 +17,7 @@ import polars as pl
 
 from recalign.artifacts import Json, write_directory
 from recalign.artifacts.manifest import hash_file
-from recalign.data.audit import audit_tables
+from recalign.data.audit import audit
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
 from recalign.data.protocols import cut_users, fold_users
@@ -176,7 +176,7 @@ def _describe(config: PrepareConfig, domain: Domain, template: PromptTemplate, s
 
 def _write(config: PrepareConfig, output: Path, prepared: _Prepared, template: PromptTemplate) -> Path:
     table, catalog = prepared.samples, prepared.catalog
-    report = audit_tables(table, catalog, prepared.config)
+    report = audit(table, catalog, prepared.config)
     rendered = _to_render(table.samples, config.max_rendered or RENDERED, config.seed)
     info = {
         "request": config.request,
