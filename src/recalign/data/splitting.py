@@ -1,4 +1,4 @@
-"""Protocols: which interactions become targets, with which history, in which split. Named and versioned.
+"""Protocols: which interactions become targets, with which history, in which split.
 
 ====================  ==========================================================================================
 ``tallrec-movie``     TALLRec's Movie files, byte for byte: users by first appearance in the file, each by time (ties in
@@ -42,19 +42,17 @@ class SplitConfig(BaseModel):
 
     max_history: int = Field(10, ge=1, description="Longest history.")
     min_history: int | None = Field(None, ge=1, description="Interactions that a target needs before it.")
-    order: Order | None = Field(
-        None, description="Order of a user's interactions: time, the file's, or a seeded shuffle."
-    )
-    ratios: Ratios | None = Field(None, description="Sizes of train, valid and test in proportion, such as 8:1:1.")
-    folds: int | None = Field(None, ge=3, description="User-wise cross-validation: how many groups of users.")
+    order: Order | None = Field(None, description="Order of a user's interactions: time, file or shuffle.")
+    split: Ratios | None = Field(None, description="Proportions of train, valid and test: '8:1:1'.")
+    folds: int | None = Field(None, ge=3, description="User-wise cross-validation instead of split: groups of users.")
     fold: int = Field(0, ge=0, description="With folds: the group that is test; the next one is valid.")
-    seed: int = Field(0, ge=0, description="Seed of shuffles and sampled negatives.")
+    seed: int = Field(0, ge=0, description="Root of all randomness.")
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.ratios is not None and (min(self.ratios) < 0 or sum(self.ratios) == 0):
+    def _possible(self) -> Self:
+        if self.split is not None and (min(self.split) < 0 or sum(self.split) == 0):
             raise ValueError("ratios must not be negative, and one of them must be positive")
-        if self.folds is not None and self.ratios is not None:
+        if self.folds is not None and self.split is not None:
             raise ValueError("folds and split exclude each other: folds cut all users into equal groups")
         if self.folds is None and self.fold:
             raise ValueError(f"found fold {self.fold} without folds")
@@ -87,13 +85,11 @@ def plan(protocol: Protocol, config: SplitConfig, feedback: FeedbackConfig) -> P
         ConfigError: the protocol cannot use an order, proportions or folds that `config` asks for.
     """
     if config.order is not None and config.order not in protocol.orders:
-        raise ConfigError(
-            f"protocol {protocol.name}", found=f"order {config.order}", expected=f"order {' or '.join(protocol.orders)}"
-        )
-    if config.ratios is not None and not protocol.proportions:
-        raise ConfigError(
-            f"protocol {protocol.name} has no proportions", found=f"split {':'.join(map(str, config.ratios))}"
-        )
+        expected = f"order {' or '.join(protocol.orders)}"
+        raise ConfigError(f"protocol {protocol.name}", found=f"order {config.order}", expected=expected)
+    if config.split is not None and not protocol.proportions:
+        found = f"split {':'.join(map(str, config.split))}"
+        raise ConfigError(f"protocol {protocol.name} has no proportions", found=found)
     if config.folds is not None and not protocol.by_user:
         by_user = " or ".join(name for name, usable in PROTOCOLS.items() if usable.by_user)
         raise ConfigError(
@@ -105,7 +101,7 @@ def plan(protocol: Protocol, config: SplitConfig, feedback: FeedbackConfig) -> P
         max_history=config.max_history,
         min_history=config.min_history or protocol.min_history or config.max_history,
         order=config.order or protocol.orders[0],
-        ratios=config.ratios or (8, 1, 1),
+        ratios=config.split or (8, 1, 1),
         negatives_in_history=feedback.negatives_in_history,
         seed=config.seed,
         folds=config.folds,
@@ -122,7 +118,7 @@ def make_table(
     item_ids: Ids = (),
     block_rows: int = BLOCK_ROWS,
 ) -> SampleTable:
-    """Turn interactions (columns of `schema.INTERACTIONS`) into samples; `SampleTable.frame` gives whole histories.
+    """Turn interactions (columns of `schema.INTERACTIONS`) into samples.
 
     Args:
         interactions: The rows of the source.
@@ -153,9 +149,10 @@ def make_table(
     del coded
     table = made.table()
     if not len(table):
+        counts = interactions["user_id"].unique_counts().to_list()
         raise DataError(
             f"protocol {protocol.name} finds no target",
-            found=f"{interactions['user_id'].n_unique()} users, the longest with {_longest(interactions)} interactions",
+            found=f"{len(counts)} users, the longest with {max(counts, default=0)} interactions",
             expected=f"a user with more than {plan.min_history}",
             hint="Lower --min-history or --max-history.",
         )
@@ -214,7 +211,3 @@ def _no_time(missing: int, rows: int, hint: str) -> DataError:
         expected="a timestamp in every row",
         hint=hint,
     )
-
-
-def _longest(interactions: pl.DataFrame) -> int:
-    return int(interactions.group_by("user_id").len()["len"].max() or 0)  # type: ignore[arg-type]
