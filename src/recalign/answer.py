@@ -1,7 +1,4 @@
-"""What a request for recommendations comes to: matched titles, ranked items, influences, and pairs that a model writes.
-
-The command, a notebook and a server ask `answer` and show the same `Answer`.
-"""
+"""What a request for recommendations comes to. The command, a notebook and a server show the same `Answer`."""
 
 from __future__ import annotations
 
@@ -74,11 +71,11 @@ def answer(
 
     Args:
         recommender: A scorer and its catalogue.
-        likes, dislikes: Titles or ids; matched forgivingly (`recalign.data.matching`).
+        likes, dislikes: Matched forgivingly (`recalign.data.matching`).
         k: How many items.
         explain: "influences": what each entry of the history does to each score. "pairs": also the pairs "watched →
             recommended" that a model tuned on chain-of-thought data writes.
-        progress: Called with items scored and items to score.
+        progress: See `Progress`.
 
     Raises:
         ConfigError: `k` is below 1, or pairs were asked of a scorer that is no language model.
