@@ -31,12 +31,7 @@ _PLAIN: Final = {"sample_id": "PLAIN", "history_end": "DELTA_BINARY_PACKED"}
 
 
 def write_samples(directory: Path, samples: SampleTable | pl.DataFrame) -> None:
-    """Write both files into a directory (the staging directory of an artefact).
-
-    Args:
-        directory: Where to.
-        samples: A table, or rows with whole histories (columns of `schema.SAMPLES`).
-    """
+    """Write both files into a directory. Samples may be rows with whole histories (columns of `schema.SAMPLES`)."""
     table = samples if isinstance(samples, SampleTable) else SampleTable.from_frame(samples)
     _write(directory / SAMPLES_FILE, table.samples, STORED_SAMPLES)
     _write(directory / EVENTS_FILE, table.events, EVENTS)
@@ -91,16 +86,21 @@ class StoredSamples:
             ArtifactError: the samples are in the form of another version of recalign.
         """
         self._samples, self._events = directory / SAMPLES_FILE, directory / EVENTS_FILE
-        _check_version(directory, _read(self._samples, pl.read_parquet_metadata))
+        version = _read(self._samples, pl.read_parquet_metadata).get(_VERSION_KEY, "1")
+        if version != str(SAMPLES_FORMAT):
+            raise ArtifactError(
+                f"the samples in {directory}",
+                found=f"format version {version}",
+                expected=str(SAMPLES_FORMAT),
+                hint="They were written by another version of recalign; make them again with `recalign prepare`.",
+            )
         for path, columns in ((self._samples, STORED_SAMPLES), (self._events, EVENTS)):
             check_columns(_read(path, pl.read_parquet_schema), columns, path.stem)
 
     def frame(self, split: str | None = None) -> pl.DataFrame:
         """The samples of one split, or all, with whole histories (columns of `schema.SAMPLES`)."""
-        rows = pl.scan_parquet(self._samples)
-        part = _read(
-            self._samples, lambda _: (rows if split is None else rows.filter(pl.col("split") == split)).collect()
-        )
+        wanted = pl.lit(True) if split is None else pl.col("split") == split
+        part = _read(self._samples, lambda path: pl.scan_parquet(path).filter(wanted).collect())
         return with_histories(part, _read(self._events, pl.read_parquet))
 
     def counts(self) -> dict[str, int]:
@@ -124,34 +124,15 @@ def _read(path: Path, read: Callable[[Path], Any]) -> Any:
         raise DataError(f"cannot read {path}", found=str(error), expected="a Parquet file of samples") from error
 
 
-def _check_version(directory: Path, metadata: Mapping[str, str]) -> None:
-    version = metadata.get(_VERSION_KEY, "1")
-    if version != str(SAMPLES_FORMAT):
-        raise ArtifactError(
-            f"the samples in {directory}",
-            found=f"format version {version}",
-            expected=str(SAMPLES_FORMAT),
-            hint="They were written by another version of recalign; make them again with `recalign prepare`.",
-        )
-
-
 def check_columns(schema: Mapping[str, pl.DataType], expected: Mapping[str, pl.DataType], what: str) -> None:
-    """Refuse other columns, types or orders.
-
-    Raises:
-        DataError: naming them.
-    """
+    """Refuse other columns, types or orders: raises DataError."""
     if list(schema.items()) != list(expected.items()):
         odd = [name for name in {**expected, **schema} if schema.get(name) != expected.get(name)]
         raise DataError(what, found=f"unexpected columns or types: {', '.join(odd) or 'another order'}")
 
 
 def check_samples(frame: pl.DataFrame) -> None:
-    """Check columns, types, splits, labels and the uniqueness of `sample_id` of rows with whole histories.
-
-    Raises:
-        DataError: the first rule that is broken.
-    """
+    """Check rows with whole histories. Raises DataError for the first rule that is broken."""
     check_columns(frame.schema, SAMPLES, "samples")
     if splits := sorted(set(frame["split"].unique()) - set(SPLITS), key=str):
         raise DataError("samples, column 'split'", found=repr(splits[0]), expected=" or ".join(SPLITS))

@@ -15,8 +15,6 @@ from recalign.data.sample_ids import hexadecimal
 from recalign.data.schema import EVENTS, SAMPLES, SPLITS, STORED_SAMPLES
 from recalign.errors import DataError
 
-Places = NDArray[np.int64]
-
 SPLIT: Final = pl.Enum(SPLITS)
 
 
@@ -77,7 +75,7 @@ def with_histories(samples: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     end, lengths = (samples[name].to_numpy() for name in ("history_end", "history_length"))
     if len(samples) and (min(lengths.min(), (end - lengths).min()) < 0 or end.max() > len(events)):
         raise DataError("samples, history", found="a range outside of the events", expected=f"0 to {len(events)}")
-    entries = events.select(pl.col("item_id"), "liked", "rating")[range_places(end, lengths)]
+    entries = events.select("item_id", "liked", "rating")[_range_places(end, lengths)]
     entries = entries.select(pl.struct(pl.col("item_id").cast(pl.String), "liked", "rating"))
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     lists = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), entries.to_series().to_arrow())
@@ -87,10 +85,10 @@ def with_histories(samples: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     return samples.with_columns(pl.col("split", "user_id", "item_id").cast(pl.String), history).select(*SAMPLES)
 
 
-def range_places(end: Places, lengths: NDArray[np.int32]) -> Places:
+def _range_places(end: NDArray[np.int64], lengths: NDArray[np.int32]) -> NDArray[np.int64]:
     """The places of all ranges, one range after another."""
     offsets = np.cumsum(lengths, dtype=np.int64) - lengths
-    places: Places = np.arange(int(lengths.sum(dtype=np.int64))) + np.repeat(end - lengths - offsets, lengths)
+    places: NDArray[np.int64] = np.arange(lengths.sum(dtype=np.int64)) + np.repeat(end - lengths - offsets, lengths)
     return places
 
 

@@ -58,11 +58,7 @@ class SampleSet:
     def __init__(
         self, directory: Path, manifest: Manifest, samples: pl.DataFrame | StoredSamples, catalog: ItemCatalog
     ) -> None:
-        """Combine the parts; `load` is how to get one from disk.
-
-        Raises:
-            DataError: the samples do not have the columns of `schema.SAMPLES` or break its rules (`check_samples`).
-        """
+        """Combine the parts; `load` is how to get one from disk. Raises DataError as `check_samples`."""
         self.path, self.manifest, self.catalog = directory, manifest, catalog
         self._stored = samples if isinstance(samples, StoredSamples) else None
         self._frames: dict[str | None, pl.DataFrame] = {}

@@ -142,12 +142,7 @@ def make_table(
         others = [f"--order {order}" for order in protocol.orders if order != "time"]
         raise _no_time(missing, len(interactions), f"Name another order: {' or '.join(others)}.")
     likes(interactions, feedback)  # what is wrong with the feedback is said of the whole table, not of a block
-    coded = protocol.narrow(with_codes(interactions, item_ids), plan)
-    made = _Blocks(protocol, plan, feedback, item_ids)
-    for block in user_blocks(coded, max(1, len(coded)) if protocol.by_appearance else block_rows):
-        made.add(block)
-    del coded
-    table = made.table()
+    table = _of_blocks(interactions, protocol, plan, feedback, item_ids, block_rows)
     if not len(table):
         counts = interactions["user_id"].unique_counts().to_list()
         raise DataError(
@@ -160,48 +155,41 @@ def make_table(
     return table
 
 
-class _Blocks:
-    """Collects the samples and events of blocks of users."""
-
-    def __init__(self, protocol: Protocol, plan: Plan, feedback: FeedbackConfig, item_ids: Ids) -> None:
-        self._protocol, self._plan, self._feedback, self._item_ids = protocol, plan, feedback, item_ids
-        self._rng = generator(plan.seed, "split", "order")
-        self._ids: SampleIds | None = None
-        self._samples: dict[str, list[pl.DataFrame]] = {split: [] for split in SPLITS}
-        self._events: list[pl.DataFrame] = []
-        self._end = 0
-
-    def add(self, block: pl.DataFrame) -> None:
-        """Make the samples of some users' interactions (ids coded)."""
-        protocol, plan = self._protocol, self._plan
-        self._ids = self._ids or SampleIds(protocol.name, names(block["user_id"]), names(block["item_id"]))
+def _of_blocks(
+    interactions: pl.DataFrame, protocol: Protocol, plan: Plan, feedback: FeedbackConfig, item_ids: Ids, block_rows: int
+) -> SampleTable:
+    """The samples and events of all users, made block by block."""
+    coded = protocol.narrow(with_codes(interactions, item_ids), plan)
+    rng = generator(plan.seed, "split", "order")
+    ids = SampleIds(protocol.name, names(coded["user_id"]), names(coded["item_id"]))
+    # Split by split where the protocol has split them already; all in the first list where it has not.
+    parts: dict[str, list[pl.DataFrame]] = {split: [] for split in SPLITS}
+    all_events: list[pl.DataFrame] = []
+    end = 0
+    for block in user_blocks(coded, max(1, len(coded)) if protocol.by_appearance else block_rows):
         if protocol.first_only:
             block = without_repeats(block, by_file=plan.order == "file")
-        rows = label_coded(block, self._feedback, item_ids=self._item_ids, seed=plan.seed)
         samples, events = history_ranges(
-            ordered(rows, protocol, plan, self._rng),
+            ordered(label_coded(block, feedback, item_ids=item_ids, seed=plan.seed), protocol, plan, rng),
             max_history=plan.max_history,
             min_history=plan.min_history,
             negatives_in_history=plan.negatives_in_history,
         )
         samples, events = trimmed(protocol.pick(samples, plan), events)
-        samples = samples.with_columns(self._ids.of(samples), pl.col("history_end") + self._end)
-        self._end += len(events)
+        samples = samples.with_columns(ids.of(samples), pl.col("history_end") + end)
+        end += len(events)
+        all_events.append(events)
         # The place in the file is needed once more where it is the order of all samples.
         kept = [name for name in STORED_SAMPLES if name in samples.columns] + ["order"] * (plan.order == "file")
         samples = samples.select(kept)
-        for split, parts in self._samples.items():
-            parts.append(samples.filter(pl.col("split") == split) if "split" in kept else samples)
-            if "split" not in kept:
-                break
-        self._events.append(events)
-
-    def table(self) -> SampleTable:
-        """All samples, split and in order; empties the collection."""
-        samples = pl.concat(part for parts in self._samples.values() for part in parts)
-        events = pl.concat(self._events)
-        self._samples, self._events = {}, []
-        return SampleTable(self._protocol.arrange(samples, self._plan).select(*STORED_SAMPLES), events)
+        if "split" not in kept:
+            parts[SPLITS[0]].append(samples)
+            continue
+        for split in SPLITS:
+            parts[split].append(samples.filter(pl.col("split") == split))
+    del coded
+    joined = pl.concat(part for split in SPLITS for part in parts.pop(split))
+    return SampleTable(protocol.arrange(joined, plan).select(*STORED_SAMPLES), pl.concat(all_events))
 
 
 def _no_time(missing: int, rows: int, hint: str) -> DataError:

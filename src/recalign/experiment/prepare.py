@@ -109,20 +109,17 @@ def _from_published(config: PrepareConfig, reader: SamplesReader, template: Prom
 def _published_samples(data: PublishedSamples) -> pl.DataFrame:
     """One row and one user per row of the file, in its order; ``split`` is not there yet."""
     rows = [
-        (
-            str(row.row),
-            row.item_id,
-            row.label,
-            row.row,
-            [{"item_id": item, "liked": liked, "rating": None} for item, liked in row.history],
-        )
+        {
+            "user_id": str(row.row),
+            "item_id": row.item_id,
+            "label": row.label,
+            "position": row.row,
+            "history": [{"item_id": item, "liked": liked} for item, liked in row.history],
+        }
         for row in data.samples
     ]
-    schema = {name: SAMPLES[name] for name in ("user_id", "item_id", "label")}
-    frame = pl.DataFrame(rows, schema={**schema, "position": pl.Int64(), "history": SAMPLES["history"]}, orient="row")
-    return with_sample_ids(frame, "published").with_columns(
-        rating=pl.lit(None, SAMPLES["rating"]), timestamp=pl.lit(None, SAMPLES["timestamp"])
-    )
+    columns = {name: kind for name, kind in SAMPLES.items() if name not in ("sample_id", "split")}
+    return with_sample_ids(pl.DataFrame(rows, schema={**columns, "position": pl.Int64()}), "published")
 
 
 def _describe(config: PrepareConfig, domain: Domain, template: PromptTemplate, settings: Json) -> Json:
