@@ -142,16 +142,13 @@ def _publish(staging: Path, target: Path, kind: str, overwrite: bool) -> None:
             if previous is not None:
                 storage.io.rename(previous, target)
             raise
-        if previous is not None:
-            _discard(previous, target)
-
-
-def _discard(previous: Path, target: Path) -> None:
-    try:
-        storage.io.rmtree(previous)
-    except OSError as error:
-        found = f"{previous}, which cannot be removed ({error.strerror})"
-        raise ArtifactError(f"{target} is published, but its previous state is still there", found=found) from error
+        if previous is None:
+            return
+        try:
+            storage.io.rmtree(previous)
+        except OSError as error:
+            found = f"{previous}, which cannot be removed ({error.strerror})"
+            raise ArtifactError(f"{target} is published, but its previous state is still there", found=found) from error
 
 
 def _sweep(target: Path) -> None:

@@ -24,26 +24,25 @@ from recalign.errors import ArtifactError
 
 _LOCK_SECONDS = 60.0
 _POLL_SECONDS = 0.02
-_CAUSES: dict[int | None, str] = {
-    errno.ENOSPC: "no space left on the device",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "a read-only file system",
-    errno.EXDEV: "a path on another device, where a rename is impossible",
-}
 _FULL_HINT = "Nothing was published: free some space or choose an output on another device."
-_HINTS: dict[int | None, str] = {
-    errno.ENOSPC: _FULL_HINT,
-    errno.EDQUOT: _FULL_HINT,
-    errno.EXDEV: "Nothing was published: choose an output directory that is not a mount point.",
+_MOUNT_HINT = "Nothing was published: choose an output directory that is not a mount point."
+_HINT = "Check the path and permissions."
+_FAILURES: dict[int | None, tuple[str, str]] = {
+    errno.ENOSPC: ("no space left on the device", _FULL_HINT),
+    errno.EDQUOT: ("the disk quota is used up", _FULL_HINT),
+    errno.EROFS: ("a read-only file system", _HINT),
+    errno.EXDEV: ("a path on another device, where a rename is impossible", _MOUNT_HINT),
 }
 
 
 class Storage:
-    """Operating-system calls, one method each. Tests replace methods to inject faults."""
+    """Operating-system calls. Tests replace them on `io` to inject faults."""
 
-    def mkdir(self, path: Path) -> None:
-        """Create one directory (mode by umask)."""
-        path.mkdir()
+    mkdir = staticmethod(os.mkdir)
+    fsync = staticmethod(os.fsync)
+    rename = staticmethod(os.rename)
+    unlink = staticmethod(os.unlink)
+    rmtree = staticmethod(shutil.rmtree)
 
     def open(self, path: Path, flags: int) -> int:
         """Open `path` and return the descriptor (mode by umask)."""
@@ -55,22 +54,6 @@ class Storage:
         while view:
             view = view[os.write(descriptor, view) :]
 
-    def fsync(self, descriptor: int) -> None:
-        """Flush a file or directory to the device."""
-        os.fsync(descriptor)
-
-    def rename(self, source: Path, destination: Path) -> None:
-        """Rename within one file system; replaces a file or an empty directory."""
-        os.rename(source, destination)  # noqa: PTH104  (Path.rename would hide that this is the plain system call)
-
-    def unlink(self, path: Path) -> None:
-        """Remove one file."""
-        path.unlink()
-
-    def rmtree(self, path: Path) -> None:
-        """Remove a directory with all it holds, following no link."""
-        shutil.rmtree(path)
-
 
 io = Storage()
 
@@ -78,8 +61,8 @@ io = Storage()
 def explain(error: BaseException, path: Path) -> ArtifactError:
     """Turn a storage failure into one clear line that names `path`."""
     number = getattr(error, "errno", errno.ENOSPC if is_full(error) else None)
-    found = _CAUSES.get(number) or getattr(error, "strerror", None) or type(error).__name__
-    hint = _HINTS.get(number, "Check the path and permissions.")
+    cause = getattr(error, "strerror", None) or type(error).__name__
+    found, hint = _FAILURES.get(number, (cause, _HINT))
     return ArtifactError(f"cannot write {path}", found=found, hint=hint)
 
 
@@ -189,9 +172,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def recover(directory: Path) -> None:
-    """Put the previous artefact back where a process died between the two renames of an overwrite.
-
-    Does nothing, and takes no lock, in every other case.
+    """Put the previous artefact back where a process died between the two renames of an overwrite; else do nothing.
 
     Raises:
         ArtifactError: it cannot be put back (e.g. on a read-only file system); the message names where it is.
