@@ -13,8 +13,7 @@ from recalign.artifacts import write_directory
 from recalign.data.audit import AuditReport, Finding, audit
 from recalign.data.audit_checks import truncated_prompts
 from recalign.data.catalog import ItemCatalog
-from recalign.data.sample_files import write_samples
-from recalign.data.sample_table import SampleTable
+from recalign.data.sample_table import SampleTable, write_samples
 from recalign.data.samples import SampleSet
 from recalign.data.schema import ITEMS, SAMPLES
 

@@ -12,7 +12,7 @@ import pytest
 from recalign.artifacts import write_directory
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
-from recalign.data.sample_files import check_samples, write_samples
+from recalign.data.sample_table import check_samples, write_samples
 from recalign.data.samples import HistoryEntry, Sample, SampleSet, choose_shots, split_counts, to_samples
 from recalign.data.schema import ITEMS, SAMPLES
 from recalign.errors import ArtifactError, ConfigError, DataError

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from recalign.data import protocols
 from recalign.data.feedback import FeedbackConfig
 from recalign.data.protocols import PROTOCOLS
-from recalign.data.sample_files import check_samples, write_samples
+from recalign.data.sample_table import check_samples, write_samples
 from recalign.data.samples import split_counts
 from recalign.data.schema import INTERACTIONS, SPLITS
 from recalign.data.splitting import SplitConfig, make_table, plan, resolve_protocol

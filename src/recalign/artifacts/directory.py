@@ -50,8 +50,7 @@ def write_directory(
         config: What produced it: a mapping or pydantic model that JSON has a form for.
         parents: Name of each input artefact → its fingerprint.
         info: Free facts; read when the block ends, so the block may still fill a dict it passed.
-        overwrite: Replace an existing artefact. A crash at any moment leaves the old or the new one; anything that is
-            not an artefact of this kind is never replaced.
+        overwrite: Replace an existing artefact. A crash at any moment leaves the old or the new one.
 
     Raises:
         ArtifactError: `target` exists; the disk is full, read-only or another device; a staged file is no plain file.
@@ -113,7 +112,6 @@ def _seal(staging: Path, kind: str, config: Any, parents: dict[str, str], info: 
         "format_version": FORMAT_VERSION,
         "recalign_version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "fingerprint": content_fingerprint(kind, FORMAT_VERSION, config, parents, files),
         "parents": parents,
         "config": config,
         "info": info,
@@ -121,7 +119,7 @@ def _seal(staging: Path, kind: str, config: Any, parents: dict[str, str], info: 
     }
     for folder in reversed(folders):
         storage.fsync_path(folder)
-    storage.replace_file(staging / MANIFEST_NAME, encode(fields))
+    storage.replace_file(staging / MANIFEST_NAME, encode({**fields, "fingerprint": content_fingerprint(fields)}))
 
 
 def _publish(staging: Path, target: Path, kind: str, overwrite: bool) -> None:

@@ -112,12 +112,9 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def content_fingerprint(
-    kind: str, format_version: int, config: Any, parents: Mapping[str, str], files: Mapping[str, FileRecord]
-) -> str:
-    """The `Manifest.fingerprint` of an artefact."""
-    content = {"kind": kind, "format_version": format_version, "config": config, "parents": parents, "files": files}
-    return fingerprint(content)
+def content_fingerprint(fields: Mapping[str, Any]) -> str:
+    """The `Manifest.fingerprint` of an artefact with these fields."""
+    return fingerprint({name: fields[name] for name in ("kind", "format_version", "config", "parents", "files")})
 
 
 def encode(fields: Mapping[str, Any]) -> bytes:
@@ -165,10 +162,7 @@ def load(directory: Path) -> Manifest:
         raise _damaged(path, f"{field}: {first['msg']}", "a manifest of recalign") from error
     body = {key: value for key, value in document.items() if key != "checksum"}
     _expect(path, "checksum", fingerprint(body), manifest.checksum)
-    actual = content_fingerprint(
-        manifest.kind, manifest.format_version, manifest.config, manifest.parents, manifest.files
-    )
-    _expect(path, "fingerprint", actual, manifest.fingerprint)
+    _expect(path, "fingerprint", content_fingerprint(manifest.model_dump()), manifest.fingerprint)
     return manifest
 
 

@@ -17,8 +17,7 @@ import polars as pl
 from recalign.artifacts import Manifest, read_manifest
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
-from recalign.data.sample_files import StoredSamples, check_samples
-from recalign.data.sample_table import SampleTable
+from recalign.data.sample_table import SampleTable, StoredSamples, check_samples
 from recalign.data.schema import SPLITS
 from recalign.data.schema import HistoryEntry as HistoryEntry
 from recalign.errors import ConfigError, DataError

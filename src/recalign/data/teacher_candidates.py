@@ -21,7 +21,6 @@ Ties: similar users by user id, voted items by item id. Nothing depends on the o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,9 +63,9 @@ class CandidateStatistics:
     """What became of the source samples.
 
     Attributes:
-        considered: Positive samples for which a set was made.
+        considered: Positive samples for which a set was made: kept + truth_not_in_set.
         kept: Those whose truth is in their set.
-        truth_not_in_set: Those left out because it is not; considered = kept + truth_not_in_set.
+        truth_not_in_set: Those left out because it is not.
         mean_size: Mean number of items in the sets kept; None where none is.
         hit_chance: Probability that ten items drawn at random from a kept set contain the truth (10/19 for full sets),
             averaged over the sets kept; None where none is.
@@ -82,15 +81,9 @@ class CandidateStatistics:
 def user_filtering(
     samples: SampleSet, config: CandidateConfig, *, block: int = 1024
 ) -> tuple[list[CandidateSet], CandidateStatistics]:
-    """The candidate sets of a prepared data set's positive samples, in the order of the table (see the module).
+    """The candidate sets that contain their truth, in the order of the table, and what became of the others.
 
-    Args:
-        samples: Prepared data.
-        config: Parameters.
-        block: Samples handled at once. It bounds the memory beyond the interactions themselves and changes no result.
-
-    Returns:
-        The sets that contain their truth, and the counts.
+    `block` is the number of samples handled at once. It bounds the memory and changes no result.
 
     Raises:
         ConfigError: There is no such split.
@@ -112,15 +105,11 @@ def user_filtering(
             ids = table.item_ids[items[row][items[row] >= 0]]
             order = generator(config.seed, "candidates", "order", sample_ids[row]).permutation(len(ids))
             sets.append(CandidateSet(sample_ids[row], tuple(ids[order].tolist())))
-    return sets, _statistics(queries.height, sets)
-
-
-def _statistics(considered: int, sets: Sequence[CandidateSet]) -> CandidateStatistics:
     sizes = np.array([len(candidates.item_ids) for candidates in sets])
-    return CandidateStatistics(
-        considered=considered,
+    return sets, CandidateStatistics(
+        considered=queries.height,
         kept=len(sets),
-        truth_not_in_set=considered - len(sets),
+        truth_not_in_set=queries.height - len(sets),
         mean_size=float(sizes.mean()) if sets else None,
         hit_chance=float((np.minimum(RECOMMENDED, sizes) / sizes).mean()) if sets else None,
     )

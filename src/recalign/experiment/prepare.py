@@ -22,9 +22,8 @@ from recalign.data.domain import Domain
 from recalign.data.protocols import cut_users, fold_users
 from recalign.data.published import PublishedSamples
 from recalign.data.reader import RatingsGenerator, SamplesReader
-from recalign.data.sample_files import write_samples
 from recalign.data.sample_ids import with_sample_ids
-from recalign.data.sample_table import SampleTable
+from recalign.data.sample_table import SampleTable, write_samples
 from recalign.data.samples import ITEMS_FILE, KIND, split_counts
 from recalign.data.schema import SAMPLES, SPLITS
 from recalign.data.source import SourceData, read_source

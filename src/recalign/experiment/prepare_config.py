@@ -148,11 +148,7 @@ class PrepareConfig(SplitConfig):
         return {name: value for name in Domain.model_fields if (value := getattr(self, name)) is not None}
 
     def domain_words(self) -> Domain:
-        """The domain: the words given, the dataset's noun (it is English), and what the language provides.
-
-        Raises:
-            ConfigError: a word is not usable.
-        """
+        """The words given, the dataset's noun (it is English), and the language's. Raises ConfigError for a bad one."""
         words = self.words()
         if self.defaults.noun and words.get("language", "en").lower().startswith("en"):
             words = {"noun": self.defaults.noun, **words}

@@ -11,7 +11,7 @@ import polars as pl
 
 from recalign.artifacts import write_directory
 from recalign.data.catalog import ItemCatalog
-from recalign.data.sample_files import check_samples, write_samples
+from recalign.data.sample_table import check_samples, write_samples
 from recalign.data.samples import ITEMS_FILE, KIND, Sample, SampleSet
 from recalign.data.schema import ITEMS, SAMPLES
 
