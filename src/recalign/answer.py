@@ -43,12 +43,16 @@ class Answer:
 
     def as_json(self) -> dict[str, object]:
         """JSON-ready; influences and pairs say how they were made."""
+        items = [asdict(item) for item in self.items]
+        if self.explain is None:
+            for item in items:
+                del item["influences"]
         document: dict[str, object] = {
             "model": self.model,
             "catalogue_items": self.catalogue_items,
             "likes": [_as_given(match) for match in self.likes],
             "dislikes": [_as_given(match) for match in self.dislikes],
-            "items": [_as_item(item, explained=self.explain is not None) for item in self.items],
+            "items": items,
         }
         if self.explain is not None:
             document["influence"] = METHOD
@@ -103,10 +107,3 @@ def answer(
 
 def _as_given(match: Match) -> dict[str, str]:
     return {"query": match.query, "item_id": match.item_id, "title": match.title, "match": match.how}
-
-
-def _as_item(item: Recommendation, *, explained: bool) -> dict[str, object]:
-    fields = asdict(item)
-    if not explained:
-        del fields["influences"]
-    return fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import os
@@ -63,7 +64,7 @@ def parse_settings(settings: Iterable[str], *, into: Mapping[str, object] | None
     Raises:
         ConfigError: One of them is not of that form, or goes into something that is no table.
     """
-    tree: Settings = _copied(into or {})
+    tree: Settings = copy.deepcopy(dict(into or {}))
     for setting in settings:
         path, sign, text = setting.partition("=")
         *parents, leaf = (name.strip() for name in path.split("."))
@@ -135,10 +136,6 @@ def _value(text: str) -> object:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text.strip()
-
-
-def _copied(tree: Mapping[str, object]) -> Settings:
-    return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
 
 
 def _fields_at(model: type[BaseModel], path: Iterable[int | str]) -> list[str]:

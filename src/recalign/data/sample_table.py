@@ -145,12 +145,24 @@ def history_ranges(
 
 def trimmed(samples: pl.DataFrame, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Drop the events that no history refers to; the ranges follow."""
-    end, lengths = (samples[name].to_numpy() for name in ("history_end", "history_length"))
-    size = len(events) + 1
-    opened = np.bincount(end - lengths, minlength=size) - np.bincount(end, minlength=size)
-    used = np.cumsum(opened)[:-1] > 0
+    used = used_events(samples, len(events))
     kept = np.concatenate([[0], np.cumsum(used)])
-    return samples.with_columns(pl.Series("history_end", kept[end], dtype=pl.Int64)), events.filter(pl.Series(used))
+    end = pl.Series("history_end", kept[samples["history_end"].to_numpy()], dtype=pl.Int64)
+    return samples.with_columns(end), events.filter(pl.Series(used))
+
+
+def used_events(samples: pl.DataFrame, count: int) -> NDArray[np.bool_]:
+    """Which of `count` events occur in a history of these samples, which are gone through a million at a time."""
+    opened = np.zeros(count + 1, dtype=np.int32)
+    for part in samples.select("history_end", "history_length").iter_slices(GROUP_ROWS):
+        end = part["history_end"].to_numpy()
+        start = end - part["history_length"].to_numpy()
+        lowest = int(start.min())
+        counts = opened[lowest : int(end.max()) + 1]
+        counts += np.bincount(start - lowest, minlength=len(counts)).astype(np.int32)
+        counts -= np.bincount(end - lowest, minlength=len(counts)).astype(np.int32)
+    used: NDArray[np.bool_] = np.cumsum(opened, dtype=np.int32)[:-1] > 0
+    return used
 
 
 def write_samples(directory: Path, samples: SampleTable | pl.DataFrame) -> None:

@@ -33,7 +33,7 @@ def write_sample_set(
 
     Raises:
         ArtifactError: `directory` exists or cannot be written.
-        DataError: The samples break a rule of `recalign.data.samples.check_samples`.
+        DataError: The samples break a rule of `recalign.data.sample_table.check_samples`.
     """
     rows = [{**asdict(sample), "split": split} for split, part in samples.items() for sample in part]
     items = pl.DataFrame([{"item_id": item, "title": title} for item, title in titles.items()], schema=ITEMS)
