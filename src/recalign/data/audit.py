@@ -21,10 +21,9 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.codes import Codes, codes, pair_keys
 from recalign.data.domain import Domain
 from recalign.data.sample_ids import Hashes, mix
-from recalign.data.sample_table import SampleTable, used_events
+from recalign.data.sample_table import GROUP_ROWS, SampleTable, used_events
 from recalign.data.schema import SPLITS
 
-_ROWS: Final = 1_000_000
 _LONG: Final = 5  # entries from which on two equal histories are no coincidence
 
 
@@ -111,8 +110,8 @@ def shared_histories(table: SampleTable) -> Findings:
 
 def _ranges(samples: pl.DataFrame) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int32]]]:
     """Ends and lengths of histories, with the place of the first: a million samples at a time."""
-    for first in range(0, len(samples), _ROWS):
-        part = samples[first : first + _ROWS]
+    for first in range(0, len(samples), GROUP_ROWS):
+        part = samples[first : first + GROUP_ROWS]
         yield first, part["history_end"].to_numpy(), part["history_length"].to_numpy()
 
 

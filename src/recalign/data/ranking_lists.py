@@ -6,8 +6,7 @@ is an item drawn whose text is that of an item the user has met (other editions 
 MovieLens-100K lists twice), since a model that reads text could not tell them apart. With implicit feedback sampled
 negatives were not met. What the prepared data does not show (interactions that its protocol left out) is not known.
 
-The order within a list is shuffled by seed. A list depends on the seed, its sample, the user's items and the catalogue,
-not on the other lists.
+The order within a list is shuffled by seed. A list does not depend on the other lists.
 """
 
 from __future__ import annotations

@@ -87,8 +87,19 @@ def _from_ratings(config: PrepareConfig, template: PromptTemplate) -> None:
 def _from_published(config: PrepareConfig, reader: SamplesReader, template: PromptTemplate) -> None:
     assert config.input is not None
     data = reader.read(config.input, template, config.domain_words() if config.words() else None)
+    rows = [
+        {
+            "user_id": str(row.row),  # every row is a user of its own
+            "item_id": row.item_id,
+            "label": row.label,
+            "position": row.row,
+            "history": [{"item_id": item, "liked": liked} for item, liked in row.history],
+        }
+        for row in data.samples
+    ]
+    columns = {name: kind for name, kind in SAMPLES.items() if name not in ("sample_id", "split")}
+    samples = with_sample_ids(pl.DataFrame(rows, schema={**columns, "position": pl.Int64()}), "published")
     ratios = config.split or (8, 1, 1)
-    samples = _published_samples(data)
     cut: Json = {"ratios": ratios}
     if config.folds is None:
         samples = cut_users(samples, ratios, config.seed)
@@ -103,22 +114,6 @@ def _from_published(config: PrepareConfig, reader: SamplesReader, template: Prom
     facts = {"users": len(samples), "users_without_sample": 0, "licence": reader.licence}
     table = SampleTable.from_frame(samples.select(*SAMPLES))
     _write(config, template, data, table, ItemCatalog(data.items), data.domain, settings, facts)
-
-
-def _published_samples(data: PublishedSamples) -> pl.DataFrame:
-    """One row and one user per row of the file, in its order; ``split`` is not there yet."""
-    rows = [
-        {
-            "user_id": str(row.row),
-            "item_id": row.item_id,
-            "label": row.label,
-            "position": row.row,
-            "history": [{"item_id": item, "liked": liked} for item, liked in row.history],
-        }
-        for row in data.samples
-    ]
-    columns = {name: kind for name, kind in SAMPLES.items() if name not in ("sample_id", "split")}
-    return with_sample_ids(pl.DataFrame(rows, schema={**columns, "position": pl.Int64()}), "published")
 
 
 def _describe(config: PrepareConfig, domain: Domain, template: PromptTemplate, settings: Json) -> Json:
