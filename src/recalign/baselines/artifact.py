@@ -26,11 +26,10 @@ import torch
 
 from recalign.artifacts import Json, Manifest, read_manifest, write_directory
 from recalign.baselines.config import BaselineConfig
-from recalign.baselines.features import ItemLookup, TextFeatures
 from recalign.baselines.items import ItemIndex, embedding_rows, trained_items
-from recalign.baselines.network import Network
+from recalign.baselines.network import ItemLookup, Network
 from recalign.baselines.sequence_scorer import SequenceScorer
-from recalign.baselines.text_encoder import TextEncoder
+from recalign.baselines.text_encoder import TextEncoder, TextFeatures
 from recalign.baselines.training import Fit, Round, SampleArrays, train
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import Sample, SampleSet
@@ -41,7 +40,7 @@ from recalign.models.weights import fill, read_tensors, unique_tensors, write_te
 from recalign.seeding import derive_seed, generator
 
 KIND: Final = "baseline"
-WEIGHTS_FILE, ITEMS_FILE, LOG_FILE = "weights.safetensors", "items.parquet", "metrics.jsonl"
+_WEIGHTS, _ITEMS = "weights.safetensors", "items.parquet"
 
 
 def train_baseline(
@@ -64,8 +63,8 @@ def train_baseline(
         data: Prepared data: its train split, and its validation split where `config.selection` is "paper".
         config: The baseline.
         output: Where the artefact appears.
-        text_encoder: Local directory or hub id of the encoder of GRU-BERT and DROS-BERT.
-        revision: Hub revision of the encoder.
+        text_encoder: Local directory or hub id (with `revision`) of the encoder of GRU-BERT and DROS-BERT.
+        revision: See above.
         device: "cpu" (these networks are small), "auto" or "cuda".
         overwrite: Replace a baseline made from other inputs.
         progress: Called after each round.
@@ -76,7 +75,7 @@ def train_baseline(
         ModelError: The text encoder cannot be loaded, or the device is not there.
         ArtifactError: `output` is taken or cannot be written.
     """
-    check(config, text_encoder)
+    _check(config, text_encoder)
     samples = choose_shots(data.samples("train"), config.shots, config.seed)
     if not samples:
         raise DataError(f"train split of {data.path}", found="no samples", expected="at least one")
@@ -85,9 +84,8 @@ def train_baseline(
     identity = _identity(data, config, encoder, len(samples), len(validation))
     if (done := _done(output, identity)) is not None:
         return done
-    trained = trained_items(samples)
-    items = _items(data.catalog, trained)
-    network = _network(config, len(trained), encoder, resolve_device(device))
+    items = _items(data.catalog, trained_items(samples))
+    network = _network(config, len(items), encoder, resolve_device(device))
     lookup = _lookup(network, items, data.catalog, encoder)
     index = ItemIndex(data.catalog)
     arrays = [_arrays(index, part, config.max_history) for part in (samples, validation)]
@@ -119,9 +117,9 @@ def load_baseline(
     manifest = read_manifest(directory, kind=KIND)
     config = BaselineConfig.from_stored(manifest.config["baseline"])
     encoder = _encoder_of(directory, manifest, text_encoder, device) if config.text else None
-    items = ItemCatalog.read(directory / ITEMS_FILE)
+    items = ItemCatalog.read(directory / _ITEMS)
     network = _network(config, len(items), encoder, resolve_device(device))
-    tensors = read_tensors(directory / WEIGHTS_FILE, manifest.files[WEIGHTS_FILE].sha256)
+    tensors = read_tensors(directory / _WEIGHTS, manifest.files[_WEIGHTS].sha256)
     fill(network, tensors, f"baseline {directory}")
     network.eval()
     catalog = data.catalog if data is not None else items
@@ -129,8 +127,8 @@ def load_baseline(
     return SequenceScorer(network, ItemIndex(catalog), lookup, config.max_history, name or directory.name)
 
 
-def check(config: BaselineConfig, text_encoder: str | None) -> None:
-    """Check what can be told before anything is loaded. Raises ConfigError."""
+def _check(config: BaselineConfig, text_encoder: str | None) -> None:
+    """Check what can be told before anything is loaded."""
     if config.text and text_encoder is None:
         raise ConfigError(
             f"baseline {config.model}",
@@ -205,20 +203,14 @@ def _done(output: Path, identity: Json) -> Manifest | None:
 
 
 def _write(
-    output: Path,
-    identity: Json,
-    fit: Fit,
-    items: pl.DataFrame,
-    encoder: TextEncoder | None,
-    *,
-    overwrite: bool,
+    output: Path, identity: Json, fit: Fit, items: pl.DataFrame, encoder: TextEncoder | None, *, overwrite: bool
 ) -> Manifest:
     config = {key: value for key, value in identity.items() if key != "parents"}
     info: Json = {
         "seconds": round(fit.seconds, 2),
-        "weight_decay": fit.weight_decay,
-        "epoch": fit.epoch,
-        "valid_auc": fit.valid_auc,
+        "weight_decay": fit.kept.weight_decay,
+        "epoch": fit.kept.epoch,
+        "valid_auc": fit.kept.valid_auc,
         "test_reads": [],
     }
     if encoder is not None:  # where it lies decides nothing, so it is no part of the fingerprint
@@ -228,9 +220,10 @@ def _write(
     with write_directory(
         output, KIND, config=config, parents=identity["parents"], info=info, overwrite=overwrite
     ) as staging:
-        write_tensors(unique_tensors(fit.network), staging / WEIGHTS_FILE)
-        items.write_parquet(staging / ITEMS_FILE)
-        (staging / LOG_FILE).write_text("".join(json.dumps(asdict(done)) + "\n" for done in fit.log), encoding="utf-8")
+        write_tensors(unique_tensors(fit.network), staging / _WEIGHTS)
+        items.write_parquet(staging / _ITEMS)
+        lines = "".join(json.dumps(asdict(done)) + "\n" for done in fit.log)
+        (staging / "metrics.jsonl").write_text(lines, encoding="utf-8")
     return read_manifest(output, kind=KIND)
 
 

@@ -14,8 +14,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from recalign.artifacts import Json
-from recalign.baselines.networks import BASELINES
-from recalign.baselines.plugin import BaselinePlugin
+from recalign.baselines.networks import BASELINES, BaselinePlugin
 
 _STORED: Final = {"max_history": "history"}  # names in artefacts and in the keys of stored results
 

@@ -1,36 +1,58 @@
 """What all sequential baselines share: embeddings below, the candidate joined to the sequence state above.
 
 An entry of the history is the item's embedding, its text features where the model has them, and the embedding of the
-feedback (TALLRec §3.1.5), concatenated. The encoder of the baseline's record (`recalign.baselines.plugin`) turns the
-entries into a state. The state and the candidate's item representation, concatenated, pass one hidden layer to the
-logit of "liked". The state does not depend on the candidate, so one serves all candidates of a history.
+feedback (TALLRec §3.1.5), concatenated. The baseline's encoder turns the entries into a state. The state and the
+candidate's item representation, concatenated, pass one hidden layer to the logit of "liked". The state does not depend
+on the candidate, so one serves all candidates of a history.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from recalign.baselines.config import BaselineConfig
-from recalign.baselines.features import ItemFeatures
-from recalign.baselines.networks import BASELINES
+from recalign.baselines.items import Places
+from recalign.baselines.text_encoder import TextFeatures
+
+
+@dataclass(frozen=True)
+class ItemFeatures:
+    """What a network is told about items of any shape (...).
+
+    Attributes:
+        rows: Rows of the item embedding, int64 of shape (...).
+        text: Text features of shape (..., d), None for models without.
+    """
+
+    rows: Tensor
+    text: Tensor | None = None
+
+
+class ItemLookup:
+    """From places in a catalogue to `ItemFeatures` on a device."""
+
+    def __init__(self, rows: Places, text: TextFeatures | None, device: torch.device) -> None:
+        """`rows`: see `recalign.baselines.items.embedding_rows`."""
+        self._rows, self._text, self._device = rows, text, device
+
+    def __call__(self, places: Places) -> ItemFeatures:
+        text = None if self._text is None else self._text(places).to(self._device)
+        return ItemFeatures(torch.from_numpy(self._rows[places]).to(self._device), text)
 
 
 class Network(nn.Module):
-    """A sequential baseline.
-
-    Args:
-        config: The baseline.
-        items: How many items were trained on; row 0 is the embedding of all others.
-        text_width: Width of the text features, 0 without.
-    """
+    """A sequential baseline."""
 
     def __init__(self, config: BaselineConfig, items: int, text_width: int) -> None:
+        """For a number of trained `items` (row 0 is the embedding of all others); `text_width` is 0 without text."""
         super().__init__()
         self.item = nn.Embedding(items + 1, config.embedding)
         self.feedback = nn.Embedding(3, config.feedback)
         width = config.embedding + text_width
-        self.encoder = BASELINES.find(config.model).encoder(config, width + config.feedback)
+        self.encoder = config.plugin.encoder(config, width + config.feedback)
         hidden = config.state_width
         self.head = nn.Sequential(nn.Linear(self.encoder.width + width, hidden), nn.ReLU(), nn.Linear(hidden, 1))
         self.dropout = nn.Dropout(config.dropout)

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recalign.baselines.features import ItemLookup
 from recalign.baselines.items import ItemIndex
-from recalign.baselines.network import Network
+from recalign.baselines.network import ItemLookup, Network
 from recalign.data.samples import CandidateList
 from recalign.scoring.base import Scores
 
@@ -18,25 +17,13 @@ _LISTS, _ITEMS = 1024, 8192  # of one forward pass
 
 
 class SequenceScorer:
-    """Log-odds of "liked": the logit of the network's sigmoid.
-
-    Args:
-        network: In evaluation mode, on its device.
-        index: Places of the catalogue's items.
-        lookup: What the network is told about them.
-        length: Entries of a history.
-        name: Name in tables.
-    """
+    """Log-odds of "liked": the logit of the network's sigmoid. The network is in evaluation mode, on its device."""
 
     log_odds = True
 
     def __init__(self, network: Network, index: ItemIndex, lookup: ItemLookup, length: int, name: str) -> None:
         self._network, self._index, self._lookup, self._length = network, index, lookup, length
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        return self._name
+        self.name = name
 
     def score(self, lists: Sequence[CandidateList]) -> Scores:
         """Score every item of every list; a history's state is computed once.
@@ -44,10 +31,8 @@ class SequenceScorer:
         Raises:
             DataError: An item is not in the catalogue.
         """
-        values: list[NDArray[np.float64]] = []
-        for start in range(0, len(lists), _LISTS):
-            values += self._score(lists[start : start + _LISTS])
-        return Scores(tuple(values))
+        parts = (self._score(lists[start : start + _LISTS]) for start in range(0, len(lists), _LISTS))
+        return Scores(tuple(values for part in parts for values in part))
 
     @torch.inference_mode()
     def _score(self, lists: Sequence[CandidateList]) -> list[NDArray[np.float64]]:

@@ -12,7 +12,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recalign.baselines.config import BaselineConfig
-from recalign.baselines.features import ItemFeatures
 from recalign.baselines.items import Histories, Places
-from recalign.baselines.network import Network
+from recalign.baselines.network import ItemFeatures, Network
 from recalign.baselines.robust import nominal_weights, robust_term
 from recalign.errors import DataError
 from recalign.metrics.classification import auc, undefined_reason
@@ -61,17 +60,13 @@ class Fit:
 
     Attributes:
         network: With the weights that were kept, in evaluation mode.
-        weight_decay: The one that was kept.
-        epoch: After how many epochs.
-        valid_auc: AUC on validation then, in float32 (as it scores); None where nothing was validated.
+        kept: The round that they are of. Its AUC is measured in float32, as the network scores.
         log: All rounds of each weight decay.
         seconds: Wall time of the whole search.
     """
 
     network: Network
-    weight_decay: float
-    epoch: int
-    valid_auc: float | None
+    kept: Round
     log: tuple[Round, ...]
     seconds: float
 
@@ -118,7 +113,7 @@ def train(
     network.load_state_dict(weights)
     network.eval()
     value = _validate(network, validation, lookup) if validation is not None else None
-    return Fit(network, chosen.weight_decay, chosen.epoch, value, tuple(log), time.perf_counter() - started)
+    return Fit(network, replace(chosen, valid_auc=value), tuple(log), time.perf_counter() - started)
 
 
 def _rounds(

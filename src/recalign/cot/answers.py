@@ -23,7 +23,7 @@ class Accepted:
     Attributes:
         fields: With the answer of this step filled in.
         items: Step 2: places of the featured items in `CotFields.consumed_items`. Step 3: places of the recommended
-            ones in `CotFields.candidates`. Step 1: nothing.
+            ones in `CotFields.candidates`.
         unknown: Entries of the answer that named no item it may name; they were left out.
     """
 
@@ -32,25 +32,17 @@ class Accepted:
     unknown: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """An answer that must not become data, and why: one of the reasons in `recalign.llm.reading`."""
-
-    reason: str
-
-
-def read_answer(step: int, completion: Completion, fields: CotFields) -> Accepted | Rejected:
-    """Judge the answer of `step` (1-3) to a question rendered from `fields`. A pure function.
+def read_answer(step: int, completion: Completion, fields: CotFields) -> Accepted | str:
+    """Judge the answer of `step` (1-3) to a question rendered from `fields`.
 
     Step 1 must say something. Step 2 must name at least one consumed item; the first `n_featured` count. Step 3 must
-    name at least half as many pairs as were asked for; the first `n_recommend` count. Entries that name nothing known
-    are left out and counted.
+    name at least half as many pairs as were asked for; the first `n_recommend` count. Of an answer that must not become
+    data the reason is returned, one of those in `recalign.llm.reading`.
     """
     if reason := unusable(completion):
-        return Rejected(reason)
+        return reason
     text = without_thoughts(completion.text)
-    accepted = (_preferences, _featured, _pairs)[step - 1](text, fields)
-    return Rejected(off_schema(text)) if accepted is None else accepted
+    return (_preferences, _featured, _pairs)[step - 1](text, fields) or off_schema(text)
 
 
 def _preferences(text: str, fields: CotFields) -> Accepted | None:

@@ -1,4 +1,4 @@
-"""What a teacher is: a question in, a completion out. `Teacher`, its records, and the ways in which a call can fail."""
+"""What a teacher is (`Teacher`): a question in, a completion out, or one of the ways in which a call can fail."""
 
 from __future__ import annotations
 
@@ -11,14 +11,10 @@ from recalign.errors import TeacherError
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One call: a message and the limits of its answer.
+    """One call: a message, the longest answer in tokens, and the temperature of sampling (0: greedy).
 
-    Attributes:
-        prompt: The message.
-        max_tokens: Longest answer, in tokens.
-        temperature: Of sampling; 0 is greedy.
-        top_logprobs: Alternatives at each place of the answer whose log probabilities are asked for. 0: none are asked
-            for. A teacher may leave them out.
+    `top_logprobs` alternatives at each place of the answer are asked for with their log probabilities; 0: none. A
+    teacher may leave them out.
     """
 
     prompt: str
@@ -36,7 +32,7 @@ class Usage:
 
     @property
     def total(self) -> int:
-        """Both together."""
+        """Of prompt and completion together."""
         return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, more: Usage) -> Usage:
@@ -45,12 +41,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """A token of an answer, and what might have stood in its place.
+    """A token of an answer, the natural logarithm of its probability, and the likeliest tokens at its place (`top`).
 
-    Attributes:
-        token: Its text.
-        logprob: Natural logarithm of its probability; at or below `UNTOLD` where the endpoint does not tell it.
-        top: The likeliest tokens at its place with theirs, as many as were told; mostly the token itself is among them.
+    Mostly the token itself is among these. `logprob` is at or below `UNTOLD` where the endpoint does not tell it.
     """
 
     token: str
@@ -87,7 +80,7 @@ Asked = TypeVar("Asked", bound=Question, contravariant=True)
 
 @runtime_checkable
 class Teacher(Protocol[Asked]):
-    """Whatever answers questions of one kind. A language model answers every kind, because it needs the prompt only."""
+    """Whatever answers questions of one kind. A language model answers every kind: it needs the prompt only."""
 
     @property
     def name(self) -> str:
@@ -138,11 +131,8 @@ class CallFailed(Exception):
         reason: For people; contains no secret.
         retry_after: Seconds that the server asked to wait, None where it did not.
         billed: Whether the server may have answered (and counted tokens) all the same.
-        limited: Whether the server said that it is asked too much, rather than that something is broken.
     """
 
-    def __init__(
-        self, reason: str, *, retry_after: float | None = None, billed: bool = False, limited: bool = False
-    ) -> None:
+    def __init__(self, reason: str, *, retry_after: float | None = None, billed: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.retry_after, self.billed, self.limited = reason, retry_after, billed, limited
+        self.reason, self.retry_after, self.billed = reason, retry_after, billed

@@ -19,34 +19,22 @@ class LocalTeacher:
     max_concurrency = 1
 
     def __init__(self, config: BackboneConfig, *, template: str, seed: int) -> None:
-        """Load the model.
-
-        Args:
-            config: Which model, and how it is held in memory.
-            template: Prompt template whose frame is used where the tokenizer has no chat template.
-            seed: Of sampling.
+        """Load the model. The frame of `template` is used where the tokenizer has no chat template.
 
         Raises:
-            ModelError: see `recalign.models.backbone.load_backbone`.
+            ModelError: See `recalign.models.backbone.load_backbone`.
         """
         from recalign.models.backbone import load_backbone
         from recalign.prompting.control import ControlTokens
 
-        self._path, self._seed = config.name, seed
+        self.name = f"hf:{config.name}"
+        self._seed = seed
         self._backbone = load_backbone(config)
         self._control = ControlTokens(self._backbone.tokenizer)
         self._frame = PromptTemplate.load(template)
-
-    @property
-    def name(self) -> str:
-        """``hf:PATH_OR_ID``."""
-        return f"hf:{self._path}"
-
-    @property
-    def settings(self) -> Mapping[str, object]:
-        """Fingerprint of the model's files, its type, and the seed of sampling."""
         dtype = str(self._backbone.model.dtype).removeprefix("torch.")
-        return {"fingerprint": self._backbone.fingerprint, "dtype": dtype, "seed": self._seed}
+        self.settings: Mapping[str, object]
+        self.settings = {"fingerprint": self._backbone.fingerprint, "dtype": dtype, "seed": seed}
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -55,7 +43,7 @@ class LocalTeacher:
         """Generate: greedily at temperature 0, else seeded by the question, so that the same one gets the same answer.
 
         Raises:
-            TeacherError: prompt and answer do not fit into the model.
+            TeacherError: Prompt and answer do not fit into the model.
         """
         import torch
 
@@ -90,7 +78,6 @@ class LocalTeacher:
         return Completion(text, reason, Usage(len(ids), len(answer)))
 
     def _encode(self, prompt: str) -> list[int]:
-        """Token ids: in the tokenizer's chat template, or in Alpaca's frame where it has none."""
         tokenizer = self._backbone.tokenizer
         safe = self._control.inert([prompt])[0]
         if tokenizer.chat_template is None:
