@@ -26,12 +26,9 @@ _LEAST: Final = 2  # listed tokens; one alone says nothing of what it was prefer
 
 @dataclass(frozen=True, slots=True)
 class LabelOdds:
-    """What the tokens of an answer say about both labels.
+    """What the tokens of an answer say: log p(liked) - log p(not liked), and the listed probability of both in (0, 1].
 
-    Attributes:
-        score: log p(liked) - log p(not liked), natural logarithms.
-        mass: Listed probability of both answers together, in (0, 1].
-        bounded: Whether one answer was not among the listed tokens, so that `score` is a bound.
+    It is `bounded` where one answer was not among the listed tokens, so that `score` is a bound.
     """
 
     score: float
@@ -47,8 +44,8 @@ def words(text: str) -> list[str]:
 def label_odds(completion: Completion, domain: Domain, liked: bool) -> LabelOdds | None:
     """Log-odds of an answer that was read as `liked`; None where its tokens do not tell them.
 
-    That is where there are none, where they do not spell the text, where the place lists one token alone, and where
-    the token that decides stands for the other label than the text.
+    That is where they do not spell the text, where the place lists one token alone, and where the token that decides
+    stands for the other label than the text.
     """
     told, label = completion.logprobs, words(domain.yes if liked else domain.no)
     start = _start(completion, told, len(label)) if told else None

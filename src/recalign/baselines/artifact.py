@@ -27,8 +27,7 @@ import torch
 from recalign.artifacts import Json, Manifest, read_manifest, write_directory
 from recalign.baselines.config import BaselineConfig
 from recalign.baselines.items import ItemIndex, embedding_rows, trained_items
-from recalign.baselines.network import ItemLookup, Network
-from recalign.baselines.sequence_scorer import SequenceScorer
+from recalign.baselines.network import ItemLookup, Network, SequenceScorer
 from recalign.baselines.text_encoder import TextEncoder, TextFeatures
 from recalign.baselines.training import Fit, Round, SampleArrays, train
 from recalign.data.catalog import ItemCatalog
@@ -63,8 +62,8 @@ def train_baseline(
         data: Prepared data: its train split, and its validation split where `config.selection` is "paper".
         config: The baseline.
         output: Where the artefact appears.
-        text_encoder: Local directory or hub id (with `revision`) of the encoder of GRU-BERT and DROS-BERT.
-        revision: See above.
+        text_encoder: Local directory or hub id of the encoder of GRU-BERT and DROS-BERT.
+        revision: Hub revision of the encoder.
         device: "cpu" (these networks are small), "auto" or "cuda".
         overwrite: Replace a baseline made from other inputs.
         progress: Called after each round.
@@ -103,12 +102,8 @@ def load_baseline(
 ) -> SequenceScorer:
     """A trained baseline as a `Scorer`, over the items of `data` or those it was trained on.
 
-    Args:
-        directory: The artefact.
-        data: The data to score. Items of another dataset are found by title (`embedding_rows`).
-        text_encoder: Where the text encoder is, when it is no longer where the artefact says.
-        device: "cpu", "auto" or "cuda".
-        name: Name in tables; the directory's by default.
+    Items of another dataset are found by title (`embedding_rows`). `text_encoder` says where the text encoder is, when
+    it is no longer where the artefact says; the `name` in tables is the directory's by default.
 
     Raises:
         ArtifactError: The artefact is missing, altered or incomplete.

@@ -50,8 +50,7 @@ class EndpointAnswers:
         excluded: Reason → how many samples: refusals, answers that are neither label, no answer at all.
         spent: Tokens that all runs on the ledger were billed for.
         log_odds: Whether all scores are log-odds; else all are 1 or -1.
-        probabilities: Answered samples with probabilities of the labels.
-        bounded: Those of them where one label was not listed, so that its probability is a bound.
+        probabilities, bounded: Answered samples with probabilities of the labels; those where one of these is a bound.
         requested: Whether log probabilities were to be asked for.
         refused: What an endpoint said that would not give any; "" where it did not say so.
     """
@@ -96,7 +95,7 @@ def ask_endpoint(
         samples: What is asked about.
         data: Prepared data: catalogue and domain words.
         teacher: As `recalign.cot.teachers.make_language_model` gives it; it is closed at the end.
-        config: Temperature, longest answer, concurrency, budget, attempts.
+        config: How it is asked.
         ledger: Where answers are kept.
         demonstrations: Answered samples before each question; none: zero-shot.
         template: Prompt template; the one that the data names by default.

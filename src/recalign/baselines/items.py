@@ -29,11 +29,9 @@ Places = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Histories:
-    """Histories as arrays.
+    """Histories as arrays of shape (n, length): places in the catalogue, counted from 1, and feedback.
 
-    Attributes:
-        items: Places in the catalogue, counted from 1; 0 where a history is empty. Shape (n, length).
-        feedback: `LIKED`, `DISLIKED` or `NO_FEEDBACK`, shape (n, length).
+    Where a history is empty, places are 0 and feedback is `NO_FEEDBACK`.
     """
 
     items: Places

@@ -48,11 +48,10 @@ class TextEncoder:
         """Load it.
 
         Raises:
-            ModelError: No such directory or hub id, remote code or pickled weights, a damaged checkpoint, a device that
-                is not there.
+            ModelError: No such directory or hub id, remote code or pickled weights, a damaged checkpoint, no device.
         """
-        directory, self.revision = locate(name, revision)
         self.name = name
+        directory, self.revision = locate(name, revision)
         self._device = resolve_device(device)
         self.fingerprint = _inspect(directory, name).fingerprint()
         self._model, self._tokenizer = _load(directory, name)
@@ -88,10 +87,9 @@ class TextEncoder:
 
 
 class TextFeatures:
-    """CLS embeddings of a catalogue's item texts, in blocks of the catalogue that are computed when first asked for.
+    """CLS embeddings of a catalogue's item texts, in blocks that are computed when first asked for.
 
-    Blocks are fixed by the catalogue, so that an embedding depends on no order of questions, and are shared by all
-    baselines of a process.
+    Blocks are fixed by the catalogue, so that an embedding depends on no order of questions.
     """
 
     def __init__(self, encoder: TextEncoder, catalog: ItemCatalog) -> None:
@@ -113,7 +111,7 @@ class TextFeatures:
 
 
 def _encoded(encoder: TextEncoder, texts: tuple[str, ...]) -> Tensor:
-    """Embeddings of a block, kept for the next baseline with an equal encoder."""
+    """Embeddings of a block, kept for the next baseline of the process with an equal encoder."""
     key = (encoder.fingerprint, encoder.device, texts)
     if key not in _KEPT:
         if len(_KEPT) >= _KEPT_BLOCKS:

@@ -1,9 +1,8 @@
 """The one training routine of all sequential baselines: Adam, a search over weight decay, early stopping.
 
-These are small networks over at most ten entries, so this loop knows nothing of the language models' one. Every weight
-decay starts from the same weights and sees the same batches. Which round of which weight decay is kept is decided by
-AUC on validation (TALLRec §3.1.5 searches on validation), or nothing is selected (`BaselineConfig.selection`). A run is
-a function of samples, configuration and seed.
+Every weight decay starts from the same weights and sees the same batches. Which round of which weight decay is kept is
+decided by AUC on validation (TALLRec §3.1.5), or nothing is selected (`BaselineConfig.selection`). A run is a function
+of samples, configuration and seed.
 """
 
 from __future__ import annotations
@@ -97,19 +96,17 @@ def train(
     started = time.perf_counter()
     fresh = copy.deepcopy(network.state_dict())
     log: list[Round] = []
-    kept: list[tuple[Round, dict[str, Tensor]]] = []  # of each weight decay its best round
+    kept: dict[float, tuple[Round, dict[str, Tensor]]] = {}  # of each weight decay its best round
     for weight_decay in config.weight_decays:
         network.load_state_dict(fresh)
-        best: list[tuple[Round, dict[str, Tensor]]] = []
         for done, better in _rounds(network, samples, validation, config, lookup, weight_decay):
             log.append(done)
             if progress is not None:
                 progress(done)
             if better:
-                best = [(done, copy.deepcopy(network.state_dict()))]
-        kept += best
+                kept[weight_decay] = done, copy.deepcopy(network.state_dict())
     # the first of equal ones, so that the result does not depend on how the search is written
-    chosen, weights = max(kept, key=lambda of_decay: of_decay[0].valid_auc or 0.0)
+    chosen, weights = max(kept.values(), key=lambda of_decay: of_decay[0].valid_auc or 0.0)
     network.load_state_dict(weights)
     network.eval()
     value = _validate(network, validation, lookup) if validation is not None else None

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-import typer
-
+from recalign.cli.client_options import option
 from recalign.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,20 +27,21 @@ _OWN: Final = ("backbone", "demonstrations", "template", "settings", "no_logprob
 OPTIONS: Final = frozenset((*_CHECKED, *_CLIENT, *_OWN))
 
 
-def _option(text: str, *names: str, **options: Any) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel="In-context learning", show_default=False, **options)
+_PANEL: Final = "In-context learning"
 
-
-Backbone = Annotated[str | None, _option("'nano', a local checkpoint directory, or a hub id; or pass --teacher.")]
-Demonstrations = Annotated[
-    int | None, _option("Answered train samples before each question, drawn by --seed (0: zero-shot).", min=0)
+Backbone = Annotated[
+    str | None, option("'nano', a local checkpoint directory, or a hub id; or pass --teacher.", _PANEL)
 ]
-Template = Annotated[str | None, _option("Prompt template; default: the one the data names.")]
+Demonstrations = Annotated[
+    int | None, option("Answered train samples before each question, drawn by --seed (0: zero-shot).", _PANEL, min=0)
+]
+Template = Annotated[str | None, option("Prompt template; default: the one the data names.", _PANEL)]
 NoLogprobs = Annotated[
     bool | None,
-    _option(
+    option(
         "With --teacher: do not ask for the labels' probabilities, score by the answers. Default: ask, and score by "
         "them where all answers have them.",
+        _PANEL,
         "--no-logprobs",
     ),
 ]
@@ -62,13 +62,16 @@ class InContext:
     @property
     def name(self) -> str:
         """Name in tables."""
-        model = self.teacher.teacher if self.teacher else Path(self.backbone.name).name if self.backbone else ""
+        model = Path(self._model).name if self.backbone else self._model
         return f"{NAME} {model} {self.demonstrations}-shot"
+
+    @property
+    def _model(self) -> str:
+        return self.teacher.teacher if self.teacher else self.backbone.name if self.backbone else ""
 
     def as_json(self) -> dict[str, object]:
         """What belongs into a JSON answer."""
-        model = self.teacher.teacher if self.teacher else self.backbone.name if self.backbone else ""
-        return {"model": model, "demonstrations": self.demonstrations, "template": self.template or None}
+        return {"model": self._model, "demonstrations": self.demonstrations, "template": self.template or None}
 
     def scorer(self, data: SampleSet, kind: Literal["log-odds", "paper"]) -> Scorer:
         """The backbone as a scorer of the data's items; nano is built (or found) first, as `recalign tune` does."""
@@ -150,10 +153,12 @@ def read(
         found = "other models" if len(models) > 1 else "--candidates" if candidates is not None else f"--score {score}"
         hint = "Evaluate it alone: its table is about the samples that it answers, by yes or no."
         raise ConfigError(f"model {NAME} with --teacher", found=found, hint=hint)
+    from recalign.baselines.in_context_config import InContextConfig
+    from recalign.settings import parse_settings, validated
+
     logprobs, ledger = not given.pop("no_logprobs", False), given.pop("ledger", None)
-    return InContext(
-        shown, template, seed, teacher=_teacher(given, settings), ledger=_ledger(ledger, output), logprobs=logprobs
-    )
+    asked = validated(InContextConfig, parse_settings(settings, into=given), _OPTIONS)
+    return InContext(shown, template, seed, teacher=asked, ledger=_ledger(ledger, output), logprobs=logprobs)
 
 
 def _flag(name: str) -> str:
@@ -170,13 +175,6 @@ def _backbone(given: Settings, settings: list[str]) -> BackboneConfig:
             _flag(next(iter(given))), found="--backbone, which costs nothing", hint="It is for --teacher."
         )
     return validated(BackboneConfig, parse_settings(settings, into={"name": name}), _OPTIONS)
-
-
-def _teacher(given: Settings, settings: list[str]) -> InContextConfig:
-    from recalign.baselines.in_context_config import InContextConfig
-    from recalign.settings import parse_settings, validated
-
-    return validated(InContextConfig, parse_settings(settings, into=given), _OPTIONS)
 
 
 def _ledger(ledger: Path | None, output: Path | None) -> Path:

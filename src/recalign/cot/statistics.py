@@ -64,20 +64,16 @@ class TeachStatistics(BaseModel):
         considered: Positive samples of the source.
         truth_not_in_set: Those skipped, because their candidate set lacks their truth.
         asked: Those that the teacher was asked about; considered = truth_not_in_set + asked.
-        valid: Those whose three answers are valid.
-        hits: Valid ones whose truth is among the recommended items.
-        kept: Those that became data; asked = kept + the sum of `dropped`.
-        dropped: Reason → number of samples.
+        valid, hits: Those whose three answers are valid, and of these those whose truth was recommended.
+        kept: Those that became data; asked = kept + the sum of `dropped` (reason → samples).
         unknown_entries: Entries of accepted answers that named no known item and were left out.
         hit_rate, hit_low, hit_high: hits / valid with its 95 % interval (`clustered_rate`); None where none is valid.
         chance: Hit rate of a random choice from the same candidate sets; 10/19 for full sets.
         above_chance: Whether the whole interval lies above `chance`.
         users: Users with a valid sample.
-        calls: Calls sent in this run.
-        from_ledger: Answers that were in the ledger already.
+        calls, from_ledger: Calls sent in this run, and answers that were in the ledger already.
         failed_attempts: Reason → calls that failed and were tried again or given up.
-        prompt_tokens, completion_tokens: Spent through the ledger by all runs.
-        cost: The same in money; None without prices.
+        prompt_tokens, completion_tokens, cost: Spent through the ledger by all runs; no cost without prices.
         damaged: Rows of the ledger that were damaged, and asked for again.
     """
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from recalign.artifacts import MANIFEST_NAME, fingerprint, read_manifest, write_directory
+from recalign.cot.answers import CaseAnswers, answer_case
 from recalign.cot.cases import STEPS, CotTeacher, Preparing, Source, make_source
 from recalign.cot.config import TeachConfig
 from recalign.cot.estimate import estimate
-from recalign.cot.pipeline import CaseAnswers, answer_case
 from recalign.cot.statistics import MISS, TeacherOutcome, TeachStatistics, count_outcomes
 from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError, Interrupted, TeacherError
