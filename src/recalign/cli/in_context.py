@@ -11,22 +11,14 @@ from recalign.errors import ConfigError
 
 if TYPE_CHECKING:
     from recalign.baselines.in_context_config import InContextConfig
-    from recalign.baselines.priors import Prior
     from recalign.data.samples import SampleSet
-    from recalign.experiment.in_context import EndpointEvaluation
+    from recalign.evaluation.document import Panel
     from recalign.models.config import BackboneConfig
     from recalign.scoring.base import Scorer
     from recalign.settings import Settings
 
 NAME: Final = "in-context"
 _OPTIONS: Final = f"options of recalign evaluate {NAME}"
-# What `read` wants of the command's parameters.
-_CHECKED: Final = ("seed", "split", "candidates", "output", "score")
-_CLIENT: Final = ("teacher", "base_url", "key_env", "ledger", "limit", "max_tokens_total", "max_cost")
-_OWN: Final = ("backbone", "demonstrations", "template", "settings", "no_logprobs", "price_in", "price_out")
-OPTIONS: Final = frozenset((*_CHECKED, *_CLIENT, *_OWN))
-
-
 _PANEL: Final = "In-context learning"
 
 Backbone = Annotated[
@@ -62,38 +54,29 @@ class InContext:
     @property
     def name(self) -> str:
         """Name in tables."""
-        model = Path(self._model).name if self.backbone else self._model
+        model = self.teacher.teacher if self.teacher else Path(self.backbone.name).name if self.backbone else ""
         return f"{NAME} {model} {self.demonstrations}-shot"
-
-    @property
-    def _model(self) -> str:
-        return self.teacher.teacher if self.teacher else self.backbone.name if self.backbone else ""
-
-    def as_json(self) -> dict[str, object]:
-        """What belongs into a JSON answer."""
-        return {"model": self._model, "demonstrations": self.demonstrations, "template": self.template or None}
 
     def scorer(self, data: SampleSet, kind: Literal["log-odds", "paper"]) -> Scorer:
         """The backbone as a scorer of the data's items; nano is built (or found) first, as `recalign tune` does."""
         from recalign.baselines.in_context import load_in_context
         from recalign.cli.progress import TerminalReporter
         from recalign.experiment.backbones import resolve_backbone
+        from recalign.experiment.progress import of_steps
         from recalign.models.nano_config import NanoConfig
 
         assert self.backbone is not None
         with TerminalReporter() as reporter:
-            progress = reporter.task("pretraining nano")
+            progress = of_steps(reporter.task("pretraining nano"))
             resolved = resolve_backbone(self.backbone, NanoConfig(), [data], progress=progress)
         return load_in_context(
             resolved, data, self.demonstrations, self.seed, template=self.template, name=self.name, kind=kind
         )
 
-    def ask(
-        self, data: SampleSet, split: str, priors: tuple[Prior, ...], output: Path | None, resamples: int
-    ) -> EndpointEvaluation:
-        """Ask the endpoint; the priors are measured on the samples that it answers."""
+    def ask(self, data: SampleSet, split: str, fit: SampleSet | None, output: Path | None, resamples: int) -> Panel:
+        """Ask the endpoint; the priors, which may learn from `fit`, are measured on the samples that it answers."""
         from recalign.cli.progress import TerminalReporter
-        from recalign.experiment.in_context import evaluate_endpoint
+        from recalign.evaluation.in_context import evaluate_endpoint
 
         assert self.teacher is not None
         assert self.ledger is not None
@@ -103,16 +86,16 @@ class InContext:
                 split,
                 self.teacher,
                 self.ledger,
-                priors,
                 demonstrations=self.demonstrations,
                 template=self.template,
                 name=self.name,
                 seed=self.seed,
+                fit=fit,
                 output=output,
                 resamples=resamples,
                 logprobs=self.logprobs,
                 announce=reporter.note,
-                progress=reporter.count(self.name, "samples"),
+                progress=reporter.task(self.name, "samples"),
             )
 
 

@@ -71,6 +71,6 @@ def teach(
             ledger=ledger,
             overwrite=overwrite,
             announce=reporter.note,
-            progress=reporter.count(f"teacher {chosen.name}", "samples"),
+            progress=reporter.task(f"teacher {chosen.name}", "samples"),
         )
     typer.echo("\n".join([*statistics.lines(), str(output)]))
