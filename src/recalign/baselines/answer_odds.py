@@ -103,9 +103,8 @@ def _label(text: str, labels: dict[bool, str]) -> bool | None:
 def _start(completion: Completion, told: Sequence[TokenLogprobs], length: int) -> int | None:
     """Where in the tokens' text the answer's first word stands; None where the tokens spell something else.
 
-    Servers that show no thoughts may list their tokens all the same, with or without the tag that opens them; others
-    list tokens of their message format, or bytes of letters. So only the label itself is looked for after thoughts,
-    and the whole text elsewhere.
+    Servers may list tokens of thoughts that they do not show, or of their message format, or bytes of letters. So only
+    the label itself is looked for after thoughts, and the whole text elsewhere.
     """
     spelled, answer = "".join(place.token for place in told), without_thoughts(completion.text).strip()
     said = list(_WORD.finditer(answer))

@@ -55,18 +55,10 @@ def train_baseline(
 ) -> Manifest:
     """Train a baseline on the train split and write its artefact to `output`.
 
-    What the same inputs have left in `output` is kept as it is. Results are equal to the last bit on the CPU with the
-    same number of threads.
-
-    Args:
-        data: Prepared data: its train split, and its validation split where `config.selection` is "paper".
-        config: The baseline.
-        output: Where the artefact appears.
-        text_encoder: Local directory or hub id of the encoder of GRU-BERT and DROS-BERT.
-        revision: Hub revision of the encoder.
-        device: "cpu" (these networks are small), "auto" or "cuda".
-        overwrite: Replace a baseline made from other inputs.
-        progress: Called after each round.
+    The validation split is read where `config.selection` is "paper". What the same inputs have left in `output` is kept
+    as it is; `overwrite` replaces a baseline made from other ones. Results are equal to the last bit on the CPU with
+    the same number of threads. `text_encoder` is a local directory or a hub id, for GRU-BERT and DROS-BERT; `device` is
+    "cpu" (these networks are small), "auto" or "cuda". `progress` is told each round.
 
     Raises:
         ConfigError: A text encoder is missing or not wanted, or selection "last" with several weight decays.
@@ -87,8 +79,8 @@ def train_baseline(
     network = _network(config, len(items), encoder, resolve_device(device))
     lookup = _lookup(network, items, data.catalog, encoder)
     index = ItemIndex(data.catalog)
-    arrays = [_arrays(index, part, config.max_history) for part in (samples, validation)]
-    fit = train(network, arrays[0], arrays[1] if validation else None, config, lookup, progress)
+    learnt, checked = (_arrays(index, part, config.max_history) for part in (samples, validation))
+    fit = train(network, learnt, checked if validation else None, config, lookup, progress)
     return _write(output, identity, fit, items, encoder, overwrite=overwrite)
 
 
@@ -123,7 +115,6 @@ def load_baseline(
 
 
 def _check(config: BaselineConfig, text_encoder: str | None) -> None:
-    """Check what can be told before anything is loaded."""
     if config.text and text_encoder is None:
         raise ConfigError(
             f"baseline {config.model}",

@@ -1,4 +1,4 @@
-"""Configuration of the sequential baselines; a parameter's default, meaning and limits are declared here alone.
+"""Configuration of the sequential baselines.
 
 Defaults: TALLRec §3.1.3 and §3.1.5 (Adam 1e-3, MSE, weight decay searched in 1e-3 … 1e-7, histories of 10, Caser's
 filters, one attention head, 4 GRU layers of 1024 units beside text); what TALLRec does not say, as in the code of DROS

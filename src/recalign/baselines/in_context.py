@@ -89,14 +89,9 @@ def in_context_scorer(
 ) -> YesNoScorer:
     """The untuned backbone as a `Scorer` of the data's items.
 
-    Args:
-        backbone: The model.
-        data: Prepared data: catalogue and domain words.
-        demonstrations: Answered samples, for example `choose_shots(data.samples("train"), m, seed)`; none: zero-shot.
-        template: Prompt template; the one that the data names by default.
-        max_length: Longest prompt in tokens, demonstrations included; the backbone may take fewer.
-        name: Name in tables.
-        kind: See `recalign.scoring.yes_no.YesNoScorer`.
+    `demonstrations` are answered samples, for example `choose_shots(data.samples("train"), m, seed)`; without any it is
+    zero-shot. The template is the one that the data names by default. `max_length` is the longest prompt in tokens,
+    demonstrations included; the backbone may take fewer. For `kind` see `recalign.scoring.yes_no.YesNoScorer`.
 
     Raises:
         ConfigError: No such template, or it does not go with the data's language.
@@ -125,14 +120,9 @@ def load_in_context(
 ) -> YesNoScorer:
     """Load an untuned backbone and make it a `Scorer` of the data's items; see `in_context_scorer`.
 
-    Args:
-        config: Which backbone; nano must be resolved already (`recalign.experiment.backbones.resolve_backbone`).
-        data: Prepared data; the demonstrations are those K samples of its train split that a K-shot run would be given.
-        demonstrations: Their number m; 0: zero-shot.
-        seed: Which m samples.
-        template: Prompt template; the one that the data names by default.
-        name: Name in tables; "in-context m-shot" by default.
-        kind: See `recalign.scoring.yes_no.YesNoScorer`.
+    A nano backbone must be resolved already (`recalign.experiment.backbones.resolve_backbone`). The m demonstrations
+    are those samples of the train split that an m-shot run of this seed would be given; the name in tables is
+    "in-context m-shot" by default.
 
     Raises:
         DataError: The train split has fewer than m samples.

@@ -1,8 +1,7 @@
 """In-context learning through an endpoint: the labels' probabilities or parsed answers; refusals left out.
 
 TALLRec (Fig. 1) found that an API model often refuses, and ignored such samples. They are left out here too, and
-counted. Answers go through the ledger and the budget of `recalign.llm`, so a run that was stopped pays for nothing
-twice.
+counted. A run that was stopped pays for nothing twice.
 
 Where every answer has log probabilities of its tokens, scores are log-odds (`recalign.baselines.answer_odds`).
 Otherwise a score is 1 for "liked" and -1 for "not", an order with ties, for all of them: log-odds of some and signs of
@@ -89,19 +88,19 @@ def ask_endpoint(
     announce: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int, str], None] = lambda done, total, facts: None,
 ) -> EndpointAnswers:
-    """Ask a language model whether the users of `samples` like their targets.
+    """Ask a language model whether the users of `samples` like their targets. Then the teacher is closed.
 
     Args:
         samples: What is asked about.
         data: Prepared data: catalogue and domain words.
-        teacher: As `recalign.cot.teachers.make_language_model` gives it; it is closed at the end.
+        teacher: As `recalign.cot.teachers.make_language_model` gives it.
         config: How it is asked.
-        ledger: Where answers are kept.
+        ledger: Where answers are kept; those with and without log probabilities are kept apart.
         demonstrations: Answered samples before each question; none: zero-shot.
         template: Prompt template; the one that the data names by default.
         name: Name in tables; the teacher's by default.
         seed: Column of the score file: the seed of the demonstrations.
-        logprobs: Ask for log probabilities. The ledger keeps answers to both kinds of call apart.
+        logprobs: Ask for log probabilities.
         announce: Told before the first call what is to be expected, line by line; later, if logprobs are refused.
         progress: See `recalign.llm.asking.work_through`.
 

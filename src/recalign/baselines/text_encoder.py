@@ -37,8 +37,7 @@ class TextEncoder:
     """A frozen encoder.
 
     Attributes:
-        name: As asked for: a local directory or a hub id.
-        revision: Commit of a hub model; None for a local directory.
+        name, revision: Local directory or hub id, as asked for, and the commit of a hub model.
         fingerprint: SHA-256 over config, weights and tokenizer.
         width: Width of an embedding.
         device: Where it runs.

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from recalign.baselines.config import BaselineConfig
 from recalign.baselines.items import Histories, Places
 from recalign.baselines.network import ItemFeatures, Network
-from recalign.baselines.robust import nominal_weights, robust_term
+from recalign.baselines.networks.dros import nominal_weights, robust_term
 from recalign.errors import DataError
 from recalign.metrics.classification import auc, undefined_reason
 from recalign.seeding import derive_seed, generator
@@ -55,13 +55,9 @@ class Round:
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained network.
+    """A trained network in evaluation mode, and the whole search with its wall time.
 
-    Attributes:
-        network: With the weights that were kept, in evaluation mode.
-        kept: The round that they are of. Its AUC is measured in float32, as the network scores.
-        log: All rounds of each weight decay.
-        seconds: Wall time of the whole search.
+    The weights are those of the round that was `kept`. Its AUC is measured in float32, as the network scores.
     """
 
     network: Network
@@ -78,15 +74,9 @@ def train(
     lookup: Lookup,
     progress: Callable[[Round], None] | None = None,
 ) -> Fit:
-    """Train `network` (in place) once per weight decay, and keep the best.
+    """Train `network` (fresh, on its device; in place) once per weight decay, and keep the best.
 
-    Args:
-        network: Fresh, on its device.
-        samples: What it is trained on.
-        validation: What selects; None: the last round of the only weight decay is kept.
-        config: The baseline.
-        lookup: Rows and text features of places.
-        progress: Called after each round.
+    `validation` selects; without it the last round of the only weight decay is kept. `progress` is told each round.
 
     Raises:
         DataError: Validation samples of one class, for which there is no AUC.

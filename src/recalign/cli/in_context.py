@@ -127,9 +127,8 @@ def read(
     shown, template = given.pop("demonstrations", 0), given.pop("template", "")
     settings = given.pop("settings", [])
     if shown and split == "train":
-        raise ConfigError(
-            "--split train", found="demonstrations from that split", hint="They would show answers to it."
-        )
+        hint = "They would show answers to it."
+        raise ConfigError("--split train", found="demonstrations from that split", hint=hint)
     if "backbone" in given:
         return InContext(shown, template, seed, backbone=_backbone(given, settings))
     if len(models) > 1 or candidates is not None or score != "log-odds":
@@ -154,9 +153,8 @@ def _backbone(given: Settings, settings: list[str]) -> BackboneConfig:
 
     name = given.pop("backbone")
     if given:
-        raise ConfigError(
-            _flag(next(iter(given))), found="--backbone, which costs nothing", hint="It is for --teacher."
-        )
+        found = "--backbone, which costs nothing"
+        raise ConfigError(_flag(next(iter(given))), found=found, hint="It is for --teacher.")
     return validated(BackboneConfig, parse_settings(settings, into={"name": name}), _OPTIONS)
 
 
@@ -167,8 +165,5 @@ def _ledger(ledger: Path | None, output: Path | None) -> Path:
         return ledger
     if output is not None:
         return ledger_path(output)
-    raise ConfigError(
-        f"model {NAME} with --teacher",
-        found="no place for its answers",
-        hint="Pass --output FILE (they are kept beside it) or --ledger FILE.",
-    )
+    hint = "Pass --output FILE (they are kept beside it) or --ledger FILE."
+    raise ConfigError(f"model {NAME} with --teacher", found="no place for its answers", hint=hint)

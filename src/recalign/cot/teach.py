@@ -49,18 +49,10 @@ def teach(
     progress: Callable[[int, int, str], None] = lambda done, total, facts: None,
     clock: Clock | None = None,
 ) -> TeachStatistics:
-    """Ask a teacher about source samples and write what it says as data to tune on.
+    """Ask a teacher about source samples and write what it says as data to tune on. Then the teacher is closed.
 
-    Args:
-        samples: Prepared data of the source domain.
-        teacher: See `recalign.cot.teachers.make_teacher`; it is closed at the end.
-        config: Parameters.
-        output: The artefact to write.
-        ledger: Where paid answers are kept; `ledger_path` if not given. The heuristic teacher has none.
-        overwrite: Replace earlier data at `output`.
-        announce: Told what is about to happen (the estimate before the first call), line by line.
-        progress: See `recalign.llm.asking.work_through`.
-        clock: Time and chance; tests bring their own.
+    Paid answers are kept in `ledger` (by default `ledger_path`). `announce` is told what is about to happen, line by
+    line, the estimate before the first call; for `progress` see `recalign.llm.asking.work_through`.
 
     Raises:
         TeacherError: The teacher refuses or is gone, the budget is used up, or no sample is kept. Answers that had

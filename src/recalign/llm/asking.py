@@ -32,11 +32,8 @@ def work_through(
 ) -> list[Result]:
     """One result per item, in order, however many workers there are. Then the teacher is closed.
 
-    Args:
-        items: What there is to work on.
-        work: Makes the result of one item; it asks through `calls`.
-        calls: How the teacher is asked; says how many items are worked on at a time.
-        progress: Told after every item how many are done, of how many, and the tokens spent.
+    `work` makes the result of one item, and asks through `calls`. `progress` is told after every item how many are
+    done, of how many, and the tokens spent.
 
     Raises:
         TeacherError: The work must stop. Calls in flight have ended by then, and their answers are in the ledger.

@@ -43,7 +43,6 @@ class Clock:
         return datetime.now(UTC).isoformat(timespec="seconds")
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
         await asyncio.sleep(seconds)
 
     def uniform(self, high: float) -> float:
@@ -95,11 +94,9 @@ class Calls(Generic[QuestionT]):
         self.failed: Counter[str] = Counter()
         self.budget = Budget(config, ledger.spent() if ledger else Usage(0, 0))
         self._fixed = {"format": _KEY_FORMAT, "teacher": teacher.name, "settings": teacher.settings, **template}
-        self._given_up = 0
-        self._not_before = 0.0
+        self._given_up, self._not_before = 0, 0.0
         self._locks: dict[str, asyncio.Lock] = {}
-        self._stopped = False
-        self._idle = asyncio.Event()
+        self._stopped, self._idle = False, asyncio.Event()
 
     @property
     def concurrency(self) -> int:
@@ -148,8 +145,13 @@ class Calls(Generic[QuestionT]):
         return reply
 
     async def _answer(self, question: QuestionT) -> Reply:
-        if self.ledger is None:
-            return Reply(Exchange(await self._free(question)), cached=False)
+        if self.ledger is None:  # what costs nothing and needs no network has no deadline and no second attempt
+            try:
+                completion = await self.teacher.complete(question)
+            except CallFailed as failure:
+                raise GivenUp(failure.reason) from None
+            self.counts.sent += 1
+            return Reply(Exchange(completion), cached=False)
         key = self.key(question)
         async with self._locks.setdefault(key, asyncio.Lock()):  # the same question twice at once has one answer
             stored = self.ledger.get(key)
@@ -180,18 +182,11 @@ class Calls(Generic[QuestionT]):
                 await self._pause(attempt, failure)
         raise AssertionError("attempts is at least 1")
 
-    async def _free(self, question: QuestionT) -> Completion:
-        """A call that costs nothing and needs no network: no ledger, no deadline, no second attempt."""
-        try:
-            completion = await self.teacher.complete(question)
-        except CallFailed as failure:
-            raise GivenUp(failure.reason) from None
-        self.counts.sent += 1
-        return completion
-
     async def _attempt(self, question: QuestionT, key: str, ledger: Ledger) -> Exchange:
         worst = worst_case(question.prompt, question.max_tokens)
-        await self._open()
+        # Where the server wants to be left alone, all callers wait.
+        while (left := self._not_before - self.clock.now()) > 0:
+            await self.clock.sleep(left + self.clock.uniform(_SPREAD))
         await self.budget.reserve(worst)
         spent = Usage(0, 0)
         try:
@@ -228,11 +223,6 @@ class Calls(Generic[QuestionT]):
         finally:
             counts.in_flight -= 1
             self._idle.set()
-
-    async def _open(self) -> None:
-        """Wait while the server wants to be left alone; the wait is common to all callers."""
-        while (left := self._not_before - self.clock.now()) > 0:
-            await self.clock.sleep(left + self.clock.uniform(_SPREAD))
 
     async def _pause(self, attempt: int, failure: CallFailed) -> None:
         """Wait as long as the server asked for, else a random time below a bound that doubles (full jitter)."""

@@ -19,8 +19,6 @@ from recalign.errors import ConfigError, TeacherError
 from recalign.llm.base import CallFailed, Completion, LogprobsRefused, Question, TokenLogprobs, Usage
 from recalign.llm.config import OPENAI_URL, ClientConfig
 
-_NO_KEY: Final = "none"  # what servers that want no key are sent, as the client insists on one
-_MASK: Final = "[key]"
 _RETRY: Final = frozenset({408, 409, 425, 429})  # and all from 500 on
 _NO_QUOTA: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _BAD_REQUEST: Final = frozenset({400, 403, 422})  # how servers refuse a parameter
@@ -52,7 +50,7 @@ class EndpointTeacher:
             raise ConfigError("teacher openai needs the package openai", hint=hint) from error
         self._errors = openai
         self._client = openai.AsyncOpenAI(
-            api_key=self._key or _NO_KEY,
+            api_key=self._key or "none",  # the client insists on one
             base_url=self._url,
             max_retries=0,
             timeout=config.deadline,
@@ -134,7 +132,7 @@ class EndpointTeacher:
         return TeacherError(f"teacher {self.name} at {self._url}", found=found, hint=hint)
 
     def _redact(self, text: str) -> str:
-        return text.replace(self._key, _MASK) if self._key else text
+        return text.replace(self._key, "[key]") if self._key else text
 
 
 def _usage(usage: Any) -> Usage | None:

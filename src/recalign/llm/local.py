@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from recalign.errors import TeacherError
@@ -74,8 +74,9 @@ class LocalTeacher:
             )
         answer = output[0, len(ids) :].tolist()
         text = backbone.tokenizer.decode(answer, skip_special_tokens=True)
-        reason = "stop" if self._ended(answer) else "length"
-        return Completion(text, reason, Usage(len(ids), len(answer)))
+        ends = backbone.model.generation_config.eos_token_id
+        ended = bool(answer) and answer[-1] in (ends if isinstance(ends, list) else [ends])
+        return Completion(text, "stop" if ended else "length", Usage(len(ids), len(answer)))
 
     def _encode(self, prompt: str) -> list[int]:
         tokenizer = self._backbone.tokenizer
@@ -87,7 +88,3 @@ class LocalTeacher:
             [{"role": "user", "content": safe}], tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
         return [int(index) for index in tokenizer(text, add_special_tokens=False)["input_ids"]]
-
-    def _ended(self, answer: Sequence[int]) -> bool:
-        ends = self._backbone.model.generation_config.eos_token_id
-        return bool(answer) and answer[-1] in (ends if isinstance(ends, list) else [ends])

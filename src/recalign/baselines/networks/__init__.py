@@ -32,10 +32,10 @@ class BaselinePlugin:
     """A sequential baseline.
 
     Attributes:
-        title: What the papers call it, "GRU4Rec".
+        title: What the papers call it.
         encoder: Builds the encoder from the configuration and the width of an entry.
         text: Whether items are represented by their text, too.
-        robust: Whether the objective is distributionally robust (`recalign.baselines.robust`).
+        robust: Whether the objective is distributionally robust (`recalign.baselines.networks.dros`).
         width: Width of the sequence state, unless `BaselineConfig.width` says otherwise.
         layers: Number of layers, unless `BaselineConfig.layers` says otherwise.
     """
