@@ -2,8 +2,7 @@
 
 At that token, the probabilities of all listed tokens with which the positive answer can begin are summed, likewise of
 the negative one ("Yes", " yes", "YES", "Y"; case, spaces and marks around the words are ignored), and the score is the
-difference of the logarithms. An endpoint lists a few tokens only. Where none of them begins one of the two answers,
-each token that does is less likely than all that are listed, so the answer is given the smallest listed log
+difference of the logarithms. Where no listed token begins one of the answers, it is given the smallest listed log
 probability: an upper bound of its likeliest token, which pulls the score towards 0. Such scores are marked as bounds.
 """
 

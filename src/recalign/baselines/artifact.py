@@ -7,8 +7,7 @@
     metrics.jsonl         loss and validation AUC per round of each weight decay
     manifest.json         configuration, labels_seen, parents (data, text encoder), what was kept, test reads
 
-Training takes seconds to a minute (GRU-BERT and DROS-BERT excepted), so there are no checkpoints: what is interrupted
-starts again.
+Training takes seconds to a minute (not with text), so there are no checkpoints: what is interrupted starts again.
 """
 
 from __future__ import annotations
@@ -116,20 +115,14 @@ def load_baseline(
 
 def _check(config: BaselineConfig, text_encoder: str | None) -> None:
     if config.text and text_encoder is None:
-        raise ConfigError(
-            f"baseline {config.model}",
-            found="no text encoder",
-            expected="a local directory or a hub id of one, such as google-bert/bert-base-uncased",
-            hint="Pass --text-encoder.",
-        )
+        expected, hint = "a local directory or hub id, such as google-bert/bert-base-uncased", "Pass --text-encoder."
+        raise ConfigError(f"baseline {config.model}", found="no text encoder", expected=expected, hint=hint)
     if not config.text and text_encoder is not None:
         raise ConfigError(f"baseline {config.model} reads no text", found=f"text encoder {text_encoder}")
     if config.selection == "last" and len(config.weight_decays) > 1:
-        raise ConfigError(
-            "baseline with selection 'last'",
-            found=f"{len(config.weight_decays)} weight decays, and no validation to choose by",
-            expected="one, for example weight_decays = [1e-5]",
-        )
+        found = f"{len(config.weight_decays)} weight decays, and no validation to choose by"
+        expected = "one, for example weight_decays = [1e-5]"
+        raise ConfigError("baseline with selection 'last'", found=found, expected=expected)
 
 
 def _validation(data: SampleSet, config: BaselineConfig) -> list[Sample]:
@@ -220,11 +213,8 @@ def _encoder_of(directory: Path, manifest: Manifest, given: str | None, device: 
     still_there = given is None and local.is_dir()
     revision = None if given is not None or still_there else manifest.info["text_encoder_revision"]
     encoder = TextEncoder(str(local.resolve()) if still_there else name, revision, device=device)
-    expected = manifest.parents["text_encoder"]
-    if encoder.fingerprint != expected:
-        raise ModelError(
-            f"text encoder {name}",
-            found=f"another one ({encoder.fingerprint[:12]})",
-            expected=f"the one that {directory} was trained with ({expected[:12]})",
-        )
+    known = manifest.parents["text_encoder"]
+    if encoder.fingerprint != known:
+        expected = f"the one that {directory} was trained with ({known[:12]})"
+        raise ModelError(f"text encoder {name}", found=f"another one ({encoder.fingerprint[:12]})", expected=expected)
     return encoder

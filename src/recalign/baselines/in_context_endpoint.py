@@ -173,8 +173,7 @@ def _estimate(questions: Sequence[Question], config: ClientConfig) -> CallsEstim
     """What calls for all questions take; a usual answer is as long as the label and a sentence."""
     prompts = [question.prompt for question in questions]
     expected = Usage(sum(map(expected_tokens, prompts)), len(prompts) * min(config.max_tokens, _ANSWER))
-    worst = [worst_case(prompt, config.max_tokens) for prompt in prompts]
-    most = sum(worst, Usage(0, 0))
+    most = sum((worst_case(prompt, config.max_tokens) for prompt in prompts), Usage(0, 0))
     return CallsEstimate(len(prompts), len(prompts), expected, most, cost(expected, config), cost(most, config))
 
 

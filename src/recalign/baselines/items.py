@@ -1,8 +1,7 @@
 """Items as numbers: which row of a baseline's embedding an item of any catalogue has, and lists as arrays of them.
 
-Row 0 is the one embedding that all items share which no training sample contains. A trained baseline can score another
-dataset: ids of different datasets collide, so an id is the same item only where the titles agree; other items are found
-by their title where exactly one trained item has it, and are unknown otherwise.
+Row 0 is shared by all items that no training sample contains. Ids of different datasets collide, so an id is the same
+item only where the titles agree; other items are found by their title where exactly one trained item has it.
 """
 
 from __future__ import annotations

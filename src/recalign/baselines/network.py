@@ -27,11 +27,9 @@ _LISTS, _ITEMS = 1024, 8192  # of one forward pass of a scorer
 
 @dataclass(frozen=True)
 class ItemFeatures:
-    """What a network is told about items of any shape (...).
+    """What a network is told about items of any shape (...): rows of the item embedding, int64 of shape (...).
 
-    Attributes:
-        rows: Rows of the item embedding, int64 of shape (...).
-        text: Text features of shape (..., d), None for models without.
+    Text features have shape (..., d); None for models without.
     """
 
     rows: Tensor

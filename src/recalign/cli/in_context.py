@@ -10,7 +10,7 @@ from recalign.cli.client_options import option
 from recalign.errors import ConfigError
 
 if TYPE_CHECKING:
-    from recalign.baselines.in_context_config import InContextConfig
+    from recalign.baselines.config import InContextConfig
     from recalign.data.samples import SampleSet
     from recalign.evaluation.document import Panel
     from recalign.models.config import BackboneConfig
@@ -135,7 +135,7 @@ def read(
         found = "other models" if len(models) > 1 else "--candidates" if candidates is not None else f"--score {score}"
         hint = "Evaluate it alone: its table is about the samples that it answers, by yes or no."
         raise ConfigError(f"model {NAME} with --teacher", found=found, hint=hint)
-    from recalign.baselines.in_context_config import InContextConfig
+    from recalign.baselines.config import InContextConfig
     from recalign.settings import parse_settings, validated
 
     logprobs, ledger = not given.pop("no_logprobs", False), given.pop("ledger", None)

@@ -79,12 +79,10 @@ class CaseAnswers:
     """What a case gave.
 
     Attributes:
-        case: The case.
         fields: Everything that its rows are rendered from; complete where `reason` is empty.
         recommended: Item ids of step 3.
         steps: Where each answer that came comes from, as ``provenance.jsonl`` holds it.
-        reason: Why it is no data, as ``dropped.jsonl`` holds it ("stage 1: refusal"); empty where all three answers
-            are valid.
+        reason: Why it is no data, as ``dropped.jsonl`` holds it ("stage 1: refusal"); empty where all are valid.
         unknown: Entries that named no known item.
     """
 

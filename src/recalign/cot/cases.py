@@ -27,11 +27,8 @@ STEPS: Final = (1, 2, 3)  # preferences, featured items, recommendations
 class Case:
     """What a teacher may know of a sample: everything but its truth.
 
-    Attributes:
-        sample_id: Of the sample.
-        user_id: Whose sample it is; the heuristic teacher leaves all that this user did out of its statistics.
-        history: Oldest first.
-        candidates: Item ids of the candidate set, in the order of the prompt.
+    The history is oldest first; candidates are item ids in the order of the prompt. The heuristic teacher leaves all
+    that this user did out of its statistics.
     """
 
     sample_id: str
@@ -57,21 +54,14 @@ class Preparing(Protocol):
 
     def prepare(self, cases: Sequence[Case]) -> None:
         """Called once with all cases."""
-        ...
 
 
 @dataclass(frozen=True)
 class Source:
     """What is asked about, and how to ask. `make_source` makes one.
 
-    Attributes:
-        samples: The prepared data.
-        config: Whom to ask about what.
-        template: Renders questions and rows.
-        sets: Candidate sets.
-        cases: One per set, in order.
-        truths: Sample by sample id; no teacher sees its truth.
-        considered: Positive samples that sets were made for.
+    There is one case per candidate set, in order. `truths` are samples by sample id; no teacher sees them. `considered`
+    counts the positive samples that sets were made for.
     """
 
     samples: SampleSet
@@ -115,11 +105,9 @@ def make_source(samples: SampleSet, config: TeachConfig) -> Source:
     template.cot_question(samples.domain, 1, CotFields((), ()))
     sets, counts = user_filtering(samples, config.candidates)
     if not sets:
-        raise TeacherError(
-            f"nothing to ask about in {samples.path}",
-            found=f"no candidate set with its truth among {counts.considered:,} source samples",
-            hint="Raise --limit, or use data with more users.",
-        )
+        found = f"no candidate set with its truth among {counts.considered:,} source samples"
+        hint = "Raise --limit, or use data with more users."
+        raise TeacherError(f"nothing to ask about in {samples.path}", found=found, hint=hint)
     frame = samples.frame(config.split).filter(pl.col("sample_id").is_in([candidates.sample_id for candidates in sets]))
     truths = {sample.sample_id: sample for sample in to_samples(frame)}
     cases = []

@@ -17,7 +17,6 @@ from recalign.llm.budget import cost
 from recalign.llm.calls import Calls
 
 MISS: Final = "truth not recommended"
-_LEVEL: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ def clustered_rate(hits: Sequence[bool], users: Sequence[str]) -> Rate | None:
 
 
 def _wilson(share: float, n: float) -> tuple[float, float]:
-    z = float(ndtri((1 + _LEVEL) / 2))
+    z = float(ndtri(0.975))
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)

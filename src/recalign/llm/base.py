@@ -56,15 +56,10 @@ UNTOLD: Final = -9999.0  # what the API says of a token that is too unlikely to 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What came back.
+    """What came back; None stands for what was not said.
 
-    Attributes:
-        text: The answer, possibly empty.
-        finish_reason: As OpenAI names them: ``stop``, ``length``, ``content_filter``, ...; None where it was not said.
-        usage: None where it was not said.
-        refusal: Text of a refusal that came in a field of its own.
-        model: The model that says it answered; None where it was not said.
-        logprobs: One entry per token, in order; None where they were not asked for or not given.
+    Finish reasons are as OpenAI names them: ``stop``, ``length``, ``content_filter``, ... A `refusal` is text that came
+    in a field of its own. `logprobs` has one entry per token, in order.
     """
 
     text: str
@@ -85,22 +80,18 @@ class Teacher(Protocol[Asked]):
     @property
     def name(self) -> str:
         """As on the command line: ``openai:MODEL``, ``hf:PATH``, ``heuristic``."""
-        ...
 
     @property
     def settings(self) -> Mapping[str, object]:
         """All that answers depend on besides prompt, temperature and length. It is JSON, and never holds a secret."""
-        ...
 
     @property
     def ledgered(self) -> bool:
         """Whether answers cost something, so that they are kept in a ledger and count towards a budget."""
-        ...
 
     @property
     def max_concurrency(self) -> int | None:
         """Most questions at a time; None: no limit of its own."""
-        ...
 
     async def complete(self, question: Asked) -> Completion:
         """Answer one question.
@@ -110,11 +101,9 @@ class Teacher(Protocol[Asked]):
             LogprobsRefused: It is not asked like this; without `Question.top_logprobs` it may answer.
             TeacherError: No attempt will do better (a wrong key, a wrong request, no quota left).
         """
-        ...
 
     async def close(self) -> None:
         """Called once, after the last question."""
-        ...
 
 
 LanguageModel: TypeAlias = Teacher[Question]
@@ -127,10 +116,8 @@ class LogprobsRefused(TeacherError):
 class CallFailed(Exception):
     """One attempt failed, and another one may not.
 
-    Attributes:
-        reason: For people; contains no secret.
-        retry_after: Seconds that the server asked to wait, None where it did not.
-        billed: Whether the server may have answered (and counted tokens) all the same.
+    The reason is for people, and contains no secret. `retry_after`: seconds that the server asked to wait. `billed`:
+    whether it may have answered (and counted tokens) all the same.
     """
 
     def __init__(self, reason: str, *, retry_after: float | None = None, billed: bool = False) -> None:

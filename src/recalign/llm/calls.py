@@ -135,11 +135,9 @@ class Calls(Generic[QuestionT]):
             self._given_up += 1
             if self._given_up < self.config.failures:
                 raise
-            raise TeacherError(
-                f"teacher {self.teacher.name} does not answer",
-                found=f"{self._given_up} questions in a row given up, the last for: {failure.reason}",
-                hint="All answers are kept in the ledger: run the same command again when it does.",
-            ) from None
+            found = f"{self._given_up} questions in a row given up, the last for: {failure.reason}"
+            hint = "All answers are kept in the ledger: run the same command again when it does."
+            raise TeacherError(f"teacher {self.teacher.name} does not answer", found=found, hint=hint) from None
         if not reply.cached:  # an answer from the ledger does not show that the teacher is still there
             self._given_up = 0
         return reply
@@ -228,12 +226,10 @@ class Calls(Generic[QuestionT]):
         """Wait as long as the server asked for, else a random time below a bound that doubles (full jitter)."""
         if failure.retry_after is not None:
             if failure.retry_after > self.config.longest_wait:
-                raise TeacherError(
-                    f"teacher {self.teacher.name}",
-                    found=f"{failure.reason}, to be asked again in {failure.retry_after:.0f} s",
-                    expected=f"at most {self.config.longest_wait:g} s",
-                    hint="All answers are kept in the ledger: run the same command again then.",
-                )
+                found = f"{failure.reason}, to be asked again in {failure.retry_after:.0f} s"
+                expected = f"at most {self.config.longest_wait:g} s"
+                hint = "All answers are kept in the ledger: run the same command again then."
+                raise TeacherError(f"teacher {self.teacher.name}", found=found, expected=expected, hint=hint)
             self._not_before = max(self._not_before, self.clock.now() + failure.retry_after)
             return
         await self.clock.sleep(self.clock.uniform(min(self.config.longest_wait, _FIRST_WAIT * 2**attempt)))

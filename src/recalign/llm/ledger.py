@@ -12,8 +12,9 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Final, Self
 
@@ -148,28 +149,24 @@ class Ledger:
         return connection
 
     def _is_sound(self) -> bool:
-        connection = sqlite3.connect(self.path, timeout=0.5, isolation_level=None)
-        try:
-            return bool(connection.execute("PRAGMA quick_check").fetchone()[0] == "ok")
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
+        with closing(sqlite3.connect(self.path, timeout=0.5, isolation_level=None)) as connection:
+            try:
+                return bool(connection.execute("PRAGMA quick_check").fetchone()[0] == "ok")
+            except sqlite3.OperationalError:
                 raise  # locked, unreadable: says nothing about its content
-            return False
-        finally:
-            connection.close()
+            except sqlite3.DatabaseError:
+                return False
 
     def _renew(self) -> None:
         """Set the damaged file aside and start a new one with the rows that are still whole."""
-        number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
-            number += 1
+        names = (self.path.with_name(f"{self.path.name}.damaged-{number}") for number in count(1))
+        aside = next(path for path in names if not path.exists())
         for suffix in ("", "-wal", "-journal", "-shm"):
             companion = self.path.with_name(self.path.name + suffix)
             if companion.exists():
                 companion.rename(aside.with_name(aside.name + suffix))
-        old, new = sqlite3.connect(aside, isolation_level=None), self._open()
-        try:
-            kept = 0
+        kept = 0
+        with closing(sqlite3.connect(aside, isolation_level=None)) as old, closing(self._open()) as new:
             for row in _salvage(old, "SELECT key, body, checksum FROM exchange"):
                 if isinstance(row[0], str) and isinstance(row[1], str) and _checksum(row[0], row[1]) == row[2]:
                     new.execute("INSERT OR REPLACE INTO exchange VALUES (?, ?, ?)", row)
@@ -177,9 +174,6 @@ class Ledger:
             for row in _salvage(old, f"SELECT {_SPENDING} FROM spending"):
                 if all(isinstance(value, int) and value >= 0 for value in row):
                     new.execute(f"INSERT INTO spending ({_SPENDING}) VALUES (?, ?, ?)", row)
-        finally:
-            old.close()
-            new.close()
         self.damaged += 1
         self.notes.append(f"ledger {self.path} was damaged: {kept} answers kept, the file set aside as {aside.name}")
 
@@ -204,10 +198,8 @@ class Ledger:
 
 def _salvage(connection: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...]]:
     """Rows up to the first that SQLite cannot read."""
-    try:
+    with suppress(sqlite3.DatabaseError):
         yield from connection.execute(query)
-    except sqlite3.DatabaseError:
-        return
 
 
 def _checksum(key: str, body: object) -> str:

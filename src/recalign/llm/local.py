@@ -51,12 +51,10 @@ class LocalTeacher:
         ids = self._encode(question.prompt)
         room = backbone.max_positions - len(ids)
         if room < question.max_tokens:
-            raise TeacherError(
-                f"teacher {self.name}",
-                found=f"a prompt of {len(ids)} tokens and an answer of up to {question.max_tokens}",
-                expected=f"at most {backbone.max_positions} positions",
-                hint="Use a model with more positions, or shorter answers: --set max_tokens=N.",
-            )
+            found = f"a prompt of {len(ids)} tokens and an answer of up to {question.max_tokens}"
+            expected = f"at most {backbone.max_positions} positions"
+            hint = "Use a model with more positions, or shorter answers: --set max_tokens=N."
+            raise TeacherError(f"teacher {self.name}", found=found, expected=expected, hint=hint)
         inputs = torch.tensor([ids], device=backbone.model.device)
         # What a checkpoint's own generation settings would add (penalties, nucleus) is switched off.
         sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}

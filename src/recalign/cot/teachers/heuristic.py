@@ -43,8 +43,7 @@ class HeuristicTeacher:
 
     def __init__(self, samples: SampleSet, config: TeachConfig) -> None:
         """Count what the split of `config` shows. Raises ConfigError without sentences in the domain's language."""
-        self._config, self._fingerprint = config, samples.fingerprint
-        self._catalog = samples.catalog
+        self._config, self._catalog, self._fingerprint = config, samples.catalog, samples.fingerprint
         self._writer = PreferenceWriter(samples.catalog, samples.domain)
         self._similarity = ItemSimilarity(samples, config.split, seed=config.seed)
         self._choices: dict[Case, _Choice] = {}
