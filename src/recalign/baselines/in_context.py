@@ -33,8 +33,8 @@ class DemonstratedTemplate(PromptTemplate):
     """A template whose every prompt begins with the same text: `demonstrations` (see `render_demonstrations`)."""
 
     def __init__(self, template: PromptTemplate, demonstrations: str) -> None:
+        self.demonstrations = demonstrations  # the constructor below renders a prompt
         super().__init__(read_spec(template.to_toml(), template.name), template.to_toml())
-        self.demonstrations = demonstrations
 
     def frame(self, instruction: Instruction) -> Prompt:
         prompt = super().frame(instruction)

@@ -1,7 +1,7 @@
 """`teach`: prepared data and a teacher in, an artefact of chain-of-thought data (kind ``cot``) out.
 
 The artefact holds ``stage1.jsonl`` to ``stage3.jsonl`` (rows ``instruction``, ``input``, ``output``; the same samples
-in each), ``provenance.jsonl`` (where answers come from), ``dropped.jsonl`` (what was not kept, and why) and the manifest.
+in each), ``provenance.jsonl`` (where answers come from), ``dropped.jsonl`` (what was not kept, and why), a manifest.
 """
 
 from __future__ import annotations
