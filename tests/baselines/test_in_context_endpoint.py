@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from recalign.baselines.in_context_config import InContextConfig
+from recalign.baselines.config import InContextConfig
 from recalign.baselines.in_context_endpoint import EndpointAnswers, ask_endpoint, read_label
 from recalign.data.domain import Domain
 from recalign.data.samples import SampleSet, choose_shots

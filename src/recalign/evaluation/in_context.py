@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from recalign.baselines.in_context_config import InContextConfig
+from recalign.baselines.config import InContextConfig
 from recalign.baselines.in_context_endpoint import EndpointAnswers, ask_endpoint
 from recalign.cot.teachers import make_language_model
 from recalign.data.samples import Sample, SampleSet, choose_shots
