@@ -82,7 +82,7 @@ import torch
 from torch import Tensor, nn
 
 from recalign.baselines.config import BaselineConfig
-from recalign.baselines.plugin import BaselinePlugin
+from recalign.baselines.networks import BaselinePlugin
 
 
 class Mean(nn.Module):

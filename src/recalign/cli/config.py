@@ -19,7 +19,7 @@ CONFIGURATIONS: Final = {
     "prepare": "recalign.experiment.prepare_config:PrepareConfig",
     "teach": "recalign.cot.config:TeachConfig",
     "baseline": "recalign.baselines.config:BaselineConfig",
-    "in-context": "recalign.baselines.in_context_config:InContextConfig",
+    "in-context": "recalign.baselines.config:InContextConfig",
 }
 
 

@@ -11,8 +11,7 @@ from recalign.baselines.in_context import in_context_scorer
 from recalign.cot.teach import teach
 from recalign.cot.teachers import make_teacher
 from recalign.data.ranking_lists import RankingConfig
-from recalign.data.samples import SampleSet
-from recalign.data.shots import choose_shots
+from recalign.data.samples import SampleSet, choose_shots
 from recalign.errors import ConfigError
 from recalign.evaluation.controls import controlled
 from recalign.evaluation.ranking import freeze, load_task, score_task

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recalign.data.history import HistoryText
 from recalign.data.published import Instruction, ParsedSample
+from recalign.data.schema import HistoryText
 
 __all__ = ["CotFields", "HistoryText", "Instruction", "ParsedSample", "Prompt"]
 

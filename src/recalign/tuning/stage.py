@@ -16,8 +16,7 @@ import polars as pl
 from torch import nn
 
 from recalign.artifacts import Manifest, read_manifest, write_directory
-from recalign.data.samples import SampleSet, to_samples
-from recalign.data.shots import choose_shots
+from recalign.data.samples import SampleSet, choose_shots, to_samples
 from recalign.errors import ArtifactError, DataError
 from recalign.models.adapter import attach, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
