@@ -16,9 +16,8 @@ from recalign.data.ranking_lists import RankingConfig, ranking_candidates, write
 from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet
 from recalign.data.schema import SCORES
 from recalign.errors import ArtifactError, ConfigError, DataError, ModelError
-from recalign.evaluation.comparisons import compare
 from recalign.evaluation.document import Panel, PanelFacts, Row
-from recalign.evaluation.panel import build_panel, sample_counts
+from recalign.evaluation.panel import build_panel, compare, sample_counts
 from recalign.evaluation.priors import Fold, prior_rows
 from recalign.evaluation.ranking import RandomRanker, RankingTask, load_task, ranked, score_task
 from recalign.evaluation.ranking import freeze as freeze_lists

@@ -96,8 +96,8 @@ def test_gauc_is_the_unweighted_mean_over_users_with_both_classes() -> None:
     # a: 1. b: liked 0, 4 against disliked 5, 4: loss, loss, loss, tie = 0.5 / 4. c has liked ones only.
     result = gauc(labels, scores, users)
     assert result.value == (1 + 0.125) / 2
-    assert result.n_users == 2
-    assert result.reason is None
+    assert result.counts == {"users": 2}
+    assert result.reason == ""
 
 
 def test_gauc_does_not_depend_on_the_order_of_rows() -> None:
@@ -115,7 +115,7 @@ def test_gauc_does_not_depend_on_the_order_of_rows() -> None:
 
 def test_gauc_without_such_users_is_none_with_a_reason() -> None:
     result = gauc([1, 0, 0], [1.0, 2.0, 3.0], ["a", "b", "b"])
-    assert (result.value, result.n_users) == (None, 0)
+    assert (result.value, result.counts) == (None, {"users": 0})
     assert result.reason == "none of the 2 users has both classes"
     assert gauc([], [], []).reason == "no samples"
 

@@ -128,9 +128,10 @@ def test_labelled_lists_by_hand() -> None:
     result = labelled_ndcg(frame)
     ann = (1 + 1 / math.log2(4)) / (1 + 1 / math.log2(3))
     assert result.value == pytest.approx((ann + 1 / math.log2(3) + 1) / 3)
-    assert (result.n_users, result.excluded, result.reason) == (3, 1, None)
-    assert result.per_user["user_id"].to_list() == ["ann", "bob", "dan"]
-    assert result.per_user["score"].to_list() == pytest.approx([ann, 1 / math.log2(3), 1.0])
+    assert (result.counts, result.reason) == ({"users": 3, "excluded": 1}, "")
+    assert result.lists is not None
+    assert result.lists["user_id"].to_list() == ["ann", "bob", "dan"]
+    assert result.lists["score"].to_list() == pytest.approx([ann, 1 / math.log2(3), 1.0])
 
 
 def test_more_liked_items_than_places_can_be_perfect() -> None:
@@ -155,8 +156,9 @@ def test_what_says_nothing_is_null_with_a_reason(
     result = labelled_ndcg(frame)
     assert result.value is None
     assert reason in str(result.reason)
-    assert (result.n_users, result.excluded) == (counted, excluded)
-    assert result.per_user.is_empty()
+    assert result.counts == {"users": counted, "excluded": excluded}
+    assert result.lists is not None
+    assert result.lists.is_empty()
 
 
 @pytest.mark.parametrize("metric", ["ndcg", "recall", "mrr"])

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recalign.evaluation.comparisons import best_prior
 from recalign.evaluation.document import Curve, Panel
+from recalign.evaluation.panel import best_prior
 from recalign.experiment.results import Figure, Results
 from recalign.report import canvas, selection
 from recalign.report.curves import Series, draw_shots, spread

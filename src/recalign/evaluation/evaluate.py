@@ -71,7 +71,7 @@ def evaluate(
             (``NAME.candidates.parquet``); for several models a directory.
         seed: Seeds the resampling; a column of the score files.
         resamples: Bootstrap resamples of users, at least 1.
-        calibrate: Whether temperatures are fitted on validation labels; by default as `temperature.may_fit` says.
+        calibrate: Whether temperatures are fitted on validation labels; by default as `score.may_fit` says.
         kind: What tuned models are asked for (`recalign.scoring.yes_no.YesNoScorer`).
         pairs: Names of models to compare with each other.
 

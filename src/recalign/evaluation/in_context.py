@@ -23,9 +23,8 @@ from recalign.evaluation.panel import build_panel, facts_of
 from recalign.evaluation.priors import Fold, prior_rows, priors_for
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings
 from recalign.evaluation.score import samples_of
-from recalign.evaluation.score_file import ScoreFile
+from recalign.evaluation.score_file import ScoreFile, Temperature
 from recalign.evaluation.sentences import excluded
-from recalign.evaluation.temperature import Temperature
 from recalign.metrics.significance import RESAMPLES
 from recalign.seeding import generator
 

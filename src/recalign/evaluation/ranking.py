@@ -29,8 +29,7 @@ from recalign.data.schema import SCORES
 from recalign.errors import ConfigError
 from recalign.evaluation.document import Ranked
 from recalign.evaluation.score import score_lists
-from recalign.evaluation.score_file import ScoreFile
-from recalign.evaluation.temperature import Temperature
+from recalign.evaluation.score_file import ScoreFile, Temperature
 from recalign.scoring.base import Scorer, Scores
 
 RANDOM: Final = f"{PREFIX}random"

@@ -12,7 +12,7 @@ import polars as pl
 from recalign.data.schema import LABEL_MASS, SCORES
 from recalign.errors import DataError
 from recalign.evaluation.document import DIGITS, Bin, Ends, Estimate, Row
-from recalign.evaluation.metric import Metric, Observed, Value, ordered_metrics
+from recalign.evaluation.metric import Metric, Observed, ordered_metrics
 from recalign.evaluation.score_file import ScoreFile
 from recalign.metrics.calibration import probability, reliability
 from recalign.metrics.classification import grouped_auc, index_users
@@ -27,7 +27,7 @@ class RowScores:
     """Scores of a row.
 
     Attributes:
-        samples: Per training seed a row per sample, with `temperature` (`metric.Observed`); empty where not scored.
+        samples: Per training seed a row per sample (`metric.Observed`); empty where not scored.
         candidates: Per training seed a row per list (`candidate_values`); empty where none were ranked.
         log_odds: Whether scores are log-odds.
         lists: Fingerprints of the candidate lists, one per fold.
@@ -42,11 +42,7 @@ class RowScores:
 
     @classmethod
     def of(cls, samples: Sequence[Sequence[ScoreFile]], candidates: Sequence[Sequence[ScoreFile]] = ()) -> RowScores:
-        """From score files.
-
-        Args:
-            samples: Per training seed the files of all folds.
-            candidates: The same for candidate lists.
+        """From score files: per training seed those of all folds.
 
         Raises:
             DataError: A file of candidates has a row per sample, or broken lists (`candidate_values`).
@@ -150,37 +146,24 @@ def _estimate(metric: Metric, scores: RowScores, settings: TestSettings) -> Esti
     counts = dict(values[0].counts)
     known = [value.value for value in values if value.value is not None]
     if len(known) < len(values):
-        return Estimate(n=len(values), reason=_reason(values), counts=counts)
-    summary = mean_sd(known)
-    interval = _interval(metric, observed, values, settings)
-    missing = metric.statistic is not None and interval is None
+        reason = next(value.reason for value in values if value.value is None)
+        return Estimate(n=len(values), reason=reason or "undefined", counts=counts)
+    mean, sd = mean_sd(known)
+    interval, reason = None, ""
+    if metric.statistic is not None:
+        frames = resampled_frames(metric, scores, settings)
+        interval = bootstrap_ci(metric.statistic, frames, n_resamples=settings.resamples, seed=settings.seed)
+        users = observed[0].frame["user_id"].n_unique()
+        why = "fewer than two users" if users < 2 else "most resamples are undefined"
+        reason = why if interval is None else ""
     return Estimate(
-        mean=round(summary.mean, DIGITS),
-        sd=None if summary.sd is None else round(summary.sd, DIGITS),
+        mean=round(mean, DIGITS),
+        sd=None if sd is None else round(sd, DIGITS),
         ci=rounded(interval),
-        n=summary.n,
-        reason=_no_interval(observed[0].frame) if missing else "",
+        n=len(known),
+        reason=reason,
         counts=counts,
     )
-
-
-def _reason(values: Sequence[Value]) -> str:
-    return next((value.reason for value in values if value.value is None), "") or "undefined"
-
-
-def _no_interval(frame: pl.DataFrame) -> str:
-    users = frame["user_id"].n_unique()
-    return "fewer than two users" if users < 2 else "most resamples are undefined"
-
-
-def _interval(
-    metric: Metric, observed: Sequence[Observed], values: Sequence[Value], settings: TestSettings
-) -> Interval | None:
-    if metric.statistic is None:
-        return None
-    lists = [value.lists for value in values if value.lists is not None]
-    frames = lists if metric.statistic == "mean" else [seed.frame for seed in observed]
-    return bootstrap_ci(metric.statistic, frames, n_resamples=settings.resamples, seed=settings.seed)
 
 
 def _bins(scores: RowScores) -> tuple[Bin, ...]:

@@ -1,22 +1,29 @@
-"""A scorer in, a score file out: of a split or of candidate lists. Reads of a test split are logged."""
+"""A scorer in, a score file out: of a split or of candidate lists. Reads of a test split are logged.
+
+A temperature is fitted on validation labels. So priors get one, which no label can have selected, and models that were
+selected on validation labels of this very data. Zero-shot and strict-k models have seen none of them and get none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import polars as pl
 
-from recalign.artifacts import append_info
+from recalign.artifacts import append_info, read_manifest
+from recalign.baselines.priors import PREFIX
 from recalign.data.samples import CandidateList, Sample, SampleSet
 from recalign.data.schema import LABEL_MASS, SCORES, SPLITS
 from recalign.errors import ConfigError, DataError, ModelError
-from recalign.evaluation.score_file import ScoreFile
-from recalign.evaluation.temperature import NOT_ALLOWED, Temperature, may_fit
+from recalign.evaluation.score_file import ScoreFile, Temperature
 from recalign.metrics.calibration import fit_temperature
 from recalign.scoring.base import Scorer, one_item_lists
+
+NOT_ALLOWED: Final = Temperature(reason="validation labels were not to be used")
 
 
 def score_split(
@@ -39,7 +46,7 @@ def score_split(
         name: Name of the model in the file; the scorer's own by default.
         model: The directory that the scorer comes from. Its manifest logs each read of a test split, and says whether
             validation labels have been seen.
-        calibrate: Whether to fit a temperature; by default as `temperature.may_fit` says.
+        calibrate: Whether to fit a temperature; by default as `may_fit` says.
 
     Raises:
         ConfigError: There is no such split.
@@ -53,6 +60,20 @@ def score_split(
         calibrate = may_fit(scorer, data, model)
     temperature = _fit(scorer, data, split) if calibrate else NOT_ALLOWED
     return ScoreFile(scores.frame, scores.log_odds, split, data.fingerprint, temperature=temperature)
+
+
+def may_fit(scorer: Scorer, data: SampleSet, model: Path | None) -> bool:
+    """Whether a temperature may be fitted on the data's validation labels.
+
+    `model` is the directory that the scorer comes from; None for priors and untuned models.
+
+    Raises:
+        ArtifactError: `model` holds no artefact.
+    """
+    if model is None:
+        return scorer.name.startswith(PREFIX)
+    seen = read_manifest(model, verify=False).config.get("labels_seen", {})
+    return bool(seen.get(data.fingerprint, {}).get("valid", 0))
 
 
 def samples_of(data: SampleSet, split: str) -> list[Sample]:
@@ -97,15 +118,8 @@ def score_lists(
 ) -> pl.DataFrame:
     """Score candidate lists: a row per item with the columns of `schema.SCORES`, its `label` still null.
 
-    Args:
-        scorer: Any scorer of the items.
-        lists: The lists.
-        sample_ids: The sample of each list.
-        seed: Training seed of the model.
-        name: Name of the model.
-
-    Returns:
-        The items in the order of the lists; `label_mass` follows where the scorer is a language model.
+    Items are in the order of the lists; `label_mass` follows where the scorer is a language model. `sample_ids` names
+    the sample of each list, `seed` the training seed of the model, `name` the model.
 
     Raises:
         ModelError: The scorer gave a score that is not finite, or not one per item.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
@@ -12,9 +12,18 @@ import polars as pl
 from recalign.artifacts import write_file_atomic
 from recalign.data.schema import FORMAT_VERSION, SCORES
 from recalign.errors import ArtifactError
-from recalign.evaluation.temperature import Temperature
 
 _METADATA_PREFIX: Final = "recalign."
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """What log-odds are divided by, above 0; or None, and the reason why there is nothing to divide by."""
+
+    value: float | None = None
+    reason: str = ""
+
+
 _NO_TEMPERATURE: Final = Temperature(reason="the score file was written without one")
 
 
@@ -36,7 +45,7 @@ class ScoreFile:
     split: str
     data: str
     candidates: str = ""
-    temperature: Temperature = field(default=_NO_TEMPERATURE)
+    temperature: Temperature = _NO_TEMPERATURE
 
     def write(self, path: Path) -> None:
         """Write as Parquet, atomically; the other attributes and the format version go into its metadata.

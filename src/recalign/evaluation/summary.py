@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from recalign.evaluation.comparisons import best_prior
 from recalign.evaluation.document import Panel, Row, Verdict
 from recalign.evaluation.formats import fixed, interval, p_value, plural, prior_name, several_backbones, short_title
 from recalign.evaluation.metric import Metric, deciding
+from recalign.evaluation.panel import best_prior
 
 Judged = list[tuple[Row, Verdict]]
 

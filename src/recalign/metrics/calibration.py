@@ -27,11 +27,6 @@ def ece(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> float 
     the first). Per bin the mean probability is compared with the share of liked samples; the absolute differences are
     averaged with the bins' sample counts as weights. Empty bins count nothing.
 
-    Args:
-        labels: Zeros and ones, shape (n,).
-        probabilities: Of "liked", in [0, 1], shape (n,).
-        bins: Number of bins, at least 1.
-
     Returns:
         A number in [0, 1], lower is better; None where there are no samples.
 
@@ -56,16 +51,7 @@ class ReliabilityBin:
 
 
 def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> list[ReliabilityBin]:
-    """The points of a reliability diagram: the bins of `ece` that are not empty, in order.
-
-    Args:
-        labels: Zeros and ones, shape (n,).
-        probabilities: Of "liked", in [0, 1], shape (n,).
-        bins: Number of bins, at least 1.
-
-    Raises:
-        DataError: As `ece`.
-    """
+    """The points of a reliability diagram: the bins of `ece` that are not empty, in order. Raises as `ece`."""
     truth, values, index = _binned(labels, probabilities, bins)
     counts = np.bincount(index, minlength=bins)
     predicted = np.bincount(index, weights=values, minlength=bins)
@@ -84,10 +70,6 @@ def fit_temperature(labels: ArrayLike, log_odds: ArrayLike) -> float:
     The targets are Platt's (1999): (P + 1) / (P + 2) for the P liked samples and 1 / (N + 2) for the N disliked ones,
     in place of 1 and 0. On many samples that changes next to nothing; on few or separable ones it keeps the optimum
     finite, where plain maximum likelihood would drive T to 0 and every probability to 0 or 1.
-
-    Args:
-        labels: Zeros and ones, shape (n,), n >= 1.
-        log_odds: Finite log-odds of "liked", shape (n,).
 
     Returns:
         T in [1e-3, 1e3] (`TEMPERATURE_RANGE`); 1.0 where every log-odds is 0, as no T changes anything then. The upper
@@ -113,17 +95,6 @@ def fit_temperature(labels: ArrayLike, log_odds: ArrayLike) -> float:
     low, high = np.log(TEMPERATURE_RANGE[0]), np.log(TEMPERATURE_RANGE[1])
     result = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-9})
     return float(np.exp(result.x))
-
-
-def apply_temperature(log_odds: ArrayLike, temperature: float) -> NDArray[np.float64]:
-    """``log_odds / temperature``: the order (and so AUC and GAUC) stays, LogLoss and ECE change.
-
-    Raises:
-        DataError: Where the temperature is not a positive finite number.
-    """
-    if not (np.isfinite(temperature) and temperature > 0):
-        raise DataError("temperature", found=str(temperature), expected="a positive number")
-    return np.asarray(log_odds, dtype=np.float64) / temperature
 
 
 def probability(log_odds: ArrayLike) -> NDArray[np.float64]:

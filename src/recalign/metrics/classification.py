@@ -1,42 +1,44 @@
 """AUC, GAUC, LogLoss and accuracy of yes/no labels, with explicit rules for what is undefined.
 
-Every function takes parallel one-dimensional arrays with one entry per sample. A metric that is not defined on its
-input (no samples, only one class) is None, never NaN and never 0.5, and `undefined_reason` says why. A score that is
-not finite is an error: it comes from a broken scorer, and ranking it anywhere would hide that.
+Every metric takes parallel arrays of shape (n,): labels are 0 or 1, scores and log-odds of "liked" are finite. It
+raises DataError for anything else. A score that is not finite comes from a broken scorer, and ranking it anywhere would
+hide that. A metric that is not defined on its input (no samples, only one class) is None, never NaN and never 0.5, and
+`undefined_reason` says why.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from recalign.errors import DataError
 
 
-@dataclass(frozen=True, slots=True)
-class Gauc:
-    """Mean of within-user AUCs.
+@dataclass(frozen=True)
+class Value:
+    """A metric of one set of scores.
 
     Attributes:
-        value: In [0, 1], higher is better; None where no user has both classes.
-        n_users: Number of users with both classes, which are the users the mean runs over.
-        reason: Why `value` is None; None where it is not.
+        value: The number; None where it is undefined.
+        reason: Why it is undefined.
+        counts: Numbers that belong to it, e.g. the users that it is a mean over.
+        lists: One value per list in the form of `recalign.metrics.ranking.as_frame`, where its users are resampled by
+            the mean of these.
     """
 
     value: float | None
-    n_users: int
-    reason: str | None
+    reason: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    lists: pl.DataFrame | None = None
 
 
 def as_labels(labels: ArrayLike) -> NDArray[np.float64]:
-    """Labels as float64 zeros and ones, shape (n,).
-
-    Raises:
-        DataError: Where the array is not one-dimensional or holds anything but 0 and 1.
-    """
+    """Labels as float64 zeros and ones, shape (n,). Raises DataError for other shapes and values."""
     values = np.asarray(labels, dtype=np.float64)
     if values.ndim != 1:
         raise DataError("labels", found=f"an array of shape {values.shape}", expected="one label per sample")
@@ -47,11 +49,7 @@ def as_labels(labels: ArrayLike) -> NDArray[np.float64]:
 
 
 def as_scores(scores: ArrayLike, n: int, name: str = "scores") -> NDArray[np.float64]:
-    """Scores as finite float64, shape (n,).
-
-    Raises:
-        DataError: Where the shape is not (n,) or a value is NaN or infinite.
-    """
+    """Scores as finite float64, shape (n,). Raises DataError for other shapes and values."""
     values = np.asarray(scores, dtype=np.float64)
     if values.shape != (n,):
         raise DataError(name, found=f"an array of shape {values.shape}", expected=f"shape ({n},), one per label")
@@ -108,15 +106,7 @@ def grouped_auc(
 def auc(labels: ArrayLike, scores: ArrayLike) -> float | None:
     """Area under the ROC curve: probability that a liked sample scores above a disliked one, ties counting 1/2.
 
-    Args:
-        labels: Zeros and ones, shape (n,).
-        scores: Finite, shape (n,); only their order matters.
-
-    Returns:
-        A number in [0, 1], or None where there are no samples or only one class (see `undefined_reason`).
-
-    Raises:
-        DataError: For labels other than 0 and 1, non-finite scores or different lengths.
+    A number in [0, 1], or None where there are no samples or only one class (see `undefined_reason`).
     """
     truth = as_labels(labels)
     values = as_scores(scores, truth.size)
@@ -124,18 +114,10 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float | None:
     return None if np.isnan(result) else float(result)
 
 
-def gauc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Gauc:
-    """Unweighted mean of the AUCs within each user, over the users who have both classes.
+def gauc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Value:
+    """Mean of the AUCs within each user, over the users who have both classes; they are counted as ``users``.
 
-    Unweighted as the project reports it: a user with 2 samples counts as much as one with 200.
-
-    Args:
-        labels: Zeros and ones, shape (n,).
-        scores: Finite, shape (n,).
-        users: User of each sample, any sortable type, shape (n,).
-
-    Raises:
-        DataError: As for `auc`.
+    It is unweighted: a user with 2 samples counts as much as one with 200. `users` are of any sortable type.
     """
     truth = as_labels(labels)
     values = as_scores(scores, truth.size)
@@ -144,16 +126,12 @@ def gauc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Gauc:
     defined = per_user[~np.isnan(per_user)]
     if defined.size == 0:
         reason = "no samples" if truth.size == 0 else f"none of the {names.size} users has both classes"
-        return Gauc(None, 0, reason)
-    return Gauc(float(defined.mean()), int(defined.size), None)
+        return Value(None, reason, {"users": 0})
+    return Value(float(defined.mean()), counts={"users": int(defined.size)})
 
 
 def index_users(users: ArrayLike, n: int) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """The sorted distinct users and each sample's place among them, shape (n,).
-
-    Raises:
-        DataError: Where there is not one user per sample.
-    """
+    """The sorted distinct users and each sample's place among them, shape (n,). Raises DataError as `as_scores`."""
     values = np.asarray(users)
     if values.shape != (n,):
         raise DataError("users", found=f"an array of shape {values.shape}", expected=f"shape ({n},), one per label")
@@ -164,15 +142,7 @@ def index_users(users: ArrayLike, n: int) -> tuple[NDArray[Any], NDArray[np.intp
 def log_loss(labels: ArrayLike, log_odds: ArrayLike) -> float | None:
     """Mean negative log-likelihood in nats, computed from log-odds so that no probability rounds to 0 or 1.
 
-    Args:
-        labels: Zeros and ones, shape (n,).
-        log_odds: Finite log-odds of "liked", shape (n,).
-
-    Returns:
-        A number >= 0 (0.693 for a constant 0.5), or None where there are no samples.
-
-    Raises:
-        DataError: As for `auc`.
+    A number >= 0 (0.693 for a constant 0.5), or None where there are no samples.
     """
     truth = as_labels(labels)
     values = as_scores(log_odds, truth.size, "log-odds")
@@ -184,15 +154,7 @@ def log_loss(labels: ArrayLike, log_odds: ArrayLike) -> float | None:
 def accuracy(labels: ArrayLike, log_odds: ArrayLike) -> float | None:
     """Share of samples on the right side of probability 0.5; exactly 0.5 is taken as "not liked".
 
-    Args:
-        labels: Zeros and ones, shape (n,).
-        log_odds: Finite log-odds of "liked", shape (n,).
-
-    Returns:
-        A number in [0, 1], or None where there are no samples.
-
-    Raises:
-        DataError: As for `auc`.
+    A number in [0, 1], or None where there are no samples.
     """
     truth = as_labels(labels)
     values = as_scores(log_odds, truth.size, "log-odds")

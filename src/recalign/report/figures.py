@@ -14,10 +14,10 @@ from typing import Literal
 
 from matplotlib.figure import Figure as Canvas
 
-from recalign.evaluation.comparisons import best_prior
 from recalign.evaluation.document import Curve, Panel, Row
 from recalign.evaluation.formats import fixed, interval, prior_name, several_backbones, short_title
 from recalign.evaluation.metric import METRICS, Metric, deciding
+from recalign.evaluation.panel import best_prior
 from recalign.evaluation.tables import TONES
 from recalign.experiment.results import Figure, Results
 from recalign.report import selection
