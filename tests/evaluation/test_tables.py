@@ -13,9 +13,8 @@ from rich.console import Console
 from recalign.data.schema import SCORES
 from recalign.errors import DataError
 from recalign.evaluation import tables
-from recalign.evaluation.cells import Table
+from recalign.evaluation.cells import Table, deviation, fixed, interval, p_value
 from recalign.evaluation.document import Estimate, Panel, PanelFacts, Row, Unseen, Verdict
-from recalign.evaluation.formats import deviation, fixed, interval, p_value
 from recalign.evaluation.panel import build_panel, sample_counts
 from recalign.evaluation.render import panel_markdown, print_panel
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings

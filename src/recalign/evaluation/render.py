@@ -13,7 +13,6 @@ from rich.text import Text
 from recalign.evaluation import sentences
 from recalign.evaluation.cells import Cell, Table
 from recalign.evaluation.document import Panel
-from recalign.evaluation.summary import summarise_panel
 from recalign.evaluation.tables import panel_tables
 from recalign.terminal import printable
 
@@ -57,10 +56,9 @@ def _headlines(panel: Panel, place: int) -> list[str]:
     """What the first table says, in words."""
     if place:
         return []
-    summary = summarise_panel(panel)
     facts = [sentences.about(panel)]
     facts += [sentences.answered(panel.answered, panel.n)] if panel.answered else []
-    return [*facts, summary.headline, *summary.sentences]
+    return [*facts, sentences.headline(panel), *sentences.outcomes(panel)]
 
 
 def _terminal_cells(table: Table, cells: tuple[Cell, ...]) -> Iterator[Text]:

@@ -61,12 +61,9 @@ class RowScores:
 
 @dataclass(frozen=True)
 class TestSettings:
-    """How rows are tested.
+    """How rows are tested: `resamples` bootstrap replicates of users, at least 1, and their seed.
 
-    Attributes:
-        resamples: Bootstrap replicates of users, at least 1.
-        seed: Seeds the resampling.
-        subsets: Sample ids by the name of the subset (`Metric.subset`) that is measured apart.
+    `subsets` has sample ids by the name of the subset (`Metric.subset`) that is measured apart.
     """
 
     __test__ = False  # no class of tests, whatever its name

@@ -11,9 +11,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from recalign.report.canvas import canvas, plain
+from recalign.report.canvas import Theme, canvas, plain
 from recalign.report.intervals import Reference, wrapped
-from recalign.report.theme import Theme
 
 _MARKERS = "osD^vPX*"
 _MOST_BANDS = 4  # more bands than this hide each other; then whiskers, side by side
@@ -34,11 +33,7 @@ class Series:
 def draw_shots(series: Sequence[Series], theme: Theme, *, axis: str, reference: Reference | None = None) -> Canvas:
     """A line per series over log2 K with its interval; a series without points is a level across the figure.
 
-    Args:
-        series: At least one, each with points or a level.
-        theme: Colours.
-        axis: Name of the vertical axis.
-        reference: A further level, e.g. the best prior.
+    There is at least one, each with points or a level. `reference` is a further level, e.g. the best prior.
     """
     height = max(_HEIGHT, 0.8 + 0.26 * (sum(bool(line.points) + (line.level is not None) for line in series) + 1))
     figure = canvas(theme, 5.8, height)
@@ -46,16 +41,14 @@ def draw_shots(series: Sequence[Series], theme: Theme, *, axis: str, reference: 
     plain(axes, theme, grid="y")
     shots = sorted({k for line in series for k, _, _ in line.points})
     places = [math.log2(k) for k in shots] or [0.0]
-    right = places[-1]
     labels: list[tuple[float, str, str]] = []
     with_points = [line for line in series if line.points]
+    bands = len(with_points) <= _MOST_BANDS
     for number, line in enumerate(series):
         colour = theme.series(number)
         if line.points:
-            shift = 0.0
-            if len(with_points) > _MOST_BANDS:
-                shift = 0.07 * (with_points.index(line) - (len(with_points) - 1) / 2)
-            _line(axes, line, theme, number, shift, bands=len(with_points) <= _MOST_BANDS)
+            shift = 0.0 if bands else 0.07 * (with_points.index(line) - (len(with_points) - 1) / 2)
+            _line(axes, line, theme, number, shift, bands=bands)
             labels.append((line.points[-1][1], line.label, colour))
         if line.level is not None:
             axes.axhline(line.level, color=colour, linewidth=1.4, linestyle=(0, (1, 1.6)))
@@ -64,7 +57,7 @@ def draw_shots(series: Sequence[Series], theme: Theme, *, axis: str, reference: 
         axes.axhline(reference.value, color=theme["ink"], linewidth=1.1, linestyle=(0, (4, 3)))
         labels.append((reference.value, reference.label, theme["ink"]))
     axes.set_xticks(places if shots else [], [str(k) for k in shots])
-    axes.set_xlim(places[0] - 0.3, right + 0.3)
+    axes.set_xlim(places[0] - 0.3, places[-1] + 0.3)
     axes.set_xlabel("K (training samples of the target)" if shots else "")
     axes.set_ylabel(axis)
     axes.margins(y=0.08)
@@ -89,8 +82,6 @@ def _line(axes: Axes, series: Series, theme: Theme, number: int, shift: float, *
 
 def _end_labels(axes: Axes, labels: list[tuple[float, str, str]], height: float, theme: Theme) -> None:
     """Names at the right, each at its line's end or as near as the others allow, with a thin leader between."""
-    if not labels:
-        return
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     gap = (high - low) * 0.175 / (height - 0.8)

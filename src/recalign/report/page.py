@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from importlib import resources
 from typing import Final
@@ -18,27 +18,16 @@ import jinja2
 from markupsafe import Markup, escape
 
 from recalign.evaluation import sentences, tables
-from recalign.evaluation.formats import UNDEFINED, fixed
-from recalign.evaluation.summary import summarise_panel
-from recalign.experiment.results import Results
+from recalign.evaluation.cells import UNDEFINED, Cell, Column, Table, TableRow, fixed
+from recalign.experiment.results import Missing, Results
 from recalign.metrics.ranking import random_ranker
-from recalign.report.canvas import Drawing
+from recalign.report.canvas import DARK, LIGHT, Drawing, css_variables
 from recalign.report.exports import panel_slugs
 from recalign.report.figures import Plot
-from recalign.report.missing import missing_table
-from recalign.report.theme import DARK, LIGHT, css_variables
 from recalign.terminal import printable
 
 _PAPER_CANDIDATES: Final = 51  # over so many candidates TLRec says that it ranks
 _CONTROL_CHARACTERS: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A figure on the page: what it is, and its markup where there is something to draw."""
-
-    plot: Plot
-    markup: Markup | None
 
 
 def page(results: Results, figures: list[tuple[Plot, Drawing | None]], folder: str) -> str:
@@ -50,20 +39,21 @@ def page(results: Results, figures: list[tuple[Plot, Drawing | None]], folder: s
         folder: Name of the folder beside the page that holds its files.
     """
     # The drawings' text was escaped by the SVG writer.
-    shown = [Shown(plot, None if drawing is None else Markup(drawing.inline)) for plot, drawing in figures]
+    shown = [(plot, None if drawing is None else Markup(drawing.inline)) for plot, drawing in figures]
     script = _asset("theme.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     panels = [
         {
             "panel": panel,
             "id": name,
-            "summary": summarise_panel(panel),
+            "headline": sentences.headline(panel),
+            "outcomes": sentences.outcomes(panel),
             "about": " ".join([sentences.about(panel), *sentences.counted(panel)]),
             "results": tables.results_table(panel),
             "controls": tables.controls_table(panel),
             "comparisons": tables.comparisons_table(panel),
             "ranking": tables.ranking_table(panel),
-            "figures": [figure for figure in shown if figure.plot.panel == panel.name],
+            "figures": [(plot, markup) for plot, markup in shown if plot.panel == panel.name],
             "published": any(row.published for row in panel.rows),
         }
         for name, panel in zip(panel_slugs(results), results.panels, strict=True)
@@ -71,8 +61,8 @@ def page(results: Results, figures: list[tuple[Plot, Drawing | None]], folder: s
     return _environment().get_template("page.html.jinja").render(
         results=results,
         panels=panels,
-        paper_figures=[figure for figure in shown if figure.plot.place == "paper"],
-        training=[figure for figure in shown if figure.plot.place == "training"],
+        paper_figures=[(plot, markup) for plot, markup in shown if plot.place == "paper"],
+        training=[(plot, markup) for plot, markup in shown if plot.place == "training"],
         missing=missing_table(results.missing),
         folder=folder,
         random_ndcg=fixed(random_ranker(_PAPER_CANDIDATES)["ndcg"], 3),
@@ -81,6 +71,18 @@ def page(results: Results, figures: list[tuple[Plot, Drawing | None]], folder: s
         script_hash=digest,
         style=Markup(_style()),
     )  # fmt: skip
+
+
+def missing_table(missing: Sequence[Missing]) -> Table | None:
+    """Jobs without a result; None where all are there."""
+    if not missing:
+        return None
+    columns = tuple(Column(name, numeric=False) for name in ("Job", "Status", "Reason"))
+    rows = tuple(
+        TableRow((Cell(job.job), Cell(job.status, tone="bad" if job.status == "failed" else ""), Cell(job.reason)))
+        for job in missing
+    )
+    return Table("Jobs without a result", columns, rows)
 
 
 def _moment(text: str) -> str:
@@ -97,7 +99,7 @@ def _asset(name: str) -> str:
 
 
 def _style() -> str:
-    """The style sheet: the palettes of `recalign.report.theme`, then the rules."""
+    """The style sheet: the palettes of `recalign.report.canvas`, then the rules."""
     light, dark = css_variables(LIGHT), css_variables(DARK)
     return (
         f":root {{ color-scheme: light; {light} }}\n"

@@ -15,8 +15,8 @@ from recalign.data.samples import SampleSet
 from recalign.data.shots import choose_shots
 from recalign.errors import ConfigError
 from recalign.evaluation.controls import controlled
+from recalign.evaluation.evaluate import load_saved
 from recalign.evaluation.ranking import freeze, load_task, score_task
-from recalign.evaluation.saved import load_saved
 from recalign.evaluation.score import log_test_read, score_split
 from recalign.experiment.backbones import resolve_backbone
 from recalign.experiment.grid.jobs import (
