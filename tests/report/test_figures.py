@@ -17,10 +17,9 @@ from recalign.evaluation.panel import best_prior
 from recalign.experiment.results import Figure, Results
 from recalign.report import canvas
 from recalign.report.canvas import DARK, LIGHT, SAVED
-from recalign.report.curves import Series, draw_shots, spread
+from recalign.report.charts import Bar, Reference, Series, draw_bars, draw_shots, spread, wrapped
 from recalign.report.diagnostics import draw_training, draw_users
 from recalign.report.figures import Plot, _stage, bar_rows, plots, shot_lines
-from recalign.report.intervals import Bar, Reference, draw_bars, wrapped
 
 
 def by_title(results: Results) -> dict[str, Plot]:

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from recalign.evaluation.cells import fixed
 from recalign.evaluation.document import Bin, Curve
 from recalign.report.canvas import PAGE_INCHES, Theme, canvas, plain
-from recalign.report.intervals import beside, wrapped
+from recalign.report.charts import beside, wrapped
 
 _COLUMNS: Final = 6
 _WIDEST: Final = 3.1  # inches

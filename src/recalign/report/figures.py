@@ -21,9 +21,8 @@ from recalign.evaluation.panel import best_prior
 from recalign.evaluation.tables import TONES
 from recalign.experiment.results import Figure, Results
 from recalign.report.canvas import PAGE_INCHES, Theme
-from recalign.report.curves import Series, draw_shots
+from recalign.report.charts import Bar, Reference, Series, draw_bars, draw_shots
 from recalign.report.diagnostics import Calibration, Training, Users, draw_reliability, draw_training, draw_users
-from recalign.report.intervals import Bar, Reference, draw_bars
 from recalign.terminal import printable
 
 MOST_FACETS: Final = 12
