@@ -69,11 +69,12 @@ class InContext:
         from recalign.baselines.in_context import load_in_context
         from recalign.cli.progress import TerminalReporter
         from recalign.experiment.backbones import resolve_backbone
+        from recalign.experiment.progress import of_steps
         from recalign.models.nano_config import NanoConfig
 
         assert self.backbone is not None
         with TerminalReporter() as reporter:
-            progress = reporter.task("pretraining nano")
+            progress = of_steps(reporter.task("pretraining nano"))
             resolved = resolve_backbone(self.backbone, NanoConfig(), [data], progress=progress)
         return load_in_context(
             resolved, data, self.demonstrations, self.seed, template=self.template, name=self.name, kind=kind
@@ -101,7 +102,7 @@ class InContext:
                 resamples=resamples,
                 logprobs=self.logprobs,
                 announce=reporter.note,
-                progress=reporter.count(self.name, "samples"),
+                progress=reporter.task(self.name, "samples"),
             )
 
 

@@ -1,4 +1,4 @@
-"""From the name of a backbone in a recipe or on the command line to something that `load_backbone` can load."""
+"""From the name of a backbone in an experiment or on the command line to something that `load_backbone` can load."""
 
 from __future__ import annotations
 
