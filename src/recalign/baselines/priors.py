@@ -86,13 +86,6 @@ class ItemStatistics:
                 counts[item] = self._by_title.get(title, (0.0, 0.0)) if title else (0.0, 0.0)
         return counts
 
-    def item_means(self, catalog: ItemCatalog) -> dict[str, float]:
-        """Smoothed mean label m in (0, 1) of each item of `catalog`."""
-        return {
-            item: (likes + SMOOTHING * self.mean) / (count + SMOOTHING)
-            for item, (likes, count) in self.look_up(catalog).items()
-        }
-
 
 def train_interactions(fit: SampleSet) -> pl.DataFrame:
     """Distinct train interactions: user_id, item_id and `liked` (mean label in [0, 1]); order unspecified.
@@ -202,11 +195,11 @@ def prior(name: str, fit: SampleSet | ItemStatistics | None = None, catalog: Ite
     if catalog is None:
         raise ConfigError(f"{PREFIX}{bare} from counted statistics", expected="the catalogue of the items to score")
     name = f"{PREFIX}{bare}"
+    counts = fit.look_up(catalog).items()
     if bare == "popularity":
         column = 0 if fit.sampled_negatives else 1
-        counts = fit.look_up(catalog).items()
         return ItemPrior(name, {item: likes_and_all[column] for item, likes_and_all in counts}, log_odds=False)
-    means = fit.item_means(catalog)
+    means = {item: (likes + SMOOTHING * fit.mean) / (count + SMOOTHING) for item, (likes, count) in counts}
     if bare == "item-mean":
         return ItemPrior(name, {item: float(logit(mean)) for item, mean in means.items()}, log_odds=True)
     return ItemPrior(name, means, log_odds=False, with_share=True)

@@ -42,10 +42,9 @@ class Fold:
 
 
 def priors_for(data: SampleSet, fit: SampleSet | None = None) -> PriorSet:
-    """The priors to show beside a model.
+    """The priors to show beside a model: ``like-rate``, and the item-based ones where there is something to learn from.
 
-    ``like-rate`` is always there. The item-based ones learn from the train split of `fit` where it is given, otherwise
-    from the train split of the evaluated data itself, and are left out where that is empty.
+    They learn from the train split of `fit` where it is given, otherwise from that of the evaluated data itself.
 
     Raises:
         DataError: `fit` has no train samples.

@@ -14,8 +14,7 @@ from recalign.errors import DataError
 from recalign.evaluation.document import DIGITS, Bin, Ends, Estimate, Row
 from recalign.evaluation.metric import Metric, Observed, ordered_metrics
 from recalign.evaluation.score_file import ScoreFile
-from recalign.metrics.calibration import probability, reliability
-from recalign.metrics.classification import grouped_auc, index_users
+from recalign.metrics.classification import grouped_auc, index_users, probability, reliability
 from recalign.metrics.ranking import candidate_values
 from recalign.metrics.significance import RESAMPLES, Interval, bootstrap_ci, mean_sd
 
@@ -87,11 +86,8 @@ def measure_row(row: Row, scores: RowScores, settings: TestSettings) -> Row:
     Raises:
         DataError: Scores are not finite, or the seeds were scored on different samples.
     """
-    metrics = {}
-    for name, metric in ordered_metrics():
-        estimate = _estimate(metric, scores, settings)
-        if estimate is not None:
-            metrics[name] = estimate
+    estimates = {name: _estimate(metric, scores, settings) for name, metric in ordered_metrics()}
+    metrics = {name: estimate for name, estimate in estimates.items() if estimate is not None}
     return row.model_copy(
         update={"metrics": metrics, "reliability": _bins(scores), "user_auc": _user_aucs(scores.samples)}
     )
@@ -168,7 +164,7 @@ def _bins(scores: RowScores) -> tuple[Bin, ...]:
         return ()
     pooled = pl.concat([frame.select("label", "score") for frame in scores.samples])
     bins = reliability(pooled["label"].to_numpy(), probability(pooled["score"].to_numpy()))
-    return tuple(Bin(predicted=round(it.predicted, 4), observed=round(it.observed, 4), count=it.count) for it in bins)
+    return tuple(Bin(predicted=round(mean, 4), observed=round(share, 4), count=count) for mean, share, count in bins)
 
 
 def _user_aucs(frames: Sequence[pl.DataFrame]) -> tuple[float, ...]:

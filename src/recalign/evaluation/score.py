@@ -20,7 +20,7 @@ from recalign.data.samples import CandidateList, Sample, SampleSet
 from recalign.data.schema import LABEL_MASS, SCORES, SPLITS
 from recalign.errors import ConfigError, DataError, ModelError
 from recalign.evaluation.score_file import ScoreFile, Temperature
-from recalign.metrics.calibration import fit_temperature
+from recalign.metrics.classification import fit_temperature
 from recalign.scoring.base import Scorer, one_item_lists
 
 NOT_ALLOWED: Final = Temperature(reason="validation labels were not to be used")
@@ -93,9 +93,7 @@ def samples_of(data: SampleSet, split: str) -> list[Sample]:
 
 
 def log_test_read(model: Path | None, scores: ScoreFile) -> None:
-    """Append to ``info["test_reads"]`` of a model's manifest that a test split was read.
-
-    Other splits are not logged, and nothing is where there is no model directory.
+    """Append to ``info["test_reads"]`` of a model's manifest, where there is a model, that a test split was read.
 
     Raises:
         ArtifactError: `model` holds no artefact, or cannot be written.
@@ -114,9 +112,15 @@ def log_test_read(model: Path | None, scores: ScoreFile) -> None:
 
 
 def score_lists(
-    scorer: Scorer, lists: Sequence[CandidateList], sample_ids: Sequence[str], *, seed: int, name: str
+    scorer: Scorer,
+    lists: Sequence[CandidateList],
+    sample_ids: Sequence[str],
+    labels: Sequence[int | None],
+    *,
+    seed: int,
+    name: str,
 ) -> pl.DataFrame:
-    """Score candidate lists: a row per item with the columns of `schema.SCORES`, its `label` still null.
+    """Score candidate lists: a row per item with the columns of `schema.SCORES`.
 
     Items are in the order of the lists; `label_mass` follows where the scorer is a language model. `sample_ids` names
     the sample of each list, `seed` the training seed of the model, `name` the model.
@@ -137,7 +141,7 @@ def score_lists(
         "sample_id": np.repeat(np.array(sample_ids, dtype=object), sizes),
         "user_id": np.repeat(np.array([candidates.user_id for candidates in lists], dtype=object), sizes),
         "item_id": [item for candidates in lists for item in candidates.item_ids],
-        "label": [None] * values.size,
+        "label": labels,
         "score": values,
         "model": [name] * values.size,
         "seed": [seed] * values.size,
@@ -150,8 +154,8 @@ def score_lists(
 
 def _score_split(scorer: Scorer, data: SampleSet, split: str, seed: int, name: str) -> ScoreFile:
     samples = samples_of(data, split)
-    frame = score_lists(scorer, one_item_lists(samples), [it.sample_id for it in samples], seed=seed, name=name)
-    frame = frame.with_columns(pl.Series("label", [it.label for it in samples], dtype=SCORES["label"]))
+    ids, labels = [sample.sample_id for sample in samples], [sample.label for sample in samples]
+    frame = score_lists(scorer, one_item_lists(samples), ids, labels, seed=seed, name=name)
     return ScoreFile(frame, scorer.log_odds, split, data.fingerprint)
 
 

@@ -43,10 +43,9 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """Statistic of a minus statistic of b on the same samples.
+    """Statistic of a minus statistic of b on the same samples, in [-1, 1].
 
     Attributes:
-        difference: On the samples as they are, in [-1, 1].
         interval: Of the difference; None with fewer than two users, or where half the replicates are undefined.
         p_value: Two-sided bootstrap p in (0, 1]: one minus the level at which the interval would just touch 0; None
             where `interval` is.

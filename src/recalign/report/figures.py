@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
 
@@ -118,8 +118,13 @@ def _reference(panel: Panel, metric: str) -> Reference | None:
     return Reference(f"best prior: {printable(prior_name(best.model))}", value)
 
 
-def _prior_words(reference: Reference | None) -> str:
-    return f" Dashed: {reference.label} ({fixed(reference.value, 4)})." if reference else ""
+def _paper_plot(figure: Figure, panel: Panel, chart: str, words: Sequence[str], draw: Callable[..., Canvas]) -> Plot:
+    """A figure of one metric, with the best prior; `words` are its values in words."""
+    name, reference = METRICS.find(figure.metric).title, _reference(panel, figure.metric)
+    prior = f" Dashed: {reference.label} ({fixed(reference.value, 4)})." if reference else ""
+    caption = f"{name} on {panel.title}; mean over seeds with 95 % interval.{prior}"
+    alt = f"{chart}. {'; '.join(words)}.{prior}"
+    return Plot("paper", figure.kind, figure.title, caption, alt, partial(draw, reference=reference))
 
 
 def _shots(figure: Figure, panel: Panel) -> Plot:
@@ -131,13 +136,11 @@ def _shots(figure: Figure, panel: Panel) -> Plot:
         told = [f"K={k} {fixed(value, 3)}" for k, value, _ in line.points]
         told += [] if line.level is None else [f"without K {fixed(line.level, 3)}"]
         words.append(f"{line.label}: {', '.join(told)}")
-    reference, name = _reference(panel, figure.metric), METRICS.find(figure.metric).title
-    caption = f"{name} on {panel.title}; mean over seeds with 95 % interval.{_prior_words(reference)}"
-    if any(line.level is not None for line in lines):
-        caption += " Dotted: models without K."
-    alt = f"Line chart, {name} over K. {'; '.join(words)}.{_prior_words(reference)}"
-    draw = partial(draw_shots, tuple(lines), axis=name, reference=reference)
-    return Plot("paper", "shots", figure.title, caption, alt, draw)
+    name = METRICS.find(figure.metric).title
+    draw = partial(draw_shots, tuple(lines), axis=name)
+    plot = _paper_plot(figure, panel, f"Line chart, {name} over K", words, draw)
+    dotted = any(line.level is not None for line in lines)
+    return replace(plot, caption=f"{plot.caption} Dotted: models without K.") if dotted else plot
 
 
 def _bar(row: Row, metric: str, label: str, tone: str = "accent") -> Bar:
@@ -149,13 +152,10 @@ def _bar(row: Row, metric: str, label: str, tone: str = "accent") -> Bar:
 
 def _bar_plot(figure: Figure, panel: Panel, bars: list[Bar]) -> Plot:
     metric = METRICS.find(figure.metric)
-    reference = _reference(panel, figure.metric)
     words = [f"{bar.label} {fixed(bar.value, 3)}" for bar in bars if not bar.heading]
-    caption = f"{metric.title} on {panel.title}; mean over seeds with 95 % interval.{_prior_words(reference)}"
-    alt = f"Bar chart, {metric.title}. {'; '.join(words)}.{_prior_words(reference)}"
     axis = f"{metric.title}; bars begin at chance, {metric.chance:g}" if metric.chance else metric.title
-    draw = partial(draw_bars, tuple(bars), axis=axis, start=metric.chance, reference=reference)
-    return Plot("paper", figure.kind, figure.title, caption, alt, draw)
+    draw = partial(draw_bars, tuple(bars), axis=axis, start=metric.chance)
+    return _paper_plot(figure, panel, f"Bar chart, {metric.title}", words, draw)
 
 
 def _bars(figure: Figure, panel: Panel) -> Plot:

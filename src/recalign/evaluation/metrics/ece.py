@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from recalign.evaluation.metric import Metric
-from recalign.metrics.calibration import ece, probability
-from recalign.metrics.classification import Value
+from recalign.metrics.classification import Value, ece, probability
 
 PLUGIN = Metric(
     heading="ECE",
