@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from recalign.errors import DataError
 from recalign.metrics.ranking import (
     RankingMetric,
+    as_frame,
     candidate_values,
     labelled_ndcg,
-    metric_frame,
     random_ranker,
 )
 from recalign.metrics.significance import bootstrap_ci, paired_bootstrap
@@ -31,6 +31,10 @@ def candidates(*lists: Sequence[float], truth: int = 0, users: Sequence[str] = (
         for place, score in enumerate(scores)
     ]
     return pl.DataFrame(rows, schema=["sample_id", "user_id", "item_id", "label", "score"], orient="row")
+
+
+def metric_frame(values: pl.DataFrame, metric: RankingMetric) -> pl.DataFrame:
+    return as_frame(values["sample_id"], values["user_id"], values[metric])
 
 
 def labelled(**users: Sequence[tuple[int, float]]) -> pl.DataFrame:

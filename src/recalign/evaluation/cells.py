@@ -37,7 +37,6 @@ class Column:
     """A column.
 
     Attributes:
-        heading: Its heading.
         minor: A smaller second line of the heading.
         numeric: Whether it holds numbers rather than words.
         meaning: What the numbers mean, in one sentence; "" where that is plain.

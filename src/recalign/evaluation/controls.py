@@ -49,11 +49,7 @@ def controlled(sample_set: SampleSet, control: str, seed: int, *, splits: Sequen
 
     Path, manifest and fingerprint are those of the data, so candidates fit; a score file does not tell the control.
 
-    Args:
-        sample_set: Prepared data.
-        control: One of `CONTROLS`.
-        seed: Seeds orders (with the sample's id), exchanges and numbers.
-        splits: The splits whose histories are changed.
+    `seed` seeds orders (with the sample's id), exchanges and numbers.
 
     Raises:
         ConfigError: There is no such control.

@@ -160,8 +160,8 @@ class Learned(Document):
 
     Attributes:
         fit: Name of the data set; "" for the evaluated data itself.
-        interactions: Distinct interactions of its train split, one number per fold; empty where the item-based priors
-            are left out, because there was nothing to learn from.
+        interactions: Distinct interactions of its train split, per fold; empty where there was nothing to learn from,
+            and the item-based priors are left out.
     """
 
     fit: str = ""

@@ -118,10 +118,7 @@ def named_models(models: Sequence[Model]) -> dict[str, Model]:
 def load_saved(directory: Path, data: SampleSet, *, kind: ScoreKind = "log-odds") -> Scorer:
     """A directory that `recalign tune` or `recalign baseline` wrote, as a scorer of the data's items.
 
-    Args:
-        directory: A tuned model or a trained baseline.
-        data: Prepared data.
-        kind: See `recalign.scoring.yes_no.YesNoScorer`; baselines give log-odds.
+    `kind` is that of `recalign.scoring.yes_no.YesNoScorer`; baselines give log-odds.
 
     Raises:
         ArtifactError: Neither is there, or it is incomplete or altered.

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recalign.metrics.classification import Value
-from recalign.metrics.ranking import RankingMetric, metric_frame
+from recalign.metrics.ranking import RankingMetric, as_frame
 from recalign.metrics.significance import Statistic
 from recalign.plugins import PluginGroup
 
@@ -103,7 +103,7 @@ def over_candidates(
     """A metric that is the mean of a column of `recalign.metrics.ranking.candidate_values` over the lists."""
 
     def value(observed: Observed) -> Value:
-        lists = metric_frame(observed.frame, column)
+        lists = as_frame(*observed.frame.select("sample_id", "user_id", column))
         return Value(float(lists["score"].to_numpy().mean()), lists=lists)
 
     return Metric(

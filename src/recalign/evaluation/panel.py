@@ -56,11 +56,7 @@ def build_panel(
 ) -> Panel:
     """Measure all rows, hold them against the best prior, and compare them in pairs.
 
-    Args:
-        facts: What the panel is about.
-        rows: Rows without metrics, and their scores.
-        settings: How they are tested.
-        pairs: Names of models to compare; controlled rows are compared with their plain ones in any case.
+    `pairs` names models to compare. Controlled rows are compared with their plain ones in any case.
 
     Raises:
         DataError: Rows were not scored on the same samples or candidate lists, or scores are not finite.
@@ -87,11 +83,7 @@ def best_prior(rows: Sequence[Row], metric: str, *, higher_is_better: bool = Tru
 
 
 def judge(rows: Sequence[ScoredRow], settings: TestSettings) -> list[ScoredRow]:
-    """The rows with their verdicts: by every metric that decides, against the prior that is best by it.
-
-    Raises:
-        DataError: Rows were not scored on the same samples.
-    """
+    """The rows with their verdicts: by every metric that decides, against the prior that is best by it."""
     judged = list(rows)
     for name, metric in deciding():
         for place, verdict in _verdicts(rows, name, metric, settings).items():
@@ -108,9 +100,6 @@ def compare(
     """Paired differences: named models at equal backbone and shots, and controlled rows against their plain ones.
 
     A prior has neither, so it is compared with every row of the model that it is named with.
-
-    Raises:
-        DataError: Rows were not scored on the same samples.
     """
     tests = [
         (left.row.title, right.row.title, name, difference)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 import polars as pl
@@ -13,12 +12,11 @@ from recalign.data.schema import LABEL_MASS, SCORES
 from recalign.errors import DataError
 from recalign.evaluation.document import DIGITS, Bin, Ends, Estimate, Row
 from recalign.evaluation.metric import Metric, Observed, ordered_metrics
+from recalign.evaluation.score import NO_LOG_ODDS
 from recalign.evaluation.score_file import ScoreFile
 from recalign.metrics.classification import grouped_auc, index_users, probability, reliability
 from recalign.metrics.ranking import candidate_values
 from recalign.metrics.significance import RESAMPLES, Interval, bootstrap_ci, mean_sd
-
-NO_LOG_ODDS: Final = "the scores are an order, not log-odds"
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,6 @@ class RowScores:
     Attributes:
         samples: Per training seed a row per sample (`metric.Observed`); empty where not scored.
         candidates: Per training seed a row per list (`candidate_values`); empty where none were ranked.
-        log_odds: Whether scores are log-odds.
         lists: Fingerprints of the candidate lists, one per fold.
         no_temperature: Why there is no temperature; "" where there is one.
     """
@@ -46,11 +43,16 @@ class RowScores:
         Raises:
             DataError: A file of candidates has a row per sample, or broken lists (`candidate_values`).
         """
+
+        def with_temperature(file: ScoreFile) -> pl.DataFrame:
+            columns = [name for name in file.frame.columns if name in SCORES or name == LABEL_MASS]
+            return file.frame.select(*columns, pl.lit(file.temperature.value, pl.Float64).alias("temperature"))
+
         files = [file for parts in samples for file in parts]
         if any(not file.candidates for parts in candidates for file in parts):
             raise DataError("score file", found="a row per sample", expected="a row per ranking candidate")
         return cls(
-            samples=tuple(pl.concat([_with_temperature(file) for file in parts], how="diagonal") for parts in samples),
+            samples=tuple(pl.concat([with_temperature(file) for file in parts], how="diagonal") for parts in samples),
             candidates=tuple(pl.concat([candidate_values(file.frame) for file in parts]) for parts in candidates),
             log_odds=bool(files) and all(file.log_odds for file in files),
             lists=tuple(file.candidates for file in candidates[0]) if candidates else (),
@@ -108,11 +110,6 @@ def resampled_frames(metric: Metric, scores: RowScores, settings: TestSettings) 
 def rounded(interval: Interval | None) -> Ends | None:
     """Both ends of an interval as a document has them."""
     return None if interval is None else (round(interval.low, DIGITS), round(interval.high, DIGITS))
-
-
-def _with_temperature(file: ScoreFile) -> pl.DataFrame:
-    columns = [name for name in file.frame.columns if name in SCORES or name == LABEL_MASS]
-    return file.frame.select(*columns, pl.lit(file.temperature.value, pl.Float64).alias("temperature"))
 
 
 def _observed(metric: Metric, scores: RowScores, settings: TestSettings) -> list[Observed]:

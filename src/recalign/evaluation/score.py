@@ -23,6 +23,7 @@ from recalign.evaluation.score_file import ScoreFile, Temperature
 from recalign.metrics.classification import fit_temperature
 from recalign.scoring.base import Scorer, one_item_lists
 
+NO_LOG_ODDS: Final = "the scores are an order, not log-odds"
 NOT_ALLOWED: Final = Temperature(reason="validation labels were not to be used")
 
 
@@ -42,8 +43,7 @@ def score_split(
         scorer: Any scorer of the data's items.
         data: Prepared data.
         split: "train", "valid" or "test".
-        seed: Training seed of the model, recorded in the file.
-        name: Name of the model in the file; the scorer's own by default.
+        seed, name: Training seed and name of the model, recorded in the file; by default the scorer's own name.
         model: The directory that the scorer comes from. Its manifest logs each read of a test split, and says whether
             validation labels have been seen.
         calibrate: Whether to fit a temperature; by default as `may_fit` says.
@@ -162,7 +162,7 @@ def _score_split(scorer: Scorer, data: SampleSet, split: str, seed: int, name: s
 def _fit(scorer: Scorer, data: SampleSet, split: str) -> Temperature:
     """The temperature with the smallest LogLoss on the validation split."""
     if not scorer.log_odds:
-        return Temperature(reason="the scores are an order, not log-odds")
+        return Temperature(reason=NO_LOG_ODDS)
     if split == "valid":
         return Temperature(reason="the validation split itself is scored")
     if data.frame("valid").is_empty():

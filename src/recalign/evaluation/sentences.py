@@ -110,9 +110,8 @@ def unseen(facts: Unseen, n: int) -> str:
 
 def excluded(counts: dict[str, int]) -> str:
     """How many samples were left out, by reason."""
-    if not counts:
-        return "none excluded"
-    return "excluded: " + ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    named = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    return f"excluded: {named}" if named else "none excluded"
 
 
 def answered(facts: Answered, n: int) -> str:

@@ -84,11 +84,7 @@ def grouped_auc(
 ) -> NDArray[np.float64]:
     """AUC within each group by the rank-sum formula; ties between a positive and a negative count 1/2.
 
-    Args:
-        labels: Zeros and ones, shape (n,).
-        scores: Finite, shape (n,).
-        groups: Group of each sample, in [0, n_groups), shape (n,).
-        n_groups: Number of groups.
+    `groups` has the group of each sample, in [0, n_groups), shape (n,).
 
     Returns:
         Shape (n_groups,), in [0, 1]; NaN for groups without both classes.
@@ -176,11 +172,8 @@ def ece(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -> float 
     the first). Per bin the mean probability is compared with the share of liked samples; the absolute differences are
     averaged with the bins' sample counts as weights. Empty bins count nothing.
 
-    Returns:
-        A number in [0, 1], lower is better; None where there are no samples.
-
-    Raises:
-        DataError: For labels other than 0 and 1, probabilities outside [0, 1], or different lengths.
+    A number in [0, 1], lower is better; None where there are no samples. Raises DataError also for probabilities
+    outside [0, 1].
     """
     truth, values, index = _binned(labels, probabilities, bins)
     if truth.size == 0:

@@ -33,11 +33,7 @@ CUTOFF: Final = 10
 
 
 def candidate_values(scores: pl.DataFrame, *, cutoff: int = CUTOFF) -> pl.DataFrame:
-    """The three metrics of each candidate list.
-
-    Args:
-        scores: A per-candidate score file: `sample_id` names the list, `label` is 1 for its truth alone.
-        cutoff: Places that NDCG and Recall look at.
+    """The three metrics of each list of a per-candidate score file, whose `label` is 1 for a truth alone.
 
     Returns:
         One row per list, by sample id: `sample_id`, `user_id`, `ndcg`, `recall`, `mrr`, each in [0, 1].
@@ -77,15 +73,10 @@ def random_ranker(items: int, *, cutoff: int = CUTOFF) -> dict[RankingMetric, fl
 
 
 def labelled_ndcg(scores: pl.DataFrame, *, cutoff: int = CUTOFF) -> Value:
-    """NDCG@10 of each user's own items, ranked by score, with the label as relevance.
+    """NDCG@10 of each user's own items in a per-sample score file, ranked by score, with the label as relevance.
 
-    Args:
-        scores: A per-sample score file.
-        cutoff: Places that count.
-
-    Returns:
-        A number in [0, 1], with one list per user who counts. It is undefined where it is the same for every order.
-        Counted are ``users`` and the users without a liked item, who are ``excluded``.
+    A number in [0, 1], with one list per user who counts. It is undefined where it is the same for every order.
+    Counted are ``users`` and the users without a liked item, who are ``excluded``.
 
     Raises:
         DataError: Labels are not 0 or 1, or scores are not finite.
@@ -119,11 +110,6 @@ def as_frame(samples: pl.Series, users: pl.Series, values: Float | pl.Series) ->
     """Values of lists in the form that `significance` resamples with statistic "mean"."""
     columns = {"sample_id": samples, "user_id": users, "score": values}
     return pl.DataFrame(columns, schema_overrides={"score": pl.Float64()}).with_columns(label=pl.lit(1, pl.Int8()))
-
-
-def metric_frame(values: pl.DataFrame, metric: RankingMetric) -> pl.DataFrame:
-    """One metric of `candidate_values` in the form of `as_frame`."""
-    return as_frame(values["sample_id"], values["user_id"], values[metric])
 
 
 def _numbered(names: pl.Series) -> tuple[Places, pl.Series]:

@@ -197,9 +197,8 @@ def _aligned(frames: list[pl.DataFrame]) -> list[pl.DataFrame]:
             raise DataError("score files to compare", found=found, expected="the same sample ids in both")
         for column in ("user_id", "label"):
             if not first[column].equals(frame[column]):
-                raise DataError(
-                    f"score files to compare: column {column}", found="different values", expected="the same in both"
-                )
+                where = f"score files to compare: column {column}"
+                raise DataError(where, found="different values", expected="the same in both")
     return ordered
 
 

@@ -123,9 +123,7 @@ class Drawing:
 def render(draw: Callable[[Theme], Canvas], name: str) -> Drawing:
     """Draw with real colours for the files and with the page's for the page.
 
-    Args:
-        draw: Gives the figure in the colours of a theme.
-        name: Unique among the figures of a page; ids inside the markup begin with it.
+    `name` is unique among the figures of a page; ids inside the markup begin with it.
     """
     with matplotlib.style.context(["default", {**_STYLE, "svg.hashsalt": name}]), warnings.catch_warnings():
         # The page and any SVG viewer choose a font that has the letters of a title; only the PNG shows a box.

@@ -79,14 +79,8 @@ def draw_bars(
 ) -> Canvas:
     """Horizontal bars (or dots) with whiskers, their values in a column at the right.
 
-    Args:
-        bars: From top to bottom; at least one.
-        theme: Colours.
-        axis: Name of the horizontal axis.
-        start: Where bars begin; a dot figure has a line there.
-        style: Bars from `start`, or dots for differences, whose values are printed with their sign.
-        reference: A dashed line with its name above the rows.
-        width: Of the figure, in inches.
+    There is at least one. Bars begin at `start`, and there is a line there. Dots are differences, whose values are
+    printed with their sign. `reference` is a dashed line with its name above the rows; `width` is in inches.
     """
     heights = np.array([1.0 + 0.45 * wrapped(bar.label).count("\n") for bar in bars])
     figure = canvas(theme, width, 0.85 + _ROW_INCHES * float(heights.sum()) + (0.2 if reference else 0.0))

@@ -36,7 +36,6 @@ class Plot:
     Attributes:
         place: Its section: the papers' figures, a panel, or training.
         kind: A short word for its file name.
-        title: Heading.
         caption: What is drawn and how to read it.
         alt: The same with the numbers, in words.
         draw: Draws it in the colours of a theme; None: there is nothing to draw, and the caption says why.

@@ -53,9 +53,7 @@ def write_report(run: Path, output: Path | None = None) -> Report:
 
     The same results give the same bytes. The folder beside the page has its name without ``.html``.
 
-    Args:
-        run: Directory with ``results.json``.
-        output: The page; ``report.html`` in `run` if not given.
+    `run` is a directory with ``results.json``, `output` the page; by default ``report.html`` in `run`.
 
     Raises:
         ArtifactError: There are no results, or not of this version, or the disk does not take the report.
