@@ -19,11 +19,18 @@ from recalign.cot.teachers import TEACHERS, make_teacher
 from recalign.data.readers import READERS
 from recalign.data.samples import SampleSet
 from recalign.errors import TeacherError
+from recalign.evaluation.evaluate import evaluate
+from recalign.evaluation.metric import METRICS
+from recalign.evaluation.render import panel_markdown
 from recalign.experiment.prepare import PrepareConfig, prepare
+from recalign.experiment.tune import tune
 from recalign.plugins import PluginGroup
 from recalign.prompting.template import PromptTemplate
 from recalign.prompting.template_files import TEMPLATES
 from recalign.scoring.base import one_item_lists
+from recalign.testing.tiny import make_tiny
+from recalign.tuning.backbones import BACKBONES
+from recalign.tuning.model_artifact import backbone_of
 
 NAME = "acme_recalign"
 ENTRY_POINTS = f"""
@@ -35,6 +42,10 @@ acme-mean = {NAME}.baseline:PLUGIN
 acme-sage = {NAME}.teacher:PLUGIN
 [recalign.templates]
 acme-short = {NAME}.template:PLUGIN
+[recalign.metrics]
+acme-shyness = {NAME}.metric:PLUGIN
+[recalign.backbones]
+acme-tiny = {NAME}.backbone:PLUGIN
 """
 MODULES = {
     "__init__.py": "",
@@ -111,6 +122,29 @@ class Sage:
 
 PLUGIN = TeacherPlugin(model="WORD", language_model=Sage)
 """,
+    "metric.py": """
+from recalign.evaluation.metric import Metric, Observed, Value
+
+
+def value(observed: Observed) -> Value:
+    return Value(float((observed.frame["score"].to_numpy() < 0).mean()))
+
+
+PLUGIN = Metric("Shy", "Share of scores below zero.", value, higher_is_better=False, digits=2)
+""",
+    "backbone.py": """
+import os
+
+from recalign.models.config import BackboneConfig
+from recalign.tuning.backbones import BackboneData, BackbonePlugin
+
+
+def resolve(config: BackboneConfig, data: BackboneData) -> BackboneConfig:
+    return config.model_copy(update={"name": os.environ["ACME_CHECKPOINT"]})
+
+
+PLUGIN = BackbonePlugin(resolve)
+""",
     "template.py": """
 from importlib.resources import files
 
@@ -162,7 +196,14 @@ def shop(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("group", "name"),
-    [(READERS, "acme-shop"), (BASELINES, "acme-mean"), (TEACHERS, "acme-sage"), (TEMPLATES, "acme-short")],
+    [
+        (READERS, "acme-shop"),
+        (BASELINES, "acme-mean"),
+        (TEACHERS, "acme-sage"),
+        (TEMPLATES, "acme-short"),
+        (METRICS, "acme-shyness"),
+        (BACKBONES, "acme-tiny"),
+    ],
 )
 def test_a_plugin_is_listed_after_the_built_in_ones(acme: Path, group: PluginGroup[object], name: str) -> None:
     assert group.names()[-1] == name
@@ -171,7 +212,7 @@ def test_a_plugin_is_listed_after_the_built_in_ones(acme: Path, group: PluginGro
 
 
 def test_without_the_package_its_plugins_are_unknown() -> None:
-    for group in (READERS, BASELINES, TEACHERS, TEMPLATES):
+    for group in (READERS, BASELINES, TEACHERS, TEMPLATES, METRICS, BACKBONES):
         assert not [name for name in group.names() if name.startswith("acme")]
 
 
@@ -210,3 +251,22 @@ def test_its_teacher_is_asked(acme: Path, shop: Path, tmp_path: Path) -> None:
     # It says the same whatever it is asked: the first answer is taken, and what must name items is not.
     with pytest.raises(TeacherError, match=r"no sample was kept.*stage 2: off-schema"):
         teach(data, make_teacher(data, config), config, tmp_path / "cot")
+
+
+def test_its_metric_stands_in_the_table(acme: Path, shop: Path, tmp_path: Path) -> None:
+    panel = evaluate(["prior:like-rate"], prepared(shop, tmp_path / "data"), resamples=50)
+    share = panel.rows[0].mean("acme-shyness")
+    assert share is not None
+    assert 0 <= share <= 1
+    heading, _, row = panel_markdown(panel).split("\n\n")[1].splitlines()[:3]
+    assert " Shy |" in heading
+    assert f"{share:.2f}" in row
+
+
+def test_its_backbone_is_tuned(acme: Path, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = prepared(shop, tmp_path / "data")
+    checkpoint = make_tiny(tmp_path / "checkpoint")
+    monkeypatch.setenv("ACME_CHECKPOINT", str(checkpoint))
+    settings = {"max_steps": 1, "batch_size": 2, "shots": 2}
+    model = tune([data.path], tmp_path / "model", backbone="acme-tiny", settings=settings)
+    assert Path(backbone_of(model).name) == checkpoint.resolve()
