@@ -121,7 +121,7 @@ def _page(results: Results, figures: list[tuple[Plot, Drawing | None]], folder: 
             "id": name,
             "headline": sentences.headline(panel),
             "outcomes": sentences.outcomes(panel),
-            "about": " ".join([sentences.about(panel), *sentences.counted(panel)]),
+            "about": sentences.about(panel),
             "results": tables.results_table(panel),
             "controls": tables.controls_table(panel),
             "comparisons": tables.comparisons_table(panel),
