@@ -55,9 +55,8 @@ from pathlib import Path
 import polars as pl
 
 from recalign.data.parsing import fields
-from recalign.data.parsing.accounting import sift
+from recalign.data.parsing.accounting import sift, sift_ratings
 from recalign.data.parsing.assembly import SourceBuilder
-from recalign.data.parsing.ratings import item_checks, sift_ratings
 from recalign.data.parsing.records import pattern_rows
 from recalign.data.reader import Defaults, RatingsReader
 from recalign.data.source import SourceData, SourceOptions
@@ -69,10 +68,10 @@ def read(path: Path, options: SourceOptions) -> SourceData:
     builder = SourceBuilder()
     tally = builder.file(path / "shoes.txt")
     for rows in pattern_rows(tally, r"(?P<item_id>[^|]*)[|](?P<title>.*)"):
-        builder.add_items(sift(rows, item_checks(), tally), tally)
+        builder.add_items(sift(rows, fields.item_checks(), tally), tally)
     tally = builder.file(path / "stars.txt")
     for rows in pattern_rows(tally, r"(?P<user_id>[^|]*)[|](?P<item_id>[^|]*)[|](?P<rating>[^|]*)[|](?P<timestamp>.*)"):
-        builder.add_ratings(sift_ratings(rows, fields.RatingScale(1, 5, 1), tally), tally)
+        builder.add_ratings(sift_ratings(rows, fields.rating_checks(1, 5, 1), tally), tally)
     return builder.build(LICENCE)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from recalign.data.rejects import TEXT_LIMIT, RejectLedger
+from recalign.data.parsing.accounting import TEXT_LIMIT, RejectLedger
 
 
 def add(ledger: RejectLedger, source: str, line: int, reason: str, text: str, *, lines: int = 1) -> None:
