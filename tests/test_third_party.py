@@ -21,8 +21,7 @@ from recalign.data.samples import SampleSet
 from recalign.errors import TeacherError
 from recalign.experiment.prepare import PrepareConfig, prepare
 from recalign.plugins import PluginGroup
-from recalign.prompting.template import PromptTemplate
-from recalign.prompting.template_files import TEMPLATES
+from recalign.prompting.template import TEMPLATES, PromptTemplate
 from recalign.scoring.base import one_item_lists
 
 NAME = "acme_recalign"
@@ -114,7 +113,7 @@ PLUGIN = TeacherPlugin(model="WORD", language_model=Sage)
     "template.py": """
 from importlib.resources import files
 
-from recalign.prompting.template_files import TemplatePlugin
+from recalign.prompting.template import TemplatePlugin
 
 PLUGIN = TemplatePlugin(files(__package__) / "short.toml")
 """,

@@ -5,9 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
+from recalign.data.domain import Domain
 from recalign.errors import DataError, ModelError
 from recalign.prompting.encoding import IGNORE, PromptEncoder
-from recalign.prompting.template import Domain, HistoryText, Instruction, PromptTemplate
+from recalign.prompting.prompts import HistoryText, Instruction
+from recalign.prompting.template import PromptTemplate
 
 Tokenizers = dict[str, PreTrainedTokenizerBase]
 MOVIE = Domain(noun="movie")

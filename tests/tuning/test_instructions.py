@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.schema import ITEMS
 from recalign.errors import ConfigError, DataError
-from recalign.prompting.template import Domain, Instruction
+from recalign.prompting.prompts import Instruction
 from recalign.tuning.catalogue_facts import read_facts
 from recalign.tuning.catalogue_tasks import TASKS
 from recalign.tuning.instructions import generate_instructions, languages, read_instructions

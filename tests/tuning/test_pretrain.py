@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from recalign.artifacts import read_manifest
+from recalign.data.domain import Domain
 from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.models.nano import EOS
 from recalign.models.nano_config import NanoConfig
-from recalign.prompting.template import Domain
 from recalign.testing.data import write_sample_set
 from recalign.tuning.loop import StepReport
 from recalign.tuning.pretrain import KIND, Corpus, _chunks, build_nano, cache_directory, train_tokenizer

@@ -1,10 +1,8 @@
 """Reads the lists that a teacher (or a tuned model) writes: featured items, and pairs "watched - candidate".
 
-The grammar of a line is tolerant (numbers, bullets, quotes of any kind, several entries on one line, introductions),
-what
-it may name is not: an entry counts only if it *is* the text of a known item, exactly once cleaned, or else without
-regard to case, spaces and kinds of quotes. Nothing is matched by substring, so no title can be found inside another
-one.
+The grammar of a line is tolerant (numbers, bullets, quotes of any kind, several entries on one line, introductions).
+What it may name is not: an entry counts only if it *is* the text of a known item, exactly once cleaned, or else without
+regard to case, spaces and kinds of quotes. Nothing is matched by substring: no title is found inside another one.
 """
 
 from __future__ import annotations
@@ -61,13 +59,12 @@ def read_items(answer: str, known: Sequence[str]) -> ItemReading:
 
     Args:
         answer: What was written.
-        known: Item texts, as they stood in the prompt; where a text stands several times, its first mention is the
-            first.
+        known: Item texts, as they stood in the prompt. Repeated texts are given out in turn.
     """
     names = _Names(known)
     found = list(_entries(answer, names.find))
     places = [names.take(entry) for entry in found if entry]
-    return ItemReading(tuple(place for place in places if place is not None), sum(not entry for entry in found))
+    return ItemReading(tuple(place for place in places if place is not None), found.count(()))
 
 
 def read_pairs(answer: str, consumed: Sequence[str], candidates: Sequence[str]) -> PairReading:
@@ -75,8 +72,7 @@ def read_pairs(answer: str, consumed: Sequence[str], candidates: Sequence[str]) 
 
     Args:
         answer: What was written.
-        consumed: Texts of the items that the user watched, read, ...
-        candidates: Texts of the candidate set; repeated texts as in `read_items`.
+        consumed, candidates: Item texts as in `read_items`.
     """
     left, right = _Names(consumed), _Names(candidates)
 
@@ -88,16 +84,9 @@ def read_pairs(answer: str, consumed: Sequence[str], candidates: Sequence[str]) 
                 return item, candidate
         return ()
 
-    pairs, unknown = [], 0
-    for entry in _entries(answer, find):
-        if not entry:
-            unknown += 1
-            continue
-        item, candidate = entry
-        place = right.take(candidate)
-        if place is not None:
-            pairs.append((item[0], place))
-    return PairReading(tuple(pairs), unknown)
+    found = list(_entries(answer, find))
+    pairs = [(entry[0][0], right.take(entry[1])) for entry in found if entry]
+    return PairReading(tuple((item, place) for item, place in pairs if place is not None), found.count(()))
 
 
 class _Names:
@@ -187,5 +176,4 @@ def _series(text: str, number: int, find: Callable[[str], _T]) -> Iterator[_T]:
 
 def _quoted(text: str, find: Callable[[str], _T]) -> Iterator[_T]:
     """Entries without numbers on one line: ``"A", "B"``."""
-    parts = re.split(r'(?<=["”»]),\s+(?=["“„«])', text)
-    yield from (find(part) for part in parts)
+    return map(find, re.split(r'(?<=["”»]),\s+(?=["“„«])', text))

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.json_rows import read_json_rows
 from recalign.errors import ConfigError, DataError
-from recalign.prompting.template import Domain, Instruction
+from recalign.prompting.prompts import Instruction
 from recalign.seeding import generator
 from recalign.tuning.catalogue_facts import read_facts
 from recalign.tuning.catalogue_tasks import TASKS

@@ -17,14 +17,16 @@ from transformers import PreTrainedTokenizerFast
 
 from recalign.artifacts import fingerprint, read_manifest, write_directory
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.models.backbone import quiet_progress
 from recalign.models.linear import accelerate_linears
 from recalign.models.nano import init_model, train_tokenizer
 from recalign.models.nano_config import NanoConfig
 from recalign.prompting.control import ControlTokens
 from recalign.prompting.encoding import IGNORE, EncodedPrompt
+from recalign.prompting.prompts import Prompt
 from recalign.prompting.rendering import single_quoted, upper_first
-from recalign.prompting.template import Domain, Prompt, PromptTemplate
+from recalign.prompting.template import PromptTemplate
 from recalign.prompting.titles import clean_title
 from recalign.seeding import generator
 from recalign.tuning.checkpoint import CheckpointStore
