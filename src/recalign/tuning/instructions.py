@@ -19,8 +19,7 @@ from recalign.data.json_rows import read_json_rows
 from recalign.errors import ConfigError, DataError
 from recalign.prompting.prompts import Instruction
 from recalign.seeding import generator
-from recalign.tuning.catalogue_facts import read_facts
-from recalign.tuning.catalogue_tasks import TASKS
+from recalign.tuning.catalogue_tasks import TASKS, read_facts
 
 Wordings = Mapping[str, Sequence[Mapping[str, str]]]
 
@@ -53,7 +52,7 @@ def generate_instructions(catalog: ItemCatalog, domain: Domain, *, n: int, seed:
     """
     wordings = _wordings(domain.primary_language)
     facts = read_facts(catalog)
-    possible = [name for name, (needs, _) in TASKS.items() if getattr(facts, needs)]
+    possible = [name for name, (needs, _) in TASKS.items() if facts.having[needs]]
     rng = generator(seed, "instructions")
     nouns = {"noun": domain.noun, "noun_plural": domain.noun_plural}
     rows: dict[Instruction, None] = {}
