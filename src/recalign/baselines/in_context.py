@@ -140,7 +140,7 @@ def load_in_context(
     """Load an untuned backbone and make it a `Scorer` of the data's items.
 
     Args:
-        config: Which backbone; nano must be resolved already (`recalign.experiment.backbones.resolve_backbone`).
+        config: Which backbone; nano must be resolved already (`recalign.tuning.backbones.resolve_backbone`).
         data: Prepared data; the demonstrations are those K samples of its train split that a K-shot run would be given.
         demonstrations: Their number m; 0: zero-shot.
         seed: Which m samples.

@@ -26,15 +26,14 @@ from recalign.cot.teach import teach
 from recalign.cot.teachers import make_teacher
 from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError
-from recalign.experiment.backbones import resolve_backbone
 from recalign.experiment.config import Recipe, TeacherEntry
 from recalign.experiment.prepare import prepare
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig
-from recalign.tuning.chain import tune_curriculum
+from recalign.tuning.backbones import resolve_backbone
 from recalign.tuning.loop import StepReport
-from recalign.tuning.provenance import check_data
-from recalign.tuning.stage import StageInputs
+from recalign.tuning.provenance import StageInputs, check_data
+from recalign.tuning.stage import tune_curriculum
 
 
 class Reporter(Protocol):

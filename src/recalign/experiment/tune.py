@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from recalign.data.samples import SampleSet
-from recalign.experiment.backbones import resolve_backbone
 from recalign.models.config import BackboneConfig
 from recalign.models.nano_config import NanoConfig
 from recalign.settings import validated
-from recalign.tuning.backbones import BACKBONES
+from recalign.tuning.backbones import BACKBONES, resolve_backbone
 from recalign.tuning.config import RecStage, stage_config
 from recalign.tuning.model_artifact import backbone_of
-from recalign.tuning.provenance import check_data
-from recalign.tuning.stage import Progress, StageInputs, find_finished, tune_stage
+from recalign.tuning.provenance import StageInputs, check_data
+from recalign.tuning.stage import Progress, find_finished, tune_stage
 
 WHERE = "options of recalign tune"
 

@@ -21,8 +21,7 @@ from recalign.prompting.prompts import Instruction
 from recalign.seeding import generator
 from recalign.tuning.catalogue_tasks import TASKS, read_facts
 
-Wordings = Mapping[str, Sequence[Mapping[str, str]]]
-
+_PARTS: Final = ("instruction", "input", "output")
 _TRIES_PER_ROW: Final = 30  # of the same or of impossible questions, before a small catalogue counts as exhausted
 
 
@@ -37,8 +36,7 @@ def generate_instructions(catalog: ItemCatalog, domain: Domain, *, n: int, seed:
 
     What can be asked depends on what the catalogue has: titles alone give completions, places in lists, alphabetical
     order and shared words; years (a column, or "(1995)" after the title), genres and authors add their own questions.
-    Each task that the catalogue allows is equally likely. Ratings and labels have no way in: only the columns title,
-    year, author and genres are read.
+    Each task that the catalogue allows is equally likely. Ratings and labels have no way in.
 
     Args:
         catalog: The items.
@@ -63,7 +61,7 @@ def generate_instructions(catalog: ItemCatalog, domain: Domain, *, n: int, seed:
         fields = TASKS[name][1](facts, rng)
         if fields is not None:
             wording = wordings[name][int(rng.integers(len(wordings[name])))]
-            text = {part: wording[part].format_map({**nouns, **fields}) for part in ("instruction", "input", "output")}
+            text = {part: wording[part].format_map({**nouns, **fields}) for part in _PARTS}
             rows[Instruction(**text)] = None
     if n > 0 and not rows:
         raise DataError(
@@ -76,7 +74,7 @@ def generate_instructions(catalog: ItemCatalog, domain: Domain, *, n: int, seed:
 
 
 @cache
-def _wordings(language: str) -> Wordings:
+def _wordings(language: str) -> Mapping[str, Sequence[Mapping[str, str]]]:
     if language not in languages():
         raise ConfigError(
             f"language {language!r} of the domain",
@@ -107,12 +105,11 @@ def _row(value: object, where: str) -> Instruction:
     if isinstance(value, DataError):
         raise DataError(where, found=value.found, expected="one JSON object")
     if not isinstance(value, dict):
-        raise DataError(
-            where, found=f"a {type(value).__name__}", expected="an object with instruction, input and output"
-        )
-    parts = {key: value[key] for key in ("instruction", "input", "output") if key in value}
+        expected = "an object with instruction, input and output"
+        raise DataError(where, found=f"a {type(value).__name__}", expected=expected)
+    parts = {key: value[key] for key in _PARTS if key in value}
     parts["input"] = "" if parts.get("input") is None else parts["input"]
-    for key in ("instruction", "input", "output"):
+    for key in _PARTS:
         part = parts.get(key)
         if not isinstance(part, str):
             found = "no such key" if key not in parts else f"a {type(part).__name__}"

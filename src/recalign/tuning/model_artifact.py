@@ -63,7 +63,7 @@ def load_model(
     Args:
         directory: The model artefact.
         backbone: Path or hub id of the backbone, where it is no longer where the artefact says.
-        device: "auto", "cpu" or "cuda".
+        device: See `BackboneConfig.device`.
 
     Raises:
         ArtifactError: The artefact is missing, altered or incomplete.

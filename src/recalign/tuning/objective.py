@@ -39,13 +39,7 @@ class StepForests:
 
     @classmethod
     def build(
-        cls,
-        trees: Sequence[Tree],
-        budget: int,
-        draw: np.random.Generator,
-        fraction: float,
-        *,
-        packed: bool = True,
+        cls, trees: Sequence[Tree], budget: int, draw: np.random.Generator, fraction: float, *, packed: bool = True
     ) -> StepForests:
         """Pack trees into forests of at most `budget` tokens; choose a fraction of the tokens outside the answers."""
         if not packed:  # prompts of like length run together, which saves padding

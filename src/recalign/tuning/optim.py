@@ -47,8 +47,7 @@ def restore_optimizer(
     for key, value in state.items():
         name, slot = key.rsplit("/", 1)
         slots.setdefault(name, {})[slot] = value
-    missing = sorted(set(trained) - set(slots))
-    if missing:
+    if missing := sorted(set(trained) - set(slots)):
         raise ArtifactError(
             "optimizer state of a checkpoint",
             found=f"nothing for {len(missing)} of {len(trained)} parameters (first: {missing[0]})",

@@ -24,7 +24,7 @@ from recalign.models.nano import init_model, train_tokenizer
 from recalign.models.nano_config import NanoConfig
 from recalign.prompting.control import ControlTokens
 from recalign.prompting.encoding import IGNORE, EncodedPrompt
-from recalign.prompting.prompts import Prompt
+from recalign.prompting.prompts import Instruction
 from recalign.prompting.rendering import single_quoted, upper_first
 from recalign.prompting.template import PromptTemplate
 from recalign.prompting.titles import clean_title
@@ -75,21 +75,18 @@ class Corpus:
             texts = [_quoted(catalog, item_id) for item_id in catalog.ids]
             lines += [f"A {domain.noun}: {text}" for text in texts]
             quoted += texts
-            template = PromptTemplate.load("default")
-            for row in generate_instructions(catalog, domain, n=instructions // len(catalogs), seed=seed):
-                prompt = template.frame(row)
-                lines.append(prompt.context + prompt.answer)
+            rows = generate_instructions(catalog, domain, n=instructions // len(catalogs), seed=seed)
+            lines += [_framed(PromptTemplate.load("default"), row) for row in rows]
         rng = generator(seed, "nano", "sequences")
         for domain, catalog, users in sequences:
             for items in users:
                 for order in (items, [items[index] for index in rng.permutation(len(items))]):
                     lines += _sequence_lines(domain, catalog, order)
         wording = [
-            prompt.context + prompt.answer
+            _framed(template, template.instruction(domain, [], "", label))
             for domain, _ in catalogs
-            for name in TEMPLATES
+            for template in map(PromptTemplate.load, TEMPLATES)
             for label in (0, 1)
-            for prompt in [_wording(PromptTemplate.load(name), domain, label)]
         ]
         # Often enough for the prompts' own words, the answers above all, to become whole tokens beside the titles'.
         repeats = max(20, len(quoted) // 20)
@@ -110,8 +107,9 @@ def _sequence_lines(domain: Domain, catalog: ItemCatalog, items: Sequence[str]) 
     ]
 
 
-def _wording(template: PromptTemplate, domain: Domain, label: int) -> Prompt:
-    return template.frame(template.instruction(domain, [], "", label))
+def _framed(template: PromptTemplate, row: Instruction) -> str:
+    prompt = template.frame(row)
+    return prompt.context + prompt.answer
 
 
 def cache_directory() -> Path:
@@ -132,8 +130,6 @@ def build_nano(
     progress: Callable[[StepReport], None] | None = None,
 ) -> Path:
     """The pretrained backbone as a local checkpoint directory, from the cache where it is there.
-
-    An interrupted pretraining continues from its newest checkpoint.
 
     Raises:
         ArtifactError: The cached directory is damaged, or cannot be written.

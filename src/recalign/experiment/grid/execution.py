@@ -14,7 +14,6 @@ from recalign.data.ranking_lists import RankingConfig
 from recalign.data.samples import SampleSet
 from recalign.data.shots import choose_shots
 from recalign.errors import ConfigError
-from recalign.experiment.backbones import resolve_backbone
 from recalign.experiment.controls import controlled
 from recalign.experiment.evaluation import log_test_read
 from recalign.experiment.grid.jobs import (
@@ -36,8 +35,9 @@ from recalign.experiment.score_file import score_split
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.scoring.base import Scorer
-from recalign.tuning.chain import tune_curriculum
-from recalign.tuning.stage import StageInputs
+from recalign.tuning.backbones import resolve_backbone
+from recalign.tuning.provenance import StageInputs
+from recalign.tuning.stage import tune_curriculum
 
 
 def execute(job: Job, store: Store) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from recalign.artifacts import fingerprint, hash_file
 from recalign.errors import DataError
-from recalign.experiment.backbones import NANO
 from recalign.experiment.grid.config import Experiment, ExperimentStage
 from recalign.experiment.grid.jobs import (
     BackboneRef,
@@ -20,6 +19,7 @@ from recalign.experiment.grid.jobs import (
     make_job,
 )
 from recalign.models.config import BackboneConfig
+from recalign.tuning.backbones import NANO
 from recalign.tuning.config import InstructionStage, RecStage, StageConfig
 
 

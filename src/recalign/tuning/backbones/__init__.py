@@ -45,4 +45,23 @@ class BackbonePlugin:
     resolve: Callable[[BackboneConfig, BackboneData], BackboneConfig]
 
 
+NANO: Final = "nano"
 BACKBONES: Final = PluginGroup("backbones", "backbone", "recalign.tuning.backbones", BackbonePlugin)
+
+
+def resolve_backbone(
+    config: BackboneConfig,
+    nano: NanoConfig,
+    sources: Sequence[SampleSet],
+    targets: Sequence[SampleSet] = (),
+    *,
+    progress: Callable[[StepReport], None] | None = None,
+) -> BackboneConfig:
+    """What the backbone plug-in of that name makes of a `BackboneData`; any other name is a path or hub id and stays.
+
+    Raises:
+        ConfigError: See `PluginGroup.find`.
+    """
+    if config.name not in BACKBONES.names():
+        return config
+    return BACKBONES.find(config.name).resolve(config, BackboneData(sources, targets, nano, progress))
