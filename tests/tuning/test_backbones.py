@@ -7,8 +7,7 @@ import importlib.metadata
 import pytest
 
 from recalign.data.samples import SampleSet
-from recalign.models.config import BackboneConfig
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.tuning.backbones import BACKBONES, BackboneData, BackbonePlugin, resolve_backbone
 
 

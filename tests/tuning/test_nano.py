@@ -10,8 +10,7 @@ import pytest
 from recalign.data.samples import SampleSet
 from recalign.experiment.prepare import PrepareConfig, prepare
 from recalign.models.backbone import load_backbone
-from recalign.models.config import BackboneConfig
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.tuning.backbones import resolve_backbone
 from recalign.tuning.backbones.nano import build_corpus
 

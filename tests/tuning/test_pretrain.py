@@ -11,9 +11,8 @@ from recalign.data.domain import Domain
 from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError
 from recalign.models.backbone import load_backbone
-from recalign.models.config import BackboneConfig
+from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.models.nano import EOS
-from recalign.models.nano_config import NanoConfig
 from recalign.testing.data import write_sample_set
 from recalign.tuning.loop import StepReport
 from recalign.tuning.pretrain import KIND, Corpus, _chunks, build_nano, cache_directory, train_tokenizer

@@ -17,8 +17,7 @@ from pydantic_core import PydanticCustomError
 from recalign.cot.config import TeachConfig
 from recalign.errors import ConfigError
 from recalign.experiment.prepare_config import PrepareConfig
-from recalign.models.config import BackboneConfig
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.settings import read_toml, validated
 from recalign.tuning.config import RecStage, Selection, StageConfig, stage_config
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from recalign.data.samples import SampleSet
-from recalign.models.config import BackboneConfig
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.settings import validated
 from recalign.tuning.backbones import BACKBONES, resolve_backbone
 from recalign.tuning.config import RecStage, stage_config

@@ -205,10 +205,9 @@ def _load_tokenizer(checkpoint: Checkpoint) -> Any:
     except _LOAD_ERRORS as error:
         raise _cannot_load(checkpoint, error, "tokenizer of backbone") from error
     if not getattr(tokenizer, "is_fast", False):
+        thing = f"tokenizer of backbone {checkpoint.name}"
         hint = "Convert it: AutoTokenizer.from_pretrained(…).save_pretrained(…) with a tokenizer.json."
-        raise ModelError(
-            f"tokenizer of backbone {checkpoint.name}", found="a slow one", expected="a fast one", hint=hint
-        )
+        raise ModelError(thing, found="a slow one", expected="a fast one", hint=hint)
     return tokenizer
 
 

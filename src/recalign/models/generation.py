@@ -30,11 +30,11 @@ class Generation:
 
 @torch.inference_mode()
 def generate(model: nn.Module, prompt: Sequence[int], *, most: int, ends: Collection[int]) -> Generation:
-    """Continue `prompt` greedily; the same prompt always gets the same answer.
+    """Continue `prompt` (token ids, at least one) greedily, with the model in evaluation mode.
 
     Args:
-        model: A Hugging Face causal language model, with or without PEFT; it is put into evaluation mode.
-        prompt: Token ids, at least one. Prompt and answer must fit into the model's positions.
+        model: A Hugging Face causal language model, with or without PEFT.
+        prompt: With the answer it must fit into the model's positions.
         most: Longest answer in tokens.
         ends: Token ids that end an answer.
     """

@@ -29,7 +29,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from recalign.models.nano_config import Architecture, NanoConfig
+from recalign.models.config import Architecture, NanoConfig
 from recalign.seeding import derive_seed
 
 PAD, BOS, EOS = "<|pad|>", "<|begin|>", "<|end|>"

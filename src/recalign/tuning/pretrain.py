@@ -19,9 +19,9 @@ from recalign.artifacts import fingerprint, read_manifest, write_directory
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
 from recalign.models.backbone import quiet_progress
+from recalign.models.config import NanoConfig
 from recalign.models.linear import accelerate_linears
 from recalign.models.nano import init_model, train_tokenizer
-from recalign.models.nano_config import NanoConfig
 from recalign.prompting.control import ControlTokens
 from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.prompting.prompts import Instruction

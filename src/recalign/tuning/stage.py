@@ -72,13 +72,12 @@ def tune_curriculum(
     Raises:
         RecalignError: See `tune_stage`.
     """
-    stages: list[tuple[str, StageConfig]] = [(name, inputs.config)]
-    if isinstance(inputs.config, CotStage):
-        *before, last = [
-            inputs.config.model_copy(update={"curriculum": it}) for it in substages(inputs.config.curriculum)
-        ]
-        stages = [*((f"{name}-{config.curriculum}", config) for config in before), (name, last)]
-    for stage, config in stages:
+    config = inputs.config
+    stages: dict[str, StageConfig] = {name: config}
+    if isinstance(config, CotStage):
+        *before, last = [config.model_copy(update={"curriculum": step}) for step in substages(config.curriculum)]
+        stages = {**{f"{name}-{step.curriculum}": step for step in before}, name: last}
+    for stage, config in stages.items():
         inputs, target = replace(inputs, config=config), models / stage
         if find_finished(inputs, target):
             note(f"stage {stage}: already tuned")

@@ -16,7 +16,7 @@ import numpy as np
 
 from recalign.experiment.grid.jobs import BaselineWork, Job, NanoWork, TuneWork
 from recalign.experiment.grid.store import Store
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import NanoConfig
 from recalign.tuning.backbones import NANO
 from recalign.tuning.config import RecStage
 

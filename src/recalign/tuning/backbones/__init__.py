@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from recalign.data.samples import SampleSet
-from recalign.models.config import BackboneConfig
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.plugins import PluginGroup
 from recalign.tuning.loop import StepReport
 

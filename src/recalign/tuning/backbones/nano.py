@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from recalign.data.samples import SampleSet
 from recalign.models.backbone import resolve_device
-from recalign.models.config import BackboneConfig
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.tuning.backbones import BackboneData, BackbonePlugin
 from recalign.tuning.pretrain import Corpus, build_nano
 from recalign.tuning.sources import user_sequences
