@@ -1,4 +1,4 @@
-"""nano's shape and tokenizer; how it is trained is tested with `recalign.tuning.pretrain`."""
+"""nano's shape and tokenizer; how it is trained is tested with `recalign.tuning.backbones.nano`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from recalign.scoring.base import Scores
 from recalign.scoring.yes_no import YesNoScorer
 from recalign.seeding import derive_seed
 from recalign.testing.data import write_sample_set
-from recalign.tuning.pretrain import Corpus, build_nano
+from recalign.tuning.backbones.nano import Corpus, build_nano
 
 LINES = ["The Heat (1995)", "Amélie (2001)", "Answer with Yes. or No.", "A movie: “Léon”"] * 30
 SMALL = NanoConfig(hidden=32, layers=1, heads=2, intermediate=32, vocabulary=400)

@@ -19,7 +19,7 @@ from recalign.data.schema import ITEMS
 from recalign.errors import ConfigError, DataError, ModelError
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
-from recalign.models.generation import Generation
+from recalign.models.forward import Generation
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.prompts import CotFields
 from recalign.prompting.template import PromptTemplate

@@ -14,8 +14,8 @@ from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.models.nano import EOS
 from recalign.testing.data import write_sample_set
+from recalign.tuning.backbones.nano import KIND, Corpus, _chunks, build_nano, cache_directory, train_tokenizer
 from recalign.tuning.loop import StepReport
-from recalign.tuning.pretrain import KIND, Corpus, _chunks, build_nano, cache_directory, train_tokenizer
 
 TINY = NanoConfig(
     hidden=32, layers=1, heads=2, intermediate=32, vocabulary=400, steps=3, batch_tokens=256, row_tokens=64

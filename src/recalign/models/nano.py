@@ -1,6 +1,6 @@
 """nano, the embedded backbone: a small language model for machines without a network, Llama-like by default.
 
-Here are its network, of the shape that `nano_config` declares, and its tokenizer; `recalign.tuning.pretrain` trains it
+Here are its network, of the shape that `nano_config` declares, and its tokenizer; `recalign.tuning.backbones.nano` trains it
 as a language model (and as nothing else) and caches it. Once built it is an ordinary local checkpoint directory, loaded
 like any other backbone. The other architectures are for comparisons of backbones: same tokenizer, same text, another
 network.

@@ -15,7 +15,7 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import HistoryEntry
 from recalign.errors import ConfigError, DataError, ModelError
 from recalign.models.backbone import UNLIMITED, position_limit
-from recalign.models.generation import Generation, generate
+from recalign.models.forward import Generation, generate
 from recalign.prompting.control import ControlTokens
 from recalign.prompting.cot_parsing import read_items, read_pairs
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
