@@ -227,7 +227,3 @@ def test_answers_that_start_alike_are_refused(tokenizers: Tokenizers) -> None:
     domain = Domain(yes="Yes please.", no="Yes but no.")
     with pytest.raises(ModelError, match="do not differ at the first token"):
         PromptEncoder(PromptTemplate.load("default"), domain, tokenizers["gpt2"], max_length=500)
-
-
-def test_pad_id_is_always_there(tokenizers: Tokenizers) -> None:
-    assert encoder(tokenizers, "gpt2", "default").pad_id == tokenizers["gpt2"].eos_token_id

@@ -6,10 +6,8 @@ An adapter directory is a set of plain files inside an artefact that someone els
   builds on it can read it too. Where the LoRA sits on a parent of mode ``full``, that parent's weights lie beside it as
   ``base.safetensors``: the directory and the backbone are all that is needed.
 * mode ``full``: ``model.safetensors``, all parameters.
-* ``recalign_adapter.json`` in both: the backbone's fingerprint, the settings, the hashes, the ancestors.
-
-Only the last file decides what is loaded. ``adapter_config.json`` names a base model, and following that name would
-mean the network and somebody else's weights: it is written for others and never read here.
+* ``recalign_adapter.json`` in both, see `AdapterRecord`. It alone decides what is loaded: ``adapter_config.json`` is
+  written for others and never read here, because it names a base model of the network.
 """
 
 from __future__ import annotations
@@ -161,18 +159,14 @@ def load_adapter(backbone: Backbone, directory: Path) -> Any:
     """Apply a saved adapter and return the model for inference: in evaluation mode, nothing trainable.
 
     Raises:
-        ModelError: the adapter belongs to another backbone (the network is not asked), or its shapes differ.
-        ArtifactError: a file is missing or altered.
+        ModelError, ArtifactError: as `attach`, for the adapter instead of the parent.
     """
     model, _ = _restore(backbone, _claim(backbone, directory), directory)
     return model.requires_grad_(False).eval()
 
 
 def save_adapter(model: Any, directory: Path) -> AdapterRecord:
-    """Write the adapter of a model that `attach` returned into `directory` (created if need be).
-
-    The same weights give the same bytes. Crash safety is the business of the artefact around it.
-    """
+    """Write the adapter of a model that `attach` returned; the same weights give the same bytes."""
     origin: _Origin = model.recalign_origin
     directory.mkdir(parents=True, exist_ok=True)
     base = None

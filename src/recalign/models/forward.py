@@ -1,8 +1,7 @@
 """The one forward pass of this project: a forest of prompts in, logits at chosen positions out.
 
 The output head runs at the positions asked for and nowhere else. That is done by narrowing the *input* of the model's
-own head, so that head bias, logit scale and soft-capping of every architecture still apply (tested against the full
-logits), under PEFT as well.
+own head, so that head bias, logit scale and soft-capping of every architecture still apply, under PEFT as well.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
 """Llama-family decoders on a CPU without gradients: the same layers with fewer passes over memory.
 
-Once shared tokens are computed once and products run at the processor's rate, a third of the time goes into what lies
-between the products. Here the activation, the gate's product and the residual sums are done by oneDNN while a product's
-result is still in the cache, rotary embeddings are applied while queries and keys are laid out for attention, and the
-last layer computes queries and its feed-forward part at the positions asked for only. Architectures that are not built
-of exactly these parts run as they are; the result is checked against the model's own forward pass
-(`recalign.models.forward.supports_fusion`).
+The activation, the gate's product and the residual sums are done by oneDNN while a product's result is still in the
+cache, rotary embeddings are applied while queries and keys are laid out for attention, and the last layer computes its
+feed-forward part at the positions asked for only. `recalign.models.forward.supports_fusion` checks the result.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Linear layers on CPUs: float32 products through oneDNN.
 
 PyTorch multiplies float32 matrices with MKL, which on processors that are not Intel's leaves half of their vector units
-idle; the oneDNN that PyTorch also carries does not (measured in docs/performance.md). The products are the same up to
-the order of summation. bfloat16 goes through oneDNN anyway.
+idle; the oneDNN that PyTorch also carries does not (measured in docs/performance.md).
 """
 
 from __future__ import annotations

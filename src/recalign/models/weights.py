@@ -53,17 +53,12 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def check_fit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
-    """Check that `found` has the names and shapes of `expected`.
-
-    Raises:
-        ModelError: it has not; the message names `what` and the first differences.
-    """
+    """Raise ModelError, with `what` and the first differences, where `found` has other names or shapes."""
     for problem, names in (("lacks", expected.keys() - found.keys()), ("has besides", found.keys() - expected.keys())):
         if names:
             shown = ", ".join(sorted(names)[:_SHOWN])
-            raise ModelError(
-                f"{what} does not fit the backbone", found=f"that it {problem} {len(names)} tensors: {shown}"
-            )
+            found_ = f"that it {problem} {len(names)} tensors: {shown}"
+            raise ModelError(f"{what} does not fit the backbone", found=found_)
     for name in sorted(expected):
         if found[name].shape != expected[name].shape:
             raise ModelError(

@@ -1,9 +1,8 @@
 """The one way from samples to token ids; tuning, scoring and serving all use it.
 
 The whole prompt is tokenised jointly with either answer. The *answer position* is the last id that the two share: the
-model is asked there, and the loss starts at the id after it. A prompt that is too long loses its oldest history items
-(and states its counts for those that are left), never its target or its answer, and what it loses does not depend on
-the label. Titles cannot become control tokens (`recalign.prompting.control`).
+model is asked there, and the loss starts at the id after it. A prompt that is too long loses its oldest history items,
+never its target or its answer, and what it loses does not depend on the label.
 
 BOS and the like are what the tokenizer adds by default, once; in chat mode what the chat template writes. With a label
 the answer ends with EOS where the tokenizer has one, so the model also learns to stop; EOS bears loss.
@@ -58,9 +57,7 @@ class PromptEncoder:
     """Encodes samples and instruction-tuning data for one template, domain and tokenizer.
 
     Attributes:
-        yes_id: First token of the positive answer.
-        no_id: First token of the negative answer.
-        pad_id: The tokenizer's padding token, else EOS, else 0 (padding is always masked, so any id will do).
+        yes_id, no_id: First tokens of the positive and the negative answer.
     """
 
     def __init__(
@@ -89,8 +86,6 @@ class PromptEncoder:
         self.max_length, self.train_on_inputs = max_length, train_on_inputs
         eos = tokenizer.eos_token_id
         self._eos: int | None = None if eos is None else int(eos)
-        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos
-        self.pad_id = 0 if pad is None else int(pad)
         empty = self._texts([template.frame(Instruction("x", "", "")), template.frame(Instruction("x", "x", ""))])
         self._control = ControlTokens(tokenizer, "\n".join(empty))
         self._answers = tuple(template.frame(template.instruction(domain, (), "", label)).answer for label in (0, 1))

@@ -34,7 +34,7 @@ class Wording(_Spec):
 
 
 class CotWording(Wording):
-    """One chain-of-thought stage; `ask` tells a teacher in which form to answer, and is no part of a training row."""
+    """One chain-of-thought step; `ask` tells a teacher in which form to answer, and is no part of a training row."""
 
     ask: str = ""
 

@@ -70,9 +70,7 @@ class PromptTemplate:
     """A named, versioned prompt wording. Immutable; two templates are equal if their files are.
 
     Attributes:
-        name: Name of the template.
-        version: Version of its wording, from 1.
-        description: One line for people.
+        name, version, description: As its file says; versions count from 1.
         kind: ``yes-no``, or ``cot`` for chain-of-thought steps.
         chat: Whether prompts go through the tokenizer's chat template.
         ends: Whether EOS follows a Yes/No answer in training.
@@ -118,7 +116,7 @@ class PromptTemplate:
         return cls(read_spec(text, where), text)
 
     def to_toml(self) -> str:
-        """The template's file, to be stored with an adapter; `from_toml` gives the template back."""
+        """The text of its file; `from_toml` gives the template back."""
         return self._source
 
     def __eq__(self, other: object) -> bool:
@@ -151,16 +149,11 @@ class PromptTemplate:
 
         Raises:
             ConfigError: this is no chain-of-thought template, or it lacks the domain's language.
-            ValueError: `step` is not 1, 2 or 3.
         """
         return Instruction(**self._rendered_step(domain, step, fields, ("instruction", "input", "output")))
 
     def cot_question(self, domain: Domain, step: int, fields: CotFields) -> str:
-        """What a teacher is asked in step 1, 2 or 3: instruction, input with the answers before, form of the answer.
-
-        Raises:
-            ConfigError, ValueError: as `cot`.
-        """
+        """What a teacher is asked in step 1, 2 or 3. Raises ConfigError as `cot` does."""
         texts = self._rendered_step(domain, step, fields, ("instruction", "input", "ask"))
         return "\n\n".join(filter(None, texts.values()))
 

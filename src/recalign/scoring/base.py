@@ -45,16 +45,13 @@ class Scorer(Protocol):
     @property
     def name(self) -> str:
         """Short name for tables and score files."""
-        ...
 
     @property
     def log_odds(self) -> bool:
         """Whether scores are log-odds (LogLoss and ECE are defined) or only an order."""
-        ...
 
     def score(self, lists: Sequence[CandidateList]) -> Scores:
         """Score every item of every list. An empty sequence gives empty `Scores`."""
-        ...
 
 
 def one_item_lists(samples: Sequence[Sample]) -> list[CandidateList]:

@@ -53,18 +53,11 @@ class YesNoScorer:
         self.encoder = encoder
         self.catalog = catalog
         self.kind = kind
-        self._name = name
+        self.name = name
+        self.log_odds = kind == "log-odds"
         self._batch_tokens = batch_tokens
         self._packed = supports_packing(model, longest=encoder.max_length)
         self._fused = self._packed and supports_fusion(model)
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def log_odds(self) -> bool:
-        return self.kind == "log-odds"
 
     def score(self, lists: Sequence[CandidateList]) -> Scores:
         """Score every item of every list; see `Scorer`. Raises DataError where an item is not in the catalogue."""
@@ -107,9 +100,7 @@ class YesNoScorer:
         start = 0
         for size in sizes:
             group = prompts[start : start + size]
-            trees += (
-                grow_trees(group, self._batch_tokens) if self._packed else [grow_tree([prompt]) for prompt in group]
-            )
+            trees += grow_trees(group, self._batch_tokens) if self._packed else [grow_tree([one]) for one in group]
             start += size
         ends = np.cumsum([len(tree.branches) for tree in trees])
         order = np.arange(len(trees))

@@ -1,9 +1,8 @@
 """Checkpoints: what the loop needs to go on exactly where it stopped.
 
-A checkpoint is an artefact (kind ``checkpoint``) with ``weights.safetensors`` (what is trained),
-``optimizer.safetensors``, ``rng.safetensors``, ``state.json`` and optionally ``ema.safetensors`` and
-``best.safetensors``. It names what it belongs to (stage configuration, data, parent): one that belongs to something
-else is refused with the difference. The newest one that is whole is used; a damaged one is reported and passed over.
+A checkpoint is an artefact (kind ``checkpoint``) with ``state.json`` and a safetensors file for each of the tensors of
+`LoopState`. It names what it belongs to (stage configuration, data, parent): one that belongs to something else is
+refused with the difference. The newest one that is whole is used; a damaged one is reported and passed over.
 """
 
 from __future__ import annotations
@@ -71,12 +70,7 @@ class LoopState:
 
 
 class CheckpointStore:
-    """The checkpoints of one stage, in one working directory.
-
-    Args:
-        directory: Working directory of the stage.
-        identity: All that the stage is a function of, as plain JSON values.
-    """
+    """The checkpoints of one stage in its working directory; `identity` is all that the stage is a function of."""
 
     def __init__(self, directory: Path, identity: Mapping[str, object]) -> None:
         self.directory = directory
@@ -102,8 +96,7 @@ class CheckpointStore:
         """The newest whole checkpoint, or None where there is none.
 
         Raises:
-            ArtifactError: It belongs to another configuration, data set or parent; or checkpoints are there and none
-                is whole.
+            ArtifactError: It belongs to another configuration, data set or parent; or none of several is whole.
         """
         directories = self._directories()
         for directory in reversed(directories):

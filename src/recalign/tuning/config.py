@@ -1,7 +1,6 @@
 """Configuration of tuning: one way to train, and three kinds of stage around it.
 
-A parameter's default, meaning and limits are declared here and nowhere else. `TrainingConfig` is what the loop needs,
-whatever it trains; nano's pretraining uses it as it is. Each kind of stage adds the keys that mean something to it.
+`TrainingConfig` is what the loop needs, whatever it trains. Each kind of stage adds the keys that mean something to it.
 """
 
 from __future__ import annotations
@@ -146,9 +145,7 @@ STAGES: Final[Mapping[str, type[StageConfig]]] = {"instruction": InstructionStag
 def stage_config(settings: Mapping[str, object], where: str) -> StageConfig:
     """A stage from flat settings as TOML or ``--set`` has them; without `kind` it is rec-tuning.
 
-    Args:
-        settings: The keys of the stage.
-        where: What they are, for messages: "options of recalign tune".
+    `where` says what they are, for messages: "options of recalign tune".
 
     Raises:
         ConfigError: No such kind; keys that are unknown or belong to another kind; wrong values.

@@ -1,7 +1,7 @@
 """The one training loop: trees of prompts in, tuned weights out.
 
-Every tuning stage and the pretraining of nano run through `train`. What is trained, on what and when to stop is decided
-by its arguments; it knows nothing of recommendation, files of a run, or the command line.
+Every tuning stage and the pretraining of nano run through `train`. It knows nothing of recommendation, files of a run,
+or the command line.
 """
 
 from __future__ import annotations
@@ -64,8 +64,7 @@ class LoopResult:
     """What came of the loop; the model holds the kept weights.
 
     Attributes:
-        kept_step: Step whose weights were kept.
-        steps_done: Steps run; early stopping ends before the last one.
+        kept_step, steps_done: Step whose weights were kept; steps run.
         log: One entry per validation or 10 steps: ``{"step", "loss", "lr"}`` and ``{"step", "validation"}``.
         seconds: Wall time of this process in the loop (a resumed run counts its own part).
     """
@@ -90,9 +89,8 @@ def train(
     """Tune the parameters of `model` that require a gradient.
 
     Args:
-        model: The model; trained in place, and left in evaluation mode with the kept weights.
-        source: Training trees by step.
-        config: Optimizer, budgets, precision.
+        model: It is trained in place, and left in evaluation mode with the kept weights.
+        source, config: Training trees by step; optimizer, budgets, precision.
         steps: Optimizer steps.
         max_length: Longest prompt of the source, in tokens.
         validation: The best step by it is kept. Without it the last step is kept.

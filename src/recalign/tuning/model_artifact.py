@@ -63,7 +63,7 @@ def load_model(
     Args:
         directory: The model artefact.
         backbone: Path or hub id of the backbone, where it is no longer where the artefact says.
-        device: See `BackboneConfig.device`.
+        device: See `BackboneConfig`.
 
     Raises:
         ArtifactError: The artefact is missing, altered or incomplete.

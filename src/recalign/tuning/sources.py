@@ -41,9 +41,7 @@ _Part = tuple[DomainPrompts, Sequence[UserSequence]]
 
 
 class PromptSource:
-    """Ready prompts, one tree each: single-target samples, instruction and chain-of-thought data.
-
-    Epochs are reshuffled, unless the order is the point (`shuffle` False: a curriculum).
+    """Ready prompts, one tree each. Epochs are reshuffled, unless the order is the point (a curriculum).
 
     Raises:
         DataError: There are no prompts.
@@ -60,7 +58,7 @@ class PromptSource:
         return len(self.prompts) / self.batch_size
 
     def batch(self, step: int) -> list[Tree]:
-        """The next `batch_size` prompts of the endless sequence of shuffled epochs."""
+        """The next `batch_size` prompts of the endless sequence of epochs."""
         n = len(self.prompts)
         trees: list[Tree] = []
         for place in range(step * self.batch_size, (step + 1) * self.batch_size):
@@ -111,7 +109,7 @@ class BlockSource:
         return len(self._blocks(0)) / self.blocks_per_step
 
     def batch(self, step: int) -> list[Tree]:
-        """Trees of the next `blocks_per_step` blocks of the endless sequence of shuffled epochs."""
+        """Trees of the next `blocks_per_step` blocks of the endless sequence of epochs."""
         trees: list[Tree] = []
         for place in range(step * self.blocks_per_step, (step + 1) * self.blocks_per_step):
             epoch = self._epoch_of(place)

@@ -59,18 +59,11 @@ def tune_curriculum(
     """Tune a stage of any kind; a staged curriculum is a chain of stages, ``NAME-stage1-only`` and so on before NAME.
 
     Args:
-        name: Name of the model.
-        inputs: The stage.
+        name: Name of the last stage's model; its directory is returned.
+        inputs, restart: See `tune_stage`, which also says what is raised.
         models: Folder of models.
-        restart: See `tune_stage`.
         note: Told, in one line, which stages are found finished.
         progress_for: The progress callback of the stage of that name.
-
-    Returns:
-        Directory of the last stage's model.
-
-    Raises:
-        RecalignError: See `tune_stage`.
     """
     config = inputs.config
     stages: dict[str, StageConfig] = {name: config}

@@ -20,8 +20,7 @@ class BackboneData:
     """What a backbone may be made from.
 
     Attributes:
-        sources: Data sets whose catalogue and unlabelled train sequences may be read.
-        targets: Data sets whose catalogue alone may be read.
+        sources, targets: Data sets whose catalogue may be read; of `sources` the unlabelled train sequences as well.
         settings: Shape and pretraining of nano; other backbones may ignore them.
         progress: Called after every pretraining step.
     """

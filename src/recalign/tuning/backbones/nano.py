@@ -1,7 +1,6 @@
 """nano as a backbone: a language model of catalogues and unlabelled item sequences, and of nothing else.
 
-`Corpus.build` takes titles, attributes and item ids in order of time; ratings and labels have no way in.
-A test checks that by changing all of them. The result is cached under a fingerprint of everything it depends on.
+Ratings and labels have no way in. The result is cached under a fingerprint of everything it depends on.
 """
 
 from __future__ import annotations
@@ -44,12 +43,7 @@ TEMPLATES = ("default", "tallrec", "tlrec")
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Unlabelled text.
-
-    Attributes:
-        lines: What the model is trained on.
-        tokenizer_lines: What the tokenizer sees besides: titles as prompts quote them, the templates' wording.
-    """
+    """Unlabelled text: what the model is trained on, and what the tokenizer sees besides (quoted titles, wordings)."""
 
     lines: tuple[str, ...]
     tokenizer_lines: tuple[str, ...]
@@ -66,8 +60,8 @@ class Corpus:
         """Assemble the text.
 
         Args:
-            catalogs: Catalogues with their domains; the first is the main one.
-            sequences: Item ids of users in order of time, per catalogue; no ratings, no labels.
+            catalogs: Catalogues with their domains.
+            sequences: Item ids of users in order of time, per catalogue.
             instructions: Number of catalogue instructions, over all catalogues.
             seed: Root of their choice, and of the shuffled copy of each sequence.
         """
