@@ -19,8 +19,8 @@ from recalign.data.samples import CandidateList, HistoryEntry
 from recalign.models.adapter import attach, load_adapter, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import Architecture, BackboneConfig, LoraSettings, NanoConfig
-from recalign.models.linear import OneDnnLinear, accelerate_linears
 from recalign.models.nano import BOS, EOS, PAD, init_model, train_tokenizer
+from recalign.models.onednn import OneDnnLinear, accelerate_linears
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
 from recalign.scoring import yes_no

@@ -8,7 +8,7 @@ from typing import Final
 
 from recalign.llm.base import Completion
 from recalign.llm.reading import off_schema, refuses, unusable, without_thoughts
-from recalign.prompting.cot_parsing import read_items, read_pairs
+from recalign.prompting.parsing import read_items, read_pairs
 from recalign.prompting.prompts import CotFields
 from recalign.prompting.titles import clean_title
 

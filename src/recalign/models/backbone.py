@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 from recalign.errors import ModelError
 from recalign.models.config import BackboneConfig
 from recalign.models.hf_checkpoint import Checkpoint, inspect_checkpoint, locate
-from recalign.models.linear import accelerate_linears
+from recalign.models.onednn import accelerate_linears
 
 UNLIMITED = 1 << 30
 _POSITION_FIELDS = (

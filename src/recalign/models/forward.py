@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recalign.models.attention import forest_attention
-from recalign.models.fused import hidden_at, is_fusible
+from recalign.models.onednn import hidden_at, is_fusible
 from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.prompting.packing import Forest, grow_tree, pack
 
@@ -44,12 +44,7 @@ def head_at(model: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[None]:
 
 
 def logits_at(
-    model: nn.Module,
-    forest: Forest,
-    positions: NDArray[np.int64],
-    *,
-    packed: bool = True,
-    fused: bool = False,
+    model: nn.Module, forest: Forest, positions: NDArray[np.int64], *, packed: bool = True, fused: bool = False
 ) -> Tensor:
     """Logits of shape (n, vocabulary) at n positions of a forest.
 
@@ -58,7 +53,7 @@ def logits_at(
         forest: Packed prompts; with ``packed=False`` prompts that share nothing (``pack(…, share=False)``), which then
             run side by side, padded, through the model's own attention.
         positions: Where logits are wanted; shape (n,).
-        fused: Take the shorter way of `recalign.models.fused` (see `supports_fusion`; no gradients).
+        fused: Take the shorter way of `recalign.models.onednn` (see `supports_fusion`; no gradients).
     """
     device = next(model.parameters()).device
     where = torch.from_numpy(positions).to(device)

@@ -17,8 +17,8 @@ from recalign.errors import ConfigError, DataError, ModelError
 from recalign.models.backbone import UNLIMITED, position_limit
 from recalign.models.forward import Generation, generate
 from recalign.prompting.control import ControlTokens
-from recalign.prompting.cot_parsing import read_items, read_pairs
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
+from recalign.prompting.parsing import read_items, read_pairs
 from recalign.prompting.prompts import CotFields, Instruction
 from recalign.prompting.template import PromptTemplate
 from recalign.prompting.titles import clean_title

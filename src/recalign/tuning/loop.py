@@ -23,8 +23,14 @@ from recalign.seeding import derive_seed, generator
 from recalign.tuning.checkpoint import CheckpointStore, LogEntry, LoopFacts, LoopState, restore_rng, rng_state
 from recalign.tuning.config import TrainingConfig
 from recalign.tuning.guards import collected_signals, deterministic, mixed_precision
-from recalign.tuning.objective import StepForests
-from recalign.tuning.optim import Averager, build_optimizer, flatten_optimizer, learning_rate, restore_optimizer
+from recalign.tuning.optim import (
+    Averager,
+    StepForests,
+    build_optimizer,
+    flatten_optimizer,
+    learning_rate,
+    restore_optimizer,
+)
 
 
 class BatchSource(Protocol):

@@ -20,8 +20,8 @@ from recalign.data.domain import Domain
 from recalign.data.samples import SampleSet
 from recalign.models.backbone import quiet_progress, resolve_device
 from recalign.models.config import BackboneConfig, NanoConfig
-from recalign.models.linear import accelerate_linears
 from recalign.models.nano import init_model, train_tokenizer
+from recalign.models.onednn import accelerate_linears
 from recalign.prompting.control import ControlTokens
 from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.prompting.prompts import Instruction
