@@ -28,12 +28,12 @@ from peft import (
     prepare_model_for_kbit_training,
     set_peft_model_state_dict,
 )
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from torch import Tensor
 
 from recalign.errors import ModelError
 from recalign.models.backbone import Backbone
-from recalign.models.config import LoraSettings
+from recalign.models.config import Frozen, LoraSettings
 from recalign.models.targets import fan_in_fan_out, resolve_targets
 from recalign.models.weights import check_fit, fill, read_tensors, unique_tensors, write_tensors
 from recalign.seeding import derive_seed
@@ -44,16 +44,14 @@ LORA_WEIGHTS, FULL_WEIGHTS, BASE_WEIGHTS = "adapter_model.safetensors", "model.s
 _NAME = "default"  # PEFT's name of a model's first adapter
 
 
-class Ancestor(BaseModel):
+class Ancestor(Frozen):
     """An adapter that another one was started from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Mode
     weights: str
 
 
-class AdapterRecord(BaseModel):
+class AdapterRecord(Frozen):
     """Content of ``recalign_adapter.json``.
 
     Attributes:
@@ -67,8 +65,6 @@ class AdapterRecord(BaseModel):
         base_weights: SHA-256 of ``base.safetensors``.
         ancestors: The adapters it was continued from, the oldest first.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1] = 1
     mode: Mode

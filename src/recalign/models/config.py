@@ -9,10 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 Architecture = Literal["llama", "qwen3", "gpt2", "mistral", "gemma2"]
 
 
-class BackboneConfig(BaseModel):
-    """Which language model, and how it is held in memory."""
+class Frozen(BaseModel):
+    """A configuration that does not change and has no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BackboneConfig(Frozen):
+    """Which language model, and how it is held in memory."""
 
     name: str = Field(min_length=1, description="Local checkpoint directory, hub id, or nano (the embedded backbone).")
     revision: str | None = Field(
@@ -30,13 +34,11 @@ class BackboneConfig(BaseModel):
     )
 
 
-class LoraSettings(BaseModel):
+class LoraSettings(Frozen):
     """Low-rank adaptation (Hu et al. 2021).
 
     Defaults: rank 8 (TLRec, section 5.1.3); alpha, dropout and the query and value projections as in TALLRec's code.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     r: int = Field(8, ge=1, description="Rank.")
     alpha: float = Field(16, gt=0, description="Scale: the update is multiplied by alpha / r.")
@@ -48,10 +50,8 @@ class LoraSettings(BaseModel):
     )
 
 
-class NanoConfig(BaseModel):
+class NanoConfig(Frozen):
     """Shape and pretraining of the embedded backbone."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: Architecture = Field(
         "llama",

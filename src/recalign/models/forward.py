@@ -80,12 +80,7 @@ def logits_at(
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What was written.
-
-    Attributes:
-        ids: Token ids, without the end token.
-        ended: Whether the model ended by itself; False where it was cut at the length limit.
-    """
+    """Token ids without the end token, and whether the model `ended` by itself or was cut at the length limit."""
 
     ids: tuple[int, ...]
     ended: bool
@@ -98,11 +93,7 @@ def generate(model: nn.Module, prompt: Sequence[int], *, most: int, ends: Collec
     transformers' own `generate` takes over what a checkpoint's ``generation_config.json`` says (penalties, forced and
     suppressed tokens, sampling); here the likeliest token comes next, always.
 
-    Args:
-        model: A Hugging Face causal language model, with or without PEFT.
-        prompt: With the answer it must fit into the model's positions.
-        most: Longest answer in tokens.
-        ends: Token ids that end an answer.
+    The answer has at most `most` tokens, which must fit into the model's positions, and `ends` are ids that end it.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -124,12 +115,8 @@ def generate(model: nn.Module, prompt: Sequence[int], *, most: int, ends: Collec
 def supports_packing(model: nn.Module, *, longest: int) -> bool:
     """Whether `model` gives packed prompts the numbers that they get alone; checked by running it, once.
 
-    Sliding windows shorter than the longest prompt, ALiBi and recurrent layers do not, and a model may do without the
-    attention interface; then prompts run one by one, padded, and the reason is logged.
-
-    Args:
-        model: A causal language model, with or without PEFT; its mode is left as it is.
-        longest: Length of the longest prompt in tokens. The run is of short ones, so windows are looked up.
+    Sliding windows shorter than the `longest` prompt (in tokens), ALiBi and recurrent layers do not, and a model may do
+    without the attention interface; then prompts run one by one, padded, and the reason is logged.
     """
     name = type(model).__name__
     window = _window(model)

@@ -48,13 +48,9 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A directory that holds a loadable causal language model.
+    """A directory that holds a loadable causal language model, called `name` by the user.
 
-    Attributes:
-        directory: Where its files are.
-        name: As the user calls it.
-        config: Content of ``config.json``.
-        weights: Names of the safetensors files.
+    `config` is the content of ``config.json``, `weights` names the safetensors files.
     """
 
     directory: Path
@@ -64,7 +60,6 @@ class Checkpoint:
 
     @property
     def weight_bytes(self) -> int:
-        """Size of the weights on disk."""
         return sum((self.directory / name).stat().st_size for name in self.weights)
 
     def fingerprint(self) -> str:
@@ -77,9 +72,7 @@ class Checkpoint:
 
 
 def locate(name: str, revision: str | None) -> tuple[Path, str | None]:
-    """The directory of a backbone and, for a hub id, the commit it is at.
-
-    A hub id that is cached (at that revision) is taken from there without asking the network.
+    """The directory of a backbone and, for a hub id, the commit it is at; of a cached one the network is not asked.
 
     Raises:
         ModelError: no such directory, or a hub id that is neither cached nor to be had from the hub.

@@ -24,11 +24,7 @@ def linear_layers(model: Any) -> dict[str, nn.Module]:
 
 
 def resolve_targets(model: Any, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Names (last components, or whole paths) of the layers to adapt.
-
-    Args:
-        model: A causal language model without an adapter.
-        wanted: What the user asks for; None: the architecture's default.
+    """Names (last components, or whole paths) of the layers to adapt: those `wanted`, else the architecture's default.
 
     Raises:
         ModelError: a wanted name is no linear layer of the model, or the architecture has no default.

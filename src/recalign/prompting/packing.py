@@ -67,11 +67,10 @@ class Forest:
         ids: Token ids (int64).
         labels: The token itself where a loss is due at this token, `IGNORE` elsewhere.
         positions: Position of the token within its own prompt.
-        previous: Index of the token that precedes this one in its prompt, -1 for a first token: the end of the stem for
-            the first token of a branch. The loss at a token is computed from there.
+        previous: Index of the token that precedes this one in its prompt, -1 for a first token. The loss at a token is
+            computed from there.
         weights: In how many prompts the token stands (float64).
-        answers: Index of the answer position of every prompt, in the order given: the last token before its answer (the
-            last token of a prompt without an answer); shape (prompts,).
+        answers: Index of the answer position of every prompt, in the order given; shape (prompts,).
         groups: Which tokens see which; together they cover the forest in order.
     """
 

@@ -101,11 +101,7 @@ class TemplateSpec(_Spec):
 
 
 def read_spec(text: str, where: str) -> TemplateSpec:
-    """Parse and validate a template file; `where` names it in errors.
-
-    Raises:
-        ConfigError: no TOML, an unknown or missing key, a value of the wrong kind; all problems at once.
-    """
+    """Parse and validate a template file, named `where`. Raises ConfigError with all problems at once."""
     try:
         return TemplateSpec.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

@@ -97,11 +97,7 @@ class PromptTemplate:
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> PromptTemplate:
-        """Load a template by name, or a file by its path (ending in ``.toml``).
-
-        Raises:
-            ConfigError: no such template or file, or a malformed one.
-        """
+        """Load a template by name, or a file by its path (in ``.toml``). Raises ConfigError where that fails."""
         path = Path(name_or_path)
         if path.suffix != ".toml":
             return _named(str(name_or_path))
@@ -160,7 +156,7 @@ class PromptTemplate:
     def parse(self, instruction: Instruction) -> ParsedSample:
         """Take a rendered sample apart; rendering the result gives the same strings back, byte for byte.
 
-        The history comes liked items first, as rendered: their order in time is not in the text.
+        The history comes liked items first: their order in time is not in the text.
 
         Raises:
             ConfigError: the template does not say how to parse.

@@ -30,8 +30,7 @@ def common_prefix(sequences: Sequence[Ids]) -> int:
 def tokenise(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, special: bool) -> list[list[int]]:
     """Ids of each text, whole and unpadded; `special`: with what the tokenizer adds by default (BOS and the like).
 
-    The tokenizer is not changed. Where it pads or truncates by itself, its own call switches that off for the moment;
-    otherwise its backend is asked directly, which skips what nobody asks for here (offsets, masks).
+    The backend is asked directly, which skips offsets and masks, unless the tokenizer pads or truncates by itself.
     """
     backend = tokenizer.backend_tokenizer
     direct = backend.padding is None and backend.truncation is None
@@ -67,8 +66,7 @@ def answer_ids(
     Args:
         tokenizer: For messages, and to tell a blank shared token from a shared piece of the answers.
         yes, no: Texts of the answers.
-        context_ids: A prompt without an answer.
-        yes_ids, no_ids: That prompt with either answer, tokenised jointly.
+        context_ids, yes_ids, no_ids: A prompt without an answer, and tokenised jointly with either.
 
     Raises:
         ModelError: the answers do not differ at their first token, or that token of one is unknown or blank.

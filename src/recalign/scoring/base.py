@@ -36,10 +36,10 @@ class Scores:
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Anything that scores items for a history. `recalign.testing.ScorerContract` states what it must keep to:
+    """Anything that scores items for a history and keeps to `recalign.testing.ScorerContract`.
 
-    finite values, shapes as asked, no dependence on the other lists of the call, on their order, or on the other items
-    of the same list (to 1e-5 in fp32), and no change of state between calls.
+    Values are finite. They depend neither on the other lists and items of the call (to 1e-5 in fp32) nor on calls
+    before it.
     """
 
     @property

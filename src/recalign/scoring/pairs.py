@@ -1,8 +1,7 @@
 """Pairs "watched → recommended" that a tuned model *writes*, in answer to the chain-of-thought steps of TLRec (§4.1).
 
-The model is asked as it was tuned: history and candidates in the frame of its Yes/No template, each step with the
-answers before it. What it writes is a story about its choice, no measurement of it; `Recommender.explain` measures.
-Only pairs of an item of the history and a candidate count, and how many of those written do is reported.
+The model is asked as it was tuned. What it writes is a story about its choice, no measurement of it;
+`Recommender.explain` measures. Only pairs of an item of the history and a candidate count.
 """
 
 from __future__ import annotations
@@ -36,14 +35,7 @@ _SLACK: Final = 16  # tokens by which texts side by side may come out longer tha
 
 @dataclass(frozen=True, slots=True)
 class GeneratedPair:
-    """One written pair of real items.
-
-    Attributes:
-        item_id: An item of the history.
-        liked: Whether the user likes it; a model may well name a disliked one.
-        recommended_id: A candidate.
-        rank: Its place among the ranked items, from 1.
-    """
+    """One written pair: an item of the history, liked or not, and a candidate with its `rank` from 1."""
 
     item_id: str
     title: str
@@ -59,8 +51,7 @@ class GeneratedPairs:
 
     Attributes:
         pairs: In the order of the answer; each recommended item once, with its first partner.
-        n_generated: Entries in the list that the model wrote.
-        n_repeated: Entries that recommend an item again; with the valid and the unknown ones they are `n_generated`.
+        n_generated, n_repeated: Entries in the list that the model wrote; those that recommend an item again.
         n_candidates: Candidates that the model could choose from.
         consumed: What the user did with the items of the history, in the domain's words: "watched".
         cut: Whether the third answer was cut at the length limit.
@@ -95,10 +86,9 @@ def generate_pairs(
 
     Args:
         scorer: A `YesNoScorer`.
-        catalog: The items.
-        history: Liked and disliked items; at least one.
-        ranked: Ids of unseen items, the best first; the first `CANDIDATES` of different texts are the candidates. There
-            are fewer where the backbone's positions hold no more.
+        catalog, history: The items; liked and disliked ones, at least one.
+        ranked: Ids of unseen items, the best first; the first `CANDIDATES` of different texts are the candidates, or
+            as many as the backbone's positions hold.
 
     Raises:
         ConfigError: `scorer` is no language model; or the chain-of-thought template lacks the domain's language.

@@ -71,10 +71,9 @@ class YesNoScorer:
     def score_prompts(
         self, prompts: Sequence[EncodedPrompt], sizes: Sequence[int]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Score encoded prompts; the first `sizes[0]` are of one history, the next `sizes[1]` of another, and so on.
+        """Score and probability mass of the two answers per prompt, each of shape (prompts,).
 
-        Returns:
-            Score and probability mass of the two answers per prompt, each of shape (prompts,).
+        The first `sizes[0]` prompts are of one history, the next `sizes[1]` of another, and so on.
         """
         self.model.eval()
         scores, mass = np.empty(len(prompts)), np.empty(len(prompts))

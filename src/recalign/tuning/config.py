@@ -8,21 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from recalign.errors import ConfigError
-from recalign.models.config import LoraSettings
+from recalign.models.config import Frozen, LoraSettings
 from recalign.settings import validated
 
 Selection = Literal["last", "strict-k", "source", "paper"]
 Curriculum = Literal["ordered", "staged", "mixed", "stage1-only", "stage2-only", "stage3-only"]
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class OptimConfig(_Config):
+class OptimConfig(Frozen):
     """AdamW and its schedule. The defaults are TALLRec's published settings."""
 
     lr: float = Field(1e-4, gt=0, description="Peak learning rate.")
@@ -37,7 +33,7 @@ class OptimConfig(_Config):
     )
 
 
-class SamplingConfig(_Config):
+class SamplingConfig(Frozen):
     """How rec-tuning lays out histories and targets.
 
     With the defaults each prepared sample is one prompt, as in both papers. With ``targets_per_history`` T > 1 every
@@ -67,7 +63,7 @@ class SamplingConfig(_Config):
         return self
 
 
-class TrainingConfig(_Config):
+class TrainingConfig(Frozen):
     """Optimizer, batches, precision and checkpoints: what the loop is given, whatever it trains."""
 
     optim: OptimConfig = Field(default_factory=OptimConfig, description="Optimizer and schedule.")

@@ -68,10 +68,7 @@ def arrange(rows: Sequence[CotRow], curriculum: str, difficulty: str = "stage") 
     Args:
         rows: All rows, step by step in the teacher's order.
         curriculum: ``ordered``, ``mixed`` or ``stageN-only`` (``staged`` is a list of the latter, see `substages`).
-        difficulty: Name in `DIFFICULTIES`; only ``ordered`` asks for it.
-
-    Raises:
-        ConfigError: No such curriculum or difficulty.
+        difficulty: Name in `DIFFICULTIES`; only ``ordered`` asks for it. Raises ConfigError where there is none.
     """
     if difficulty not in DIFFICULTIES:
         raise ConfigError(f"difficulty {difficulty!r}", expected=f"one of {', '.join(DIFFICULTIES)}")

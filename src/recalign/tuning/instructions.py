@@ -39,10 +39,9 @@ def generate_instructions(catalog: ItemCatalog, domain: Domain, *, n: int, seed:
     Each task that the catalogue allows is equally likely. Ratings and labels have no way in.
 
     Args:
-        catalog: The items.
-        domain: Nouns and language of the wordings.
+        catalog, domain: The items; nouns and language of the wordings.
         n: Rows wanted; a small catalogue has fewer distinct questions and then gives fewer rows.
-        seed: The same catalogue, domain, `n` and seed give the same rows.
+        seed: The same arguments give the same rows.
 
     Raises:
         ConfigError: There are no wordings in the domain's language.

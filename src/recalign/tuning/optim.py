@@ -25,10 +25,10 @@ from recalign.tuning.config import OptimConfig
 
 @dataclass(frozen=True, slots=True)
 class StepForests:
-    """The packed prompts of one optimizer step, one forest per micro-batch.
+    """The packed prompts of one optimizer step.
 
     Attributes:
-        forests: What runs together.
+        forests: One per micro-batch.
         others: Per forest a bool array: tokens outside the answers that bear the language-model loss.
         answer_weight, other_weight: Sums of token weights over all forests, the denominators of the two means.
         packed: Whether prompts share tokens; otherwise they run side by side, padded.

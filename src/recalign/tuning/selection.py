@@ -29,12 +29,9 @@ _Labelled = tuple[list[CandidateList], list[int]]  # candidate lists, and the la
 def validation(
     inputs: StageInputs, domains: Sequence[DomainPrompts], target: DomainPrompts | None, model: nn.Module
 ) -> Validation | None:
-    """What selection maximises over the steps, or None where the last step is kept.
+    """What selection maximises over the steps of `model`, or None where the last step is kept.
 
-    Args:
-        inputs: What the stage is made from.
-        domains, target: Prompts of each training data set, and of the validation data set.
-        model: The model that is being tuned.
+    `domains` and `target` are the prompts of each training data set and of the validation data set of `inputs`.
 
     Raises:
         ConfigError: Selection "paper" without a target data set.
