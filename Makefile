@@ -9,8 +9,8 @@ NUMERIC := $(addprefix tests/,baselines experiment metrics models scoring test_r
 
 .PHONY: demo test test-slow check bench install clean
 
-demo: $(STAMP)  ## install, then run the quickstart recipe end to end
-	$(BIN)/recalign run recipes/quickstart.toml --output runs/quickstart
+demo: $(STAMP)  ## install, then run the quickstart end to end; it ends with a table and runs/quickstart/report.html
+	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
 
 test: $(STAMP)  ## the fast tests, in two processes of one thread (WORKERS=4 where there are more cores)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile

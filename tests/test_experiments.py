@@ -9,14 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from recalign.experiment.grid.config import Experiment, load_experiment
-from recalign.experiment.grid.expansion import Plan, expand
-from recalign.experiment.grid.jobs import PrepareWork
-from recalign.experiment.grid.published import PAPERS, SHOTS, published
+from recalign.experiment.config import Experiment
+from recalign.experiment.files import load_experiment
+from recalign.experiment.jobs import PrepareWork
+from recalign.experiment.plan import ExperimentPlan, plan_experiment
+from recalign.experiment.published import PAPERS, SHOTS, published
 
 FOLDER = Path(__file__).parent.parent / "experiments"
-FILES = sorted(path for path in FOLDER.glob("*.toml") if path.stem != "common")
-STAND_INS = ("ml-100k/u.data", "ml-latest-small/ratings.csv", "tallrec-book/valid.json")
+FILES = sorted(path for path in FOLDER.glob("*.toml") if not path.stem.startswith("common"))
+STAND_INS = (
+    "ml-100k/u.data",
+    "ml-latest-small/ratings.csv",
+    "tallrec-book/valid.json",
+    "netflix-prize/combined_data_1.txt",
+    "amazon-books/Books_rating.csv",
+    "bookcrossing/BX-Book-Ratings.csv",
+)
 ROWS = {"tallrec-table2": 42, "tlrec-table1": 30}  # cells of the papers' tables
 
 
@@ -34,18 +42,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def load_anew(name: str) -> tuple[Experiment, Plan]:
+def load_anew(name: str) -> tuple[Experiment, ExperimentPlan]:
     experiment = load_experiment(FOLDER / f"{name}.toml")
-    return experiment, expand(experiment)
+    return experiment, plan_experiment(experiment)
 
 
 @cache
-def load(name: str) -> tuple[Experiment, Plan]:
+def load(name: str) -> tuple[Experiment, ExperimentPlan]:
     return load_anew(name)
 
 
 def test_all_tables_and_figures_are_there() -> None:
-    assert {path.stem for path in FILES} >= {*PAPERS[1:], "smoke"}
+    assert {path.stem for path in FILES} >= {*PAPERS[1:], "smoke", "quickstart", "movielens"}
     assert {load(path.stem)[0].paper for path in FILES} >= set(PAPERS)
 
 
@@ -60,19 +68,37 @@ def test_an_experiment_is_consistent(path: Path) -> None:
         assert key == job.key
         assert seen.issuperset(job.needs), f"{job.name} comes before what it needs"
         seen.add(key)
-    names = [job.output for job in plan.jobs.values()]
-    assert len(set(names)) == len(names)
+    outputs = [job.output for job in plan.jobs.values()]
+    assert len(set(outputs)) == len(outputs)
+    models = [job.name for job in plan.jobs.values() if job.work.kind == "tune"]
+    assert len(set(models)) == len(models)
+    assert plan.panels, "a shipped experiment ends with results"
     for figure in experiment.figures:
         (panel,) = [each for each in plan.panels if each.entry.name == figure.panel]
         drawn = {cell.model for cell in panel.cells if figure.kind != "bars" or cell.shots == figure.shots}
         assert set(figure.models) <= drawn, f"{figure.title}: draws what is not there"
 
 
+def test_no_block_of_eight_lines_is_repeated() -> None:
+    """Data sets, backbones and stages extend one another instead; panels and figures come after them."""
+    places: dict[tuple[str, ...], str] = {}
+    for path in sorted(FOLDER.glob("*.toml")):
+        made = path.read_text(encoding="utf-8").partition("[[panels]]")[0]
+        lines = [line for line in made.splitlines() if line and not line.startswith("#")]
+        for start in range(len(lines) - 7):
+            block = tuple(lines[start : start + 8])
+            assert block not in places, f"{path.name} repeats {places.get(block)}: {block[0]} …"
+            places[block] = path.name
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_fewer_seeds_are_a_part_of_the_whole(path: Path) -> None:
     whole = load(path.stem)[1].jobs
-    part = expand(load_experiment(path, seeds=1)).jobs
-    assert set(part) < set(whole)
+    part = plan_experiment(load_experiment(path, seeds=1)).jobs
+    assert set(part) <= set(whole)
+    experiment = load(path.stem)[0]
+    several = [entry for entry in (*experiment.stages, *experiment.baselines) if len(entry.seeds) > 1]
+    assert bool(several) == (set(part) != set(whole))
     assert {job.work.config.seed for job in part.values() if job.work.kind in ("tune", "baseline")} == {0}
 
 
@@ -124,7 +150,7 @@ def test_zero_shot_rows_learn_nothing_from_their_panel() -> None:
                     assert taught.isdisjoint(tested), f"{path.stem}: {cell.model} is not zero-shot"
 
 
-def _labels(plan: Plan, key: str) -> set[str]:
+def _labels(plan: ExperimentPlan, key: str) -> set[str]:
     """Keys of the data whose labels a model and its ancestors were tuned on."""
     job = plan.jobs[key]
     if job.work.kind != "tune":

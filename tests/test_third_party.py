@@ -19,10 +19,17 @@ from recalign.cot.teachers import TEACHERS, make_teacher
 from recalign.data.readers import READERS
 from recalign.data.samples import SampleSet
 from recalign.errors import TeacherError
+from recalign.evaluation.evaluate import evaluate
+from recalign.evaluation.metric import METRICS
+from recalign.evaluation.render import panel_markdown
 from recalign.experiment.prepare import PrepareConfig, prepare
+from recalign.experiment.tune import tune
 from recalign.plugins import PluginGroup
 from recalign.prompting.template import TEMPLATES, PromptTemplate
 from recalign.scoring.base import one_item_lists
+from recalign.testing.tiny import make_tiny
+from recalign.tuning.backbones import BACKBONES
+from recalign.tuning.model_artifact import backbone_of
 
 NAME = "acme_recalign"
 ENTRY_POINTS = f"""
@@ -34,6 +41,10 @@ acme-mean = {NAME}.baseline:PLUGIN
 acme-sage = {NAME}.teacher:PLUGIN
 [recalign.templates]
 acme-short = {NAME}.template:PLUGIN
+[recalign.metrics]
+acme-shyness = {NAME}.metric:PLUGIN
+[recalign.backbones]
+acme-tiny = {NAME}.backbone:PLUGIN
 """
 MODULES = {
     "__init__.py": "",
@@ -43,9 +54,8 @@ from pathlib import Path
 import polars as pl
 
 from recalign.data.parsing import fields
-from recalign.data.parsing.accounting import sift
+from recalign.data.parsing.accounting import sift, sift_ratings
 from recalign.data.parsing.assembly import SourceBuilder
-from recalign.data.parsing.ratings import item_checks, sift_ratings
 from recalign.data.parsing.records import pattern_rows
 from recalign.data.reader import Defaults, RatingsReader
 from recalign.data.source import SourceData, SourceOptions
@@ -57,10 +67,10 @@ def read(path: Path, options: SourceOptions) -> SourceData:
     builder = SourceBuilder()
     tally = builder.file(path / "shoes.txt")
     for rows in pattern_rows(tally, r"(?P<item_id>[^|]*)[|](?P<title>.*)"):
-        builder.add_items(sift(rows, item_checks(), tally), tally)
+        builder.add_items(sift(rows, fields.item_checks(), tally), tally)
     tally = builder.file(path / "stars.txt")
     for rows in pattern_rows(tally, r"(?P<user_id>[^|]*)[|](?P<item_id>[^|]*)[|](?P<rating>[^|]*)[|](?P<timestamp>.*)"):
-        builder.add_ratings(sift_ratings(rows, fields.RatingScale(1, 5, 1), tally), tally)
+        builder.add_ratings(sift_ratings(rows, fields.rating_checks(1, 5, 1), tally), tally)
     return builder.build(LICENCE)
 
 
@@ -109,6 +119,29 @@ class Sage:
 
 
 PLUGIN = TeacherPlugin(model="WORD", language_model=Sage)
+""",
+    "metric.py": """
+from recalign.evaluation.metric import Metric, Observed, Value
+
+
+def value(observed: Observed) -> Value:
+    return Value(float((observed.frame["score"].to_numpy() < 0).mean()))
+
+
+PLUGIN = Metric("Shy", "Share of scores below zero.", value, higher_is_better=False, digits=2)
+""",
+    "backbone.py": """
+import os
+
+from recalign.models.config import BackboneConfig
+from recalign.tuning.backbones import BackboneData, BackbonePlugin
+
+
+def resolve(config: BackboneConfig, data: BackboneData) -> BackboneConfig:
+    return config.model_copy(update={"name": os.environ["ACME_CHECKPOINT"]})
+
+
+PLUGIN = BackbonePlugin(resolve)
 """,
     "template.py": """
 from importlib.resources import files
@@ -161,7 +194,14 @@ def shop(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("group", "name"),
-    [(READERS, "acme-shop"), (BASELINES, "acme-mean"), (TEACHERS, "acme-sage"), (TEMPLATES, "acme-short")],
+    [
+        (READERS, "acme-shop"),
+        (BASELINES, "acme-mean"),
+        (TEACHERS, "acme-sage"),
+        (TEMPLATES, "acme-short"),
+        (METRICS, "acme-shyness"),
+        (BACKBONES, "acme-tiny"),
+    ],
 )
 def test_a_plugin_is_listed_after_the_built_in_ones(acme: Path, group: PluginGroup[object], name: str) -> None:
     assert group.names()[-1] == name
@@ -170,7 +210,7 @@ def test_a_plugin_is_listed_after_the_built_in_ones(acme: Path, group: PluginGro
 
 
 def test_without_the_package_its_plugins_are_unknown() -> None:
-    for group in (READERS, BASELINES, TEACHERS, TEMPLATES):
+    for group in (READERS, BASELINES, TEACHERS, TEMPLATES, METRICS, BACKBONES):
         assert not [name for name in group.names() if name.startswith("acme")]
 
 
@@ -209,3 +249,22 @@ def test_its_teacher_is_asked(acme: Path, shop: Path, tmp_path: Path) -> None:
     # It says the same whatever it is asked: the first answer is taken, and what must name items is not.
     with pytest.raises(TeacherError, match=r"no sample was kept.*stage 2: off-schema"):
         teach(data, make_teacher(data, config), config, tmp_path / "cot")
+
+
+def test_its_metric_stands_in_the_table(acme: Path, shop: Path, tmp_path: Path) -> None:
+    panel = evaluate(["prior:like-rate"], prepared(shop, tmp_path / "data"), resamples=50)
+    share = panel.rows[0].mean("acme-shyness")
+    assert share is not None
+    assert 0 <= share <= 1
+    heading, _, row = panel_markdown(panel).split("\n\n")[1].splitlines()[:3]
+    assert " Shy |" in heading
+    assert f"{share:.2f}" in row
+
+
+def test_its_backbone_is_tuned(acme: Path, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = prepared(shop, tmp_path / "data")
+    checkpoint = make_tiny(tmp_path / "checkpoint")
+    monkeypatch.setenv("ACME_CHECKPOINT", str(checkpoint))
+    settings = {"max_steps": 1, "batch_size": 2, "shots": 2}
+    model = tune([data.path], tmp_path / "model", backbone="acme-tiny", settings=settings)
+    assert Path(backbone_of(model).name) == checkpoint.resolve()

@@ -1,13 +1,60 @@
-"""recalign aligns a language model with recommendation."""
+"""recalign aligns a language model with recommendation: the public names, each imported when it is first used."""
 
-import importlib
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
-__all__ = ["Recommender", "__version__"]
+if TYPE_CHECKING:
+    from recalign import errors, metrics
+    from recalign.api import prepare, recommend, run
+    from recalign.baselines.priors import prior
+    from recalign.data.catalog import ItemCatalog
+    from recalign.data.samples import SampleSet
+    from recalign.evaluation.evaluate import evaluate
+    from recalign.evaluation.saved import load_saved as load_scorer
+    from recalign.experiment.tune import tune
+    from recalign.recommender import Recommender
+    from recalign.scoring.base import Scorer
+
+__version__ = "0.2.0"
+__all__ = [
+    "ItemCatalog",
+    "Recommender",
+    "SampleSet",
+    "Scorer",
+    "__version__",
+    "errors",
+    "evaluate",
+    "load_scorer",
+    "metrics",
+    "prepare",
+    "prior",
+    "recommend",
+    "run",
+    "tune",
+]
+
+# Public name: module, and the name in it ("": the module itself).
+_PUBLIC = {
+    "ItemCatalog": ("recalign.data.catalog", "ItemCatalog"),
+    "Recommender": ("recalign.recommender", "Recommender"),
+    "SampleSet": ("recalign.data.samples", "SampleSet"),
+    "Scorer": ("recalign.scoring.base", "Scorer"),
+    "errors": ("recalign.errors", ""),
+    "evaluate": ("recalign.evaluation.evaluate", "evaluate"),
+    "load_scorer": ("recalign.evaluation.saved", "load_saved"),
+    "metrics": ("recalign.metrics", ""),
+    "prepare": ("recalign.api", "prepare"),
+    "prior": ("recalign.baselines.priors", "prior"),
+    "recommend": ("recalign.api", "recommend"),
+    "run": ("recalign.api", "run"),
+    "tune": ("recalign.experiment.tune", "tune"),
+}
 
 
 def __getattr__(name: str) -> object:
-    """Import `Recommender` on first use: `import recalign` alone stays instant and loads no other package."""
-    if name == "Recommender":
-        return importlib.import_module("recalign.recommender").Recommender
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import a public name on first use: ``import recalign`` alone stays instant and loads no other package."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, inner = _PUBLIC[name]
+    found = import_module(module)
+    return getattr(found, inner) if inner else found

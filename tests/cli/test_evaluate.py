@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from recalign.cli.evaluate import evaluate
 from recalign.data.ranking_lists import RankingConfig, ranking_candidates, write_ranking_candidates
 from recalign.data.samples import CandidateList, HistoryEntry, Sample
 from recalign.errors import ArtifactError, ConfigError, DataError, RecalignError
-from recalign.experiment.score_file import ScoreFile
+from recalign.evaluation.document import Panel, Row
+from recalign.evaluation.score_file import ScoreFile
 from recalign.scoring.base import Scores
 from recalign.testing.data import write_sample_set
 
@@ -63,17 +63,31 @@ def invoke(*arguments: object) -> str:
     return result.stdout
 
 
-def test_json_is_one_object_with_the_metrics_and_the_other_priors(data: Path) -> None:
-    text = invoke("prior:like-rate", "--data", data, "--json", *FAST)
+def panel(*arguments: object) -> Panel:
+    """What ``--json`` prints, validated."""
+    text = invoke(*arguments, "--json", *FAST)
     assert text.count("\n") == 1
-    answer = json.loads(text)
-    assert {"auc", "gauc", "logloss", "ece", "n", "n_users", "auc_ci", "reasons"} <= set(answer)
-    assert answer["model"] == "prior:like-rate"
-    assert answer["n"] == 60
-    assert set(answer["priors"]) == PRIORS - {"prior:like-rate"}
-    assert answer["priors"]["prior:item-mean"]["auc"] is not None
-    assert answer["best_prior"] is None
-    assert answer["temperature"] > 0
+    return Panel.model_validate_json(text)
+
+
+def row_of(found: Panel, model: str) -> Row:
+    (row,) = [row for row in found.rows if row.model == model]
+    return row
+
+
+def test_json_is_one_object_with_the_metrics_and_the_other_priors(data: Path) -> None:
+    found = panel("prior:like-rate", "--data", data)
+    assert (found.n, found.n_users, found.split, found.data) == (60, 12, "test", "data")
+    assert found.rows[0].model == "prior:like-rate"
+    assert {row.model for row in found.rows} == PRIORS
+    first = found.rows[0]
+    assert {"auc", "gauc", "labelled-ndcg", "logloss", "ece"} <= set(first.metrics)
+    assert first.metrics["auc"].ci is not None
+    assert row_of(found, "prior:item-mean").mean("auc") is not None
+    assert first.verdicts == {}
+    temperature = first.mean("temperature")
+    assert temperature is not None
+    assert temperature > 0
 
 
 def test_the_table_shows_all_priors_and_what_they_learned_from(data: Path) -> None:
@@ -85,15 +99,17 @@ def test_the_table_shows_all_priors_and_what_they_learned_from(data: Path) -> No
 
 
 def test_fit_names_what_the_priors_learn_from(data: Path, untrained: Path) -> None:
-    answer = json.loads(invoke("prior:item-mean", "--data", untrained, "--fit", data, "--json", *FAST))
-    assert "--fit" in answer["priors_note"]
+    learned = panel("prior:item-mean", "--data", untrained, "--fit", data).learned
+    assert learned.fit == "data"
+    assert len(learned.interactions) == 1
     with pytest.raises(ConfigError, match=r"prior:item-mean has nothing to learn from.*--fit DIR"):
         invoke("prior:item-mean", "--data", untrained)
     with pytest.raises(DataError, match="no train samples"):
         invoke("prior:item-mean", "--data", data, "--fit", untrained)
-    alone = json.loads(invoke("prior:like-rate", "--data", untrained, "--json", *FAST))
-    assert alone["priors"] == {}
-    assert "left out" in alone["priors_note"]
+    alone = panel("prior:like-rate", "--data", untrained)
+    assert [row.model for row in alone.rows] == ["prior:like-rate"]
+    assert alone.learned.interactions == ()
+    assert "left out" in " ".join(invoke("prior:like-rate", "--data", untrained, *FAST).split())
 
 
 def test_output_is_the_score_file_of_the_model_alone(data: Path, tmp_path: Path) -> None:
@@ -148,33 +164,39 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run directory whose scorer is the stub."""
     with write_directory(tmp_path / "run", "model", config={}) as staging:
         (staging / "weights").write_bytes(b"w")
-    monkeypatch.setattr("recalign.cli.evaluate._load", lambda *_: Stub())
+    monkeypatch.setattr("recalign.evaluation.evaluate.load_saved", lambda *_, **options: Stub())
     return tmp_path / "run"
 
 
 def test_a_run_is_compared_with_the_priors_and_its_test_read_is_logged(data: Path, run: Path) -> None:
-    answer = json.loads(invoke(run, "--data", data, "--json", *FAST))
-    assert set(answer["priors"]) == PRIORS
-    assert answer["best_prior"]["prior"] in PRIORS
-    assert isinstance(answer["best_prior"]["beats"], bool)
-    assert answer["label_mass"] == pytest.approx(0.9)
+    found = panel(run, "--data", data)
+    first = found.rows[0]
+    assert (first.model, first.kind) == ("run", "tuned")
+    assert {row.model for row in found.rows[1:]} == PRIORS
+    assert first.verdicts["auc"].prior in PRIORS
+    assert first.mean("label-mass") == pytest.approx(0.9)
     assert len(read_manifest(run).info["test_reads"]) == 1
     invoke(run, "--data", data, "--split", "valid", *FAST)
     assert len(read_manifest(run).info["test_reads"]) == 1
 
 
 def test_a_run_sees_validation_labels_only_when_told(data: Path, run: Path) -> None:
-    assert json.loads(invoke(run, "--data", data, "--json", *FAST))["temperature"] is None
-    assert json.loads(invoke(run, "--data", data, "--json", "--calibrate", *FAST))["temperature"] > 0
+    assert panel(run, "--data", data).rows[0].mean("temperature") is None
+    given = panel(run, "--data", data, "--calibrate").rows[0]
+    assert given.mean("temperature") is not None
+    assert row_of(panel(run, "--data", data, "--no-calibrate"), "prior:like-rate").mean("temperature") is None
     text = " ".join(invoke(run, "--data", data, *FAST).split())
-    assert "no temperature, because validation labels were not to be used" in text
+    assert (
+        "run: no Temperature, LogLoss with temperature, ECE with temperature, because validation labels were not"
+        in text
+    )
 
 
 def test_a_recipe_run_stands_for_its_only_model(data: Path, run: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     (whole / "models").mkdir(parents=True)
     run.rename(whole / "models" / "first")
-    assert json.loads(invoke(whole, "--data", data, "--json", *FAST))["model"] == "first"
+    assert panel(whole, "--data", data).rows[0].model == "first"
     assert len(read_manifest(whole / "models" / "first").info["test_reads"]) == 1
     with write_directory(whole / "models" / "second", "model", config={}) as staging:
         (staging / "weights").write_bytes(b"w")
@@ -197,19 +219,22 @@ def test_candidates_are_ranked_beside_the_rivals(run: Path, wide: tuple[Path, Pa
     data, lists = wide
     output = tmp_path / "scores.parquet"
     given = (run, "--data", data, "--candidates", lists, "--output", output, *FAST)
-    ranking = json.loads(invoke(*given, "--json"))["ranking"]
-    assert [each["model"] for each in ranking["metrics"]][:2] == ["run", "prior:random"]
-    assert {each["model"] for each in ranking["metrics"]} == {"run", "prior:random", *PRIORS}
-    assert all({"ndcg", "ndcg_ci", "recall", "recall_ci", "mrr", "mrr_ci"} <= set(each) for each in ranking["metrics"])
-    assert {each["rival"] for each in ranking["against_rivals"]} == {"prior:random", *PRIORS}
-    assert any("strong rival" in note for note in ranking["notes"])
+    found = Panel.model_validate_json(invoke(*given, "--json"))
+    ranked = [row for row in found.rows if row.mean("ndcg") is not None]
+    assert ranked[0].model == "run"
+    assert {row.model for row in ranked} == {"run", "prior:random", *PRIORS}
+    assert all(row.metrics[name].ci for row in ranked for name in ("ndcg", "recall", "mrr"))
+    assert ranked[0].verdicts["ndcg"].prior in {"prior:random", *PRIORS}
+    assert found.ranked is not None
+    assert found.ranked.fingerprints == (read_manifest(lists).fingerprint,)
     assert ScoreFile.read(output).candidates == ""
     scores = ScoreFile.read(tmp_path / "scores.candidates.parquet")
     assert scores.candidates == read_manifest(lists).fingerprint
-    assert scores.frame.height == 21 * ranking["metrics"][0]["lists"]
+    assert scores.frame.height == 21 * found.ranked.lists
     assert len(read_manifest(run).info["test_reads"]) == 2
     text = invoke(*given)
     assert "Recall@10" in text
+    assert "strong rival" in " ".join(text.split())
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
@@ -227,13 +252,14 @@ def test_several_models_share_tables(run: Path, wide: tuple[Path, Path], tmp_pat
         (staging / "weights").write_bytes(b"v")
     output = tmp_path / "scores"
     given = (run, twin, "prior:popularity", "--data", data, "--candidates", lists, "--output", output, *FAST)
-    answer = json.loads(invoke(*given, "--json"))
-    assert [each["model"] for each in answer["models"]] == [str(run), str(twin), "prior:popularity"], "both called run"
-    assert set(answer["priors"]) == PRIORS - {"prior:popularity"}
-    assert answer["models"][0]["best_prior"]["prior"] in PRIORS
-    assert answer["models"][2]["best_prior"] is None
-    ranked = [each["model"] for each in answer["ranking"]["metrics"]]
-    assert len(ranked) == len(set(ranked)) == 7
+    found = Panel.model_validate_json(invoke(*given, "--json"))
+    models = [row.model for row in found.rows]
+    assert models[:3] == [str(run), str(twin), "prior:popularity"], "both called run"
+    assert set(models[3:]) == {"prior:random", *PRIORS} - {"prior:popularity"}
+    assert len(models) == len(set(models)) == 7
+    assert found.rows[0].verdicts["auc"].prior in PRIORS
+    assert found.rows[2].verdicts == {}
+    assert all(row.mean("ndcg") is not None for row in found.rows)
     assert len(list(output.iterdir())) == 6
     assert (output / "prior:popularity.candidates.parquet").exists()
     with pytest.raises(ConfigError, match="one of them twice"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import polars as pl
@@ -11,8 +10,10 @@ import pytest
 from recalign.baselines.in_context import load_in_context
 from recalign.data.ranking_lists import RankingConfig, ranking_candidates, write_ranking_candidates
 from recalign.data.samples import SampleSet
-from recalign.experiment.evaluation import NO_LOG_ODDS
-from recalign.experiment.score_file import ScoreFile, score_split
+from recalign.evaluation.document import Panel
+from recalign.evaluation.rows import NO_LOG_ODDS
+from recalign.evaluation.score import score_split
+from recalign.evaluation.score_file import ScoreFile
 from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.testing.scripted_teacher import Reply, ScriptedTeacher
 
@@ -26,15 +27,14 @@ def test_a_backbone_with_demonstrations_is_a_model_like_others(cli: Cli, worksho
     given += ["--demonstrations", 2, "--seed", 3, "--template", "tallrec", "--output", tmp_path / "scores", *FAST]
     code, out, err = cli("evaluate", *given, "--json")
     assert code == 0, err
-    answer = json.loads(out)
-    first, second = answer["models"]
-    assert first["model"] == "in-context backbone 2-shot"
-    assert second["model"] == "prior:like-rate"
-    assert first["best_prior"]["prior"].startswith("prior:")
-    assert first["label_mass"] > 0
-    assert first["temperature"] is None, "validation labels are not used unless asked for"
-    expected = {"model": str(workshop / "backbone"), "demonstrations": 2, "template": "tallrec"}
-    assert answer["in_context"] == expected
+    first, second = Panel.model_validate_json(out).rows[:2]
+    assert (first.model, first.kind) == ("in-context backbone 2-shot", "in-context")
+    assert second.model == "prior:like-rate"
+    assert first.verdicts["auc"].prior.startswith("prior:")
+    mass = first.mean("label-mass")
+    assert mass is not None
+    assert mass > 0
+    assert first.mean("temperature") is None, "validation labels are not used unless asked for"
     data = SampleSet.load(workshop / "data")
     config = BackboneConfig(name=str(workshop / "backbone"))
     scorer = load_in_context(config, data, 2, 3, template="tallrec")
@@ -51,9 +51,10 @@ def test_a_backbone_ranks_and_takes_settings(cli: Cli, workshop: Path, tmp_path:
     given += ["--data", workshop / "data", "--candidates", tmp_path / "lists", "--json", *FAST]
     code, out, err = cli("evaluate", *given)
     assert code == 0, err
-    answer = json.loads(out)
-    assert answer["reasons"]["logloss"] == NO_LOG_ODDS
-    assert answer["ranking"]["metrics"][0]["model"] == answer["model"] == "in-context backbone 0-shot"
+    first = Panel.model_validate_json(out).rows[0]
+    assert first.metrics["logloss"].reason == NO_LOG_ODDS
+    assert first.model == "in-context backbone 0-shot"
+    assert first.mean("ndcg") is not None
 
 
 def test_nano_is_built_from_the_data(cli: Cli, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +65,7 @@ def test_nano_is_built_from_the_data(cli: Cli, workshop: Path, tmp_path: Path, m
     given = ["in-context", "--backbone", "nano", "--data", workshop / "data", "--json", *FAST]
     code, out, err = cli("evaluate", *given)
     assert code == 0, err
-    assert json.loads(out)["model"] == "in-context nano 0-shot"
+    assert Panel.model_validate_json(out).rows[0].model == "in-context nano 0-shot"
     assert [path.name[:5] for path in tmp_path.iterdir()] == ["nano-"]
 
 
@@ -87,14 +88,14 @@ def test_an_endpoint_is_measured_on_what_it_answered(cli: Cli, workshop: Path, t
     shown = " ".join(out.split())
     assert "9 samples asked, 7 answered (" in shown
     assert "excluded: 1 off-schema, 1 refusal." in shown
-    assert "no logloss" in shown
+    assert "in-context openai:m 1-shot: no LogLoss" in shown
     assert again == 0
-    answer = json.loads(text)
-    assert answer["model"] == "in-context openai:m 1-shot"
-    assert answer["n"] == 7
-    assert {each["n"] for each in answer["priors"].values()} == {7}
-    assert answer["in_context"]["excluded"] == {"off-schema": 1, "refusal": 1}
-    assert answer["in_context"]["asked"] == 9
+    found = Panel.model_validate_json(text)
+    assert found.rows[0].model == "in-context openai:m 1-shot"
+    assert found.n == 7
+    assert found.answered is not None
+    assert found.answered.excluded == {"off-schema": 1, "refusal": 1}
+    assert found.answered.asked == 9
     assert (tmp_path / "scores.parquet.ledger.sqlite").exists()
     frame = ScoreFile.read(output).frame
     assert frame.height == 7
@@ -121,10 +122,11 @@ def test_label_probabilities_and_the_switch_against_them(cli: Cli, workshop: Pat
         assert code == 0, err
         plain, text, _ = cli("evaluate", *given, "--no-logprobs")
         assert ["logprobs" in request.body for request in server.requests] == [True] * 9 + [False] * 9
-    answer = json.loads(out)
-    assert answer["in_context"]["scored_by"] == {"probability": 9, "answer": 0}
-    assert answer["logloss"] is not None
-    assert answer["label_mass"] == pytest.approx(0.9526, abs=1e-4)
+    found = Panel.model_validate_json(out)
+    assert found.answered is not None
+    assert found.answered.by_probability == 9
+    assert found.rows[0].mean("logloss") is not None
+    assert found.rows[0].mean("label-mass") == pytest.approx(0.9526, abs=1e-4)
     assert plain == 0
     assert "9 by the answer (probabilities were not asked for)" in " ".join(text.split())
 

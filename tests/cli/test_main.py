@@ -29,7 +29,7 @@ def test_every_verb_is_there(cli: Cli) -> None:
     [
         (("tune",), "recalign tune; found no --data"),
         (("tune", "--data", "nowhere"), "nowhere"),
-        (("run", "nowhere.toml"), "recipe nowhere.toml; found no such file"),
+        (("run", "nowhere.toml"), "experiment nowhere.toml; found no such file"),
         (("tune", "--data", "DATA", "--selection", "best"), "selection"),
         (("tune", "--data", "DATA", "--kind", "dpo"), "expected instruction, cot, rec"),
         (("tune", "--data", "DATA", "--kind", "cot", "--shots", "8"), "shots, a key of kind rec"),

@@ -9,11 +9,6 @@ from rich.console import Console
 
 from recalign.cli import progress
 from recalign.cli.progress import TerminalReporter
-from recalign.tuning.loop import StepReport
-
-
-def report(step: int, steps: int = 4) -> StepReport:
-    return StepReport(step=step, steps=steps, loss=0.5, samples=10 * step, seconds=2.0 * step)
 
 
 def reporter(terminal: bool) -> tuple[TerminalReporter, io.StringIO]:
@@ -31,25 +26,46 @@ def test_without_a_terminal_the_end_is_one_line_and_long_work_reports_now_and_th
     made, stream = reporter(terminal=False)
     with made:
         show = made.task("rt")
-        for step in range(1, 5):
+        for step in range(1, 6):
             now[0] += 20.0
-            show(report(step))
+            show(step, 5, "loss 0.500")
     assert stream.getvalue().splitlines() == [
-        "rt: step 2/4  loss 0.500  5 samples/s  4 s left",
-        "rt: step 4/4  loss 0.500  5 samples/s  0 s left",
+        "rt: 2/5 steps  loss 0.500  60 s left",
+        "rt: 4/5 steps  loss 0.500  20 s left",
+        "rt: 5/5 steps  loss 0.500",
     ]
 
 
-def test_on_a_terminal_there_is_a_bar() -> None:
+def test_time_left_is_that_of_what_is_left_after_a_resume(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    made, stream = reporter(terminal=False)
+    with made:
+        show = made.task("rt")
+        for step in (901, 903):
+            now[0] += 40.0
+            show(step, 1000, "")
+    assert stream.getvalue().splitlines() == ["rt: 901/1,000 steps", "rt: 903/1,000 steps  1940 s left"]
+
+
+def test_on_a_terminal_there_is_a_bar_until_the_next_task_begins() -> None:
     made, stream = reporter(terminal=True)
     with made:
         show = made.task("[bold]rt")
         for step in range(1, 5):
-            show(report(step))
+            show(step, 4, "loss 0.500")
+        assert made.bars is not None
+        made.bars.refresh()
+        stopped = made.task("other")
+        stopped(1, 4, "")
+        assert [task.description for task in made.bars.tasks] == ["other"]
+        stopped(1, 1, "")
+        made.task("third")
+        assert [task.description for task in made.bars.tasks] == ["third"]
     text = stream.getvalue()
     assert "[bold]rt" in text
     assert "4/4" in text
-    assert "loss 0.500  5 samples/s" in text
+    assert "loss 0.500" in text
 
 
 def test_notes_are_text() -> None:
@@ -62,7 +78,7 @@ def test_notes_are_text() -> None:
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with TerminalReporter(quiet=True) as made:
         made.note("x")
-        made.task("rt")(report(4))
+        made.task("rt")(4, 4, "")
     captured = capsys.readouterr()
     assert captured.out + captured.err == ""
 
@@ -72,13 +88,13 @@ def test_counted_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     made, stream = reporter(terminal=False)
     with made:
-        show = made.count("teacher", "samples")
+        show = made.task("teacher", "samples")
         for done in range(1, 5):
             now[0] += 20.0
             show(done, 4, "120 tokens" if done == 4 else "")
-    assert stream.getvalue().splitlines() == ["teacher: 2/4 samples", "teacher: 4/4 samples  120 tokens"]
+    assert stream.getvalue().splitlines() == ["teacher: 2/4 samples  40 s left", "teacher: 4/4 samples  120 tokens"]
     made, stream = reporter(terminal=True)
     with made:
-        made.count("[b]teacher", "samples")(3, 4, "")
+        made.task("[b]teacher", "samples")(3, 4, "")
     assert "[b]teacher" in stream.getvalue()
     assert "3/4" in stream.getvalue()

@@ -28,14 +28,14 @@ def test_a_directory_without_results_is_an_error(cli: Cli, tmp_path: Path) -> No
     code, output, told = cli("report", tmp_path)
     assert (code, output) == (2, "")
     assert told.startswith(f"recalign: results {tmp_path / 'results.json'}; ")
-    assert "recalign experiment" in told
+    assert "recalign run" in told
 
 
 def test_results_of_another_form_are_an_error(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text("{}", encoding="utf-8")
     code, _, told = cli("report", tmp_path)
     assert code == 2
-    assert "recalign experiment" in told
+    assert "recalign run" in told
 
 
 def test_help_loads_no_matplotlib() -> None:

@@ -49,7 +49,7 @@ def test_options_and_settings_reach_the_stage(tmp_path: Path, cli: Cli, workshop
     assert {key: stage[key] for key in expected} == expected
     assert (stage["max_steps"], stage["optim"]["betas"], stage["lora"]["targets"]) == (2, [0.8, 0.9], ["q_proj"])
     assert config["backbone"]["dtype"] == "float32"
-    assert "model: step 2/2  loss " in err
+    assert "model: 2/2 steps  loss " in err
     assert f"next: recalign evaluate {tmp_path / 'model'}" in err.replace("\n", "")
 
 

@@ -324,11 +324,11 @@ def test_the_registry_names_terms_readers_and_no_invented_hash() -> None:
     archives = [archive for _, reader in READERS.all() for archive in reader.archives]
     assert {archive.name for archive in archives} >= {"movielens-100k", "movielens-1m", "bookcrossing"}
     for archive in archives:
-        known = find_download(archive.name)
-        assert known.archive is archive
-        assert known.licence
-        assert "\n" not in known.licence
-        assert archive in READERS.find(known.dataset).archives
+        known, dataset, reader = find_download(archive.name)
+        assert known is archive
+        assert reader.licence
+        assert "\n" not in reader.licence
+        assert archive in READERS.find(dataset).archives
         assert archive.sha256 is None
         if archive.url:
             check_url(archive.url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 import polars as pl
@@ -11,9 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from recalign.data.feedback import FeedbackConfig, label
+from recalign.data.feedback import FeedbackConfig, label_coded
+from recalign.data.interactions import check_interactions, with_codes
 from recalign.data.schema import INTERACTIONS
 from recalign.errors import DataError
+
+
+def label(
+    interactions: pl.DataFrame, config: FeedbackConfig, *, item_ids: Collection[str] = (), seed: int = 0
+) -> pl.DataFrame:
+    check_interactions(interactions)
+    return label_coded(with_codes(interactions, item_ids), config, item_ids=item_ids, seed=seed)
 
 
 def events(*pairs: tuple[str, str], rating: float | None = None) -> pl.DataFrame:

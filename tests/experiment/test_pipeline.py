@@ -6,13 +6,13 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from recalign.artifacts import read_manifest
 from recalign.cli.main import run
 from recalign.data.samples import SampleSet
+from recalign.evaluation.document import Panel
 from recalign.testing.tiny import make_tiny
 
 Cli = Callable[..., tuple[str, str]]
@@ -78,9 +78,10 @@ def test_own_data_in_three_commands_on_any_backbone(tmp_path: Path, cli: Cli, sh
     assert "Likes:    Stiefel rot" in table
     assert "Dislikes: Sandale weiß" in table
 
-    answer: dict[str, Any] = json.loads(cli("evaluate", model, "--data", data, "--json", "--resamples", 50)[0])
-    assert answer["n"] == len(SampleSet.load(data).frame("test")) == 12
-    assert {"auc", "gauc", "logloss", "ece", "n_users", "auc_ci"} <= set(answer)
+    panel = Panel.model_validate_json(cli("evaluate", model, "--data", data, "--json", "--resamples", 50)[0])
+    assert panel.n == len(SampleSet.load(data).frame("test")) == 12
+    assert {"auc", "gauc", "logloss", "ece"} <= set(panel.rows[0].metrics)
+    assert (panel.rows[0].model, panel.rows[0].kind) == ("modell", "tuned")
     assert len(read_manifest(model).info["test_reads"]) == 1
     ranked = json.loads(cli("recommend", model, "--likes", "stiefel rot", "-k", 3, "--json", "--explain")[0])
     assert [item["rank"] for item in ranked["items"]] == [1, 2, 3]

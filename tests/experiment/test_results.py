@@ -1,114 +1,127 @@
-"""What `recalign run` leaves of an evaluation: score files, results.json, results.md."""
+"""`results.json`: what is written is read again; what is damaged or of another version is refused in one line."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from recalign.artifacts import read_manifest
-from recalign.experiment.config import Recipe, load_recipe
-from recalign.experiment.results import evaluate_recipe
-from recalign.experiment.runner import Run, tune_recipe
-from recalign.experiment.score_file import ScoreFile
+from recalign.errors import ArtifactError
+from recalign.evaluation.document import Estimate, Panel, Row, Verdict
+from recalign.experiment.results import FORMAT_VERSION, RESULTS_FILE, Missing, Results
 
-
-@pytest.fixture(scope="module")
-def made(
-    tmp_path_factory: pytest.TempPathFactory, write_recipe: Callable[..., Path], cache: Path
-) -> tuple[Recipe, Run, Path]:
-    folder = tmp_path_factory.mktemp("results")
-    changes = (('["strict-k", "paper"]', '["strict-k"]'), ("resamples = 100", "resamples = 100\ncandidates = 9"))
-    recipe = load_recipe(write_recipe(folder, *changes))
-    run = tune_recipe(recipe, folder / "run")
-    evaluate_recipe(recipe, run, folder / "run")
-    return recipe, run, folder / "run"
+VERDICT = Verdict(prior="prior:like-rate", difference=0.1, interval=(0.05, 0.2), p_value=0.01, beats=True)
 
 
-@pytest.fixture(scope="module")
-def document(made: tuple[Recipe, Run, Path]) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((made[2] / "results.json").read_text())
-    return content
-
-
-def test_every_model_and_every_prior_is_in_the_document(document: dict[str, Any]) -> None:
-    assert document["recipe"] == "small"
-    [evaluation] = document["evaluations"]
-    assert evaluation["title"] == "target, test"
-    models = [(row["model"], row["seed"]) for row in evaluation["metrics"]]
-    assert [model for model, _ in models if model.startswith("prior:")] == [
-        model for model, _ in models[: len(models) - 3]
-    ], "priors first"
-    assert models[-3:] == [("zero-shot", 0), ("few 4-shot strict-k", 0), ("few 4-shot strict-k", 1)]
-    for row in evaluation["metrics"]:
-        assert {"auc", "auc_ci", "gauc", "logloss", "ece", "n", "n_users", "reasons"} <= set(row)
-        assert row["n"] == evaluation["metrics"][0]["n"] > 0
-
-
-def test_each_model_is_compared_with_each_prior_once(document: dict[str, Any]) -> None:
-    [evaluation] = document["evaluations"]
-    priors = {row["model"] for row in evaluation["metrics"] if row["model"].startswith("prior:")}
-    pairs = [(row["model"], row["prior"]) for row in evaluation["against_priors"]]
-    assert sorted(pairs) == sorted((model, prior) for model in ("zero-shot", "few 4-shot strict-k") for prior in priors)
-    by_name = {(row["model"], row["seed"]): row["auc"] for row in evaluation["metrics"]}
-    priors_auc = {row["model"]: row["auc"] for row in evaluation["metrics"]}
-    for row in evaluation["against_priors"]:
-        mine = [auc for (model, _), auc in by_name.items() if model == row["model"]]
-        assert row["difference"] == pytest.approx(sum(mine) / len(mine) - priors_auc[row["prior"]])
-        assert row["interval"][0] <= row["difference"] <= row["interval"][1]
-
-
-def test_the_table_names_all(made: tuple[Recipe, Run, Path], document: dict[str, Any]) -> None:
-    text = (made[2] / "results.md").read_text()
-    assert text.startswith("# small\n\n## target, test\n")
-    for row in document["evaluations"][0]["metrics"]:
-        assert row["model"] in text
-
-
-def test_ranking_stands_beside_it(made: tuple[Recipe, Run, Path], document: dict[str, Any]) -> None:
-    ranking = document["evaluations"][0]["ranking"]
-    models = [(row["model"], row["seed"]) for row in ranking["metrics"]]
-    assert models[0] == ("prior:random", 0)
-    assert models[-3:] == [("zero-shot", 0), ("few 4-shot strict-k", 0), ("few 4-shot strict-k", 1)]
-    assert {row["items"] for row in ranking["metrics"]} == {10}
-    assert {row["candidates"] for row in ranking["metrics"]} == {
-        read_manifest(made[2] / "candidates" / "target-test-9", kind="ranking-candidates").fingerprint
-    }
-    names = {model for model, _ in models if model.startswith("prior:")}
-    assert sorted((row["model"], row["rival"]) for row in ranking["against_rivals"]) == sorted(
-        (model, rival) for model in ("zero-shot", "few 4-shot strict-k") for rival in names
+def results() -> Results:
+    row = Row(
+        model="TLRec <b>\x1b[31m",
+        kind="tuned",
+        backbone="nano",
+        shots=16,
+        seeds=(0, 1),
+        metrics={"auc": Estimate(mean=0.6, sd=0.1, ci=(0.5, 0.7), n=2)},
+        verdicts={"auc": VERDICT},
+        published={"auc": 0.7304},
     )
-    text = (made[2] / "results.md").read_text()
-    assert "\n### target, test: ranking\n" in text
-    assert "strong rival" in text
+    panel = Panel(
+        name="movie", title="Movie", data="movie", split="test", n=4, n_users=2, positive_share=0.5,
+        rows=(row,),
+    )  # fmt: skip
+    missing = (Missing(job="x", status="failed", reason="ü"),)
+    return Results(name="e", title="E", panels=(panel,), missing=missing, machine={"cores": 2, "system": "Linux"})
 
 
-def test_scores_of_the_same_model_are_read_back(made: tuple[Recipe, Run, Path]) -> None:
-    recipe, run, output = made
-    paths = sorted((output / "scores").iterdir())
-    assert len(paths) == 6, "three models, per sample and per candidate"
-    assert {ScoreFile.read(path).split for path in paths} == {"test"}
-    before = {path: path.stat().st_mtime_ns for path in paths}
-    (output / "results.json").unlink()
-    evaluate_recipe(recipe, run, output)
-    assert {path: path.stat().st_mtime_ns for path in sorted((output / "scores").iterdir())} == before
-    per_sample, per_candidate = read_manifest(run.models["zero-shot"]).info["test_reads"]
-    assert "candidates" not in per_sample
-    lists = read_manifest(output / "candidates" / "target-test-9")
-    assert per_candidate["candidates"] == lists.fingerprint
-    assert per_candidate["n"] == 10 * lists.info["statistics"]["lists"]
-    assert (output / "results.json").exists()
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    path = results().write(tmp_path)
+    assert path == tmp_path / RESULTS_FILE
+    assert Results.read(tmp_path) == results()
+    assert json.loads(path.read_text(encoding="utf-8"))["format_version"] == FORMAT_VERSION
+    results().model_copy(update={"title": "Again"}).write(tmp_path)
+    assert Results.read(tmp_path).title == "Again"
+    assert [each.name for each in tmp_path.iterdir()] == [RESULTS_FILE]
 
 
-def test_without_candidates_there_is_no_ranking(made: tuple[Recipe, Run, Path], tmp_path: Path) -> None:
-    recipe, run, _ = made
-    [entry] = recipe.evaluations
-    plain = entry.model_copy(update={"candidates": 0, "stages": ("zero-shot",)})
-    results = evaluate_recipe(recipe.model_copy(update={"evaluations": (plain,)}), run, tmp_path)
-    assert results.rankings == (None,)
-    assert len(results.tables()) == 1
-    assert "ranking" not in json.loads((tmp_path / "results.json").read_text())["evaluations"][0]
-    assert not (tmp_path / "candidates").exists()
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"{", "the document: Invalid JSON"),
+        (b"[]", "the document: "),
+        (b"\xff\xfe", "no text"),
+        (b'{"name": "e", "title": "E"}', "panels: Field required"),
+        (b'{"name": "e", "title": "E", "panels": [], "more": 1}', "more: Extra inputs"),
+        (b'{"name": "e", "title": "E", "panels": [{"name": "p"}]}', "panels.0.title: Field required"),
+    ],
+)
+def test_what_is_no_results_document_is_refused(tmp_path: Path, content: bytes, found: str) -> None:
+    (tmp_path / RESULTS_FILE).write_bytes(content)
+    with pytest.raises(ArtifactError) as error:
+        Results.read(tmp_path)
+    assert found in str(error.value)
+    assert str(error.value).isprintable()
+
+
+def test_where_there_is_none_the_command_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="recalign run FILE"):
+        Results.read(tmp_path)
+
+
+# Cut from what the version before wrote.
+FORMAT_1 = """{
+ "format_version": 1, "name": "smoke", "title": "Smoke", "paper": "", "cpu_hours": 0.011, "missing": [],
+ "panels": [{
+  "name": "movie", "title": "Movies", "data": "movie", "split": "test", "n": 40, "n_users": 40, "positive_share": 0.5,
+  "gauc_users": 0, "priors_note": "Item-based priors learned from 1,321 interactions.", "ranking_note": "",
+  "unseen_note": "", "rows": [{
+   "model": "GRU4Rec", "kind": "baseline", "backbone": "", "shots": 8, "control": "", "seeds": [0, 1],
+   "status": "done", "reason": "", "metrics": {"auc": {"mean": 0.6, "sd": 0.095459, "ci": [0.463731, 0.752588], "n": 2},
+   "gauc": null, "labelled_ndcg": null, "logloss": {"mean": 0.690183, "sd": 0.017181, "ci": null, "n": 2}},
+   "published": {}, "verdict": null, "ranking_verdict": null, "refused": 0
+  }], "comparisons": []
+ }]
+}"""
+RECIPE = """{"recipe": "quickstart", "evaluations": [{"title": "target, test", "metrics": []}]}"""
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (FORMAT_1, "found format version 1; expected format version 2"),
+        (RECIPE, "found the results of a recipe, which earlier versions wrote; expected format version 2"),
+        ('{"format_version": 3, "name": "x"}', "found format version 3; expected format version 2"),
+    ],
+)
+def test_another_format_is_refused_with_the_command_that_makes_it_new(tmp_path: Path, content: str, found: str) -> None:
+    (tmp_path / RESULTS_FILE).write_text(content)
+    with pytest.raises(ArtifactError) as error:
+        Results.read(tmp_path)
+    assert found in str(error.value)
+    assert "Make it new: recalign run FILE. Finished jobs are kept" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "title"),
+    [
+        (
+            Row(model="M", kind="tuned", backbone="nano", shots=16, control="masked-titles"),
+            "M, nano, 16-shot, masked-titles",
+        ),
+        (Row(model="M", kind="tuned", backbone="nano"), "M, nano"),
+        (Row(model="M", kind="in-context", backbone="nano"), "M, nano"),
+        (Row(model="M", kind="baseline", shots=1), "M, 1-shot"),
+        (Row(model="prior:random", kind="prior"), "prior:random"),
+    ],
+)
+def test_titles_of_rows(row: Row, title: str) -> None:
+    assert row.title == title
+
+
+def test_results_cannot_be_changed_and_knows_its_values() -> None:
+    with pytest.raises(ValidationError):
+        results().title = "x"  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        Row(model="M", kind="nonsense")  # type: ignore[arg-type]
+    with pytest.raises(ValidationError):
+        Missing(job="x", status="done", reason="")  # type: ignore[arg-type]

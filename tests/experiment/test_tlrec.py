@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from recalign.artifacts import read_manifest
 from recalign.data.samples import SampleSet
-from recalign.experiment.config import Recipe, load_recipe
-from recalign.experiment.runner import Run, tune_recipe
+from recalign.experiment.run import ExperimentRun, run_experiment
 from recalign.seeding import generator
 
-RECIPES = Path(__file__).parent.parent.parent / "recipes"
+SHIPPED = Path(__file__).parents[2] / "experiments" / "tlrec-book.toml"
 REVIEWS = "Id,Title,Price,User_id,profileName,review/helpfulness,review/score,review/time,review/summary,review/text\n"
 BOOKS = "Title,description,authors,image,previewLink,publisher,publishedDate,infoLink,categories,ratingsCount\n"
 CROSSING = (
@@ -54,83 +54,141 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def small(recipe: Recipe) -> Recipe:
-    """The recipe with a backbone, a teacher and stages of seconds; its data, stages and their order stay."""
-    nano = {"hidden": 32, "layers": 1, "heads": 2, "intermediate": 32, "vocabulary": 1200, "steps": 2, "row_tokens": 64}
-    changes = {
-        "batch_size": 4,
-        "max_steps": 1,
-        "eval_steps": 1,
-        "precision": "fp32",
-        "shots_grid": (4,),
-        "seeds": (0,),
-        "holdout": 0.3,
-        "lm_weight": 0.0,
-    }
-    content = recipe.model_dump()
-    content["backbone"]["device"] = "cpu"
-    content["backbone"]["nano"] |= {**nano, "batch_tokens": 512, "instructions": 10}
-    content["teachers"]["heuristic"] |= {"similar_users": 5, "size": 8, "recommend": 4, "filter": "valid-only"}
-    for stage in content["stages"]:
-        own = (
-            dict(changes)
-            if stage["shots_grid"]
-            else {k: v for k, v in changes.items() if k not in ("shots_grid", "seeds")}
-        )
-        stage |= own
-        if stage.get("kind") == "cot":
-            for key in ("eval_steps", "holdout"):
-                del stage[key]
-        if "sampling" in stage:
-            stage["sampling"] = {**stage["sampling"], "targets_per_history": 4}
-    return Recipe.model_validate(content)
+# The shipped file's data, stages and their order, with a backbone, a teacher and stages of seconds.
+SMALL = """
+include = ["{shipped}"]
+
+[backbones.tiny]
+name = "nano"
+device = "cpu"
+sources = ["source"]
+targets = ["target"]
+
+[backbones.tiny.nano]
+hidden = 32
+layers = 1
+heads = 2
+intermediate = 32
+vocabulary = 1200
+steps = 2
+row_tokens = 64
+batch_tokens = 512
+instructions = 10
+
+[teachers.quick]
+extend = "heuristic"
+similar_users = 5
+size = 8
+recommend = 4
+filter = "valid-only"
+
+[[stages]]
+name = "small-cot"
+extend = "cot"
+teacher = "quick"
+backbones = ["tiny"]
+batch_size = 4
+max_steps = 1
+precision = "fp32"
+
+[[stages]]
+name = "small-full"
+extend = "full"
+parent = "small-cot"
+backbones = ["tiny"]
+batch_size = 4
+max_steps = 1
+eval_steps = 1
+precision = "fp32"
+holdout = 0.3
+lm_weight = 0.0
+sampling = {{ targets_per_history = 4 }}
+
+[[stages]]
+name = "small-few"
+extend = "few-shot"
+parent = "small-full"
+backbones = ["tiny"]
+shots = 4
+seeds = 0
+batch_size = 4
+max_steps = 1
+precision = "fp32"
+
+[[panels]]
+name = "small"
+data = "target"
+stages = ["small-cot", "small-full", "small-few"]
+zero_shot = ["small-cot", "small-full"]
+resamples = 100
+"""
+
+
+def run_small(folder: Path, books: Path, **changes: str) -> ExperimentRun:
+    """Run the small file in a folder with a store, its text after the shipped panel's changed."""
+    # the shipped panel goes, so that the shipped stages are not run
+    shipped = (
+        SHIPPED.read_text(encoding="utf-8").partition("[[panels]]")[0].replace('"common-', f'"{SHIPPED.parent}/common-')
+    )
+    lines = [line for line in shipped.splitlines() if not line.startswith("# ")]
+    (folder / "book.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = SMALL.format(shipped="book.toml")
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    (folder / "small.toml").write_text(text, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECALIGN_DATA", str(books))
+        return run_experiment(folder / "small.toml", folder / "run")
 
 
 @pytest.fixture(scope="module")
-def run(books: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(books: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExperimentRun]:
+    folder = tmp_path_factory.mktemp("tlrec")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECALIGN_DATA", str(books))
-        recipe = load_recipe(RECIPES / "tlrec-book.toml")
-    return tune_recipe(small(recipe), tmp_path_factory.mktemp("tlrec"))
+        patch.setenv("RECALIGN_CACHE", str(folder / "cache"))
+        yield run_small(folder, books)
 
 
-def test_amazon_books_to_bookcrossing(run: Run) -> None:
-    assert list(run.models) == ["cot", "full", "few-shot-4shot-seed0"]
-    source, target = run.data["source"], run.data["target"]
+def data_of(run: ExperimentRun) -> tuple[SampleSet, SampleSet]:
+    source, target = (SampleSet.load(run.directory / "data" / name) for name in ("source", "target"))
+    return source, target
+
+
+def test_amazon_books_to_bookcrossing(run: ExperimentRun) -> None:
+    assert run.failures == 0
+    assert [path.name for path in reversed(run.models)] == ["small-cot", "small-full", "small-few"]
+    source, target = data_of(run)
     assert source.manifest.config["dataset"] == "amazon-books"
     assert target.manifest.config["dataset"] == "bookcrossing"
-    manifests = {name: read_manifest(path, kind="model") for name, path in run.models.items()}
-    assert manifests["cot"].config["stage"]["curriculum"] == "ordered"
-    assert manifests["full"].parents["parent"] == manifests["cot"].fingerprint
-    seen = {name: set(one.config["labels_seen"]) for name, one in manifests.items()}
-    assert seen["cot"] == seen["full"] == {source.fingerprint}, "zero-shot: no label of the target"
-    assert seen["few-shot-4shot-seed0"] == {source.fingerprint, target.fingerprint}
-    assert manifests["few-shot-4shot-seed0"].config["labels_seen"][target.fingerprint]["train"] == 4
+    manifests = {path.name: read_manifest(path, kind="model") for path in run.models}
+    assert manifests["small-cot"].config["stage"]["curriculum"] == "ordered"
+    assert manifests["small-full"].parents["parent"] == manifests["small-cot"].fingerprint
+    seen = {name: set(manifest.config["labels_seen"]) for name, manifest in manifests.items()}
+    assert seen["small-cot"] == seen["small-full"] == {source.fingerprint}, "zero-shot: no label of the target"
+    assert seen["small-few"] == {source.fingerprint, target.fingerprint}
+    assert manifests["small-few"].config["labels_seen"][target.fingerprint]["train"] == 4
 
 
-def test_what_the_teacher_wrote_is_kept_and_found_again(run: Run, books: Path, cache: Path) -> None:
-    output = run.models["cot"].parent.parent
-    written = read_manifest(output / "cot" / "heuristic", kind="cot")
-    before = (output / "cot" / "heuristic" / "stage1.jsonl").stat().st_mtime_ns
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECALIGN_DATA", str(books))
-        again = tune_recipe(small(load_recipe(RECIPES / "tlrec-book.toml")), output)
-    assert again.models == run.models
-    assert (output / "cot" / "heuristic" / "stage1.jsonl").stat().st_mtime_ns == before
-    assert read_manifest(again.models["cot"], kind="model").parents["cot"] == written.fingerprint
+def test_what_the_teacher_wrote_is_kept_and_found_again(run: ExperimentRun, books: Path) -> None:
+    path = run.directory / "cot" / "quick"
+    written = read_manifest(path, kind="cot")
+    before = (path / "stage1.jsonl").stat().st_mtime_ns
+    again = run_small(run.directory.parent, books)
+    assert {outcome.status for outcome in again.outcomes.values()} == {"found"}
+    assert (path / "stage1.jsonl").stat().st_mtime_ns == before
+    assert read_manifest(run.directory / "models" / "small-cot", kind="model").parents["cot"] == written.fingerprint
 
 
-def test_a_staged_curriculum_is_three_models(run: Run, books: Path, cache: Path, tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECALIGN_DATA", str(books))
-        recipe = small(load_recipe(RECIPES / "tlrec-book.toml"))
-    content = recipe.model_dump()
-    content["stages"] = [content["stages"][0] | {"curriculum": "staged"}]
-    content["evaluations"] = []
-    staged = tune_recipe(Recipe.model_validate(content), tmp_path / "run")
-    models = {path.name: read_manifest(path, kind="model") for path in sorted((tmp_path / "run" / "models").iterdir())}
-    assert list(models) == ["cot", "cot-stage1-only", "cot-stage2-only"]
-    assert list(staged.models) == ["cot"]
-    assert models["cot"].config["stage"]["curriculum"] == "stage3-only"
-    assert models["cot"].parents["parent"] == models["cot-stage2-only"].fingerprint
-    assert SampleSet.load(staged.data["source"].path).fingerprint == run.data["source"].fingerprint
+def test_a_staged_curriculum_is_three_models(run: ExperimentRun, books: Path) -> None:
+    changes = {
+        'teacher = "quick"': 'teacher = "quick"\ncurriculum = "staged"',
+        'stages = ["small-cot", "small-full", "small-few"]': 'stages = ["small-cot"]',
+        ', "small-full"]': "]",
+    }
+    staged = run_small(run.directory.parent, books, **changes)
+    folder = staged.directory / "models"
+    models = {path.name: read_manifest(path, kind="model") for path in sorted(folder.iterdir())}
+    assert list(models) == ["small-cot", "small-cot-stage1-only", "small-cot-stage2-only"]
+    assert [path.name for path in staged.models] == ["small-cot"]
+    assert models["small-cot"].config["stage"]["curriculum"] == "stage3-only"
+    assert models["small-cot"].parents["parent"] == models["small-cot-stage2-only"].fingerprint

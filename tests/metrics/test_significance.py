@@ -10,7 +10,16 @@ import pytest
 
 from recalign.errors import DataError
 from recalign.metrics.classification import auc, gauc
-from recalign.metrics.significance import Statistic, bootstrap_ci, holm, mean_sd, paired_bootstrap
+from recalign.metrics.significance import (
+    Interval,
+    PairedDifference,
+    Statistic,
+    _interval,
+    bootstrap_ci,
+    holm,
+    mean_sd,
+    paired_bootstrap,
+)
 from recalign.seeding import generator
 
 
@@ -108,6 +117,27 @@ def test_undefined_resamples_are_left_out_and_counted() -> None:
     assert interval is not None
     # the only disliked sample is missing from (3/4)^4 = 32 % of the resamples
     assert 0.6 < interval.resamples / 400 < 0.76
+
+
+@pytest.mark.parametrize(("defined", "there"), [(0, False), (3, False), (4, False), (5, True), (8, True)])
+def test_there_is_an_interval_where_more_than_half_of_the_replicates_are_defined(defined: int, there: bool) -> None:
+    replicates = np.array([0.5] * defined + [np.nan] * (8 - defined))
+    interval = _interval(replicates, 0.95)
+    assert interval == (Interval(0.5, 0.5, 0.95, defined) if there else None)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "above", "below"),
+    [(0.1, 0.2, True, False), (-0.1, 0.2, False, False), (0.0, 0.2, False, False), (-0.2, 0.0, False, False),
+     (-0.2, -0.1, False, True)],
+)  # fmt: skip
+def test_a_difference_is_above_or_below_zero_with_its_whole_interval(
+    low: float, high: float, above: bool, below: bool
+) -> None:
+    difference = PairedDifference(0.1, Interval(low, high, 0.95, 10), 0.5)
+    assert (difference.above_zero, difference.below_zero) == (above, below)
+    assert not PairedDifference(0.1, None, None).above_zero
+    assert not PairedDifference(-0.1, None, None).below_zero
 
 
 def test_equal_models_differ_by_nothing() -> None:

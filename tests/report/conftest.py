@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recalign.experiment.study import Study
+from recalign.experiment.results import Results
 from recalign.report import Report, write_report
 
 HOSTILE = '<script>alert("x")</script>'
@@ -27,17 +27,17 @@ def measured(rng: np.random.Generator, mean: float, seeds: int = 5, half: float 
 def metrics(
     rng: np.random.Generator, auc: float, seeds: int = 5, *, gauc: bool = True, ranked: bool = True
 ) -> dict[str, Any]:
-    return {
+    values = {
         "auc": measured(rng, auc, seeds),
-        "gauc": measured(rng, 0.5 + (auc - 0.5) * 0.6, seeds) if gauc else None,
-        "labelled_ndcg": measured(rng, 0.45 + auc * 0.4, seeds) if gauc else None,
+        "gauc": {**measured(rng, 0.5 + (auc - 0.5) * 0.6, seeds), "counts": {"users": 16}} if gauc else None,
+        "labelled-ndcg": measured(rng, 0.45 + auc * 0.4, seeds) if gauc else None,
         "logloss": measured(rng, 0.98 - auc * 0.5, seeds, 0.03),
         "ece": measured(rng, float(rng.uniform(0.02, 0.15)), seeds, 0.02),
         "ndcg": measured(rng, 0.05 + (auc - 0.4) * 0.5, seeds, 0.02) if ranked else None,
         "recall": measured(rng, 0.12 + (auc - 0.4) * 0.8, seeds, 0.03) if ranked else None,
         "mrr": measured(rng, 0.06 + (auc - 0.4) * 0.3, seeds, 0.02) if ranked else None,
-        "unseen_auc": None,
     }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def verdict(rng: np.random.Generator, difference: float, prior: str = "prior:like-rate+item-mean") -> dict[str, Any]:
@@ -77,7 +77,7 @@ def training(rng: np.random.Generator, stage: str, seeds: int = 3, *, validated:
 def row(model: str, kind: str, values: dict[str, Any], **more: Any) -> dict[str, Any]:
     defaults = {
         "backbone": "", "shots": None, "control": "", "seeds": [0, 1, 2, 3, 4], "status": "done", "reason": "",
-        "published": {}, "verdict": None, "ranking_verdict": None, "refused": 0, "reliability": [], "user_auc": [],
+        "published": {}, "verdicts": {}, "reliability": [], "user_auc": [],
         "training": [],
     }  # fmt: skip
     return {"model": model, "kind": kind, "metrics": values, **defaults, **more}
@@ -113,7 +113,7 @@ def panel(rng: np.random.Generator, name: str, title: str, *, gauc: bool, scale:
             rows.append(
                 row(model, "baseline", metrics(rng, auc, gauc=gauc), shots=shots,
                     published={"auc": 0.5 + 0.01 * order, "ndcg": 0.52},
-                    verdict=verdict(rng, auc - 0.7642), ranking_verdict=verdict(rng, -0.02, "prior:popularity"),
+                    verdicts={"auc": verdict(rng, auc - 0.7642), "ndcg": verdict(rng, -0.02, "prior:popularity")},
                     reliability=bins(rng, 0.2), user_auc=users(rng, auc, 16) if gauc else [],
                     training=training(rng, "baseline", validated=False) if shots == 256 else [])
             )  # fmt: skip
@@ -121,14 +121,13 @@ def panel(rng: np.random.Generator, name: str, title: str, *, gauc: bool, scale:
         for shots in (None, *SHOTS):
             auc = 0.70 + 0.03 * order + scale * math.log2((shots or 8) / 8) + float(rng.normal(0, 0.004))
             values = metrics(rng, auc, gauc=gauc)
-            values["unseen_auc"] = measured(rng, auc - 0.03)
+            values["unseen-auc"] = measured(rng, auc - 0.03)
             status = "partial" if shots == 256 and order else "done"
             rows.append(
                 row(model, "tuned", values, backbone="nano", shots=shots, status=status,
-                    verdict=verdict(rng, auc - 0.7642),
+                    verdicts={"auc": verdict(rng, auc - 0.7642), "ndcg": verdict(rng, 0.04, "prior:popularity")},
                     reason="3 of 5 seeds" if status == "partial" else "",
                     published={"auc": 0.6748, "ndcg": 0.5892} if shots else {}, reliability=bins(rng, 0.9),
-                    ranking_verdict=verdict(rng, 0.04, "prior:popularity"),
                     user_auc=users(rng, auc, 16) if gauc else [],
                     training=[*training(rng, "instruction tuning", 1, validated=False),
                               *training(rng, "rec-tuning, source"), *training(rng, f"target, {shots}")])
@@ -145,7 +144,6 @@ def panel(rng: np.random.Generator, name: str, title: str, *, gauc: bool, scale:
             broken,
             backbone="nano",
             seeds=[0],
-            refused=1234,
             reason="few & <b>bold</b>",
         )
     )
@@ -156,10 +154,10 @@ def panel(rng: np.random.Generator, name: str, title: str, *, gauc: bool, scale:
     ]
     return {
         "name": name, "title": title, "data": name, "split": "test", "n": 1000, "n_users": 16 if gauc else 943,
-        "positive_share": 0.528, "gauc_users": 16 if gauc else 0, "rows": rows, "comparisons": comparisons,
-        "priors_note": "Item-based priors learned from the train split of another data set.",
-        "ranking_note": "51 candidates: 1 liked target and 50 items its user never met; 459 lists of 459 users.",
-        "unseen_note": "212 of 943 targets whose title the training data never showed.",
+        "positive_share": 0.528, "rows": rows, "comparisons": comparisons,
+        "learned": {"fit": "source", "interactions": [1321]},
+        "ranked": {"negatives": 50, "lists": 459, "users": 459, "fingerprints": ["0123456789abcdef"]},
+        "unseen": {"count": 212, "data": ["source"]},
     }  # fmt: skip
 
 
@@ -175,13 +173,13 @@ def backbone_rows(rng: np.random.Generator) -> list[dict[str, Any]]:
                     metrics(rng, auc),
                     backbone=backbone,
                     shots=shots,
-                    verdict=verdict(rng, auc - 0.7642),
+                    verdicts={"auc": verdict(rng, auc - 0.7642)},
                 )
             )
     return rows
 
 
-def fake_study(seed: int = 0) -> dict[str, Any]:
+def fake_results(seed: int = 0) -> dict[str, Any]:
     """The document, as a dictionary."""
     rng = np.random.default_rng(seed)
     movie = panel(rng, "movie", "Movie, published test", gauc=True, scale=0.012)
@@ -209,9 +207,9 @@ def fake_study(seed: int = 0) -> dict[str, Any]:
         figure("bars", f"Of nothing {HOSTILE}", ours, panel="nowhere"),
     ]
     return {
-        "format_version": 1, "name": "fake", "title": f"A made-up study {HOSTILE}", "paper": "tlrec-table1",
+        "format_version": 2, "name": "fake", "title": f"A made-up study {HOSTILE}", "paper": "tlrec-table1",
         "description": "TLRec and TALLRec on generated numbers, beside baselines and priors. Nothing was measured.",
-        "commands": ["recalign experiment experiments/fake.toml --jobs 2", "recalign report runs/fake"],
+        "commands": ["recalign run runs/fake.toml --jobs 2", "recalign report runs/fake"],
         "versions": {"recalign": "0.1.0", "python": "3.11.9", "torch": "2.13.0"},
         "machine": {"cpu": f"made-up {HOSTILE}", "cores": 2, "system": "Linux 6.1"},
         "finished": "2026-01-02T15:00:00+00:00", "cpu_hours": 1.2345,
@@ -235,20 +233,20 @@ def fake_study(seed: int = 0) -> dict[str, Any]:
 @pytest.fixture
 def document() -> dict[str, Any]:
     """The made-up study, to be changed by a test."""
-    return fake_study()
+    return fake_results()
 
 
 @pytest.fixture
-def study(document: dict[str, Any]) -> Study:
+def results(document: dict[str, Any]) -> Results:
     """The same, validated."""
-    return Study.model_validate(document)
+    return Results.model_validate(document)
 
 
 @pytest.fixture(scope="session")
 def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of an experiment with the made-up study."""
     folder = tmp_path_factory.mktemp("experiment")
-    (folder / "results.json").write_text(json.dumps(fake_study()), encoding="utf-8")
+    (folder / "results.json").write_text(json.dumps(fake_results()), encoding="utf-8")
     return folder
 
 

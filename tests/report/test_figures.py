@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recalign.experiment.study import Curve, Figure, Panel, Study
+from recalign.evaluation.comparisons import best_prior
+from recalign.evaluation.document import Curve, Panel
+from recalign.experiment.results import Figure, Results
 from recalign.report import canvas, selection
 from recalign.report.curves import Series, draw_shots, spread
 from recalign.report.diagnostics import Training, Users, draw_training, draw_users
@@ -21,55 +23,55 @@ from recalign.report.intervals import Bar, Reference, draw_bars, wrapped
 from recalign.report.theme import DARK, LIGHT, SAVED
 
 
-def by_title(study: Study) -> dict[str, Plot]:
-    return {plot.title: plot for plot in plots(study)}
+def by_title(results: Results) -> dict[str, Plot]:
+    return {plot.title: plot for plot in plots(results)}
 
 
-def test_bars_are_the_rows_at_their_shots(study: Study) -> None:
-    figure, panel = study.figures[2], study.panels[0]
+def test_bars_are_the_rows_at_their_shots(results: Results) -> None:
+    figure, panel = results.figures[2], results.panels[0]
     rows = selection.bar_rows(panel, figure)
     assert [(row.model, row.shots) for row in rows][:2] == [("TLRec", 64), ("TALLRec", 64)]
     assert rows[-1].kind == "prior"
     assert not any(row.control for row in rows)
-    plot = by_title(study)[figure.title]
+    plot = by_title(results)[figure.title]
     assert "GRU-BERT –" in plot.alt
     assert "absent –" in plot.alt
     assert "Dashed: best prior: like-rate+item-mean (0.7642)." in plot.caption
 
 
-def test_lines_are_in_the_order_of_k_with_what_has_none_apart(study: Study) -> None:
-    lines = selection.shot_lines(study.panels[0], study.figures[0])
+def test_lines_are_in_the_order_of_k_with_what_has_none_apart(results: Results) -> None:
+    lines = selection.shot_lines(results.panels[0], results.figures[0])
     assert [[row.shots for row in line.points] for line in lines] == [[16, 64, 256]] * 2
     assert all(line.level is not None and line.level.shots is None for line in lines)
-    alt = by_title(study)["Fig. 4: few-shot tuning"].alt
+    alt = by_title(results)["Fig. 4: few-shot tuning"].alt
     assert re.search(r"TLRec: K=16 0\.\d+, K=64 0\.\d+, K=256 0\.\d+, without K 0\.\d+", alt)
 
 
-def test_backbones_are_groups(study: Study) -> None:
-    alt = by_title(study)["Fig. 3: backbones"].alt
+def test_backbones_are_groups(results: Results) -> None:
+    alt = by_title(results)["Fig. 3: backbones"].alt
     assert len(re.findall("TLRec small, no K", alt)) == len(re.findall("TLRec small, 64-shot", alt)) == 4
 
 
-def test_what_cannot_be_drawn_says_why(study: Study) -> None:
-    plot = next(plot for plot in plots(study) if plot.title.startswith("Of nothing"))
+def test_what_cannot_be_drawn_says_why(results: Results) -> None:
+    plot = next(plot for plot in plots(results) if plot.title.startswith("Of nothing"))
     assert plot.draw is None
     assert "no panel nowhere" in plot.caption
     figure = Figure(kind="shots", title="none", panel="movie", models=("nobody",))
-    (empty, *_) = plots(study.model_copy(update={"figures": (figure,)}))
+    (empty, *_) = plots(results.model_copy(update={"figures": (figure,)}))
     assert empty.draw is None
     assert "none of its models has a result" in empty.caption
 
 
-def test_the_best_prior_is_that_of_the_metric(study: Study) -> None:
-    panel: Panel = study.panels[0]
-    found = selection.best_prior(panel, "auc")
+def test_the_best_prior_is_that_of_the_metric(results: Results) -> None:
+    panel: Panel = results.panels[0]
+    found = best_prior(panel.rows, "auc")
     assert found is not None
-    assert found[0].model == "prior:like-rate+item-mean"
-    assert selection.best_prior(panel.model_copy(update={"rows": ()}), "auc") is None
+    assert found.model == "prior:like-rate+item-mean"
+    assert best_prior((), "auc") is None
 
 
-def test_training_is_shown_once_though_the_model_stands_in_two_panels(study: Study) -> None:
-    plot = next(plot for plot in plots(study) if plot.place == "training")
+def test_training_is_shown_once_though_the_model_stands_in_two_panels(results: Results) -> None:
+    plot = next(plot for plot in plots(results) if plot.place == "training")
     assert plot.alt.count("TLRec, 256-shot: rec-tuning, source") == 1
 
 
@@ -90,7 +92,7 @@ def test_undefined_values_are_not_drawn(document: dict[str, Any]) -> None:
     for row in document["panels"][0]["rows"]:
         if row["metrics"].get("auc"):
             row["metrics"]["auc"] = {"mean": math.nan, "sd": None, "ci": [math.nan, 1.0], "n": 1}
-    found = by_title(Study.model_validate(document))
+    found = by_title(Results.model_validate(document))
     assert found["Fig. 4: few-shot tuning"].draw is None
     bars = found["Fig. 2: ablation at 64 shots"]
     assert bars.draw is not None

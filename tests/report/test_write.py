@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from recalign.errors import ArtifactError, ConfigError
+from recalign.evaluation.metric import METRICS
 from recalign.report import Report, write_report
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -140,6 +141,8 @@ def test_saved_figures_have_colours_of_their_own(written: Report) -> None:
 def test_tables_have_headers(outline: Outline) -> None:
     assert len(outline.all("caption")) == len(outline.all("table"))
     assert {each.get("scope") for each in outline.all("th")} == {"col", "row"}
+    meanings = {each.get("title") for each in outline.all("th")}
+    assert {METRICS.find(name).meaning for name in ("auc", "ndcg", "ece")} <= meanings
 
 
 def test_the_page_says_what_the_papers_do_not(html: str) -> None:
@@ -157,15 +160,15 @@ def test_the_same_results_give_the_same_bytes(written: Report, experiment: Path,
 
 
 def empty(**more: Any) -> bytes:
-    return json.dumps({"name": "x", "title": "x", "panels": [], **more}).encode()
+    return json.dumps({"name": "x", "title": "x", "format_version": 2, "panels": [], **more}).encode()
 
 
-def test_a_study_without_anything_is_a_page(tmp_path: Path) -> None:
+def test_results_without_anything_is_a_page(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_bytes(empty())
     report = write_report(tmp_path)
     text = report.page.read_text(encoding="utf-8")
     assert (report.tables, report.figures) == (0, 0)
-    assert "Every job of the experiment has a result." in text
+    assert "Every job of the run has a result." in text
     assert Outline(text).open == []
 
 
@@ -205,6 +208,6 @@ def test_another_name_for_the_page(tmp_path: Path) -> None:
 
 
 def test_no_results_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="recalign experiment"):
+    with pytest.raises(ArtifactError, match="recalign run FILE"):
         write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []

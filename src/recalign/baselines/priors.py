@@ -18,10 +18,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from scipy.special import logit
 
 from recalign.data.catalog import ItemCatalog
@@ -80,13 +82,13 @@ class ItemStatistics:
         An id is the same item only if both catalogues give it the same title (ids of different datasets collide);
         otherwise items are joined by normalised title, pooled over the items that share it.
         """
-        found: dict[str, tuple[float, float]] = {}
+        counts: dict[str, tuple[float, float]] = {}
         for item, title in _title_keys(catalog).items():
             if item in self._titles and self._titles[item] == title:
-                found[item] = self._by_id.get(item, (0.0, 0.0))
+                counts[item] = self._by_id.get(item, (0.0, 0.0))
             else:
-                found[item] = self._by_title.get(title, (0.0, 0.0)) if title else (0.0, 0.0)
-        return found
+                counts[item] = self._by_title.get(title, (0.0, 0.0)) if title else (0.0, 0.0)
+        return counts
 
     def item_means(self, catalog: ItemCatalog) -> dict[str, float]:
         """Smoothed mean label m in (0, 1) of each item of `catalog`."""
@@ -143,77 +145,40 @@ class LikeRate:
         )
 
 
-class _ByItem:
-    """A value per item id, the same for every history."""
+@dataclass(frozen=True)
+class ItemPrior:
+    """A value per item id, plus the share of liked entries in the history if `with_share`.
+
+    Attributes:
+        name: Name in tables.
+        values: By item id.
+        log_odds: Whether the values are log-odds.
+        with_share: Whether the share is added.
+    """
 
     name: str
+    values: dict[str, float]
     log_odds: bool
-
-    def __init__(self, values: dict[str, float]) -> None:
-        self._values = values
+    with_share: bool = False
 
     def score(self, lists: Sequence[CandidateList]) -> Scores:
         """Score.
 
         Raises:
-            DataError: An item is not in the catalogue the scorer was made for.
+            DataError: An item is not in the catalogue that the scorer was made for.
         """
-        return Scores(tuple(np.array([self._value(i) for i in candidates.item_ids], float) for candidates in lists))
+        return Scores(tuple(self._scores(candidates) for candidates in lists))
 
-    def _value(self, item_id: str) -> float:
-        try:
-            return self._values[item_id]
-        except KeyError:
-            raise DataError(
-                f"item {item_id!r} is not in the catalogue", expected=f"one of its {len(self._values)} item ids"
-            ) from None
-
-
-class ItemMean(_ByItem):
-    """Log-odds of the item's smoothed mean label among the users of the train split."""
-
-    name = f"{PREFIX}item-mean"
-    log_odds = True
-
-    def __init__(self, statistics: ItemStatistics, catalog: ItemCatalog) -> None:
-        """`catalog` holds the items that will be scored."""
-        super().__init__({item: float(logit(mean)) for item, mean in statistics.item_means(catalog).items()})
+    def _scores(self, candidates: CandidateList) -> NDArray[np.float64]:
+        unknown = [item for item in candidates.item_ids if item not in self.values]
+        if unknown:
+            expected = f"one of its {len(self.values)} item ids"
+            raise DataError(f"item {unknown[0]!r} is not in the catalogue", expected=expected)
+        values = np.array([self.values[item] for item in candidates.item_ids], float)
+        return values + like_share(candidates.history) if self.with_share else values
 
 
-class Popularity(_ByItem):
-    """Number of users of the train split who met the item."""
-
-    name = f"{PREFIX}popularity"
-    log_odds = False
-
-    def __init__(self, statistics: ItemStatistics, catalog: ItemCatalog) -> None:
-        """`catalog` holds the items that will be scored."""
-        found = statistics.look_up(catalog)
-        column = 0 if statistics.sampled_negatives else 1
-        super().__init__({item: counts[column] for item, counts in found.items()})
-
-
-class LikeRatePlusItemMean(_ByItem):
-    """Share of liked items in the history plus the item's smoothed mean label, in (0, 2)."""
-
-    name = f"{PREFIX}like-rate+item-mean"
-    log_odds = False
-
-    def __init__(self, statistics: ItemStatistics, catalog: ItemCatalog) -> None:
-        """`catalog` holds the items that will be scored."""
-        super().__init__(statistics.item_means(catalog))
-
-    def score(self, lists: Sequence[CandidateList]) -> Scores:
-        """Score.
-
-        Raises:
-            DataError: An item is not in the catalogue the scorer was made for.
-        """
-        means = super().score(lists).values
-        return Scores(tuple(m + like_share(candidates.history) for m, candidates in zip(means, lists, strict=True)))
-
-
-Prior = LikeRate | ItemMean | Popularity | LikeRatePlusItemMean
+Prior = LikeRate | ItemPrior
 
 
 def prior_name(name: str) -> str:
@@ -256,6 +221,12 @@ def prior(name: str, fit: SampleSet | ItemStatistics | None = None, catalog: Ite
         statistics = fit
     else:
         statistics, catalog = ItemStatistics(fit), catalog or fit.catalog
-    kinds: dict[str, type[ItemMean | Popularity | LikeRatePlusItemMean]]
-    kinds = {"item-mean": ItemMean, "popularity": Popularity, "like-rate+item-mean": LikeRatePlusItemMean}
-    return kinds[bare](statistics, catalog)
+    name = f"{PREFIX}{bare}"
+    if bare == "popularity":
+        column = 0 if statistics.sampled_negatives else 1
+        counts = statistics.look_up(catalog).items()
+        return ItemPrior(name, {item: likes_and_all[column] for item, likes_and_all in counts}, log_odds=False)
+    means = statistics.item_means(catalog)
+    if bare == "item-mean":
+        return ItemPrior(name, {item: float(logit(mean)) for item, mean in means.items()}, log_odds=True)
+    return ItemPrior(name, means, log_odds=False, with_share=True)

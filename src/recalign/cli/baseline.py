@@ -54,7 +54,7 @@ def baseline(
     config = validated(BaselineConfig, parse_settings(settings or [], into=given), "options of recalign baseline")
     samples = SampleSet.load(data)
     with TerminalReporter() as reporter:
-        show = reporter.count(model, "weight decays")
+        show = reporter.task(model, "weight decays")
 
         def progress(done: Round) -> None:
             facts = f"epoch {done.epoch}  loss {done.loss:.4f}"

@@ -37,12 +37,12 @@ def download(
     from recalign.data.download import download as fetch_dataset
     from recalign.data.download import find_download
 
-    chosen = find_download(dataset)
-    sys.stderr.write(f"Terms of use: {chosen.licence}\n")
+    _, reader, record = find_download(dataset)
+    sys.stderr.write(f"Terms of use: {record.licence}\n")
     with _progress_bar(dataset) as progress:
         folder = fetch_dataset(dataset, output, sha256, url=url, progress=progress)
     sys.stdout.write(f"{folder}\n")
-    sys.stderr.write(f"Next: recalign prepare {chosen.dataset} --input {folder} --output DIR\n")
+    sys.stderr.write(f"Next: recalign prepare {reader} --input {folder} --output DIR\n")
 
 
 @contextmanager

@@ -12,9 +12,8 @@ from recalign.errors import ConfigError
 
 if TYPE_CHECKING:
     from recalign.baselines.in_context_config import InContextConfig
-    from recalign.baselines.priors import Prior
     from recalign.data.samples import SampleSet
-    from recalign.experiment.in_context import EndpointEvaluation
+    from recalign.evaluation.document import Panel
     from recalign.models.config import BackboneConfig
     from recalign.scoring.base import Scorer
     from recalign.settings import Settings
@@ -65,32 +64,26 @@ class InContext:
         model = self.teacher.teacher if self.teacher else Path(self.backbone.name).name if self.backbone else ""
         return f"{NAME} {model} {self.demonstrations}-shot"
 
-    def as_json(self) -> dict[str, object]:
-        """What belongs into a JSON answer."""
-        model = self.teacher.teacher if self.teacher else self.backbone.name if self.backbone else ""
-        return {"model": model, "demonstrations": self.demonstrations, "template": self.template or None}
-
     def scorer(self, data: SampleSet, kind: Literal["log-odds", "paper"]) -> Scorer:
         """The backbone as a scorer of the data's items; nano is built (or found) first, as `recalign tune` does."""
         from recalign.baselines.in_context import load_in_context
         from recalign.cli.progress import TerminalReporter
+        from recalign.experiment.progress import of_steps
         from recalign.models.config import NanoConfig
         from recalign.tuning.backbones import resolve_backbone
 
         assert self.backbone is not None
         with TerminalReporter() as reporter:
-            progress = reporter.task("pretraining nano")
+            progress = of_steps(reporter.task("pretraining nano"))
             resolved = resolve_backbone(self.backbone, NanoConfig(), [data], progress=progress)
         return load_in_context(
             resolved, data, self.demonstrations, self.seed, template=self.template, name=self.name, kind=kind
         )
 
-    def ask(
-        self, data: SampleSet, split: str, priors: tuple[Prior, ...], output: Path | None, resamples: int
-    ) -> EndpointEvaluation:
-        """Ask the endpoint; the priors are measured on the samples that it answers."""
+    def ask(self, data: SampleSet, split: str, fit: SampleSet | None, output: Path | None, resamples: int) -> Panel:
+        """Ask the endpoint; the priors, which may learn from `fit`, are measured on the samples that it answers."""
         from recalign.cli.progress import TerminalReporter
-        from recalign.experiment.in_context import evaluate_endpoint
+        from recalign.evaluation.in_context import evaluate_endpoint
 
         assert self.teacher is not None
         assert self.ledger is not None
@@ -100,16 +93,16 @@ class InContext:
                 split,
                 self.teacher,
                 self.ledger,
-                priors,
                 demonstrations=self.demonstrations,
                 template=self.template,
                 name=self.name,
                 seed=self.seed,
+                fit=fit,
                 output=output,
                 resamples=resamples,
                 logprobs=self.logprobs,
                 announce=reporter.note,
-                progress=reporter.count(self.name, "samples"),
+                progress=reporter.task(self.name, "samples"),
             )
 
 

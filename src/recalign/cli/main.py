@@ -16,11 +16,10 @@ from recalign.cli.candidates import candidates
 from recalign.cli.config import config
 from recalign.cli.download import download
 from recalign.cli.evaluate import evaluate
-from recalign.cli.experiment import experiment
 from recalign.cli.prepare import prepare
 from recalign.cli.recommend import RecommendCommand, recommend
 from recalign.cli.report import report
-from recalign.cli.run import run as run_recipe
+from recalign.cli.run import run as run_experiment
 from recalign.cli.teach import teach
 from recalign.cli.tune import tune
 from recalign.errors import Interrupted, RecalignError
@@ -44,8 +43,7 @@ def main() -> None:
 for verb in (prepare, audit, download, teach, tune, baseline, candidates, evaluate):
     app.command()(verb)
 app.command(cls=RecommendCommand)(recommend)
-app.command("run")(run_recipe)
-app.command()(experiment)
+app.command("run")(run_experiment)
 app.command()(report)
 app.command()(config)
 

@@ -14,9 +14,8 @@ from recalign.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Column
+    from rich.table import Table
 
-_DATASETS = ", ".join(READERS.names())
 _SOURCE = "Own files (dataset table)"
 _TEXT = "Prompts"
 _LIKES = "Likes"
@@ -30,7 +29,7 @@ def _option(text: str, panel: str | None = None) -> Any:
 
 def prepare(
     context: typer.Context,
-    dataset: Annotated[str, typer.Argument(help=_DATASETS, show_default=False)],
+    dataset: Annotated[str, typer.Argument(help=", ".join(READERS.names()), show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.", show_default=False)],
     input: Annotated[Path | None, _option("Folder or file of the dataset.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a prepared directory.")] = False,
@@ -97,9 +96,8 @@ def _mapping(name: str, pairs: list[str]) -> Iterator[tuple[str, str]]:
     for pair in pairs:
         ours, sign, theirs = pair.partition("=")
         if not sign or not ours:
-            raise ConfigError(
-                f"--{name.replace('_', '-')} {pair!r}", expected="our column = yours, such as user_id=KundenNr"
-            )
+            option = f"--{name.replace('_', '-')} {pair!r}"
+            raise ConfigError(option, expected="our column = yours, such as user_id=KundenNr")
         yield ours, theirs
 
 
@@ -107,7 +105,6 @@ def _show(console: Console, path: Path) -> None:
     """What was read, what became of it, what to know, what to do next; fits 80 columns."""
     import json
 
-    from rich.table import Table
     from rich.text import Text
 
     from recalign.artifacts import read_manifest
@@ -117,7 +114,7 @@ def _show(console: Console, path: Path) -> None:
     manifest = read_manifest(path, kind="samples", verify=False)
     info, config = manifest.info, manifest.config
     if info["accounts"]:
-        table = Table("file", *_right("lines", "headers", "parsed", "rejected"), box=None, pad_edge=False)
+        table = _table("file", "lines", "headers", "parsed", "rejected")
         for account in info["accounts"]:
             numbers = (f"{account[key]:,}" for key in ("lines", "header", "parsed", "rejected"))
             table.add_row(Text(account["path"], overflow="ellipsis"), *numbers)
@@ -126,7 +123,7 @@ def _show(console: Console, path: Path) -> None:
             console.print(Text(f"  {count:,} × {reason}"))
         console.print(Text(f"licence: {info['licence']}"))
         console.print()
-    table = Table("split", *_right("samples", "users", "liked", "in .jsonl"), box=None, pad_edge=False)
+    table = _table("split", "samples", "users", "liked", "in .jsonl")
     for split in ("train", "valid", "test"):
         counts = info["splits"][split]
         share = f"{counts['positive'] / counts['samples']:.1%}" if counts["samples"] else "-"
@@ -146,7 +143,7 @@ def _show(console: Console, path: Path) -> None:
     )
 
 
-def _right(*names: str) -> Iterator[Column]:
-    from rich.table import Column
+def _table(first: str, *numbers: str) -> Table:
+    from rich.table import Column, Table
 
-    return (Column(name, justify="right") for name in names)
+    return Table(first, *(Column(name, justify="right") for name in numbers), box=None, pad_edge=False)

@@ -1,31 +1,30 @@
-"""Progress on the terminal: a bar with loss, samples per second and time left; lines where there is no terminal."""
+"""Progress on the terminal: a bar with facts and time left; lines where there is no terminal."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from recalign.tuning.loop import StepReport
+    from recalign.experiment.progress import Progress as Callback
 
-LINE_SECONDS = 30.0
+LINE_SECONDS: Final = 30.0
 
 
 class TerminalReporter:
-    """A `Reporter` on stderr; use as a context manager."""
+    """A `recalign.experiment.progress.Reporter` on stderr; use as a context manager."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False, quiet=quiet)
-        self.bar: Progress | None = None
+        self.bars: Progress | None = None
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
-            self.bar = Progress(
+            self.bars = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=16),
                 MofNCompleteColumn(),
@@ -33,54 +32,48 @@ class TerminalReporter:
                 TimeRemainingColumn(compact=True),
                 console=self.console,
             )
-            self.bar.start()
+            self.bars.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.bar:
-            self.bar.stop()
+        if self.bars:
+            self.bars.stop()
 
     def note(self, text: str) -> None:
         """Print one line."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
-    def task(self, name: str) -> Callable[[StepReport], None]:
-        """A progress callback for the loop called `name`."""
-        task: list[TaskID] = []
-        last = [time.monotonic()]
+    def task(self, name: str, unit: str = "steps") -> Callback:
+        """A callback for the progress of a task that is counted in `unit`."""
+        return self._bar(name) if self.bars else self._lines(name, unit)
 
-        def show(report: StepReport) -> None:
-            rate = report.samples / max(report.seconds, 1e-9)
-            facts = f"loss {report.loss:.3f}  {rate:,.0f} samples/s"
-            if self.bar:
-                if not task:
-                    task.append(self.bar.add_task(name, total=report.steps, facts=facts))
-                self.bar.update(task[0], completed=report.step, facts=facts)
-                return
-            now = time.monotonic()
-            if report.step == report.steps or now - last[0] >= LINE_SECONDS:
-                last[0] = now
-                left = report.seconds / report.step * (report.steps - report.step) if report.step else 0.0
-                self.note(f"{name}: step {report.step}/{report.steps}  {facts}  {left:.0f} s left")
+    def _bar(self, name: str) -> Callback:
+        bars = self.bars
+        assert bars is not None
+        for finished in [task.id for task in bars.tasks if task.finished]:
+            bars.remove_task(finished)
+        bar = bars.add_task(name, total=None, facts="")
+
+        def show(done: int, total: int, facts: str) -> None:
+            bars.update(bar, completed=done, total=total, facts=facts)
 
         return show
 
-    def count(self, name: str, unit: str) -> Callable[[int, int, str], None]:
-        """A progress callback (done, total, facts) for work that is counted in `unit`."""
-        task: list[TaskID] = []
-        last = [time.monotonic()]
+    def _lines(self, name: str, unit: str) -> Callback:
+        began = last = time.monotonic()
+        before: int | None = None  # what was done at the first report: a resumed task does not begin at 0
 
         def show(done: int, total: int, facts: str) -> None:
-            if self.bar:
-                if not task:
-                    task.append(self.bar.add_task(name, total=total, facts=facts))
-                self.bar.update(task[0], completed=done, facts=facts)
-                return
+            nonlocal began, last, before
             now = time.monotonic()
-            if done == total or now - last[0] >= LINE_SECONDS:
-                last[0] = now
-                self.note(f"{name}: {done:,}/{total:,} {unit}  {facts}".rstrip())
+            if before is None:
+                began, before = now, done
+            if done < total and now - last < LINE_SECONDS:
+                return
+            last = now
+            left = f"  {(now - began) / (done - before) * (total - done):.0f} s left" if before < done < total else ""
+            self.note(f"{name}: {done:,}/{total:,} {unit}{f'  {facts}' if facts else ''}{left}")
 
         return show

@@ -1,4 +1,4 @@
-"""`recalign report`: the results of an experiment as one page, with its tables and figures as files."""
+"""`recalign report`: the results of a run as one page, with its tables and figures as files."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ import typer
 
 
 def report(
-    experiment: Annotated[
-        Path, typer.Argument(help="Directory of an experiment (with results.json).", show_default=False)
-    ],
+    run: Annotated[Path, typer.Argument(help="Directory of a run (with results.json).", show_default=False)],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The page; EXPERIMENT/report.html if not given.", show_default=False),
+        typer.Option("--output", "-o", help="The page; RUN/report.html if not given.", show_default=False),
     ] = None,
 ) -> None:
-    """Show an experiment: one self-contained HTML page, and beside it CSV, SVG and PNG files.
+    """Show a run: one self-contained HTML page, and beside it CSV, SVG and PNG files.
 
     It reads results.json and nothing else; the same results give the same files.
     """
@@ -25,7 +23,7 @@ def report(
 
     from recalign.report import write_report
 
-    written = write_report(experiment, output)
+    written = write_report(run, output)
     console = Console(highlight=False)
     for line in (
         f"report: {written.page}",

@@ -1,39 +1,81 @@
-"""`recalign run`: a whole recipe, from raw ratings to a results table."""
+"""`recalign run`: an experiment from one file, from raw ratings to a report."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from recalign.experiment.run import ExperimentRun
+
 
 def run(
-    recipe: Annotated[Path, typer.Argument(help="The recipe, a TOML file; shipped ones lie in recipes/.")],
+    file: Annotated[Path, typer.Argument(help="The experiment, a TOML file; shipped ones lie in experiments/.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Run directory; default: runs/<name of the recipe>.")
+        Path | None, typer.Option("--output", "-o", help="Run directory; default: runs/<name of the file>.")
     ] = None,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Discard what was made from other settings instead of refusing it.")
+    store: Annotated[
+        Path | None, typer.Option(help="Where what was made is kept, for all runs; default: 'store' beside the run.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Worker processes; they share out the cores.")] = 1,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Only the first N seeds of every list.", show_default=False)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is left to run and about how many CPU-hours it takes.")
     ] = False,
 ) -> None:
-    """Run a recipe: prepare, tune, evaluate, and print the results with the priors beside them.
+    """Run an experiment: prepare, tune, evaluate; write results.json and report.html; print the table.
 
-    A stopped run goes on where it was when the same command is given again.
+    What is done is not done again, also where another run with the same store did it. A run that stopped goes on where
+    it was, and a changed file reruns only what the change touches. A job that fails does not stop the others: they are
+    listed at the end, and the exit code is 1.
     """
+    from recalign.api import run as run_file
+    from recalign.cli.progress import TerminalReporter
+    from recalign.experiment.run import default_output, default_store, estimate_experiment
+
+    target = output or default_output(file)
+    if dry_run:
+        for line in estimate_experiment(file, store or default_store(target), seeds=seeds).lines():
+            typer.echo(line)
+        return
+    with TerminalReporter() as reporter:
+        done = run_file(file, target, store=store, jobs=jobs, seeds=seeds, reporter=reporter)
+    show_results(done)
+    typer.echo(f"\nresults: {target / 'results.json'}\nreport: {target / 'report.html'}")
+    for command in _next(done):
+        typer.echo(f"next: {command}")
+    if done.failures:
+        raise typer.Exit(1)
+
+
+def show_results(done: ExperimentRun) -> None:
+    """The panels' tables on stdout; what is missing on stderr."""
     from rich.console import Console
 
-    from recalign.cli.progress import TerminalReporter
-    from recalign.experiment.config import load_recipe
-    from recalign.experiment.results import evaluate_recipe
-    from recalign.experiment.runner import tune_recipe
+    from recalign.evaluation.render import print_panel
+    from recalign.terminal import printable
 
-    loaded = load_recipe(recipe)
-    target = output or Path("runs") / loaded.name
-    with TerminalReporter() as reporter:
-        artefacts = tune_recipe(loaded, target, restart=restart, reporter=reporter)
-        results = evaluate_recipe(loaded, artefacts, target, reporter=reporter)
     console = Console(highlight=False)
-    for table in results.tables():
-        console.print(table)
-    console.print(f"results: {target / 'results.md'}", markup=False)
+    for panel in done.results.panels:
+        console.print()
+        print_panel(console, panel)
+    for missing in done.results.missing:
+        typer.echo(f"{missing.status}: {printable(missing.job)}: {printable(missing.reason)}", err=True)
+
+
+def _next(done: ExperimentRun) -> list[str]:
+    """Commands that use a model of the run: recommending to someone who likes an item of its catalogue."""
+    import shlex
+
+    from recalign.terminal import printable
+    from recalign.tuning.model_artifact import load_catalog
+
+    if not done.models:
+        return []
+    model = done.models[0]
+    title = printable(str(load_catalog(model).frame["title"][0]))
+    return [shlex.join(["recalign", "recommend", str(model), "--likes", title])]

@@ -94,7 +94,7 @@ def _teach(
 
     teacher = make_teacher(samples, config)
     with TerminalReporter() as reporter:
-        progress = reporter.count(f"teacher {teacher.name}", "samples")
+        progress = reporter.task(f"teacher {teacher.name}", "samples")
         return run(
             samples,
             teacher,

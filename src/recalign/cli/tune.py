@@ -42,6 +42,7 @@ def tune(
     """Tune a language model on prepared samples. A recipe with several stages is run by `recalign run`."""
     from recalign.cli.progress import TerminalReporter
     from recalign.errors import ConfigError
+    from recalign.experiment.progress import of_steps
     from recalign.experiment.tune import tune as tune_one
     from recalign.settings import parse_settings
 
@@ -62,7 +63,7 @@ def tune(
             settings=stage,
             restart=restart,
             note=reporter.note,
-            progress_for=reporter.task,
+            progress_for=lambda name: of_steps(reporter.task(name)),
         )
         reporter.note(f"model: {output}")
         reporter.note(f"next: recalign evaluate {output} --data {data[-1]}")

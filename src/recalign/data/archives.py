@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import os
 import stat
 import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, cast
@@ -72,24 +71,17 @@ def unpack(archive: Path, target: Path, limits: Limits | None = None) -> None:
         ArtifactError: `target` cannot be written.
     """
     guard = _Guard(archive, target, limits or Limits(), archive.stat().st_size)
-    with storage_errors(target), _damage(archive):
-        if zipfile.is_zipfile(archive):
-            _unpack_zip(archive, guard)
-        else:
-            _unpack_tar(archive, guard)
-
-
-@contextmanager
-def _damage(archive: Path) -> Iterator[None]:
-    try:
-        yield
-    except (*_BROKEN, OSError) as error:
-        # The system's errors have a number; decompressors raise OSError without one.
-        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, _BROKEN):
-            raise
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        found = f"no archive, or a damaged one ({reason})"
-        raise DataError(str(archive), found=found, expected="a whole zip or tar file") from error
+    with storage_errors(target):
+        try:
+            unpack_members = _unpack_zip if zipfile.is_zipfile(archive) else _unpack_tar
+            unpack_members(archive, guard)
+        except (*_BROKEN, OSError) as error:
+            # The system's errors have a number; decompressors raise OSError without one.
+            if isinstance(error, OSError) and error.errno is not None and not isinstance(error, _BROKEN):
+                raise
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            found = f"no archive, or a damaged one ({reason})"
+            raise DataError(str(archive), found=found, expected="a whole zip or tar file") from error
 
 
 @dataclass
@@ -124,21 +116,18 @@ class _Guard:
         self.seen.add(key)
         return self.target.joinpath(*parts)
 
-    def count(self, name: str, size: int) -> None:
-        """Bytes came out."""
-        self.written += size
-        limit = self.limits
-        if self.written > limit.total_bytes:
-            raise self.refuse(name, f"more than {limit.total_bytes:,} bytes in all", "a smaller archive")
-        if self.written > limit.free_bytes and self.written > limit.ratio * self.packed:
-            raise self.refuse(name, f"more than {limit.ratio:g} bytes per packed byte", "data, not a bomb")
-
     def write(self, source: IO[bytes], name: str, path: Path) -> None:
+        """Copy a member out, as long as the sizes allow."""
+        limit = self.limits
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(path, flags, 0o666), "wb") as sink:
             while chunk := source.read(_CHUNK):
-                self.count(name, len(chunk))
+                self.written += len(chunk)
+                if self.written > limit.total_bytes:
+                    raise self.refuse(name, f"more than {limit.total_bytes:,} bytes in all", "a smaller archive")
+                if self.written > limit.free_bytes and self.written > limit.ratio * self.packed:
+                    raise self.refuse(name, f"more than {limit.ratio:g} bytes per packed byte", "data, not a bomb")
                 sink.write(chunk)
 
 
@@ -162,50 +151,29 @@ def _unpack_zip(archive: Path, guard: _Guard) -> None:
 
 
 def _unpack_tar(archive: Path, guard: _Guard) -> None:
-    with _decompressed(archive) as stream:
-        # Not tarfile's own detection: it reads the first header, of whatever length, before anyone can look.
-        bounded = cast("IO[bytes]", _Bounded(stream))
-        with tarfile.open(fileobj=bounded, mode="r:") as bundle:
-            for member in bundle:
-                if member.isdir() and member.name in (".", "./"):
-                    continue
-                path = guard.place(member.name)
-                if member.isdir():
-                    path.mkdir(parents=True, exist_ok=True)
-                elif member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse():
-                    source = bundle.extractfile(member)
-                    if source is None:
-                        raise guard.refuse(member.name, "a member without content")
-                    with source:
-                        guard.write(source, member.name, path)
-                else:
-                    raise guard.refuse(member.name, "a link, device or sparse file")
-
-
-def _decompressed(archive: Path) -> IO[bytes]:
-    """The tar stream inside gzip, bzip2 or nothing. Not xz: a header of it may ask for gigabytes of memory."""
+    # Not tarfile's own detection: it reads the first header, of whatever length, before anyone can look. And not xz: a
+    # header of it may ask for gigabytes of memory.
     with archive.open("rb") as handle:
-        magic = handle.read(6)
-    if magic.startswith(b"\x1f\x8b"):
-        return cast("IO[bytes]", gzip.open(archive))
-    if magic.startswith(b"BZh"):
-        return cast("IO[bytes]", bz2.open(archive))
-    return archive.open("rb")
+        magic = handle.read(3)
+    streams: dict[bytes, type[gzip.GzipFile | bz2.BZ2File]] = {b"\x1f\x8b\x08": gzip.GzipFile, b"BZh": bz2.BZ2File}
+    with streams.get(magic, io.FileIO)(archive) as stream, tarfile.open(fileobj=_Bounded(stream), mode="r:") as bundle:
+        for member in bundle:
+            if member.isdir() and member.name in (".", "./"):
+                continue
+            path = guard.place(member.name)
+            if member.isdir():
+                path.mkdir(parents=True, exist_ok=True)
+            elif member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse():
+                with cast("IO[bytes]", bundle.extractfile(member)) as source:  # None only for what is no file
+                    guard.write(source, member.name, path)
+            else:
+                raise guard.refuse(member.name, "a link, device or sparse file")
 
 
-class _Bounded:
-    """A readable, seekable stream that refuses to be read in huge pieces."""
+class _Bounded(io.BufferedReader):
+    """A stream that refuses to be read in huge pieces."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-
-    def read(self, size: int = -1) -> bytes:
-        if size < 0 or size > _MAX_READ:
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= _MAX_READ:
             raise tarfile.TarError(f"a header of {size} bytes")
-        return self._stream.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._stream.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._stream.tell()
+        return super().read(size)

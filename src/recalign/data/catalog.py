@@ -6,11 +6,11 @@ interprets them. Knows no prompt: `recalign.prompting` makes titles safe to embe
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import polars as pl
 
@@ -21,16 +21,11 @@ from recalign.errors import ConfigError, DataError
 MISSING_TEXT: Final = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
+class _Segment(NamedTuple):
     """Literal text and column names in turn; an `optional` segment vanishes where one of its columns has no value."""
 
-    parts: tuple[tuple[str, str | None], ...]
+    parts: list[tuple[str, str | None]]
     optional: bool
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return tuple(column for _, column in self.parts if column is not None)
 
 
 def render_item_text(items: pl.DataFrame, template: str) -> pl.Series:
@@ -44,10 +39,6 @@ def render_item_text(items: pl.DataFrame, template: str) -> pl.Series:
     A value is missing if it is null, blank or an empty list. Outside of brackets it becomes ``unknown``. Lists are
     joined with ``", "``. Values are inserted as they are: braces or brackets in a title mean nothing.
 
-    Args:
-        items: One row per item, with the columns that the template names.
-        template: See above; it must name at least one column.
-
     Returns:
         A String series named ``text``, aligned with `items`, without nulls.
 
@@ -56,7 +47,7 @@ def render_item_text(items: pl.DataFrame, template: str) -> pl.Series:
         DataError: the template names a column that `items` lacks.
     """
     segments = _parse(template)
-    names = [column for segment in segments for column in segment.columns]
+    names = [column for segment in segments for _, column in segment.parts if column is not None]
     if not names:
         raise ConfigError(f"item text {template!r}", found="no placeholder", expected="text such as '{title}'")
     for name in names:
@@ -86,8 +77,7 @@ def _render(segment: _Segment, values: dict[str, pl.Expr]) -> pl.Expr:
         pieces.append(pl.lit(literal))
         if column is not None:
             pieces.append(values[column] if segment.optional else values[column].fill_null(MISSING_TEXT))
-    text = pl.concat_str(pieces)  # null where a piece is null: an optional segment with a missing value
-    return text.fill_null("") if segment.optional else text
+    return pl.concat_str(pieces).fill_null("")  # null where an optional segment has a missing value
 
 
 def _parse(template: str) -> list[_Segment]:
@@ -105,31 +95,25 @@ def _parse(template: str) -> list[_Segment]:
                     expected="plain column names such as {title}",
                 )
         if fields:
-            segments.append(_Segment(tuple((literal, name) for literal, name, _, _ in fields), optional))
-        if optional and not (fields and segments[-1].columns):
+            segments.append(_Segment([(literal, name) for literal, name, _, _ in fields], optional))
+        if optional and not any(name for _, name, _, _ in fields):
             raise ConfigError(f"item text {template!r}", found=f"[{text}]", expected="a {column} inside the brackets")
     return segments
 
 
 def _bracketed(template: str) -> Iterator[tuple[str, bool]]:
     """Split at single square brackets into (text, optional) pieces; doubled ones become single ones."""
-    piece, inside, position = "", False, 0
-    while position < len(template):
-        char = template[position]
-        if char in "[]" and template[position : position + 2] == char * 2:
-            piece, position = piece + char, position + 2
-            continue
-        position += 1
-        if char not in "[]":
-            piece += char
-        elif (char == "[") == inside:
-            raise ConfigError(f"item text {template!r}", found=f"an unmatched {char!r}", expected="pairs of [ and ]")
+    piece, inside = "", False
+    # The empty token at the end closes the last piece.
+    for token in re.findall(r"\[\[|\]\]|[\[\]]|[^\[\]]+|$", template):
+        if token not in ("[", "]", ""):
+            piece += token[0] if token in ("[[", "]]") else token
+        elif inside != (token == "]"):
+            found = f"an unmatched {token or '['!r}"
+            raise ConfigError(f"item text {template!r}", found=found, expected="pairs of [ and ]")
         else:
             yield piece, inside
             piece, inside = "", not inside
-    if inside:
-        raise ConfigError(f"item text {template!r}", found="an unmatched '['", expected="pairs of [ and ]")
-    yield piece, False
 
 
 class ItemCatalog:
@@ -148,26 +132,17 @@ class ItemCatalog:
 
     @classmethod
     def from_items(cls, items: pl.DataFrame, template: str) -> ItemCatalog:
-        """Render the texts of a reader's item table (`render_item_text`) and wrap it.
-
-        Raises:
-            ConfigError, DataError: see `render_item_text` and the constructor.
-        """
+        """Render the texts of a reader's item table (`render_item_text`) and wrap it."""
         return cls(items.with_columns(render_item_text(items, template)))
 
     @classmethod
     def read(cls, path: Path) -> ItemCatalog:
-        """Read an ``items.parquet``.
-
-        Raises:
-            DataError: the file cannot be read, or see the constructor.
-        """
+        """Read an ``items.parquet``. Raises DataError where it cannot be read or is no catalogue."""
         try:
             frame = pl.read_parquet(path)
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise DataError(
-                f"cannot read the item table {path}", found=str(error), expected="a Parquet file"
-            ) from error
+            thing = f"cannot read the item table {path}"
+            raise DataError(thing, found=str(error), expected="a Parquet file") from error
         return cls(frame)
 
     def write(self, path: Path) -> None:
@@ -190,9 +165,8 @@ class ItemCatalog:
         try:
             return table[item_id]
         except KeyError:
-            raise DataError(
-                f"item {item_id!r} is not in the catalogue", expected=f"one of its {len(self)} item ids"
-            ) from None
+            expected = f"one of its {len(self)} item ids"
+            raise DataError(f"item {item_id!r} is not in the catalogue", expected=expected) from None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -212,7 +186,6 @@ def _checked(frame: pl.DataFrame) -> pl.DataFrame:
             raise DataError(f"item table, column {name!r}", found=f"{empty} empty values", expected="none")
     repeated = frame["item_id"].filter(frame["item_id"].is_duplicated())
     if len(repeated):
-        raise DataError(
-            "item ids must be unique", found=f"{repeated.n_unique()} that repeat, the first is {repeated[0]!r}"
-        )
+        found = f"{repeated.n_unique()} that repeat, the first is {repeated[0]!r}"
+        raise DataError("item ids must be unique", found=found)
     return frame

@@ -6,47 +6,27 @@ the user names it. What an altered or cut download brings is never unpacked, and
 
 from __future__ import annotations
 
+import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from recalign.artifacts import hash_file
 from recalign.artifacts.storage import locked, storage_errors
 from recalign.data.archives import Limits, unpack
-from recalign.data.reader import Archive
+from recalign.data.reader import Archive, Reader
 from recalign.data.readers import READERS
 from recalign.data.transfer import TIMEOUT_SECONDS, Progress, check_url, fetch
 from recalign.errors import ConfigError, DataError
 
-_HEX: Final = frozenset("0123456789abcdef")
 
-
-@dataclass(frozen=True, slots=True)
-class Download:
-    """An archive with what is known of its dataset.
-
-    Attributes:
-        archive: Name, address and hash.
-        dataset: The dataset that reads it (`recalign.data.readers`).
-        licence: Terms of use, one line.
-    """
-
-    archive: Archive
-    dataset: str
-    licence: str
-
-
-def find_download(name: str) -> Download:
-    """The archive of that name.
+def find_download(name: str) -> tuple[Archive, str, Reader]:
+    """The archive of that name, and the name and record of the dataset that reads it.
 
     Raises:
         ConfigError: No dataset has one; the message lists those there are.
     """
     known = {
-        archive.name: Download(archive, dataset, reader.licence)
-        for dataset, reader in READERS.all()
-        for archive in reader.archives
+        archive.name: (archive, dataset, reader) for dataset, reader in READERS.all() for archive in reader.archives
     }
     if name not in known:
         hint = "Other datasets have no public address: bring your own copy"
@@ -73,7 +53,7 @@ def download(
         output: Folder that appears with the unpacked files; it must not exist, or be empty.
         sha256: Hash of the archive, 64 hex digits; needed where none is pinned. It may not contradict a pinned one.
         url: Another address of the same archive, e.g. a mirror.
-        progress: Told the bytes received and the total (None where unknown).
+        progress: See `transfer.Progress`.
         timeout: Seconds without a byte after which a connection is given up.
         limits: How much may come out of the archive.
 
@@ -85,7 +65,7 @@ def download(
         DataError: `output` is in use, the download fails, its hash is another one, or the archive is refused.
         ArtifactError: the disk is full or not writable.
     """
-    archive = find_download(name).archive
+    archive = find_download(name)[0]
     expected = _expected_hash(archive, sha256)
     address = url or archive.url
     if address is None:
@@ -106,7 +86,7 @@ def download(
 def _expected_hash(archive: Archive, given: str | None) -> str:
     if given is not None:
         given = given.strip().lower().removeprefix("sha256:")
-        if len(given) != 64 or not _HEX.issuperset(given):
+        if not re.fullmatch("[0-9a-f]{64}", given):
             raise ConfigError("option --sha256", found=given[:80], expected="64 hexadecimal digits")
     if archive.sha256 is None and given is None:
         raise ConfigError(
@@ -122,11 +102,12 @@ def _expected_hash(archive: Archive, given: str | None) -> str:
 
 def _refuse_used(output: Path) -> None:
     if output.is_symlink() or (output.exists() and not output.is_dir()):
-        raise DataError(str(output), found="a file or link", expected="a new folder", hint="Choose another --output")
-    if output.is_dir() and any(output.iterdir()):
-        raise DataError(
-            str(output), found="a folder with files", expected="a new folder", hint="Choose another --output"
-        )
+        found = "a file or link"
+    elif output.is_dir() and any(output.iterdir()):
+        found = "a folder with files"
+    else:
+        return
+    raise DataError(str(output), found=found, expected="a new folder", hint="Choose another --output")
 
 
 def _fetch_checked(url: str, archive: Path, expected: str, progress: Progress | None, timeout: float) -> None:
@@ -135,9 +116,8 @@ def _fetch_checked(url: str, archive: Path, expected: str, progress: Progress | 
         pieced = fetch(url, archive, progress=progress, timeout=timeout)
         with storage_errors(archive):
             actual = hash_file(archive).sha256
-        if actual == expected:
-            return
-        with storage_errors(archive):
+            if actual == expected:
+                return
             archive.unlink()
         if last or not pieced:
             raise DataError(

@@ -1,8 +1,8 @@
 """What counts as "liked": ratings above a threshold, a binary column, or events without a rating and seeded negatives.
 
-`label` adds three columns to the interactions: ``liked``; ``negative`` (a sampled item that the user never interacted
-with); and ``event``, the row's place in the canonical order. A negative carries the event of its positive, so every
-protocol gives both the same position and the same history.
+`label_coded` adds three columns to the interactions: ``liked``; ``negative`` (a sampled item that the user never
+interacted with); and ``event``, the row's place in the canonical order. A negative carries the event of its positive,
+so every protocol gives both the same position and the same history.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from recalign.data.interactions import canonical, check_interactions, with_codes
+from recalign.data.interactions import canonical
 from recalign.data.sample_ids import Hashes, mix, text_hashes
 from recalign.errors import DataError
 from recalign.seeding import generator
@@ -52,34 +52,27 @@ class FeedbackConfig(BaseModel):
         return self
 
 
-def label(
+def label_coded(
     interactions: pl.DataFrame, config: FeedbackConfig, *, item_ids: Collection[str] = (), seed: int = 0
 ) -> pl.DataFrame:
     """Label every interaction and, for implicit feedback, add negatives.
 
     Args:
-        interactions: Columns of `schema.INTERACTIONS`; binary feedback has ratings of 0 and 1.
+        interactions: Checked (`check_interactions`), and with coded ids (`with_codes`, with `item_ids`). Binary
+            feedback has ratings of 0 and 1.
         config: The kind of feedback and its parameters.
         item_ids: The catalogue that negatives are drawn from, uniformly (implicit feedback only).
         seed: Root seed of the negatives; a user's depend on it, on the user's rows and on the catalogue, not on the
             order of either, nor on other users.
 
     Returns:
-        The rows in canonical order with ``liked``, ``negative`` and ``event``, their ids coded (`with_codes`);
-        negatives (rating null) follow their positive and have its time and ``order``.
+        The rows in canonical order with ``liked``, ``negative`` and ``event``; negatives (rating null) follow their
+        positive and have its time and ``order``.
 
     Raises:
         DataError: the interactions lack what the kind of feedback needs, or a user has hardly any item left that could
             be a negative.
     """
-    check_interactions(interactions)
-    return label_coded(with_codes(interactions, item_ids), config, item_ids=item_ids, seed=seed)
-
-
-def label_coded(
-    interactions: pl.DataFrame, config: FeedbackConfig, *, item_ids: Collection[str] = (), seed: int = 0
-) -> pl.DataFrame:
-    """As `label`, for interactions that are checked and have coded ids (`with_codes`, with `item_ids`)."""
     rows = canonical(interactions.with_columns(likes(interactions, config))).with_columns(
         pl.lit(False).alias("negative"), pl.int_range(pl.len(), dtype=pl.Int64).alias("event")
     )
@@ -95,33 +88,25 @@ def likes(interactions: pl.DataFrame, config: FeedbackConfig) -> pl.Series:
     Raises:
         DataError: they lack what the kind of feedback needs; the message counts all that do.
     """
-    kinds = {"explicit": _explicit, "binary": _binary, "implicit": _implicit}
-    return kinds[config.kind](interactions, config).alias("liked")
-
-
-def _explicit(interactions: pl.DataFrame, config: FeedbackConfig) -> pl.Series:
-    if missing := interactions["rating"].null_count():
+    rating = interactions["rating"].alias("liked")
+    if config.kind == "implicit":
+        return pl.repeat(True, len(rating), dtype=pl.Boolean, eager=True).alias("liked")
+    if config.kind == "binary":
+        odd = rating.filter(~rating.is_in([0.0, 1.0]).fill_null(False))
+        if len(odd):
+            raise DataError(
+                "binary feedback needs 0 or 1 in every row",
+                found=f"{len(odd)} other values, the first is {odd[0]}",
+                hint="Use --feedback explicit --like-above X for ratings on a scale.",
+            )
+        return rating == 1.0
+    if missing := rating.null_count():
         raise DataError(
             "explicit feedback needs a rating in every row",
-            found=f"{missing} of {len(interactions)} rows without one",
+            found=f"{missing} of {len(rating)} rows without one",
             hint="Use --feedback implicit for events without ratings, or --feedback binary for a yes/no column.",
         )
-    return interactions["rating"] > config.like_above
-
-
-def _binary(interactions: pl.DataFrame, config: FeedbackConfig) -> pl.Series:
-    odd = interactions["rating"].filter(~interactions["rating"].is_in([0.0, 1.0]).fill_null(False))
-    if len(odd):
-        raise DataError(
-            "binary feedback needs 0 or 1 in every row",
-            found=f"{len(odd)} other values, the first is {odd[0]}",
-            hint="Use --feedback explicit --like-above X for ratings on a scale.",
-        )
-    return interactions["rating"] == 1.0
-
-
-def _implicit(interactions: pl.DataFrame, config: FeedbackConfig) -> pl.Series:
-    return pl.repeat(True, len(interactions), dtype=pl.Boolean, eager=True)
+    return rating > config.like_above
 
 
 def _sample_negatives(rows: pl.DataFrame, catalogue: pl.Series, count: int, seed: int) -> pl.DataFrame:

@@ -74,10 +74,8 @@ def _packed_keys(frame: pl.DataFrame) -> NDArray[np.uint64] | None:
     time = frame["timestamp"]
     if frame.is_empty() or 0 < time.null_count() < len(frame):
         return None
-    seconds = time.fill_null(0).to_numpy()
-    parts = [codes(frame["user_id"]), seconds, codes(frame["item_id"])]
     keys, room = np.zeros(len(frame), dtype=np.uint64), 1
-    for values in parts:
+    for values in (codes(frame["user_id"]), time.fill_null(0).to_numpy(), codes(frame["item_id"])):
         lowest, highest = int(values.min()), int(values.max())
         room *= highest - lowest + 1
         if room > 2**63:

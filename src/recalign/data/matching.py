@@ -20,7 +20,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +54,7 @@ class Match:
     how: How
 
 
-@dataclass(frozen=True, slots=True)
-class _Query:
+class _Query(NamedTuple):
     """A query, taken apart once: names are normalised, `year` is the one given in parentheses."""
 
     text: str
@@ -68,9 +67,7 @@ class TitleIndex:
     """The names of a catalogue's items; build it once per catalogue (a few microseconds per item)."""
 
     def __init__(self, catalog: ItemCatalog) -> None:
-        """Index titles, years and item texts of `catalog`."""
-        self._catalog = catalog
-        self._ids: list[str] = list(catalog.ids)
+        self._catalog, self._ids = catalog, catalog.ids
         self._position = {item_id: item for item, item_id in enumerate(self._ids)}
         self._years: list[frozenset[int]] = []
         self._verbatim: dict[str, list[int]] = {}
@@ -78,9 +75,8 @@ class TitleIndex:
         self._other: dict[str, list[int]] = {}
         self._bare: dict[str, list[int]] = {}
         self._names: list[tuple[str, int]] = []  # (name without article, item), for the steps that search
-        columns = catalog.frame.select("title", "text", "year")
-        for item, (title, text, year) in enumerate(columns.iter_rows()):
-            self._add(item, title, text, year)
+        for item, row in enumerate(catalog.frame.select("title", "text", "year").iter_rows()):
+            self._add(item, *row)
 
     def match(self, query: str) -> Match:
         """Return the one item that `query` means.
@@ -106,26 +102,6 @@ class TitleIndex:
                 return Match(query, item_id, self._catalog.title(item_id), "id" if by_id else how)
         raise self._unknown(parsed)
 
-    def nearest(self, query: str, count: int = 5) -> list[str]:
-        """Ids of at most `count` items whose titles share most letter triples with `query`, the nearest first."""
-        wanted = _triples(without_article(main_name(split_year(query)[0])))
-        scored: dict[int, float] = {}
-        for name, item in self._names:
-            shared = len(wanted & (own := _triples(name)))
-            if shared:
-                scored[item] = max(scored.get(item, 0.0), 2 * shared / (len(wanted) + len(own)))
-        order = sorted(
-            (item for item in scored if scored[item] >= _ALIKE), key=lambda item: (-scored[item], self._ids[item])
-        )
-        return [self._ids[item] for item in order[:count]]
-
-    def describe(self, item_id: str) -> str:
-        """Title (with its year, if the title does not state it) and id, safe to print."""
-        item = self._position[item_id]
-        title = printable(self._catalog.title(item_id))
-        year = "" if split_year(title)[1] or not self._years[item] else f" ({max(self._years[item])})"
-        return f'"{title}"{year} = id:{printable(item_id)}'
-
     def _add(self, item: int, title: str | None, text: str, column_year: int | None) -> None:
         base, title_year = split_year(title or "")
         years = frozenset(year for year in (title_year, column_year) if year is not None)
@@ -147,7 +123,7 @@ class TitleIndex:
             ("title", lambda query: self._look_up(self._main, query)),
             ("other name", lambda query: self._look_up(self._other, query)),
             ("other name", lambda query: self._look_up(self._bare, query, bare=True)),
-            ("part of title", lambda query: self._search(query, lambda name, part: name.startswith(part))),
+            ("part of title", lambda query: self._search(query, str.startswith)),
             ("part of title", lambda query: self._search(query, lambda name, part: f" {part}" in f" {name}")),
             ("part of title", lambda query: self._search(query, _has_all_words)),
             ("typing error", self._find_mistyped),
@@ -200,24 +176,41 @@ class TitleIndex:
         return exact or [item for item in items if not self._years[item]]
 
     def _ambiguous(self, query: _Query, items: Sequence[int]) -> DataError:
-        listed = ", ".join(self.describe(self._ids[item]) for item in items[:_LISTED])
         more = f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
         return DataError(
             f'title "{printable(query.text)}" fits {len(items)} items',
-            found=f"{listed}{more}",
+            found=f"{self._listed(items[:_LISTED])}{more}",
             expected="one",
             hint="Give the full title with its year, or the id as id:...",
         )
 
     def _unknown(self, query: _Query) -> DataError:
-        nearest = self.nearest(query.text)
+        nearest = self._nearest(query)
         return DataError(
             f'no item has the title "{printable(query.text)}"',
-            found=f"nearest: {', '.join(self.describe(item_id) for item_id in nearest)}"
-            if nearest
-            else "nothing like it",
+            found=f"nearest: {self._listed(nearest)}" if nearest else "nothing like it",
             expected=f"an item id or a title of the catalogue ({len(self._ids)} items)",
         )
+
+    def _nearest(self, query: _Query) -> list[int]:
+        """At most 5 items whose titles share most letter triples with the query, the nearest first."""
+        wanted = _triples(without_article(query.name))
+        alike: dict[int, float] = {}
+        for name, item in self._names:
+            own = _triples(name)
+            share = 2 * len(wanted & own) / (len(wanted) + len(own))
+            if share >= _ALIKE:
+                alike[item] = max(alike.get(item, 0.0), share)
+        return sorted(alike, key=lambda item: (-alike[item], self._ids[item]))[:5]
+
+    def _listed(self, items: Sequence[int]) -> str:
+        """Titles (with their years, where the titles do not state them) and ids, safe to print."""
+        shown = []
+        for item in items:
+            title = printable(self._catalog.title(self._ids[item]))
+            year = "" if split_year(title)[1] or not self._years[item] else f" ({max(self._years[item])})"
+            shown.append(f'"{title}"{year} = id:{printable(self._ids[item])}')
+        return ", ".join(shown)
 
 
 def edit_distances(word: str, texts: Sequence[str]) -> NDArray[np.int64]:

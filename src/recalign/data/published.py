@@ -11,8 +11,7 @@ from typing import Protocol
 import polars as pl
 
 from recalign.data.domain import Domain
-from recalign.data.rejects import RejectLedger
-from recalign.data.source import FileAccount
+from recalign.data.parsing.accounting import FileAccount, RejectLedger
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,41 +10,17 @@ from pathlib import Path
 from typing import Final
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from recalign.data.interactions import type_problems
+from recalign.data.parsing.accounting import FileAccount, RejectLedger
 from recalign.data.reader import RatingsGenerator, RatingsReader
 from recalign.data.readers import READERS
-from recalign.data.rejects import RejectLedger
 from recalign.data.schema import INTERACTIONS, ITEMS
 from recalign.errors import ConfigError
 
 RATING_COLUMNS: Final = ("user_id", "item_id", "rating", "timestamp", "liked")
-ITEM_COLUMNS: Final = ("item_id", "title", "year", "author", "genres")
-
-
-@dataclass(frozen=True)
-class FileAccount:
-    """Where the lines of one file went: ``lines == header + parsed + rejected``, checked on construction.
-
-    Attributes:
-        path: The file, as it was found.
-        lines: Physical lines (for Parquet: rows). A last line without line end counts, an empty rest after the last
-            line end does not.
-        parsed: Lines that became data. A row whose quoted field spans three physical lines counts three.
-        rejected: Lines of the rows in the reject ledger.
-        header: Lines that name columns or, in Netflix files, the movie of the lines that follow.
-    """
-
-    path: str
-    lines: int
-    parsed: int
-    rejected: int
-    header: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.parsed, self.rejected, self.header) < 0 or self.lines != self.header + self.parsed + self.rejected:
-            raise ValueError(f"lines lost in the account of a file: {self!r}")
+ITEM_COLUMNS: Final = tuple(ITEMS)
 
 
 @dataclass(frozen=True)
@@ -109,19 +85,13 @@ class SourceOptions(BaseModel):
         """`items` of a dataset that is read from files."""
         return self.items if isinstance(self.items, Path) else None
 
-    def given(self) -> set[str]:
-        """Names of the options that differ from their defaults."""
-        return set(self.model_dump(exclude_defaults=True))
-
-    @field_validator("columns")
+    @field_validator("columns", "item_columns")
     @classmethod
-    def _known_columns(cls, value: dict[str, str]) -> dict[str, str]:
-        return _check_names(value, tuple(dict.fromkeys(RATING_COLUMNS + ITEM_COLUMNS)))
-
-    @field_validator("item_columns")
-    @classmethod
-    def _known_item_columns(cls, value: dict[str, str]) -> dict[str, str]:
-        return _check_names(value, ITEM_COLUMNS)
+    def _known_columns(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        known = tuple(dict.fromkeys(RATING_COLUMNS + ITEM_COLUMNS)) if info.field_name == "columns" else ITEM_COLUMNS
+        if strange := sorted(set(value) - set(known)):
+            raise ValueError(f"unknown column {strange[0]!r}; ours are {', '.join(known)}")
+        return value
 
     @field_validator("separator")
     @classmethod
@@ -129,13 +99,6 @@ class SourceOptions(BaseModel):
         if value is not None and (len(value) != 1 or value in '"\r\n'):
             raise ValueError(f"a separator is one character other than a quote or line end, not {value!r}")
         return value
-
-
-def _check_names(mapping: dict[str, str], known: tuple[str, ...]) -> dict[str, str]:
-    strange = sorted(set(mapping) - set(known))
-    if strange:
-        raise ValueError(f"unknown column {strange[0]!r}; ours are {', '.join(known)}")
-    return mapping
 
 
 def read_source(dataset: str, path: Path | None, options: SourceOptions | None = None) -> SourceData:
@@ -146,15 +109,12 @@ def read_source(dataset: str, path: Path | None, options: SourceOptions | None =
         path: Its folder, or its ratings file; None for generated data.
         options: Column names and the like, where the reader heeds them (`Reader.options`).
 
-    Returns:
-        Validated interactions and items, the account of every file, and the reject ledger.
-
     Raises:
         ConfigError: There is no such dataset, it has no ratings, or its reader does not heed an option.
         DataError: A file is missing, empty, of another format, or holds no usable row.
     """
     reader, options = READERS.find(dataset), options or SourceOptions()
-    if foreign := sorted(options.given() - reader.options):
+    if foreign := sorted(set(options.model_dump(exclude_defaults=True)) - reader.options):
         raise ConfigError(
             f"option {foreign[0]!r} of dataset {dataset!r}",
             found=repr(getattr(options, foreign[0])),

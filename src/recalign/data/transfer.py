@@ -28,15 +28,11 @@ TIMEOUT_SECONDS: Final = 30.0
 _ATTEMPTS: Final = 4
 _CHUNK: Final = 256 * 1024
 _SCHEMES: Final = ("http", "https")
-_CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 def check_url(url: str) -> None:
-    """Refuse an address that is not plain http or https.
-
-    Raises:
-        ConfigError: another scheme, no host, or user and password in the address.
-    """
+    """Raise a ConfigError for an address with another scheme than http(s), without host, or with user or password."""
     try:
         parts = urllib.parse.urlsplit(url)
         usable = parts.scheme.lower() in _SCHEMES and parts.hostname and "@" not in parts.netloc and parts.port != 0
@@ -82,9 +78,10 @@ def fetch(
         try:
             done = _attempt(url, partial, progress, timeout, max_bytes)
         except urllib.error.HTTPError as error:
-            if error.code < 500:
-                raise _refusal(url, error) from error
             done, reason = False, f"HTTP {error.code} {error.reason}"
+            if error.code < 500:
+                hint = "Check the address, or give another one with --url"
+                raise DataError(f"download of {url}", found=reason, expected="the file", hint=hint) from error
         except (http.client.HTTPException, ConnectionError, TimeoutError, urllib.error.URLError) as error:
             done, reason = False, str(getattr(error, "reason", "") or error) or type(error).__name__
         else:
@@ -115,62 +112,47 @@ def _attempt(url: str, partial: Path, progress: Progress | None, timeout: float,
     if have:
         headers["Range"] = f"bytes={have}-"
     try:
-        response = _opener().open(urllib.request.Request(url, headers=headers), timeout=timeout)
+        opener = urllib.request.build_opener(_PlainRedirects)
+        response = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:
             raise
         # Nothing is left to send, or what is here is longer than the file: then it is another one's beginning.
-        if _total(error.headers.get("Content-Range")) != have:
-            _start_over(partial)
-            return False
-        return True
+        complete = error.headers.get("Content-Range", "").strip() == f"bytes */{have}"
+        if not complete:
+            with storage_errors(partial):
+                partial.unlink()
+        return complete
     with response:
-        start, total = _place(response, have)
-        if total is not None and total > max_bytes:
-            raise _too_large(url, total, max_bytes)
-        return _receive(response, partial, start, total, progress, url, max_bytes)
+        at, total = _place(response, have)
+        limit = max_bytes if total is None else total
+        if limit > max_bytes:
+            raise _too_large(url, limit, max_bytes)
+        with storage_errors(partial), partial.open("r+b" if have else "wb") as handle:
+            handle.truncate(at)
+            handle.seek(at)
+            while chunk := _read(response):
+                at += len(chunk)
+                if at > limit:
+                    raise _too_large(url, at, limit)
+                handle.write(chunk)
+                if progress:
+                    progress(at, total)
+    return total is None or at == total
 
 
 def _place(response: http.client.HTTPResponse, have: int) -> tuple[int, int | None]:
     """Where the response's first byte belongs, and the size of the whole file."""
     if response.status == 206:
         match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        if match and match[1] is not None and int(match[1]) <= have:
+        if match and int(match[1]) <= have:
             return int(match[1]), None if match[2] == "*" else int(match[2])
         raise http.client.HTTPException("a part of the file that was not asked for")
     length = response.headers.get("Content-Length", "")
     return 0, int(length) if length.isdigit() else None
 
 
-def _total(content_range: str | None) -> int | None:
-    match = _CONTENT_RANGE.fullmatch((content_range or "").strip())
-    return int(match[2]) if match and match[2] != "*" else None
-
-
-def _receive(
-    response: IO[bytes] | http.client.HTTPResponse,
-    partial: Path,
-    start: int,
-    total: int | None,
-    progress: Progress | None,
-    url: str,
-    max_bytes: int,
-) -> bool:
-    with storage_errors(partial), partial.open("r+b" if partial.exists() else "wb") as handle:
-        handle.truncate(start)
-        handle.seek(start)
-        at = start
-        while chunk := _read(response):
-            at += len(chunk)
-            if at > (max_bytes if total is None else total):
-                raise _too_large(url, at, max_bytes if total is None else total)
-            handle.write(chunk)
-            if progress:
-                progress(at, total)
-    return total is None or at == total
-
-
-def _read(response: IO[bytes] | http.client.HTTPResponse) -> bytes:
+def _read(response: http.client.HTTPResponse) -> bytes:
     """The next chunk. Network failures leave as HTTPException, so that they are not taken for those of the disk."""
     try:
         return response.read(_CHUNK)
@@ -178,18 +160,8 @@ def _read(response: IO[bytes] | http.client.HTTPResponse) -> bytes:
         raise http.client.HTTPException(str(error) or type(error).__name__) from error
 
 
-def _start_over(partial: Path) -> None:
-    with storage_errors(partial):
-        partial.unlink(missing_ok=True)
-
-
 def _too_large(url: str, size: int, limit: int) -> DataError:
     return DataError(f"download of {url}", found=f"{size:,} bytes or more", expected=f"at most {limit:,}")
-
-
-def _refusal(url: str, error: urllib.error.HTTPError) -> DataError:
-    hint = "Check the address, or give another one with --url"
-    return DataError(f"download of {url}", found=f"HTTP {error.code} {error.reason}", expected="the file", hint=hint)
 
 
 class _PlainRedirects(urllib.request.HTTPRedirectHandler):
@@ -203,19 +175,3 @@ class _PlainRedirects(urllib.request.HTTPRedirectHandler):
             expected = "https" if req.type == "https" else "http or https"
             raise DataError(f"download of {req.full_url}", found=f"a redirect to {newurl[:200]}", expected=expected)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    """An opener that knows http and https and nothing else (the default one reads file:, ftp: and data: addresses)."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.UnknownHandler(),
-        _PlainRedirects(),
-    ):
-        opener.add_handler(handler)
-    return opener

@@ -1,187 +1,154 @@
-"""The one configuration tree: a recipe, as TOML.
+"""An experiment: data, backbones, stages, baselines, and the panels that their models are scored on.
 
-A recipe names its data, its backbone, a list of stages and what to evaluate. Leaf configurations live beside their
-consumers (`PrepareConfig`, `BackboneConfig`, `NanoConfig`, `StageConfig`); this module only puts them together.
-Unknown keys are refused, and all errors are reported at once, each with its path.
+This is the one kind of run: a table of a paper is an experiment, and so is one model on one's own data. Without a panel
+all stages are tuned and nothing is scored; with panels only what they show, and what that is made from, is run. A data
+set with ``folds = k`` is k data sets (fold i tests the i-th part of its users); what is trained on it is trained k
+times, and its panel pools the tests. `recalign.experiment.files` reads the file.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
 
-from recalign.cot.config import TeachConfig
-from recalign.errors import ConfigError
+from recalign.experiment.entries import (
+    NAME,
+    BackboneEntry,
+    BaselineEntry,
+    InContextEntry,
+    PanelEntry,
+    StageEntry,
+    TeacherEntry,
+)
 from recalign.experiment.prepare_config import PrepareConfig
-from recalign.models.config import BackboneConfig, NanoConfig
-from recalign.settings import read_toml, validated
-from recalign.tuning.config import RecStage, Selection, StageConfig, stage_config
-
-NAME = r"^[a-z0-9][a-z0-9.-]*$"
+from recalign.experiment.published import PAPERS
+from recalign.experiment.results import Figure
 
 
-class StageEntry(BaseModel):
-    """A stage of a recipe: its place in the chain, the grid it spans, and the keys of its configuration.
-
-    The keys that are not declared here are those of `recalign.tuning.config`, for the stage's kind.
-    `shots_grid` × `seeds` × `selections` gives one model each, named ``NAME-64shot-strict-k-seed1``; without a grid
-    there is one model, called like the stage.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    name: str = Field(pattern=NAME, description="Name of the stage and of its model.")
-    data: tuple[str, ...] = Field(min_length=1, description="Names of the training data sets; several: multi-domain.")
-    parent: str | None = Field(None, description="Stage to start from; the bare backbone if not given.")
-    validation: str | None = Field(None, description="Target data set, for selection 'paper'.")
-    teacher: str | None = Field(None, description="Kind cot: name of the teacher whose data is learnt from.")
-    zero_shot_for: tuple[str, ...] = Field((), description="Data sets whose labels must not have been seen; enforced.")
-    shots_grid: tuple[int, ...] = Field((), description="Values of shots.")
-    seeds: tuple[int, ...] = Field((), description="Values of seed.")
-    selections: tuple[Selection, ...] = Field((), description="Values of selection.")
-
-    @property
-    def config(self) -> StageConfig:
-        """The configuration of the stage, at no point of its grid. Raises ConfigError."""
-        return self._at({})
-
-    @model_validator(mode="after")
-    def _configured(self) -> Self:
-        try:
-            self._at({})
-        except ConfigError as error:
-            raise PydanticCustomError("stage", "{problem}", {"problem": str(error)}) from None
-        return self
-
-    def expand(self) -> list[tuple[str, StageConfig]]:
-        """The models of this stage: names and plain stage configurations. Raises ConfigError."""
-        base, models = self.config, []
-        selection = base.selection if isinstance(base, RecStage) else None
-        shots_axis = self.shots_grid or (base.shots if isinstance(base, RecStage) else None,)
-        for shots in shots_axis:
-            for selected in self.selections or (selection,):
-                for seed in self.seeds or (base.seed,):
-                    name = self.name
-                    name += f"-{shots}shot" if self.shots_grid else ""
-                    name += f"-{selected}" if self.selections else ""
-                    name += f"-seed{seed}" if self.seeds else ""
-                    point = {"shots": shots, "selection": selected, "seed": seed}
-                    models.append((name, self._at({key: value for key, value in point.items() if value is not None})))
-        return models
-
-    def _at(self, point: dict[str, Any]) -> StageConfig:
-        return stage_config({**(self.model_extra or {}), **point}, f"stage {self.name}")
-
-
-class TeacherEntry(TeachConfig):
-    """A teacher of a recipe: what it is asked (`TeachConfig`), and about which data."""
-
-    data: str = Field(description="Source data set.")
-
-    @property
-    def config(self) -> TeachConfig:
-        """The plain configuration of teaching."""
-        return TeachConfig.model_validate(self.model_dump(exclude={"data"}))
-
-
-class EvaluationEntry(BaseModel):
-    """What is scored on which data."""
+class Experiment(BaseModel):
+    """Everything that one run needs: from one model to a whole table or figure."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: str = Field(description="Data set to score.")
-    split: str = Field("test", description="Split to score.")
-    stages: tuple[str, ...] = Field((), description="Stages whose models are scored; all of them if not given.")
-    fit: str | None = Field(None, description="Data set that the item priors may learn from; none: no item priors.")
-    candidates: int = Field(0, ge=0, description="Rank each liked target among this many negatives; 0: no ranking.")
-    resamples: int = Field(2000, ge=100, description="Bootstrap resamples of users.")
-
-
-class BackboneEntry(BackboneConfig):
-    """The backbone of a recipe; with name 'nano' it is built from the recipe's own data."""
-
-    nano: NanoConfig = Field(default_factory=NanoConfig, description="The embedded backbone.")
-    sources: tuple[str, ...] = Field((), description="nano: data sets whose titles and unlabelled sequences are read.")
-    targets: tuple[str, ...] = Field((), description="nano: data sets of which only the titles may be read.")
-
-
-class Recipe(BaseModel):
-    """A whole run: data → backbone → stages → evaluations."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=NAME, description="Name of the recipe.")
-    description: str = Field("", description="One line for people.")
+    name: str = Field(pattern=NAME, description="Name.")
+    title: str = Field(description="What it is, in one line.")
+    description: str = Field("", description="What a reader should know.")
+    paper: str = Field("", description="Whose published numbers stand beside ours.")
     data: dict[str, PrepareConfig] = Field(min_length=1, description="Data sets by name.")
-    backbone: BackboneEntry = Field(default_factory=lambda: BackboneEntry(name="nano"), description="The backbone.")
+    backbones: dict[str, BackboneEntry] = Field({}, description="Backbones by name.")
     teachers: dict[str, TeacherEntry] = Field({}, description="Teachers by name, for stages of kind cot.")
-    stages: tuple[StageEntry, ...] = Field(min_length=1, description="Stages, in the order of the chain.")
-    evaluations: tuple[EvaluationEntry, ...] = Field((), description="Evaluations, after all stages.")
+    stages: tuple[StageEntry, ...] = Field((), description="Stages; a parent comes before its children.")
+    baselines: tuple[BaselineEntry, ...] = Field((), description="Sequential baselines.")
+    in_context: tuple[InContextEntry, ...] = Field((), description="In-context learning.")
+    panels: tuple[PanelEntry, ...] = Field((), description="What is scored on what; none: all stages are tuned.")
+    figures: tuple[Figure, ...] = Field((), description="What the report draws.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = [
-            f"{kind} {name!r}: expected a name like {NAME}"
-            for kind, names in (("data set", self.data), ("teacher", self.teachers))
-            for name in names
-            if not re.match(NAME, name)
-        ]
+        problems = [*self._unknown_names(), *self._stage_problems()]
+        if self.paper not in PAPERS:
+            problems.append(f"paper {self.paper!r}: expected {', '.join(PAPERS[1:])}, or none")
+        names = [panel.name for panel in self.panels]
+        problems += [f"panel {name}: the name is taken" for name in {name for name in names if names.count(name) > 1}]
         problems += [
-            f"teacher {name}: unknown data set {entry.data!r}"
-            for name, entry in self.teachers.items()
-            if entry.data not in self.data
+            f"figure {figure.title!r}: unknown panel {figure.panel!r}"
+            for figure in self.figures
+            if figure.panel not in names
         ]
-        problems += self._stage_problems()
-        stages = {stage.name for stage in self.stages}
-        for evaluation in self.evaluations:
-            wanted = [evaluation.data, *([evaluation.fit] if evaluation.fit else [])]
-            problems += [f"evaluation: unknown data set {name!r}" for name in wanted if name not in self.data]
-            problems += [f"evaluation: unknown stage {name!r}" for name in evaluation.stages if name not in stages]
-        wanted = [*self.backbone.sources, *self.backbone.targets]
-        problems += [f"backbone: unknown data set {name!r}" for name in wanted if name not in self.data]
+        if (self.stages or self.in_context) and not self.backbones:
+            problems.append("stages and in_context need a backbone: [backbones.NAME]")
+        if not self.stages and not self.panels:
+            problems.append("nothing to run: it has neither [[stages]] nor [[panels]]")
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
-    def _stage_problems(self) -> list[str]:
-        problems: list[str] = []
-        models: dict[str, list[str]] = {}
+    def _unknown_names(self) -> list[str]:
+        """References to data sets, backbones, teachers and stages that are not there."""
+        known = {
+            "data set": set(self.data),
+            "backbone": set(self.backbones),
+            "teacher": set(self.teachers),
+            "stage": {stage.name for stage in self.stages},
+        }
+        named = [
+            (kind, name)
+            for kind, entries in (("data set", self.data), ("backbone", self.backbones), ("teacher", self.teachers))
+            for name in entries
+        ]
+        return [f"{kind} {name!r}: expected a name like {NAME}" for kind, name in named if not re.match(NAME, name)] + [
+            f"{where}: unknown {kind} {name!r}"
+            for where, kind, names in self._references()
+            for name in names
+            if name not in known[kind]
+        ]
+
+    def _references(self) -> list[tuple[str, str, tuple[str, ...]]]:
+        """Where something is named, of which kind it is, and the names."""
+        references = [
+            (f"backbone {key}", "data set", (*entry.sources, *entry.targets)) for key, entry in self.backbones.items()
+        ]
+        references += [(f"teacher {key}", "data set", (entry.data,)) for key, entry in self.teachers.items()]
         for stage in self.stages:
-            expanded: list[tuple[str, StageConfig]] = []
-            wanted = [*stage.data, *stage.zero_shot_for, *([stage.validation] if stage.validation else [])]
-            found = [f"unknown data set {name!r}" for name in wanted if name not in self.data]
-            try:
-                expanded = stage.expand()
-            except ConfigError as error:
-                found.append(f"its grid: {error}")
-            if stage.config.kind == "cot" and stage.teacher not in self.teachers:
-                found.append(
-                    f"teacher {stage.teacher!r} is not among the recipe's: {', '.join(self.teachers) or 'none'}"
-                )
-            if stage.parent is not None and stage.parent not in models:
-                found.append(f"parent {stage.parent!r} is no earlier stage")
-            elif stage.parent is not None and models[stage.parent] != [stage.parent]:
-                found.append(f"parent {stage.parent!r} is a grid of models, expected a single one")
-            chosen = {config.selection for _, config in expanded if isinstance(config, RecStage)}
-            if "paper" in chosen and stage.validation is None:
-                found.append("selection 'paper' needs validation = '<target data set>'")
-            names = [name for name, _ in expanded]
-            taken = {name for others in models.values() for name in others} | set(models)
-            if stage.name in models or taken.intersection(names) or len(set(names)) < len(names):
-                found.append("the name is taken")
-            models[stage.name] = names
-            problems += [f"stage {stage.name}: {problem}" for problem in found]
+            where = f"stage {stage.name}"
+            used = (*stage.data, *stage.zero_shot_for, *((stage.validation,) if stage.validation else ()))
+            references += [(where, "data set", used), (where, "backbone", stage.backbones)]
+            if stage.config.kind == "cot":
+                references.append((where, "teacher", (stage.teacher or "",)))
+        references += [("baselines", "data set", baseline.data) for baseline in self.baselines]
+        for context in self.in_context:
+            references += [("in_context", "data set", context.data), ("in_context", "backbone", context.backbones)]
+        for panel in self.panels:
+            where = f"panel {panel.name}"
+            used = (panel.data, *((panel.fit,) if panel.fit else ()), *panel.unseen_by)
+            references += [(where, "data set", used), (where, "stage", panel.stages)]
+        return references
+
+    def _stage_problems(self) -> list[str]:
+        """Parents that are not there or do not fit, folds that do not go together, names that are taken."""
+        problems: list[str] = []
+        earlier: dict[str, StageEntry] = {}
+        folds: dict[str, int | None] = {}
+        taken: set[str] = set()
+        for stage in self.stages:
+            parent = earlier.get(stage.parent or "")
+            wrong = [] if parent is None else self._parent_problems(stage, parent)
+            if stage.parent is not None and parent is None:
+                wrong.append(f"parent {stage.parent!r} is no earlier stage")
+            used = (*stage.data, *((stage.validation,) if stage.validation else ()))
+            counts = {self.data[name].folds for name in used if name in self.data} - {None}
+            inherited = folds.get(parent.name) if parent is not None else None
+            if len(counts) > 1:
+                wrong.append("data sets with different numbers of folds")
+            elif counts and inherited and inherited not in counts:
+                wrong.append(f"its parent has {inherited} folds, and its data {next(iter(counts))}")
+            folds[stage.name] = next(iter(counts), inherited)
+            if "paper" in stage.selection and stage.validation is None:
+                wrong.append("selection 'paper' needs validation = '<target data set>'")
+            names = {stage.name, *(point.name for point in stage.points())}
+            if taken & names:
+                wrong.append("the name is taken")
+            taken |= names
+            earlier[stage.name] = stage
+            problems += [f"stage {stage.name}: {problem}" for problem in wrong]
         return problems
 
+    def _parent_problems(self, stage: StageEntry, parent: StageEntry) -> list[str]:
+        wrong = []
+        if len(parent.shots) > 1 or len(parent.selection) > 1:
+            wrong.append(f"parent {parent.name!r} spans shots or selections, expected one model a seed")
+        if len(parent.seeds) > 1 and (missing := set(stage.seeds) - set(parent.seeds)):
+            wrong.append(f"its parent has no seed {', '.join(map(str, sorted(missing)))}")
+        if absent := set(self.backbones_of(stage)) - set(self.backbones_of(parent)):
+            wrong.append(f"its parent has no backbone {', '.join(sorted(absent))}")
+        return wrong
 
-def load_recipe(path: Path) -> Recipe:
-    """Read and validate a recipe; environment variables are replaced as `read_toml` says.
+    def backbones_of(self, entry: StageEntry | InContextEntry) -> tuple[str, ...]:
+        """Names of the backbones that an entry spans."""
+        return entry.backbones or tuple(self.backbones)
 
-    Raises:
-        ConfigError: The file is missing, no TOML, or names unknown keys or values; all problems in one message.
-    """
-    return validated(Recipe, read_toml(path, "recipe", "Shipped recipes lie in recipes/"), f"recipe {path}")
+    def folds_of(self, name: str) -> int | None:
+        """How many folds a data set has; None where it has none."""
+        return self.data[name].folds

@@ -20,16 +20,16 @@ from recalign.artifacts.manifest import hash_file
 from recalign.data.audit import audit_tables
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
+from recalign.data.parsing.accounting import FileAccount, RejectLedger
 from recalign.data.protocols import cut_users, fold_users
 from recalign.data.published import PublishedSamples
 from recalign.data.reader import RatingsGenerator, SamplesReader
-from recalign.data.rejects import RejectLedger
 from recalign.data.sample_files import write_samples
 from recalign.data.sample_ids import with_sample_ids
 from recalign.data.sample_table import SampleTable
 from recalign.data.samples import ITEMS_FILE, KIND, split_counts
 from recalign.data.schema import SAMPLES, SPLITS
-from recalign.data.source import FileAccount, read_source
+from recalign.data.source import read_source
 from recalign.data.splitting import make_table, plan, resolve_protocol
 from recalign.errors import ArtifactError, ConfigError
 from recalign.experiment.prepare_config import PrepareConfig

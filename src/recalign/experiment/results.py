@@ -1,202 +1,145 @@
-"""Evaluations of a whole recipe: every model and every prior on the same samples, score files kept, tables written."""
+"""`results.json` of a run: everything that a report shows, as one validated document.
+
+Written by `recalign run` from stored score files, read by `recalign report`. Nothing in it is computed twice.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Final, Literal, Self
 
-from rich.table import Table
+from pydantic import Field, ValidationError, field_validator
 
-from recalign.artifacts import fingerprint, read_manifest, write_file_atomic
-from recalign.data.ranking_lists import RankingConfig
-from recalign.data.samples import SampleSet
-from recalign.experiment.config import EvaluationEntry, Recipe
-from recalign.experiment.evaluation import Evaluation, compare, compute_metrics, evaluate, log_test_read, priors_for
-from recalign.experiment.ranking import RankingTask, freeze, measure, rivals, score_task
-from recalign.experiment.ranking_tables import RankingTable, ranking_table
-from recalign.experiment.runner import Reporter, Run, Silent
-from recalign.experiment.score_file import ScoreFile, score_split
-from recalign.experiment.tables import ResultsTable, results_table
-from recalign.scoring.base import Scorer
-from recalign.tuning.config import RecStage
-from recalign.tuning.model_artifact import KIND, load_scorer
+from recalign.artifacts import write_file_atomic
+from recalign.errors import ArtifactError
+from recalign.evaluation.document import Document, Panel
+from recalign.evaluation.metric import METRICS
+
+RESULTS_FILE: Final = "results.json"
+FORMAT_VERSION: Final = 2
+
+FigureKind = Literal["shots", "bars", "backbones"]
 
 
-@dataclass(frozen=True)
-class RecipeResults:
-    """Tables of a recipe, one per evaluation entry, with the paired differences against every prior.
+class Figure(Document):
+    """What to draw from a panel's rows.
 
-    `rankings` holds the ranking table of each entry that asks for candidates, None for the others.
+    ``shots``: metric over K, a line per model with its interval, rows without K as levels. ``bars``: a bar per model at
+    `shots`, with intervals and the best prior. ``backbones``: groups of bars, one group per backbone.
     """
 
-    titles: tuple[str, ...]
-    results: tuple[ResultsTable, ...]
-    rankings: tuple[RankingTable | None, ...]
+    kind: FigureKind = Field(description="shots, bars or backbones.")
+    title: str = Field(description="Title.")
+    panel: str = Field(description="Name of the panel.")
+    metric: str = Field("auc", description="Name of the metric that is drawn.")
+    models: tuple[str, ...] = Field(min_length=1, description="Names of rows.")
+    shots: int | None = Field(None, description="bars: K of the rows; none: rows without K.")
 
-    def tables(self) -> list[Table]:
-        """Tables for the terminal."""
-        tables = []
-        for title, result, ranking in zip(self.titles, self.results, self.rankings, strict=True):
-            shown = [(title, result.rich())]
-            shown += [(f"{title}: ranking", ranking.rich())] if ranking is not None else []
-            for name, table in shown:
-                table.title = name
-                tables.append(table)
-        return tables
-
-    def markdown(self) -> str:
-        """All tables as Markdown."""
-        parts = []
-        for title, result, ranking in zip(self.titles, self.results, self.rankings, strict=True):
-            parts.append(f"## {title}\n\n{result.markdown()}")
-            if ranking is not None:
-                parts.append(f"### {title}: ranking\n\n{ranking.markdown()}")
-        return "\n".join(parts)
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, name: str) -> str:
+        if name not in METRICS.names():
+            raise ValueError(f"unknown metric {name!r}, expected {', '.join(METRICS.names())}")
+        return name
 
 
-def evaluate_recipe(recipe: Recipe, run: Run, output: Path, *, reporter: Reporter | None = None) -> RecipeResults:
-    """Score all models of a tuned recipe and write ``scores/``, ``results.json`` and ``results.md``.
+class Missing(Document):
+    """A job without a result, and why."""
 
-    A score file that was made from the same model and the same data is read back, so that a test set is read once per
-    frozen model however often the command is given.
+    job: str
+    status: Literal["failed", "skipped", "not run"]
+    reason: str
 
-    Raises:
-        RecalignError: See `load_scorer` and `score_split`.
+
+class Finding(Document):
+    """A finding of the data audit."""
+
+    check: str
+    severity: str
+    text: str
+
+
+class Results(Document):
+    """The whole document.
+
+    Attributes:
+        format_version: Version of the document.
+        name, title, description, paper: As in the run's file.
+        commands: What to type to get here.
+        versions: Packages and their versions.
+        machine: Processor, cores and system.
+        finished: When, as ISO 8601.
+        cpu_hours: Of all jobs.
+        missing: Jobs without a result.
+        panels: What was scored on what.
+        figures: What the report draws.
+        audit: Findings of the data audit by data set.
+        settings: The run's file.
     """
-    reporter = reporter or Silent()
-    titles, tables, rankings = [], [], []
-    content: list[dict[str, Any]] = []
-    for entry in recipe.evaluations:
-        evaluations, ranking, note = _evaluate_entry(recipe, run, entry, output, reporter)
-        differences = _against_every_prior(evaluations, entry)
-        notes = [note, *(_sentence(row) for row in differences)]
-        titles.append(f"{entry.data}, {entry.split}")
-        tables.append(results_table(evaluations, notes=notes, resamples=entry.resamples))
-        rankings.append(ranking)
-        metrics = [each.metrics for each in evaluations]
-        content.append({"title": titles[-1], "metrics": metrics, "against_priors": differences})
-        if ranking is not None:
-            content[-1]["ranking"] = ranking.as_json()
-    results = RecipeResults(tuple(titles), tuple(tables), tuple(rankings))
-    document = {"recipe": recipe.name, "evaluations": content}
-    write_file_atomic(output / "results.json", json.dumps(document, indent=1).encode())
-    write_file_atomic(output / "results.md", f"# {recipe.name}\n\n{results.markdown()}".encode())
-    return results
+
+    format_version: Literal[2] = FORMAT_VERSION
+    name: str
+    title: str
+    description: str = ""
+    paper: str = ""
+    commands: tuple[str, ...] = ()
+    versions: dict[str, str] = Field({})
+    machine: dict[str, str | int] = Field({})
+    finished: str = ""
+    cpu_hours: float = 0.0
+    missing: tuple[Missing, ...] = ()
+    panels: tuple[Panel, ...]
+    figures: tuple[Figure, ...] = ()
+    audit: dict[str, tuple[Finding, ...]] = Field({})
+    settings: str = ""
+
+    def write(self, directory: Path) -> Path:
+        """Write ``results.json`` into `directory`, atomically. Raises ArtifactError."""
+        path = directory / RESULTS_FILE
+        write_file_atomic(path, self.model_dump_json(indent=1).encode())
+        return path
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Read what `write` wrote.
+
+        Raises:
+            ArtifactError: There is none, or it is no results document of this version.
+        """
+        path = directory / RESULTS_FILE
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ArtifactError(
+                f"results {path}",
+                found=getattr(error, "strerror", None) or "no text",
+                expected="the results of a run",
+                hint="Run: recalign run FILE",
+            ) from None
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            place = ".".join(str(part) for part in problem["loc"]) or "the document"
+            older = _older_format(text)
+            raise ArtifactError(
+                f"results {path}",
+                found=older or f"{place}: {problem['msg']}",
+                expected=f"format version {FORMAT_VERSION}",
+                hint="Make it new: recalign run FILE. Finished jobs are kept, so only the evaluation runs again",
+            ) from None
 
 
-def _evaluate_entry(
-    recipe: Recipe, run: Run, entry: EvaluationEntry, output: Path, reporter: Reporter
-) -> tuple[list[Evaluation], RankingTable | None, str]:
-    data = run.data[entry.data]
-    priors = priors_for(data, run.data[entry.fit] if entry.fit else None)
-    note = priors.note.replace("--fit", f"data set {entry.fit}") if entry.fit else priors.note
-    task = _task(entry, data, output / "candidates")
-    evaluations = [
-        evaluate(scorer, data, entry.split, resamples=entry.resamples, calibrate=False) for scorer in priors.scorers
-    ]
-    ranked = [] if task is None else rivals(task, priors.scorers, resamples=entry.resamples)
-    for stage in recipe.stages:
-        if entry.stages and stage.name not in entry.stages:
-            continue
-        for name, config in stage.expand():
-            label = stage.name
-            if isinstance(config, RecStage):
-                label += f" {config.shots}-shot" if stage.shots_grid else ""
-                label += f" {config.selection}" if stage.selections else ""
-            reporter.note(f"scoring {name} on {entry.data}, {entry.split}")
-            model = _Model(run.models[name], data, label, config.seed)
-            scores = model.scores(entry.split, output / "scores")
-            evaluations.append(Evaluation(scores, compute_metrics(scores, resamples=entry.resamples)))
-            if task is not None:
-                ranked.append(measure(model.ranking_scores(task, output / "scores"), resamples=entry.resamples))
-    ranking = ranking_table(ranked, notes=[note], resamples=entry.resamples) if ranked else None
-    return evaluations, ranking, note
-
-
-def _task(entry: EvaluationEntry, data: SampleSet, directory: Path) -> RankingTask | None:
-    """The frozen candidates of an entry that asks for some; they are drawn once per data set, split and number."""
-    if not entry.candidates:
-        return None
-    config = RankingConfig(negatives=entry.candidates, split=entry.split)
-    target = directory / f"{entry.data}-{entry.split}-{entry.candidates}"
-    return freeze(data, config, target)
-
-
-@dataclass
-class _Model:
-    """A tuned model on one data set; loaded when the first score is not there yet."""
-
-    directory: Path
-    data: SampleSet
-    label: str
-    seed: int
-
-    @cached_property
-    def scorer(self) -> Scorer:
-        return load_scorer(self.directory, self.data)
-
-    def scores(self, split: str, folder: Path) -> ScoreFile:
-        """Per-sample scores of a split."""
-
-        def compute() -> ScoreFile:
-            return score_split(self.scorer, self.data, split, seed=self.seed, name=self.label)
-
-        return self._once(compute, folder, split)
-
-    def ranking_scores(self, task: RankingTask, folder: Path) -> ScoreFile:
-        """Per-candidate scores."""
-
-        def compute() -> ScoreFile:
-            return score_task(self.scorer, task, seed=self.seed, name=self.label)
-
-        return self._once(compute, folder, task.split, task.fingerprint)
-
-    def _once(self, compute: Callable[[], ScoreFile], folder: Path, split: str, *candidates: str) -> ScoreFile:
-        """Read back what was made from the same model and data, else compute it and log the read of a test split."""
-        model = read_manifest(self.directory, kind=KIND, verify=False).fingerprint
-        owner = fingerprint([model, self.data.fingerprint, split, self.label, *candidates])
-        kind = "-candidates" if candidates else ""
-        path = folder / f"{self.directory.name}-{self.data.path.name}-{split}{kind}-{owner[:12]}.parquet"
-        if path.exists():
-            return ScoreFile.read(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        scores = compute()
-        log_test_read(self.directory, scores)
-        scores.write(path)
-        return scores
-
-
-def _against_every_prior(evaluations: Sequence[Evaluation], entry: EvaluationEntry) -> list[dict[str, Any]]:
-    """AUC of each model minus that of each prior, with its paired interval; seeds of one model count as their mean."""
-    groups: dict[str, list[Evaluation]] = {}
-    for each in evaluations:
-        groups.setdefault(each.model, []).append(each)
-    rows = []
-    for model, group in groups.items():
-        for prior, other in groups.items():
-            if model.startswith("prior:") or not prior.startswith("prior:"):
-                continue
-            difference = compare(group, other, resamples=entry.resamples)["auc"]
-            if difference is None:
-                continue
-            interval = difference.interval
-            rows.append(
-                {
-                    "model": model,
-                    "prior": prior,
-                    "difference": difference.difference,
-                    "interval": [interval.low, interval.high] if interval else None,
-                    "p_value": difference.p_value,
-                }
-            )
-    return rows
-
-
-def _sentence(row: dict[str, Any]) -> str:
-    interval = row["interval"]
-    span = f"[{interval[0]:+.4f}, {interval[1]:+.4f}]" if interval else "no interval"
-    return f"{row['model']} − {row['prior']}: AUC {row['difference']:+.4f}, 95% paired {span}"
+def _older_format(text: str) -> str:
+    """What a document of an earlier format is; "" for any other."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return ""
+    if not isinstance(content, dict):
+        return ""
+    if "recipe" in content and "evaluations" in content:
+        return "the results of a recipe, which earlier versions wrote"
+    version = content.get("format_version")
+    return f"format version {version}" if version not in (None, FORMAT_VERSION) else ""

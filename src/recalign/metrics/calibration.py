@@ -71,8 +71,10 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS) -
     predicted = np.bincount(index, weights=values, minlength=bins)
     observed = np.bincount(index, weights=truth, minlength=bins)
     return [
-        ReliabilityBin(float(predicted[each] / counts[each]), float(observed[each] / counts[each]), int(counts[each]))
-        for each in np.flatnonzero(counts)
+        ReliabilityBin(
+            float(predicted[place] / counts[place]), float(observed[place] / counts[place]), int(counts[place])
+        )
+        for place in np.flatnonzero(counts)
     ]
 
 

@@ -5,7 +5,7 @@ of e items, p of them relevant, puts p/e of a relevant item on each of its e pla
 the rows, and a scorer that says the same of all items gets exactly what a random ranker gets on average (0.089 NDCG@10
 for one relevant item among 51), not the best or the worst place.
 
-Two kinds of lists (SPEC §5):
+Two kinds of lists:
 
 * *candidate lists*: per sample one liked truth among negatives. NDCG@10 is 1/log2(r + 1) for a truth on place r ≤ 10,
   Recall@10 is whether r ≤ 10, MRR is 1/r over the whole list. Values are averaged over lists.

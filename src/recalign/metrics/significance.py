@@ -62,6 +62,11 @@ class PairedDifference:
         """Whether the whole interval lies above zero."""
         return self.interval is not None and self.interval.low > 0
 
+    @property
+    def below_zero(self) -> bool:
+        """Whether the whole interval lies below zero."""
+        return self.interval is not None and self.interval.high < 0
+
 
 @dataclass(frozen=True, slots=True)
 class MeanSd:
@@ -215,13 +220,13 @@ def _aligned(frames: list[pl.DataFrame]) -> list[pl.DataFrame]:
             raise DataError("score file", found=f"{twice} repeated sample ids", expected="one row per sample")
     ordered = [frame.select(columns).sort("sample_id") for frame in frames]
     first = ordered[0]
-    for other in ordered[1:]:
-        if not first["sample_id"].equals(other["sample_id"]):
-            common = len(set(first["sample_id"]) & set(other["sample_id"]))
-            found = f"{first.height} and {other.height} samples, {common} in common"
+    for frame in ordered[1:]:
+        if not first["sample_id"].equals(frame["sample_id"]):
+            common = len(set(first["sample_id"]) & set(frame["sample_id"]))
+            found = f"{first.height} and {frame.height} samples, {common} in common"
             raise DataError("score files to compare", found=found, expected="the same sample ids in both")
         for column in ("user_id", "label"):
-            if not first[column].equals(other[column]):
+            if not first[column].equals(frame[column]):
                 raise DataError(
                     f"score files to compare: column {column}", found="different values", expected="the same in both"
                 )

@@ -1,4 +1,4 @@
-"""The report of an experiment: `results.json` in; one self-contained page, tables and figures out."""
+"""The report of a run: `results.json` in; one self-contained page, tables and figures out."""
 
 from __future__ import annotations
 

@@ -40,26 +40,26 @@ def draw_shots(series: Sequence[Series], theme: Theme, *, axis: str, reference: 
         axis: Name of the vertical axis.
         reference: A further level, e.g. the best prior.
     """
-    height = max(_HEIGHT, 0.8 + 0.26 * (sum(bool(one.points) + (one.level is not None) for one in series) + 1))
+    height = max(_HEIGHT, 0.8 + 0.26 * (sum(bool(line.points) + (line.level is not None) for line in series) + 1))
     figure = canvas(theme, 5.8, height)
     axes = figure.add_subplot()
     plain(axes, theme, grid="y")
-    shots = sorted({k for one in series for k, _, _ in one.points})
+    shots = sorted({k for line in series for k, _, _ in line.points})
     places = [math.log2(k) for k in shots] or [0.0]
     right = places[-1]
     labels: list[tuple[float, str, str]] = []
-    with_points = [one for one in series if one.points]
-    for number, one in enumerate(series):
+    with_points = [line for line in series if line.points]
+    for number, line in enumerate(series):
         colour = theme.series(number)
-        if one.points:
+        if line.points:
             shift = 0.0
             if len(with_points) > _MOST_BANDS:
-                shift = 0.07 * (with_points.index(one) - (len(with_points) - 1) / 2)
-            _line(axes, one, theme, number, shift, bands=len(with_points) <= _MOST_BANDS)
-            labels.append((one.points[-1][1], one.label, colour))
-        if one.level is not None:
-            axes.axhline(one.level, color=colour, linewidth=1.4, linestyle=(0, (1, 1.6)))
-            labels.append((one.level, f"{one.label}, no K" if one.points else one.label, colour))
+                shift = 0.07 * (with_points.index(line) - (len(with_points) - 1) / 2)
+            _line(axes, line, theme, number, shift, bands=len(with_points) <= _MOST_BANDS)
+            labels.append((line.points[-1][1], line.label, colour))
+        if line.level is not None:
+            axes.axhline(line.level, color=colour, linewidth=1.4, linestyle=(0, (1, 1.6)))
+            labels.append((line.level, f"{line.label}, no K" if line.points else line.label, colour))
     if reference is not None:
         axes.axhline(reference.value, color=theme["ink"], linewidth=1.1, linestyle=(0, (4, 3)))
         labels.append((reference.value, reference.label, theme["ink"]))
@@ -72,13 +72,13 @@ def draw_shots(series: Sequence[Series], theme: Theme, *, axis: str, reference: 
     return figure
 
 
-def _line(axes: Axes, one: Series, theme: Theme, number: int, shift: float, *, bands: bool) -> None:
+def _line(axes: Axes, series: Series, theme: Theme, number: int, shift: float, *, bands: bool) -> None:
     """The line, its markers and its interval, which is a band or one whisker per point."""
     colour = theme.series(number)
-    where = [math.log2(k) + shift for k, _, _ in one.points]
-    values = [value for _, value, _ in one.points]
-    low = [pair[0] if pair else math.nan for _, _, pair in one.points]
-    high = [pair[1] if pair else math.nan for _, _, pair in one.points]
+    where = [math.log2(k) + shift for k, _, _ in series.points]
+    values = [value for _, value, _ in series.points]
+    low = [pair[0] if pair else math.nan for _, _, pair in series.points]
+    high = [pair[1] if pair else math.nan for _, _, pair in series.points]
     if bands and len(where) > 1:
         axes.fill_between(where, low, high, color=colour, alpha=0.13, linewidth=0)
     else:

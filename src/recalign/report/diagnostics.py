@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
-from recalign.experiment.study import Bin, Curve
+from recalign.evaluation.document import Bin, Curve
+from recalign.evaluation.formats import fixed
 from recalign.report.canvas import canvas, plain
-from recalign.report.formats import fixed
 from recalign.report.intervals import wrapped
 from recalign.report.theme import Theme
 
@@ -52,16 +52,16 @@ def draw_reliability(facets: Sequence[Calibration], theme: Theme) -> Canvas:
     Dots grow with the number of samples in their bin.
     """
     figure, grid = _facets(len(facets), theme, height=2.45)
-    shots = sorted({each for facet in facets for each, _ in facet.curves}, key=lambda each: each or 0)
+    shots = sorted({k for facet in facets for k, _ in facet.curves}, key=lambda k: k or 0)
     for index, (axes, facet) in enumerate(zip(grid, facets, strict=True)):
         plain(axes, theme, grid="both")
         axes.set_title(wrapped(facet.title, 26), loc="left", color=theme["ink"])
         axes.plot([0, 1], [0, 1], color=theme["muted"], linewidth=0.9, linestyle=(0, (4, 3)))
-        largest = max((one.count for _, bins in facet.curves for one in bins), default=1)
-        for each, bins in facet.curves:
-            colour = theme.series(shots.index(each))
-            where, share = [one.predicted for one in bins], [one.observed for one in bins]
-            sizes = [6 + 44 * one.count / max(largest, 1) for one in bins]
+        largest = max((point.count for _, bins in facet.curves for point in bins), default=1)
+        for k, bins in facet.curves:
+            colour = theme.series(shots.index(k))
+            where, share = [point.predicted for point in bins], [point.observed for point in bins]
+            sizes = [6 + 44 * point.count / max(largest, 1) for point in bins]
             axes.plot(where, share, color=colour, linewidth=1.1, alpha=0.8)
             axes.scatter(where, share, s=sizes, color=colour, linewidths=0, zorder=3, clip_on=False)
         axes.set_xlim(0, 1)
@@ -73,7 +73,7 @@ def draw_reliability(facets: Sequence[Calibration], theme: Theme) -> Canvas:
             axes.set_ylabel("share liked")
         if index + _columns(len(facets)) >= len(facets):
             axes.set_xlabel("predicted probability")
-    _legend(figure, theme, [(f"K = {each}" if each else "no K", number) for number, each in enumerate(shots)])
+    _legend(figure, theme, [(f"K = {k}" if k else "no K", number) for number, k in enumerate(shots)])
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The numbers of a report as CSV, unrounded: every row with every metric, and the data behind the figures.
+"""The numbers of a report as CSV, unrounded: every row with every metric, and the data of the figures.
 
 Text that a spreadsheet would take for a formula (names and reasons come from strangers) gets a leading apostrophe.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from recalign.experiment.study import Measured, Metrics, Panel, Row, Study, Verdict
-from recalign.report.formats import slugs
+from recalign.evaluation.document import Estimate, Panel, Row, Verdict
+from recalign.evaluation.metric import deciding, ordered_metrics
+from recalign.experiment.results import Results
 from recalign.terminal import printable
 
 Value = str | int | float | bool | None
@@ -19,43 +21,67 @@ Value = str | int | float | bool | None
 _KEY: Final = ("model", "kind", "backbone", "shots", "control")
 _PARTS: Final = ("mean", "sd", "ci_low", "ci_high", "n")
 _VERDICT: Final = ("prior", "difference", "low", "high", "p_value", "beats")
-_METRICS: Final = tuple(Metrics.model_fields)
 
 
-def csv_tables(study: Study) -> dict[str, bytes]:
+def csv_tables(results: Results) -> dict[str, bytes]:
     """All tables by file name; those without a row are left out."""
-    found: dict[str, bytes] = {}
-    for name, panel in zip(panel_slugs(study), study.panels, strict=True):
-        found |= {f"{name}-{kind}.csv": table for kind, table in _panel(panel).items()}
+    tables: dict[str, bytes] = {}
+    for name, panel in zip(panel_slugs(results), results.panels, strict=True):
+        tables |= {f"{name}-{kind}.csv": table for kind, table in _panel(panel).items()}
     audit = [
-        (data, each.check, each.severity, each.text) for data, findings in study.audit.items() for each in findings
+        (data, finding.check, finding.severity, finding.text)
+        for data, findings in results.audit.items()
+        for finding in findings
     ]
-    missing = [(each.job, each.status, each.reason) for each in study.missing]
-    found["audit.csv"] = _csv(("data", "check", "severity", "text"), audit)
-    found["missing.csv"] = _csv(("job", "status", "reason"), missing)
-    return {name: table for name, table in found.items() if table}
+    missing = [(job.job, job.status, job.reason) for job in results.missing]
+    tables["audit.csv"] = _csv(("data", "check", "severity", "text"), audit)
+    tables["missing.csv"] = _csv(("job", "status", "reason"), missing)
+    return {name: table for name, table in tables.items() if table}
 
 
-def panel_slugs(study: Study) -> list[str]:
+def panel_slugs(results: Results) -> list[str]:
     """A name for each panel's files."""
-    return slugs([panel.name for panel in study.panels])
+    return slugs([panel.name for panel in results.panels])
+
+
+def slugs(texts: list[str]) -> list[str]:
+    """A part of a file name for each text, all different: a name that is taken gets a number.
+
+    Each has lower-case letters, digits and single hyphens, is never empty, and has at most 60 characters and a number.
+    """
+    names: list[str] = []
+    for text in texts:
+        base = re.sub(r"[^a-z0-9]+", "-", text.lower())[:60].strip("-") or "unnamed"
+        name, number = base, 1
+        while name in names:
+            number += 1
+            name = f"{base}-{number}"
+        names.append(name)
+    return names
 
 
 def _panel(panel: Panel) -> dict[str, bytes]:
+    metrics = [name for name, _ in ordered_metrics()]
+    metrics += sorted({name for row in panel.rows for name in row.metrics} - set(metrics))
+    decisive = [name for name, _ in deciding()]
     header = [*_KEY, "seeds", "status", "reason"]
-    header += [f"{metric}_{part}" for metric in _METRICS for part in _PARTS]
-    header += ["published_auc", "published_ndcg", *(f"verdict_{part}" for part in _VERDICT)]
-    header += [*(f"ranking_verdict_{part}" for part in _VERDICT), "refused"]
+    header += [f"{metric}_{part}" for metric in metrics for part in _PARTS]
+    header += [f"published_{metric}" for metric in decisive]
+    header += [f"verdict_{metric}_{part}" for metric in decisive for part in _VERDICT]
     compared = [
-        (each.a, each.b, each.metric, each.difference, *(each.interval or (None, None)), each.p_value)
-        for each in panel.comparisons
+        (test.a, test.b, test.metric, test.difference, *(test.interval or (None, None)), test.p_value)
+        for test in panel.comparisons
     ]
     return {
-        "results": _csv(header, (_result(row) for row in panel.rows)),
+        "results": _csv(header, (_result(row, metrics, decisive) for row in panel.rows)),
         "comparisons": _csv(("a", "b", "metric", "difference", "low", "high", "p_value"), compared),
         "reliability": _csv(
             (*_KEY, "predicted", "observed", "count"),
-            ((*_key(row), each.predicted, each.observed, each.count) for row in panel.rows for each in row.reliability),
+            (
+                (*_key(row), point.predicted, point.observed, point.count)
+                for row in panel.rows
+                for point in row.reliability
+            ),
         ),
         "users": _csv((*_KEY, "auc"), ((*_key(row), value) for row in panel.rows for value in row.user_auc)),
         "training": _csv((*_KEY, "seed", "stage", "step", "loss", "validation"), _training(panel)),
@@ -66,18 +92,20 @@ def _key(row: Row) -> tuple[Value, ...]:
     return row.model, row.kind, row.backbone, row.shots, row.control
 
 
-def _result(row: Row) -> list[Value]:
+def _result(row: Row, metrics: Sequence[str], decisive: Sequence[str]) -> list[Value]:
     values: list[Value] = [*_key(row), " ".join(map(str, row.seeds)), row.status, row.reason]
-    for metric in _METRICS:
-        values += _measured(getattr(row.metrics, metric))
-    values += [row.published.get("auc"), row.published.get("ndcg")]
-    return [*values, *_verdict(row.verdict), *_verdict(row.ranking_verdict), row.refused]
+    for metric in metrics:
+        values += _estimate(row.metrics.get(metric))
+    values += [row.published.get(metric) for metric in decisive]
+    for metric in decisive:
+        values += _verdict(row.verdicts.get(metric))
+    return values
 
 
-def _measured(measured: Measured | None) -> tuple[Value, ...]:
-    if measured is None:
+def _estimate(estimate: Estimate | None) -> tuple[Value, ...]:
+    if estimate is None or estimate.mean is None:
         return (None,) * len(_PARTS)
-    return (measured.mean, measured.sd, *(measured.ci or (None, None)), measured.n)
+    return (estimate.mean, estimate.sd, *(estimate.ci or (None, None)), estimate.n)
 
 
 def _verdict(verdict: Verdict | None) -> tuple[Value, ...]:

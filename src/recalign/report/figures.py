@@ -1,6 +1,6 @@
 """Which figures a report has, with title, caption and a description in words for those who do not see them.
 
-The data is looked up here, once; the drawing functions get plain numbers. What the experiment's file asks for comes
+The data is looked up here, once; the drawing functions get plain numbers. What the run's file asks for comes
 first (the papers' figures), then what every panel has: differences from the best prior, reliability, users' AUCs.
 """
 
@@ -14,7 +14,12 @@ from typing import Literal
 
 from matplotlib.figure import Figure as Canvas
 
-from recalign.experiment.study import Curve, Figure, Panel, Row, Study, Verdict
+from recalign.evaluation.comparisons import best_prior
+from recalign.evaluation.document import Curve, Panel, Row
+from recalign.evaluation.formats import fixed, interval, prior_name, several_backbones, short_title
+from recalign.evaluation.metric import METRICS, Metric, deciding
+from recalign.evaluation.tables import TONES
+from recalign.experiment.results import Figure, Results
 from recalign.report import selection
 from recalign.report.curves import Series, draw_shots
 from recalign.report.diagnostics import (
@@ -25,7 +30,6 @@ from recalign.report.diagnostics import (
     draw_training,
     draw_users,
 )
-from recalign.report.formats import METRIC_NAMES, fixed, interval, mean, prior_name, short_title
 from recalign.report.intervals import Bar, Reference, draw_bars
 from recalign.report.theme import Theme
 from recalign.terminal import printable
@@ -59,16 +63,16 @@ class Plot:
     panel: str = ""
 
 
-def plots(study: Study) -> list[Plot]:
+def plots(results: Results) -> list[Plot]:
     """All figures of a report, in their order on the page."""
-    panels = {panel.name: panel for panel in study.panels}
-    found = []
-    for figure in study.figures:
+    panels = {panel.name: panel for panel in results.panels}
+    drawn = []
+    for figure in results.figures:
         panel = panels.get(figure.panel)
-        found.append(_missing(figure, f"there is no panel {figure.panel}") if panel is None else _asked(figure, panel))
-    for panel in study.panels:
-        found += [*_differences(panel), *_users(panel), *_reliability(panel)]
-    return [*found, *_training(study)]
+        drawn.append(_missing(figure, f"there is no panel {figure.panel}") if panel is None else _asked(figure, panel))
+    for panel in results.panels:
+        drawn += [*_differences(panel), *_users(panel), *_reliability(panel)]
+    return [*drawn, *_training(results)]
 
 
 def _asked(figure: Figure, panel: Panel) -> Plot:
@@ -80,8 +84,11 @@ def _missing(figure: Figure, reason: str) -> Plot:
 
 
 def _reference(panel: Panel, metric: str) -> Reference | None:
-    best = selection.best_prior(panel, metric)
-    return None if best is None else Reference(f"best prior: {printable(prior_name(best[0].model))}", best[1])
+    best = best_prior(panel.rows, metric, higher_is_better=METRICS.find(metric).higher_is_better)
+    value = None if best is None else best.mean(metric)
+    return (
+        None if best is None or value is None else Reference(f"best prior: {printable(prior_name(best.model))}", value)
+    )
 
 
 def _prior_words(reference: Reference | None) -> str:
@@ -98,54 +105,52 @@ def _shots(figure: Figure, panel: Panel) -> Plot:
         label = printable(f"{line.model}, {line.backbone}" if several and line.backbone else line.model)
         points = []
         for row in line.points:
-            measured = selection.metric(row, figure.metric)
-            if measured is not None and row.shots:
-                points.append((row.shots, measured.mean, measured.ci))
-        level = selection.metric(line.level, figure.metric) if line.level else None
-        series.append(Series(label, tuple(points), None if level is None else level.mean))
+            value = row.mean(figure.metric)
+            if value is not None and row.shots:
+                points.append((row.shots, value, row.metrics[figure.metric].ci))
+        level = line.level.mean(figure.metric) if line.level else None
+        series.append(Series(label, tuple(points), level))
         told = [f"K={k} {fixed(value, 3)}" for k, value, _ in points]
-        told += [] if level is None else [f"without K {fixed(level.mean, 3)}"]
+        told += [] if level is None else [f"without K {fixed(level, 3)}"]
         words.append(f"{label}: {', '.join(told)}")
-    reference, name = _reference(panel, figure.metric), METRIC_NAMES[figure.metric]
+    reference, name = _reference(panel, figure.metric), METRICS.find(figure.metric).title
     caption = f"{name} on {panel.title}; mean over seeds with 95 % interval.{_prior_words(reference)}"
-    if any(one.level is not None for one in series):
+    if any(line.level is not None for line in series):
         caption += " Dotted: models without K."
     alt = f"Line chart, {name} over K. {'; '.join(words)}.{_prior_words(reference)}"
     draw = partial(draw_shots, tuple(series), axis=name, reference=reference)
     return Plot("paper", "shots", figure.title, caption, alt, draw)
 
 
-def _start(metric: str) -> tuple[float, str]:
-    """Where bars of a metric begin, and the axis that says so."""
-    name = METRIC_NAMES[metric]
-    return (0.5, f"{name}; bars begin at chance, 0.5") if metric in ("auc", "gauc") else (0.0, name)
+def _axis(metric: Metric) -> str:
+    """The axis of a metric, which says where bars begin unless that is 0."""
+    return f"{metric.title}; bars begin at chance, {metric.chance:g}" if metric.chance else metric.title
 
 
 def _bar(row: Row, metric: str, label: str, tone: str = "accent") -> Bar:
-    measured = selection.metric(row, metric)
-    absent = "not run" if row.status == "not run" else "undefined"
-    if measured is None:
-        return Bar(printable(label), absent=absent)
-    return Bar(printable(label), measured.mean, measured.ci, "muted" if row.kind == "prior" else tone)
+    value = row.mean(metric)
+    if value is None:
+        return Bar(printable(label), absent="not run" if row.status == "not run" else "undefined")
+    return Bar(printable(label), value, row.metrics[metric].ci, "muted" if row.kind == "prior" else tone)
 
 
 def _bar_plot(figure: Figure, panel: Panel, bars: list[Bar]) -> Plot:
-    start, axis = _start(figure.metric)
+    metric = METRICS.find(figure.metric)
     reference = _reference(panel, figure.metric)
     words = [f"{bar.label} {fixed(bar.value, 3)}" for bar in bars if not bar.heading]
     seeds = "mean over seeds with 95 % interval"
-    caption = f"{METRIC_NAMES[figure.metric]} on {panel.title}; {seeds}.{_prior_words(reference)}"
-    alt = f"Bar chart, {METRIC_NAMES[figure.metric]}. {'; '.join(words)}.{_prior_words(reference)}"
-    draw = partial(draw_bars, tuple(bars), axis=axis, start=start, reference=reference)
+    caption = f"{metric.title} on {panel.title}; {seeds}.{_prior_words(reference)}"
+    alt = f"Bar chart, {metric.title}. {'; '.join(words)}.{_prior_words(reference)}"
+    draw = partial(draw_bars, tuple(bars), axis=_axis(metric), start=metric.chance, reference=reference)
     return Plot("paper", figure.kind, figure.title, caption, alt, draw)
 
 
 def _bars(figure: Figure, panel: Panel) -> Plot:
     rows = selection.bar_rows(panel, figure)
-    several = selection.several_backbones(rows)
+    several = several_backbones(rows)
     bars = [_bar(row, figure.metric, short_title(row, backbone=several, shots=False)) for row in rows]
-    found = {row.model for row in rows}
-    bars += [Bar(printable(model), absent="no such row") for model in figure.models if model not in found]
+    shown = {row.model for row in rows}
+    bars += [Bar(printable(model), absent="no such row") for model in figure.models if model not in shown]
     return _bar_plot(figure, panel, bars)
 
 
@@ -172,31 +177,29 @@ def _within(row: Row, shots: set[int | None]) -> str:
 
 
 def _differences(panel: Panel) -> Iterator[Plot]:
-    """Each model's AUC minus that of the best prior."""
-    judged = [(row, row.verdict) for row in selection.plain_rows(panel) if row.verdict is not None]
+    """Each model's deciding metric minus that of the best prior."""
+    (name, metric), *_ = deciding("samples")
+    judged = [(row, row.verdicts[name]) for row in panel.plain_rows if name in row.verdicts]
     if not judged:
         return
-    several = selection.several_backbones(row for row, _ in judged)
-    shown = judged[:MOST_ROWS]
+    several = several_backbones(row for row, _ in judged)
     bars = [
-        Bar(printable(short_title(row, backbone=several)), verdict.difference, verdict.interval, _tone(verdict))
-        for row, verdict in shown
+        Bar(
+            printable(short_title(row, backbone=several)), verdict.difference, verdict.interval, TONES[verdict.standing]
+        )
+        for row, verdict in judged[:MOST_ROWS]
     ]
-    prior = printable(prior_name(shown[0][1].prior))
+    prior = printable(prior_name(judged[0][1].prior))
     words = [f"{bar.label} {fixed(bar.value, 3, signed=True)} {interval(bar.interval, signed=True)}" for bar in bars]
     caption = (
-        f"AUC of each model minus that of the best prior, {prior}, with paired 95 % interval. Right of the line is "
-        f"better than the prior; an interval across the line decides nothing."
+        f"{metric.heading} of each model minus that of the best prior, {prior}, with paired 95 % interval. "
+        f"Right of the line is better than the prior; an interval across the line decides nothing."
         f"{_left_out(len(judged), MOST_ROWS, 'rows')}"
     )
-    draw = partial(draw_bars, tuple(bars), axis=f"AUC minus AUC of {prior}", start=0.0, style="dot", signed=True)
-    alt = f"Differences in AUC from the prior {prior}. {'; '.join(words)}."
+    axis = f"{metric.heading} minus {metric.heading} of {prior}"
+    draw = partial(draw_bars, tuple(bars), axis=axis, start=0.0, style="dot", signed=True)
+    alt = f"Differences in {metric.heading} from the prior {prior}. {'; '.join(words)}."
     yield Plot("panel", "priors", "Against the best prior", caption, alt, draw, panel=panel.name)
-
-
-def _tone(verdict: Verdict) -> str:
-    below = verdict.interval is not None and verdict.interval[1] < 0
-    return "good" if verdict.beats else "bad" if below else "muted"
 
 
 def _left_out(count: int, most: int, what: str) -> str:
@@ -205,49 +208,50 @@ def _left_out(count: int, most: int, what: str) -> str:
 
 def _reliability(panel: Panel) -> Iterator[Plot]:
     groups: dict[tuple[str, str], list[Row]] = {}
-    for row in selection.plain_rows(panel):
+    for row in panel.plain_rows:
         if row.reliability:
             groups.setdefault((row.model, row.backbone), []).append(row)
     if not groups:
         return
-    several = selection.several_backbones(row for rows in groups.values() for row in rows)
+    several = several_backbones(row for rows in groups.values() for row in rows)
     facets, words = [], []
     for rows in groups.values():
         title = printable(short_title(rows[0], backbone=several, shots=False))
         ordered = sorted(rows, key=lambda row: row.shots or 0)
         chosen = [ordered[index] for index in sorted({0, len(ordered) // 2, len(ordered) - 1})]
         facets.append(Calibration(title, tuple((row.shots, row.reliability) for row in chosen)))
-        words.append(f"{title}: ECE {', '.join(fixed(mean(row.metrics.ece), 3) for row in chosen)}")
+        gaps = [max(abs(point.observed - point.predicted) for point in row.reliability) for row in chosen]
+        words.append(f"{title}: largest distance {', '.join(fixed(gap, 3) for gap in gaps)}")
     shown = tuple(facets[:MOST_FACETS])
     caption = (
         "Mean predicted probability of ten bins against the share that was liked; on the dashed diagonal a model means "
         "what it says. Dots grow with the samples in their bin; of more than three K, the smallest, middle and largest."
         f"{_left_out(len(facets), MOST_FACETS, 'models')}"
     )
-    alt = f"Reliability diagrams. {'; '.join(words[:MOST_FACETS])}."
+    alt = f"Reliability diagrams, with the largest distance from the diagonal. {'; '.join(words[:MOST_FACETS])}."
     draw = partial(draw_reliability, shown)
     yield Plot("panel", "reliability", "Reliability", caption, alt, draw, wide=True, panel=panel.name)
 
 
 def _users(panel: Panel) -> Iterator[Plot]:
-    rows = selection.most_shots(row for row in selection.plain_rows(panel) if row.user_auc)
+    rows = selection.most_shots(row for row in panel.plain_rows if row.user_auc)
     if not rows:
         return
-    several = selection.several_backbones(rows)
+    several = several_backbones(rows)
     strips = tuple(Users(printable(short_title(row, backbone=several)), row.user_auc) for row in rows[:MOST_ROWS])
     caption = (
-        f"AUC within each of {panel.gauc_users:,} users who have both labels, mean over seeds; bar: the middle half, "
+        f"AUC within each user who has both labels, mean over seeds; bar: the middle half, "
         f"line: the median. Each model at its largest K.{_left_out(len(rows), MOST_ROWS, 'models')}"
     )
-    alt = f"Users' AUCs. {'; '.join(f'{each.title}: {len(each.values)} users' for each in strips)}."
+    alt = f"Users' AUCs. {'; '.join(f'{strip.title}: {len(strip.values)} users' for strip in strips)}."
     yield Plot("panel", "users", "Within users", caption, alt, partial(draw_users, strips), panel=panel.name)
 
 
-def _training(study: Study) -> Iterator[Plot]:
+def _training(results: Results) -> Iterator[Plot]:
     """Training logs, each once, though its model may stand in several panels."""
-    rows = [row for panel in study.panels for row in selection.plain_rows(panel) if row.training]
+    rows = [row for panel in results.panels for row in panel.plain_rows if row.training]
     groups: dict[tuple[str, str], list[Curve]] = {}
-    several = selection.several_backbones(rows)
+    several = several_backbones(rows)
     for row in selection.most_shots(rows):
         for curve in row.training:
             title = printable(short_title(row, backbone=several))

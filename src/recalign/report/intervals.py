@@ -11,8 +11,8 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from recalign.evaluation.formats import ends, fixed
 from recalign.report.canvas import canvas, plain
-from recalign.report.formats import ends, fixed
 from recalign.report.theme import Theme
 
 _LABEL_WIDTH = 34  # characters of a label's line; the longest labels have two

@@ -1,4 +1,4 @@
-"""The page: a study and its rendered figures in, one HTML document out that needs nothing else.
+"""The page: results and their rendered figures in, one HTML document out that needs nothing else.
 
 Everything that a stranger may have written goes through autoescape and `printable`. The page forbids itself the network
 by its own content security policy, which admits this file's script only, by its hash.
@@ -12,22 +12,24 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
-from typing import Any, Final
+from typing import Final
 
 import jinja2
 from markupsafe import Markup, escape
 
-from recalign.experiment.study import Study
-from recalign.report import tables
+from recalign.evaluation import sentences, tables
+from recalign.evaluation.formats import UNDEFINED, fixed
+from recalign.evaluation.summary import summarise_panel
+from recalign.experiment.results import Results
+from recalign.metrics.ranking import random_ranker
 from recalign.report.canvas import Drawing
 from recalign.report.exports import panel_slugs
 from recalign.report.figures import Plot
-from recalign.report.formats import UNDEFINED, fixed
-from recalign.report.summary import summarise
+from recalign.report.missing import missing_table
 from recalign.report.theme import DARK, LIGHT, css_variables
 from recalign.terminal import printable
 
-RANDOM_NDCG: Final = 0.089  # NDCG@10 of a random order of 51 candidates with one relevant: sum(1/log2(r+1), r<=10) / 51
+_PAPER_CANDIDATES: Final = 51  # over so many candidates TLRec says that it ranks
 _CONTROL_CHARACTERS: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 
 
@@ -39,11 +41,11 @@ class Shown:
     markup: Markup | None
 
 
-def page(study: Study, figures: list[tuple[Plot, Drawing | None]], folder: str) -> str:
+def page(results: Results, figures: list[tuple[Plot, Drawing | None]], folder: str) -> str:
     """Render the document.
 
     Args:
-        study: What is shown.
+        results: What is shown.
         figures: Every figure of `recalign.report.figures.plots`, with its drawing where it has one.
         folder: Name of the folder beside the page that holds its files.
     """
@@ -55,25 +57,26 @@ def page(study: Study, figures: list[tuple[Plot, Drawing | None]], folder: str) 
         {
             "panel": panel,
             "id": name,
-            "summary": summarise(panel),
+            "summary": summarise_panel(panel),
+            "about": " ".join([sentences.about(panel), *sentences.counted(panel)]),
             "results": tables.results_table(panel),
             "controls": tables.controls_table(panel),
             "comparisons": tables.comparisons_table(panel),
             "ranking": tables.ranking_table(panel),
-            "figures": [each for each in shown if each.plot.panel == panel.name],
+            "figures": [figure for figure in shown if figure.plot.panel == panel.name],
             "published": any(row.published for row in panel.rows),
         }
-        for name, panel in zip(panel_slugs(study), study.panels, strict=True)
+        for name, panel in zip(panel_slugs(results), results.panels, strict=True)
     ]
     return _environment().get_template("page.html.jinja").render(
-        study=study,
+        results=results,
         panels=panels,
-        paper_figures=[each for each in shown if each.plot.place == "paper"],
-        training=[each for each in shown if each.plot.place == "training"],
-        missing=tables.missing_table(study.missing),
+        paper_figures=[figure for figure in shown if figure.plot.place == "paper"],
+        training=[figure for figure in shown if figure.plot.place == "training"],
+        missing=missing_table(results.missing),
         folder=folder,
-        random_ndcg=RANDOM_NDCG,
-        finished=_moment(study.finished),
+        random_ndcg=fixed(random_ranker(_PAPER_CANDIDATES)["ndcg"], 3),
+        finished=_moment(results.finished),
         script=Markup(script),
         script_hash=digest,
         style=Markup(_style()),
@@ -121,7 +124,7 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _safe(value: Any) -> Any:
+def _safe(value: object) -> object:
     return printable(value) if type(value) is str else value
 
 

@@ -9,11 +9,10 @@ from typing import Final
 
 from recalign.artifacts import write_file_atomic
 from recalign.errors import ArtifactError, ConfigError
-from recalign.experiment.study import RESULTS_FILE, Study
+from recalign.experiment.results import RESULTS_FILE, Results
 from recalign.report.canvas import Drawing, render
-from recalign.report.exports import csv_tables, panel_slugs
+from recalign.report.exports import csv_tables, panel_slugs, slugs
 from recalign.report.figures import Plot, plots
-from recalign.report.formats import slugs
 from recalign.report.page import page
 
 PAGE_NAME: Final = "report.html"
@@ -38,49 +37,49 @@ class Report:
     figures: int
 
 
-def write_report(experiment: Path, output: Path | None = None) -> Report:
-    """Write the report of an experiment.
+def write_report(run: Path, output: Path | None = None) -> Report:
+    """Write the report of a run.
 
     The same results give the same bytes. The folder beside the page has its name without ``.html``.
 
     Args:
-        experiment: Directory with ``results.json``.
-        output: The page; ``report.html`` in `experiment` if not given.
+        run: Directory with ``results.json``.
+        output: The page; ``report.html`` in `run` if not given.
 
     Raises:
         ArtifactError: There are no results, or not of this version, or the disk does not take the report.
         ConfigError: `output` does not end in ``.html``.
     """
-    target = experiment / PAGE_NAME if output is None else output
+    target = run / PAGE_NAME if output is None else output
     if target.suffix != ".html":
         raise ConfigError(f"report {target}", found=f"a name ending in {target.suffix!r}", expected="one in .html")
-    study = Study.read(experiment)
-    found = plots(study)
-    names = slugs([_figure_name(study, plot) for plot in found])
+    results = Results.read(run)
+    drawn = plots(results)
+    names = slugs([_figure_name(results, plot) for plot in drawn])
     figures: list[tuple[Plot, Drawing | None]] = [
         (plot, None if plot.draw is None else render(plot.draw, f"fig-{name}"))
-        for plot, name in zip(found, names, strict=True)
+        for plot, name in zip(drawn, names, strict=True)
     ]
     folder = target.with_suffix("")
-    files = {f"tables/{name}": data for name, data in csv_tables(study).items()}
+    files = {f"tables/{name}": data for name, data in csv_tables(results).items()}
     tables = len(files)
     for name, (_, drawing) in zip(names, figures, strict=True):
         if drawing is not None:
             files |= {f"figures/{name}.svg": drawing.svg, f"figures/{name}.png": drawing.png}
-    document = page(study, figures, folder.name)
+    document = page(results, figures, folder.name)
     _write(folder, files)
-    write_file_atomic(folder / RESULTS_FILE, (experiment / RESULTS_FILE).read_bytes())
+    write_file_atomic(folder / RESULTS_FILE, (run / RESULTS_FILE).read_bytes())
     write_file_atomic(target, document.encode())
     return Report(target, folder, tables, (len(files) - tables) // 2)
 
 
-def _figure_name(study: Study, plot: Plot) -> str:
-    """``fig-2-ablation-on-movie`` for what the experiment asks for, ``movie-reliability`` for what every panel has."""
+def _figure_name(results: Results, plot: Plot) -> str:
+    """``fig-2-ablation-on-movie`` for what the run's file asks for, ``movie-reliability`` for what every panel has."""
     if plot.place == "paper":
         return plot.title
     if plot.place == "training":
         return "training"
-    panels = dict(zip((panel.name for panel in study.panels), panel_slugs(study), strict=True))
+    panels = dict(zip((panel.name for panel in results.panels), panel_slugs(results), strict=True))
     return f"{panels[plot.panel]}-{plot.kind}"
 
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recalign.data.parsing.accounting import FileTally
+from recalign.data.interactions import with_codes
+from recalign.data.parsing.accounting import FileAccount, FileTally
 from recalign.data.parsing.assembly import DUPLICATE, NO_TIME, SUPERSEDED, UNKNOWN_ITEM, SourceBuilder, drop_repeats
-from recalign.data.source import FileAccount, SourceData
+from recalign.data.source import SourceData
 from recalign.errors import DataError
 
 Row = tuple[str, str, float | None, int | None]
@@ -31,7 +32,7 @@ def build(rows: list[Row], items: list[str]) -> SourceData:
 
 
 def left(rows: list[Row]) -> list[Row]:
-    return drop_repeats(pl.DataFrame(rows, schema=SCHEMA, orient="row"))[0].rows()
+    return drop_repeats(with_codes(pl.DataFrame(rows, schema=SCHEMA, orient="row")))[0].rows()
 
 
 def test_an_account_that_loses_a_line_is_refused() -> None:
@@ -103,7 +104,7 @@ def test_what_stays_does_not_depend_on_the_order_of_the_file(rows: list[Row], ra
 @settings(max_examples=60, deadline=None)
 @given(rows=ROWS)
 def test_pairs_are_unique_and_every_row_is_somewhere(rows: list[Row]) -> None:
-    frame = pl.DataFrame(rows, schema=SCHEMA, orient="row")
+    frame = with_codes(pl.DataFrame(rows, schema=SCHEMA, orient="row"))
     staying, leaving = drop_repeats(frame)
     assert staying.height + leaving.height == frame.height
     assert not staying.select("user_id", "item_id").is_duplicated().any()

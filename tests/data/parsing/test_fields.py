@@ -111,7 +111,7 @@ def first_reason(checks: list[tuple[pl.Expr, str]], **row: object) -> str | None
     ],
 )
 def test_rating_scale(rating: float, reason: str | None) -> None:
-    assert first_reason(fields.RatingScale(0.5, 5, 0.5).checks(), rating=rating) == reason
+    assert first_reason(fields.rating_checks(0.5, 5, 0.5), rating=rating) == reason
 
 
 def test_milliseconds_are_told_apart() -> None:
@@ -130,7 +130,7 @@ def test_milliseconds_are_told_apart() -> None:
     ],
 )
 def test_title_year(title: str, year: int | None) -> None:
-    assert value(fields.title_year("x"), title) == year
+    assert value(fields.title_year(), title, "title") == year
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recalign.data.parsing.accounting import FileTally
+from recalign.data.parsing.accounting import FileTally, RejectLedger
 from recalign.data.parsing.lines import is_utf8, line_blocks, read_head
-from recalign.data.rejects import RejectLedger
 from recalign.errors import ConfigError, DataError
 
 Write = Callable[..., Path]
 
 
 def lines_of(path: Path, encoding: str = "utf-8", block_bytes: int = 1 << 20) -> pl.DataFrame:
-    tally = FileTally(path, 0, RejectLedger(), path.name)
+    tally = FileTally(path, 0, RejectLedger())
     return pl.concat(line_blocks(tally, encoding, block_bytes=block_bytes))
 
 

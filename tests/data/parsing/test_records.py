@@ -13,9 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recalign.data.parsing import lines, records
-from recalign.data.parsing.accounting import FileTally, sift
+from recalign.data.parsing.accounting import FileTally, RejectLedger, sift
 from recalign.data.parsing.records import Layout, delimited_rows, named_layout, pattern_rows, split_fields
-from recalign.data.rejects import RejectLedger
 from recalign.errors import DataError
 
 Write = Callable[..., Path]
@@ -24,7 +23,7 @@ Write = Callable[..., Path]
 def read(path: Path, separator: str = ",") -> tuple[list[tuple[str, ...]], RejectLedger, FileTally]:
     """All fields of all rows, with the ledger and a closed account."""
     ledger = RejectLedger()
-    tally = FileTally(path, 0, ledger, path.name)
+    tally = FileTally(path, 0, ledger)
 
     def layout(header: list[str]) -> Layout:
         return Layout(len(header), {f"f{place}": place for place in range(len(header))})
@@ -86,11 +85,11 @@ def test_a_quote_without_end_is_given_up_after_a_bound(write: Write, monkeypatch
 
 def test_named_columns_are_found_by_name(write: Write) -> None:
     path = write("f.csv", 'x,"the b",a\n9,B,A\n')
-    tally = FileTally(path, 0, RejectLedger(), "f")
+    tally = FileTally(path, 0, RejectLedger())
     frame = pl.concat(delimited_rows(tally, ",", named_layout({"ours": "a", "other": "the b"}, path)))
     assert frame.select("ours", "other").rows() == [("A", "B")]
     for header in ("a,b", "a,a,the b"):
-        tally = FileTally(write("g.csv", header + "\n1,2\n"), 0, RejectLedger(), "g")
+        tally = FileTally(write("g.csv", header + "\n1,2\n"), 0, RejectLedger())
         with pytest.raises(DataError, match="the b"):
             list(delimited_rows(tally, ",", named_layout({"ours": "a", "other": "the b"}, path)))
 
@@ -102,7 +101,7 @@ def test_a_header_that_is_no_row_is_refused(write: Write) -> None:
 
 def test_pattern_rows_match_whole_lines(write: Write) -> None:
     ledger = RejectLedger()
-    tally = FileTally(write("f", b"1:2\n1:2:3\n\n \xff:1\n:\n"), 0, ledger, "f")
+    tally = FileTally(write("f", b"1:2\n1:2:3\n\n \xff:1\n:\n"), 0, ledger)
     frame = pl.concat(
         sift(rows, [(pl.lit(False), "")], tally) for rows in pattern_rows(tally, "(?P<a>[^:]*):(?P<b>[^:]*)")
     )

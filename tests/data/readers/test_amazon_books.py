@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recalign.data.parsing.accounting import FileAccount
 from recalign.data.readers.amazon_books import BAD_LIST, name_list, read_amazon_books
-from recalign.data.source import FileAccount, SourceData, SourceOptions
+from recalign.data.source import SourceData, SourceOptions
 from recalign.errors import DataError
 
 Write = Callable[..., Path]

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recalign.data.parsing.accounting import FileAccount
 from recalign.data.readers.movielens import read_movielens
 from recalign.data.readers.movielens_100k import GENRES_100K, read_movielens_100k
-from recalign.data.source import FileAccount, SourceData, SourceOptions
+from recalign.data.source import SourceData, SourceOptions
 from recalign.errors import DataError
 
 Write = Callable[..., Path]

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recalign.data.parsing.accounting import FileAccount
 from recalign.data.readers.table import BAD_FLAG, read_table
-from recalign.data.source import FileAccount, SourceData, SourceOptions
+from recalign.data.source import SourceData, SourceOptions
 from recalign.errors import ConfigError, DataError
 
 Write = Callable[..., Path]

@@ -1,4 +1,4 @@
-"""The books of a reader: which lines of which file became data, and which were rejected.
+"""The books of a reader: which lines of which file became data, and which were rejected and why.
 
 A line is entered once, as header, parsed or rejected; a parsed row that later turns out to be a duplicate or to
 belong to no known item is moved to the rejects. `FileTally.account` refuses to close unless every line is there.
@@ -6,13 +6,89 @@ belong to no known item is moved to the rejects. `FileTally.account` refuses to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
-from recalign.data.rejects import RejectLedger
-from recalign.data.source import FileAccount
+from recalign.data.parsing import fields
+
+TEXT_LIMIT: Final = 200
+
+
+class RejectLedger:
+    """Rejected rows, in the order in which they were found. Kept in columns: a file can hold 900,000 empty rows.
+
+    One entry is one row of the input. A row whose quoted fields run over several physical lines is one entry: `line` is
+    its first line, `lines` how many it covers.
+    """
+
+    def __init__(self) -> None:
+        columns = {"source": pl.String, "line": pl.Int64, "lines": pl.Int64, "reason": pl.String, "text": pl.String}
+        self._parts = [pl.DataFrame(schema=columns)]
+
+    def add_frame(self, source: str, rows: pl.DataFrame) -> None:
+        """Add rejected rows of one file.
+
+        Args:
+            source: Name of the file.
+            rows: Columns `line` (the first physical line, counted from 1), `lines` (how many the row covers), `reason`
+                (equal ones are counted together, so it holds no values) and `text`, of which 200 characters are kept.
+        """
+        if rows.is_empty():
+            return
+        part = rows.select(
+            pl.lit(source).alias("source"),
+            pl.col("line", "lines").cast(pl.Int64),
+            pl.col("reason"),
+            # Copied through Python: a slice would keep the whole block of text alive that it was cut from.
+            pl.Series("text", rows["text"].str.slice(0, TEXT_LIMIT).to_list(), dtype=pl.String()),
+        )
+        self._parts.append(part)
+
+    def frame(self) -> pl.DataFrame:
+        """All entries: `source`, `line`, `lines`, `reason`, `text`, by source in order of appearance, then by line."""
+        table = pl.concat(self._parts)
+        rank = pl.col("source").cast(pl.Enum(table["source"].unique(maintain_order=True)))
+        self._parts = [table.sort(rank, "line", maintain_order=True)]
+        return self._parts[0]
+
+    def counts(self) -> dict[str, int]:
+        """Number of entries by reason, most frequent first (ties by name)."""
+        table = self.frame().group_by("reason").len().sort(["len", "reason"], descending=[True, False])
+        return dict(table.iter_rows())
+
+    def write(self, path: Path) -> None:
+        """Write the entries as JSON Lines (keys `source`, `line`, `lines`, `reason`, `text`); no entry, empty file."""
+        self.frame().write_ndjson(path)
+
+    def __len__(self) -> int:
+        return sum(part.height for part in self._parts)
+
+
+@dataclass(frozen=True)
+class FileAccount:
+    """Where the lines of one file went: ``lines == header + parsed + rejected``, checked on construction.
+
+    Attributes:
+        path: The file, as it was found.
+        lines: Physical lines (for Parquet: rows). A last line without line end counts, an empty rest after the last
+            line end does not.
+        parsed: Lines that became data. A row whose quoted field spans three physical lines counts three.
+        rejected: Lines of the rows in the reject ledger.
+        header: Lines that name columns or, in Netflix files, the movie of the lines that follow.
+    """
+
+    path: str
+    lines: int
+    parsed: int
+    rejected: int
+    header: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.parsed, self.rejected, self.header) < 0 or self.lines != self.header + self.parsed + self.rejected:
+            raise ValueError(f"lines lost in the account of a file: {self!r}")
 
 
 class FileTally:
@@ -23,8 +99,8 @@ class FileTally:
         number: Its number among the files of the source; rows carry it in column `file`.
     """
 
-    def __init__(self, path: Path, number: int, ledger: RejectLedger, name: str) -> None:
-        self.path, self.number, self._ledger, self._name = path, number, ledger, name
+    def __init__(self, path: Path, number: int, ledger: RejectLedger) -> None:
+        self.path, self.number, self._ledger = path, number, ledger
         self._lines = self._header = self._parsed = self._rejected = 0
 
     def count_lines(self, lines: int) -> None:
@@ -37,16 +113,16 @@ class FileTally:
 
     def accept(self, rows: pl.DataFrame) -> None:
         """Rows became data; `lines` says how many physical lines each covers."""
-        self._parsed += _covered(rows)
+        self._parsed += int(rows["lines"].sum())
 
     def reject(self, rows: pl.DataFrame) -> None:
         """Rows did not become data: columns `line`, `lines`, `reason`, `text`."""
-        self._rejected += _covered(rows)
-        self._ledger.add_frame(self._name, rows)
+        self._rejected += int(rows["lines"].sum())
+        self._ledger.add_frame(self.path.name, rows)
 
     def demote(self, rows: pl.DataFrame) -> None:
         """Rows that had been accepted are rejected after all (columns as in `reject`)."""
-        self._parsed -= _covered(rows)
+        self._parsed -= int(rows["lines"].sum())
         self.reject(rows)
 
     def account(self) -> FileAccount:
@@ -54,20 +130,13 @@ class FileTally:
         return FileAccount(str(self.path), self._lines, self._parsed, self._rejected, self._header)
 
 
-def _covered(rows: pl.DataFrame) -> int:
-    return int(rows["lines"].sum())
-
-
-def sift(rows: pl.DataFrame, checks: Sequence[tuple[pl.Expr, str]], tally: FileTally) -> pl.DataFrame:
-    """Reject rows by the first check that holds for them, accept the others.
+def sift(rows: pl.DataFrame, checks: fields.Checks, tally: FileTally) -> pl.DataFrame:
+    """Reject rows by the first check that holds for them, accept and return the others.
 
     Args:
         rows: Columns `line`, `lines`, `text` and whatever the checks look at.
         checks: (condition that condemns a row, reason), in order. A null condition does not condemn.
         tally: The account of the file.
-
-    Returns:
-        The accepted rows.
     """
     reason = pl.coalesce([pl.when(condition).then(pl.lit(text)) for condition, text in checks])
     judged = rows.with_columns(reason.alias("reason"))
@@ -77,3 +146,14 @@ def sift(rows: pl.DataFrame, checks: Sequence[tuple[pl.Expr, str]], tally: FileT
     accepted = judged.drop("reason")
     tally.accept(accepted)
     return accepted
+
+
+def sift_ratings(rows: pl.DataFrame, of_rating: fields.Checks, tally: FileTally) -> pl.DataFrame:
+    """Give `user_id`, `item_id`, `rating` and `timestamp` (in seconds) their types, and keep the rows that have all."""
+    typed = rows.with_columns(
+        fields.identifier("user_id"),
+        fields.identifier("item_id"),
+        fields.number("rating"),
+        fields.seconds("timestamp", "seconds"),
+    )
+    return sift(typed, [*fields.id_checks(), *of_rating, *fields.time_checks()], tally)

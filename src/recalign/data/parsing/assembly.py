@@ -17,9 +17,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from recalign.data.codes import encode, into_enum, is_coded, natural_enum, pair_keys, repeated
-from recalign.data.parsing.accounting import FileTally
-from recalign.data.rejects import RejectLedger
+from recalign.data.codes import encode, into_enum, natural_enum, pair_keys, repeated
+from recalign.data.parsing.accounting import FileTally, RejectLedger
 from recalign.data.schema import INTERACTIONS, ITEMS
 from recalign.data.source import SourceData
 from recalign.errors import DataError
@@ -29,7 +28,6 @@ UNKNOWN_ITEM: Final = "unknown item"
 DUPLICATE: Final = "duplicate"
 SUPERSEDED: Final = "superseded by another rating of the same user and item"
 DUPLICATE_ITEM: Final = "item id occurs before"
-NO_TITLE: Final = "missing title"
 
 # Beside the two ids, which are Categorical while files are read: a row of 100 million takes 34 bytes.
 _ROWS: Final[dict[str, pl.DataType]] = {
@@ -46,16 +44,15 @@ class SourceBuilder:
 
     def __init__(self) -> None:
         self.ledger = RejectLedger()
-        self._ids = {
-            name: pl.Categorical(pl.Categories.random("recalign", pl.UInt32)) for name in ("user_id", "item_id")
-        }
+        names = ("user_id", "item_id")
+        self._ids = {name: pl.Categorical(pl.Categories.random("recalign", pl.UInt32)) for name in names}
         self._tallies: list[FileTally] = []
         self._ratings: list[pl.DataFrame] = []
         self._items: list[pl.DataFrame] = []
 
     def file(self, path: Path) -> FileTally:
         """Open the account of a file."""
-        tally = FileTally(path, len(self._tallies), self.ledger, path.name)
+        tally = FileTally(path, len(self._tallies), self.ledger)
         self._tallies.append(tally)
         return tally
 
@@ -107,18 +104,15 @@ class SourceBuilder:
         ratings = self._without(ratings, coded.is_null(), UNKNOWN_ITEM)
         return ratings.with_columns(encode([ratings["user_id"]])[0], coded.drop_nulls())
 
-    def _without(self, ratings: pl.DataFrame, wrong: pl.Series, reason: str) -> pl.DataFrame:
+    def _without(self, rows: pl.DataFrame, wrong: pl.Series, reason: str) -> pl.DataFrame:
         if not wrong.any():
-            return ratings
-        self._demote(ratings.filter(wrong).with_columns(pl.lit(reason).alias("reason")))
-        return ratings.filter(~wrong)
+            return rows
+        self._demote(rows.filter(wrong).with_columns(pl.lit(reason).alias("reason")))
+        return rows.filter(~wrong)
 
     def _catalogue(self) -> pl.DataFrame:
         items = pl.concat(self._items, how="diagonal")
-        again = ~items["item_id"].is_first_distinct()
-        if again.any():
-            self._demote(items.filter(again).with_columns(pl.lit(DUPLICATE_ITEM).alias("reason")))
-            items = items.filter(~again)
+        items = self._without(items, ~items["item_id"].is_first_distinct(), DUPLICATE_ITEM)
         return items.drop("file", "line", "lines")
 
     def _demote(self, rows: pl.DataFrame) -> None:
@@ -152,12 +146,12 @@ def drop_repeats(ratings: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Keep one row per (user, item), see the module's docstring.
 
     Args:
-        ratings: `user_id`, `item_id`, `rating`, `timestamp` and others.
+        ratings: `user_id` and `item_id` (Enums), `rating`, `timestamp` and others.
 
     Returns:
         The rows that stay, in their order; the rows that leave, with `reason`.
     """
-    keys = pair_keys(*(_coded(ratings[name]) for name in ("user_id", "item_id")))
+    keys = pair_keys(ratings["user_id"], ratings["item_id"])
     if not len(again := repeated(keys)):
         return ratings, ratings.clear().with_columns(pl.lit("").alias("reason"))
     rows = ratings.with_row_index("place").filter(pl.Series(np.isin(keys, again)))
@@ -177,10 +171,6 @@ def drop_repeats(ratings: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     staying = np.ones(len(ratings), dtype=bool)
     staying[leaving["place"].to_numpy()] = False
     return ratings.filter(pl.Series(staying)), leaving.select(*ratings.columns, "reason")
-
-
-def _coded(ids: pl.Series) -> pl.Series:
-    return ids if is_coded(ids.dtype) else encode([ids])[0]
 
 
 def _whole(ratings: pl.DataFrame) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from recalign.data.parsing.accounting import FileTally
 from recalign.data.parsing.lines import is_utf8, read_head
-from recalign.data.parsing.records import Layout, delimited_rows, split_fields
+from recalign.data.parsing.records import Layout, delimited_rows, header_names, split_fields
 from recalign.data.source import ITEM_COLUMNS, RATING_COLUMNS, SourceOptions
 from recalign.errors import ConfigError, DataError
 
@@ -59,18 +59,10 @@ def open_table(tally: FileTally, options: SourceOptions, mapping: Mapping[str, s
             hint="Name the file's encoding, e.g. --encoding cp1252 (Windows, western Europe) or latin-1",
         )
     separator = options.separator or _sniff(first, mapping)
-    header = split_fields(first, separator)
-    if header is None:
-        raise DataError(
-            f"header of {tally.path}", found=first[:200], expected=f"column names separated by {separator!r}"
-        )
-    header = [name.strip() for name in header]
+    header = header_names(first, separator, tally.path)
 
     def rows(places: Mapping[str, int]) -> Iterator[pl.DataFrame]:
-        layout = Layout(len(header), {f"field{place}": place for place in set(places.values())})
-        for frame in delimited_rows(tally, separator, lambda _: layout, encoding=encoding):
-            named = [pl.col(f"field{place}").alias(name) for name, place in places.items()]
-            yield frame.select("line", "lines", "text", *named)
+        return delimited_rows(tally, separator, lambda names: Layout(len(names), places), encoding=encoding)
 
     return TableFile(header, separator, rows)
 
@@ -149,7 +141,6 @@ def resolve_columns(
     needed: Collection[str],
     optional: Collection[str],
     path: Path,
-    soft: Collection[str],
     option: str,
 ) -> dict[str, int]:
     """Find our columns in a header.
@@ -160,7 +151,6 @@ def resolve_columns(
         needed: Our names without which there is nothing to read.
         optional: Our names that may be absent.
         path: The file, for messages.
-        soft: Our names whose mapping may miss in this file (it may be meant for the other one).
         option: The command-line option that maps a column, for messages.
 
     Returns:
@@ -172,13 +162,9 @@ def resolve_columns(
     places: dict[str, int] = {}
     for name in (*needed, *optional):
         theirs = mapping.get(name, name)
-        if theirs not in header and name in soft and name in header:
-            theirs = name
-        if theirs and header.count(theirs) == 1:
-            places[name] = header.index(theirs)
-        elif header.count(theirs) > 1 and theirs:
-            raise DataError(f"header of {path}", found=f"the column {theirs!r} twice", expected="each column name once")
-        elif name in needed or (name in mapping and theirs and name not in soft):
+        if theirs and theirs in header:
+            places[name] = place_of(theirs, header, path)
+        elif name in needed or (name in mapping and theirs):
             raise DataError(
                 f"column {theirs or name!r} of {path}",
                 found=f"the columns {', '.join(header)}"[:300],
@@ -186,3 +172,10 @@ def resolve_columns(
                 hint=f"Map it: {option} {name}=NAME, or name the separator: --separator ';'",
             )
     return places
+
+
+def place_of(name: str, header: list[str], path: Path) -> int:
+    """The place of a column that is in the header of `path`; a DataError where it is there twice."""
+    if header.count(name) > 1:
+        raise DataError(f"header of {path}", found=f"the column {name!r} twice", expected="each column name once")
+    return header.index(name)

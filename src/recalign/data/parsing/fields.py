@@ -5,13 +5,17 @@ All are polars expressions, so 100 million rows take the same path as one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from math import inf
 from typing import Final, Literal
 
 import polars as pl
 
+Checks = list[tuple[pl.Expr, str]]
+"""Conditions that condemn a row, each with the reason (for `accounting.sift`)."""
+
 NO_USER: Final = "missing user id"
 NO_ITEM: Final = "missing item id"
+NO_TITLE: Final = "missing title"
 BAD_RATING: Final = "rating is not a number"
 BAD_TIME: Final = "time is not whole seconds, a date or an ISO date and time"
 MILLISECONDS: Final = "time is too large for seconds (milliseconds?)"
@@ -22,26 +26,6 @@ _ISO: Final = (
     r"^\s*(?P<date>\d{4}-\d{2}-\d{2})(?:[T ](?P<time>\d{2}:\d{2}(?::\d{2})?)(?:[.,]\d+)?\s*"
     r"(?P<zone>Z|UTC|[+-]\d{2}(?::?\d{2})?)?)?\s*$"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class RatingScale:
-    """Which ratings are possible: `low` to `high` in steps of `step` (None: any finite number)."""
-
-    low: float | None = None
-    high: float | None = None
-    step: float | None = None
-
-    def checks(self, rating: str = "rating") -> list[tuple[pl.Expr, str]]:
-        """Conditions that condemn a row by its Float64 column `rating`, with reasons (for `accounting.sift`)."""
-        value = pl.col(rating)
-        conditions: list[tuple[pl.Expr, str]] = [(value.is_null() | ~value.is_finite(), BAD_RATING)]
-        if self.low is not None and self.high is not None:
-            outside = (value < self.low) | (value > self.high)
-            conditions.append((outside, f"rating outside {self.low:g} to {self.high:g}"))
-        if self.step is not None:
-            conditions.append((value / self.step % 1 != 0, f"rating not in steps of {self.step:g}"))
-        return conditions
 
 
 def identifier(name: str) -> pl.Expr:
@@ -97,14 +81,37 @@ def _iso_seconds(name: str) -> pl.Expr:
     return date.dt.epoch("s").cast(pl.Int64) + time.cast(pl.Int64) // 1_000_000_000 - offset
 
 
-def time_checks(name: str = "timestamp") -> list[tuple[pl.Expr, str]]:
-    """Conditions that condemn a row by its Int64 column `name`, with reasons (for `accounting.sift`)."""
-    return [(pl.col(name).is_null(), BAD_TIME), (pl.col(name) >= _MAX_SECONDS, MILLISECONDS)]
+def rating_checks(low: float = -inf, high: float = inf, step: float = 0) -> Checks:
+    """Conditions that condemn a row by its Float64 column `rating`: finite, from `low` to `high` in steps of `step`."""
+    value = pl.col("rating")
+    checks = [
+        (value.is_null() | ~value.is_finite(), BAD_RATING),
+        ((value < low) | (value > high), f"rating outside {low:g} to {high:g}"),
+    ]
+    if step:
+        checks.append((value / step % 1 != 0, f"rating not in steps of {step:g}"))
+    return checks
 
 
-def id_checks() -> list[tuple[pl.Expr, str]]:
+def time_checks() -> Checks:
+    """Conditions that condemn a row by its Int64 column `timestamp`."""
+    time = pl.col("timestamp")
+    return [(time.is_null(), BAD_TIME), (time >= _MAX_SECONDS, MILLISECONDS)]
+
+
+def id_checks() -> Checks:
     """Conditions that condemn a row without user or item."""
     return [(pl.col("user_id").is_null(), NO_USER), (pl.col("item_id").is_null(), NO_ITEM)]
+
+
+def item_checks() -> Checks:
+    """Conditions that condemn an item without id or title."""
+    return [(pl.col("item_id").is_null(), NO_ITEM), title_check()]
+
+
+def title_check() -> tuple[pl.Expr, str]:
+    """The condition that condemns a row without title."""
+    return (pl.col("title").fill_null("").str.strip_chars() == "", NO_TITLE)
 
 
 def year_in(text: pl.Expr) -> pl.Expr:
@@ -112,6 +119,6 @@ def year_in(text: pl.Expr) -> pl.Expr:
     return text.str.extract(r"(?:^|\D)([12]\d{3})(?:\D|$)").cast(pl.Int32)
 
 
-def title_year(title: str = "title") -> pl.Expr:
-    """The year that ends a title in brackets (MovieLens: ``Heat (1995)``, also ``(1995–1998)``), Int32 or null."""
-    return pl.col(title).str.extract(r"\(([12]\d{3})(?:[-–]\d{0,4})?\)\s*$").cast(pl.Int32)
+def title_year() -> pl.Expr:
+    """The year that ends a `title` in brackets (MovieLens: ``Heat (1995)``, also ``(1995–1998)``), Int32 or null."""
+    return pl.col("title").str.extract(r"\(([12]\d{3})(?:[-–]\d{0,4})?\)\s*$").cast(pl.Int32)

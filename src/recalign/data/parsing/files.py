@@ -9,14 +9,9 @@ from recalign.errors import DataError
 
 
 def find_all(path: Path, patterns: Sequence[str], what: str) -> list[Path]:
-    """Files in the folder `path` that match the first pattern that matches anything, sorted by name.
+    """Files in the folder `path` that match the first of the globs that matches anything, sorted by name.
 
-    Letter case is ignored. A `path` that is a file is returned as it is.
-
-    Args:
-        path: Folder or file.
-        patterns: Globs relative to the folder, most telling first.
-        what: What is looked for, for the message.
+    Letter case is ignored. A `path` that is a file is returned as it is. `what` they are is for messages.
 
     Raises:
         DataError: `path` does not exist, or nothing matches.
@@ -25,45 +20,25 @@ def find_all(path: Path, patterns: Sequence[str], what: str) -> list[Path]:
         raise DataError(str(path), found="nothing there", expected=f"{what}, or the folder that holds it")
     if not path.is_dir():
         return [path]
-    for pattern in patterns:
-        files = sorted(file for file in path.glob(_any_case(pattern)) if file.is_file())
-        if files:
-            return files
+    if files := _first_matches(path, patterns):
+        return files
     raise DataError(str(path), found=_listing(path), expected=f"{what}: {' or '.join(patterns)}")
 
 
 def find_one(path: Path, patterns: Sequence[str], what: str) -> Path:
-    """As `find_all`, but exactly one file.
-
-    Raises:
-        DataError: none, or several that match the same pattern.
-    """
+    """As `find_all`, but exactly one file: several that match the same pattern are a DataError too."""
     files = find_all(path, patterns, what)
     if len(files) > 1:
-        names = ", ".join(file.name for file in files[:4])
-        raise DataError(
-            str(path), found=f"{len(files)} candidates: {names}", expected=f"one {what}", hint="Give the file"
-        )
+        found = f"{len(files)} candidates: {', '.join(file.name for file in files[:4])}"
+        raise DataError(str(path), found=found, expected=f"one {what}", hint="Give the file")
     return files[0]
 
 
 def beside(path: Path, patterns: Sequence[str], what: str, *, above: bool = False) -> Path:
-    """The companion of a file, in the same folder.
-
-    Args:
-        path: The file.
-        patterns: Globs, most telling first.
-        what: What is looked for, for the message.
-        above: Look in the folder above as well.
-
-    Raises:
-        DataError: there is none.
-    """
+    """The companion of a file in its folder, or also in the one `above`; the first one by name. None is a DataError."""
     for folder in [path.parent, path.parent.parent][: 1 + above]:
-        for pattern in patterns:
-            files = sorted(file for file in folder.glob(_any_case(pattern)) if file.is_file() and file != path)
-            if files:
-                return files[0]
+        if files := _first_matches(folder, patterns, but=path):
+            return files[0]
     raise DataError(
         f"{what} of {path}",
         found=_listing(path.parent),
@@ -72,8 +47,12 @@ def beside(path: Path, patterns: Sequence[str], what: str, *, above: bool = Fals
     )
 
 
-def _any_case(pattern: str) -> str:
-    return "".join(f"[{char.lower()}{char.upper()}]" if char.isalpha() else char for char in pattern)
+def _first_matches(folder: Path, patterns: Sequence[str], but: Path | None = None) -> list[Path]:
+    for pattern in patterns:
+        any_case = "".join(f"[{char.lower()}{char.upper()}]" if char.isalpha() else char for char in pattern)
+        if files := sorted(file for file in folder.glob(any_case) if file.is_file() and file != but):
+            return files
+    return []
 
 
 def _listing(folder: Path) -> str:

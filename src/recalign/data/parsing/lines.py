@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
@@ -19,7 +20,6 @@ from recalign.errors import ConfigError, DataError
 
 BLOCK_BYTES: Final = 32 * 1024 * 1024
 _SNIFF_BYTES: Final = 64 * 1024
-_WIDE_ENCODINGS: Final = ("utf-16", "utf-32")
 _BYTE_ORDER_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _ARCHIVES: Final = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip file", b"7z\xbc\xaf": "a 7z archive"}
 
@@ -42,13 +42,7 @@ def line_blocks(tally: FileTally, encoding: str = "utf-8", *, block_bytes: int =
         DataError: the file cannot be opened, is empty, is binary or in UTF-16.
         ConfigError: Python does not know the encoding.
     """
-    name = _known_encoding(encoding)
-    with _open(tally.path, name) as handle:
-        head = handle.read(_SNIFF_BYTES)
-        _refuse_non_text(tally.path, head)
-        name = "utf-8" if name.startswith(_WIDE_ENCODINGS) else name
-        if name in ("utf-8", "utf-8-sig"):
-            name, head = "utf-8", head.removeprefix(codecs.BOM_UTF8)
+    with _opened(tally.path, encoding) as (head, handle, name):
         first = 1
         for block, end in _blocks(handle, head, block_bytes):
             frame = _frame(block, end, name, first)
@@ -63,13 +57,9 @@ def read_head(path: Path, encoding: str = "utf-8") -> list[str]:
     Raises:
         DataError: as `line_blocks`.
     """
-    name = _known_encoding(encoding)
-    with _open(path, name) as handle:
-        head = handle.read(_SNIFF_BYTES)
-    _refuse_non_text(path, head)
-    whole = len(head) < _SNIFF_BYTES
-    name = "utf-8" if name.startswith(_WIDE_ENCODINGS) else name
-    text = head.decode(name, errors="replace").removeprefix("\ufeff")
+    with _opened(path, encoding) as (head, handle, name):
+        whole = not handle.read(1)
+    text = head.decode(name, errors="replace")
     text = text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
     lines = text.split("\n")
     return lines if whole or len(lines) == 1 else lines[:-1]
@@ -79,38 +69,41 @@ def is_utf8(path: Path) -> bool:
     """Whether the whole file decodes as UTF-8: the same format came in latin-1 in one year and in UTF-8 in another.
 
     Raises:
-        DataError: the file cannot be opened.
+        DataError: as `line_blocks`.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
-    with _open(path, "utf-8") as handle:
+    with _opened(path, "utf-8") as (block, handle, _):
         try:
-            while block := handle.read(BLOCK_BYTES):
+            while block:
                 decoder.decode(block)
+                block = handle.read(BLOCK_BYTES)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             return False
     return True
 
 
-def _known_encoding(encoding: str) -> str:
+@contextmanager
+def _opened(path: Path, encoding: str) -> Iterator[tuple[bytes, IO[bytes], str]]:
+    """The first 64 KiB without a byte-order mark, the file after them, and the encoding of both."""
     try:
-        return codecs.lookup(encoding).name
+        name = codecs.lookup(encoding).name
     except LookupError:
-        raise ConfigError(
-            f"encoding {encoding!r}", found="a name that Python does not know", expected="e.g. utf-8, latin-1, cp1252"
-        ) from None
-
-
-def _open(path: Path, encoding: str) -> IO[bytes]:
+        found = "a name that Python does not know"
+        raise ConfigError(f"encoding {encoding!r}", found=found, expected="e.g. utf-8, latin-1, cp1252") from None
+    is_wide = name.startswith(("utf-16", "utf-32"))
     try:
-        if encoding.startswith(_WIDE_ENCODINGS):
-            # A line end is not one byte there: decoded in one piece, and read on as UTF-8.
-            return io.BytesIO(path.read_bytes().decode(encoding).encode("utf-8"))
-        return path.open("rb")
+        # A line end is not one byte in wide text: that is decoded in one piece, and read on as UTF-8.
+        stream = io.BytesIO(path.read_bytes().decode(name).encode("utf-8")) if is_wide else path.open("rb")
     except UnicodeError as error:
-        raise DataError(str(path), found=f"bytes that are not {encoding}", expected=f"{encoding} text") from error
+        raise DataError(str(path), found=f"bytes that are not {name}", expected=f"{name} text") from error
     except OSError as error:
         raise DataError(str(path), found=error.strerror or type(error).__name__, expected="a readable file") from error
+    with stream as handle:
+        head = handle.read(_SNIFF_BYTES)
+        _refuse_non_text(path, head)
+        is_utf8 = is_wide or name.startswith("utf-8")
+        yield (head.removeprefix(codecs.BOM_UTF8), handle, "utf-8") if is_utf8 else (head, handle, name)
 
 
 def _refuse_non_text(path: Path, head: bytes) -> None:
@@ -149,11 +142,11 @@ def _frame(block: bytes, end: bytes, encoding: str, first: int) -> pl.DataFrame:
     body = block.removesuffix(end)
     try:
         text = pl.Series("text", [body.decode(encoding)]).str.split(end.decode()).explode()
-        readable = pl.Series("readable", [True]).new_from_index(0, len(text))
+        frame = text.to_frame().with_columns(pl.lit(True).alias("readable"))
     except UnicodeDecodeError:
-        texts, flags = _decode_each(body.split(end), encoding)
-        text, readable = pl.Series("text", texts, dtype=pl.String()), pl.Series("readable", flags)
-    frame = pl.DataFrame([text, readable]).with_row_index("line", offset=first).cast({"line": pl.Int64})
+        lines = [_decoded(line, encoding) for line in body.split(end)]
+        frame = pl.DataFrame(lines, schema={"text": pl.String, "readable": pl.Boolean}, orient="row")
+    frame = frame.with_row_index("line", offset=first).cast({"line": pl.Int64})
     if b"\0" in block:
         frame = frame.with_columns(pl.col("readable") & ~pl.col("text").str.contains("\0", literal=True))
     if end == b"\n" and b"\r" in block:
@@ -161,13 +154,8 @@ def _frame(block: bytes, end: bytes, encoding: str, first: int) -> pl.DataFrame:
     return frame
 
 
-def _decode_each(lines: list[bytes], encoding: str) -> tuple[list[str], list[bool]]:
-    texts, flags = [], []
-    for line in lines:
-        try:
-            texts.append(line.decode(encoding))
-            flags.append(True)
-        except UnicodeDecodeError:
-            texts.append(line.decode(encoding, errors="replace"))
-            flags.append(False)
-    return texts, flags
+def _decoded(line: bytes, encoding: str) -> tuple[str, bool]:
+    try:
+        return line.decode(encoding), True
+    except UnicodeDecodeError:
+        return line.decode(encoding, errors="replace"), False

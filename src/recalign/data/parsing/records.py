@@ -29,19 +29,13 @@ MAX_RECORD_LINES: Final = 10_000
 
 
 def pattern_rows(tally: FileTally, pattern: str, *, encoding: str = "utf-8") -> Iterator[pl.DataFrame]:
-    """Match each line of a file as a whole; lines that do not match are rejected.
+    """Match each line of a file as a whole with a regular expression (Rust syntax) with named groups.
 
-    Args:
-        tally: The file.
-        pattern: Regular expression (Rust syntax) with named groups, matched against the whole line.
-        encoding: As `lines.line_blocks`.
+    Lines that do not match are rejected. Encodings and errors are those of `lines.line_blocks`.
 
     Yields:
         Frames with `line`, `lines`, `text` and one String column per group. Rows are not yet accepted: `sift` does
         that.
-
-    Raises:
-        DataError: as `lines.line_blocks`.
     """
     for block in line_blocks(tally, encoding):
         yield match_lines(block, tally, pattern)
@@ -53,21 +47,14 @@ def match_lines(block: pl.DataFrame, tally: FileTally, pattern: str) -> pl.DataF
     groups = pl.col("text").str.extract_groups(f"^(?:{pattern})$")
     rows = block.with_columns(groups.alias("groups"), pl.lit(1, dtype=pl.Int64).alias("lines")).unnest("groups")
     good = pl.col("readable") & pl.col(names[0]).is_not_null()
-    bad = rows.filter(~good)
-    if not bad.is_empty():
-        tally.reject(bad.with_columns(_line_reason(MALFORMED).alias("reason")))
-        rows = rows.filter(good)
-    return rows.drop("readable")
+    tally.reject(_with_reason(rows.filter(~good), pl.lit(MALFORMED)))
+    return rows.filter(good).drop("readable")
 
 
-def _line_reason(otherwise: str) -> pl.Expr:
-    return (
-        pl.when(~pl.col("readable"))
-        .then(pl.lit(UNREADABLE))
-        .when(pl.col("text").str.strip_chars() == "")
-        .then(pl.lit(EMPTY))
-        .otherwise(pl.lit(otherwise))
-    )
+def _with_reason(lines: pl.DataFrame, otherwise: pl.Expr) -> pl.DataFrame:
+    empty = pl.col("text").str.strip_chars() == ""
+    reason = pl.when(~pl.col("readable")).then(pl.lit(UNREADABLE)).when(empty).then(pl.lit(EMPTY)).otherwise(otherwise)
+    return lines.with_columns(reason.alias("reason"), pl.lit(1, dtype=pl.Int64).alias("lines"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +97,9 @@ def _field(separator: str) -> str:
 
 
 def named_layout(names: Mapping[str, str], path: Path) -> Callable[[list[str]], Layout]:
-    """A layout that finds columns by their names in the header.
+    """A layout for `delimited_rows` that finds columns by their names (ours -> that in the header) in the file `path`.
 
-    Args:
-        names: Our name -> name in the header.
-        path: The file, for the message.
-
-    Returns:
-        A function for `delimited_rows`; it raises a DataError where a name is missing or occurs twice.
+    The function that is returned raises a DataError where a name is missing or occurs twice.
     """
 
     def layout(header: list[str]) -> Layout:
@@ -163,7 +145,7 @@ def delimited_rows(
     rest: pl.DataFrame | None = None
     for block in line_blocks(tally, encoding):
         if grammar is None:
-            plan = layout(_header(block["text"][0], separator, tally.path))
+            plan = layout(header_names(block["text"][0], separator, tally.path))
             grammar, rewrite = _Grammar(separator, plan), dialect(plan) if dialect else None
             tally.count_header(1)
             block = block.slice(1)
@@ -177,7 +159,8 @@ def delimited_rows(
         yield grammar.records(rest, tally, last=True)[0]
 
 
-def _header(line: str, separator: str, path: Path) -> list[str]:
+def header_names(line: str, separator: str, path: Path) -> list[str]:
+    """Column names in the first line of a file; a DataError where it does not follow the grammar."""
     names = split_fields(line, separator)
     if names is None:
         raise DataError(f"header of {path}", found=line[:200], expected=f"column names separated by {separator!r}")
@@ -189,7 +172,7 @@ class _Grammar:
 
     def __init__(self, separator: str, layout: Layout) -> None:
         mark, field = re.escape(separator), _field(separator)
-        self._separator, self._layout, self._names = separator, layout, list(layout.columns)
+        self._separator, self._layout = separator, layout
         # With a separator before each field no match is empty, and the matches of a row that fits leave no gap.
         self._marked = f"{mark}{field}"
         self._whole = re.compile(mark.join([field] * layout.width))
@@ -199,12 +182,10 @@ class _Grammar:
         rows = self._extract(block.with_columns(pl.lit(1, dtype=pl.Int64).alias("lines")))
         if rows["fits"].all():
             return self._finish(rows, tally), None
-        joined, lone, rejected, open_from = self._join(block, rows["fits"].to_list(), last)
+        joined, lone, rejected, closed = self._join(block, rows["fits"].to_list(), last)
         tally.reject(rejected)
-        rows = rows.filter(lone)
-        if not joined.is_empty():
-            rows = pl.concat([rows, self._extract(joined)]).sort("line")
-        return self._finish(rows, tally), None if open_from is None else block.slice(open_from)
+        rows = pl.concat([rows.filter(lone), self._extract(joined)]).sort("line")
+        return self._finish(rows, tally), block.slice(closed) if closed < len(block) else None
 
     def _extract(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Add the wanted fields, quotes and all, and `fits`: whether the text is a whole row."""
@@ -220,73 +201,53 @@ class _Grammar:
 
     def _finish(self, rows: pl.DataFrame, tally: FileTally) -> pl.DataFrame:
         unreadable = rows.filter(~pl.col("readable"))
-        if not unreadable.is_empty():
-            tally.reject(unreadable.with_columns(pl.lit(UNREADABLE).alias("reason")))
-            rows = rows.filter("readable")
-        quoted = [name for name in self._names if rows[name].str.starts_with('"').any()]
-        bare = [pl.col(name).str.strip_prefix('"').str.strip_suffix('"').str.replace_all('""', '"') for name in quoted]
-        resolved = [
-            pl.when(pl.col(name).str.starts_with('"')).then(value).otherwise(name).alias(name)
-            for name, value in zip(quoted, bare, strict=True)
-        ]
-        return rows.with_columns(resolved).drop("readable", "fits")
+        tally.reject(unreadable.with_columns(pl.lit(UNREADABLE).alias("reason")))
+        rows = rows.filter("readable")
+        for name in self._layout.columns:
+            is_quoted = rows[name].str.starts_with('"')
+            if is_quoted.any():
+                bare = pl.col(name).str.strip_prefix('"').str.strip_suffix('"').str.replace_all('""', '"')
+                rows = rows.with_columns(pl.when(is_quoted).then(bare).otherwise(name).alias(name))
+        return rows.drop("readable", "fits")
 
     def _join(
         self, block: pl.DataFrame, fits: list[bool], last: bool
-    ) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame, int | None]:
+    ) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame, int]:
         """Resolve the lines that are no row by themselves: joined to rows of several lines, or rejected.
 
         In a row that fits the grammar an even number of quotes has passed exactly where no quoted field is open, so the
         end of a row is the first line end with an even count.
+
+        Returns:
+            The rows of several lines; whether a line is a row by itself; the rejected lines; and how many lines are
+            settled, as the others may be the beginning of a row.
         """
         texts, readable = block["text"].to_list(), block["readable"].to_list()
         odd = (block["text"].str.count_matches('"', literal=True) % 2 == 1).to_list()
         first_line = int(block["line"][0])
         lone = list(fits)
         records: list[tuple[int, str, bool, int]] = []
-        rejects: list[tuple[int, int, str, str]] = []
-        at = 0
-        while (at := _next_misfit(fits, at)) < len(fits):
+        reasons: list[str | None] = [None] * len(fits)
+        joined, settled = 0, len(fits)
+        for at in (place for place, fits_alone in enumerate(fits) if not fits_alone):
+            if at < joined:
+                continue
             end = at + 1
             is_open = odd[at]
             while is_open and end < len(fits) and end - at < MAX_RECORD_LINES:
                 is_open ^= odd[end]
                 end += 1
             if is_open and end == len(fits) and not last and end - at < MAX_RECORD_LINES:
-                lone[at:] = [False] * (len(fits) - at)
-                return _records(records), pl.Series(lone), _rejects(rejects), at
+                lone[at:] = [False] * (end - at)
+                settled = at
+                break
             text = "\n".join(texts[at:end])
             if not is_open and end > at + 1 and self._whole.fullmatch(text):
                 records.append((first_line + at, text, all(readable[at:end]), end - at))
                 lone[at:end] = [False] * (end - at)
-                at = end
+                joined = end
             else:
-                reason = _reason(texts[at], readable[at], is_open)
-                rejects.append((first_line + at, 1, reason, texts[at]))
-                at += 1
-        return _records(records), pl.Series(lone), _rejects(rejects), None
-
-
-def _next_misfit(fits: list[bool], start: int) -> int:
-    try:
-        return fits.index(False, start)
-    except ValueError:
-        return len(fits)
-
-
-def _reason(text: str, readable: bool, is_open: bool) -> str:
-    if not readable:
-        return UNREADABLE
-    if not text.strip():
-        return EMPTY
-    return UNTERMINATED if is_open else MALFORMED
-
-
-def _records(rows: list[tuple[int, str, bool, int]]) -> pl.DataFrame:
-    schema = {"line": pl.Int64(), "text": pl.String(), "readable": pl.Boolean(), "lines": pl.Int64()}
-    return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def _rejects(rows: list[tuple[int, int, str, str]]) -> pl.DataFrame:
-    schema = {"line": pl.Int64(), "lines": pl.Int64(), "reason": pl.String(), "text": pl.String()}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+                reasons[at] = UNTERMINATED if is_open else MALFORMED
+        misfits = block.with_columns(pl.Series("misfit", reasons, dtype=pl.String())).drop_nulls("misfit")
+        rows = pl.DataFrame(records, schema={**block.schema, "lines": pl.Int64()}, orient="row")
+        return rows, pl.Series(lone), _with_reason(misfits, pl.col("misfit")), settled

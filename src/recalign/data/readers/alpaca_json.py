@@ -17,11 +17,10 @@ import polars as pl
 from recalign.data.catalog import MISSING_TEXT
 from recalign.data.domain import Domain
 from recalign.data.json_rows import read_json_rows
+from recalign.data.parsing.accounting import FileAccount, RejectLedger
 from recalign.data.published import Instruction, ParsedSample, PublishedRow, PublishedSamples, SampleTemplate
 from recalign.data.reader import Defaults, SamplesReader
-from recalign.data.rejects import RejectLedger
 from recalign.data.schema import ITEMS
-from recalign.data.source import FileAccount
 from recalign.data.title_names import split_year
 from recalign.errors import ConfigError, DataError
 
@@ -37,17 +36,13 @@ def item_id(text: str) -> str:
 
 
 def read_alpaca(path: Path, template: SampleTemplate, domain: Domain | None = None) -> PublishedSamples:
-    """Read a published file.
+    """Read a published file: a JSON array of objects, or one object per line. Keys beyond the three are ignored.
 
     Args:
-        path: JSON array of objects, or one JSON object per line; keys beyond the three are ignored.
+        path: The file.
         template: The wording of the file; it must be one that can be parsed (``tallrec``, ``tlrec``, ...).
         domain: Words that the file does not contain (the plural, the past, ...). Other words that differ from the
             defaults must agree with the file. None: the file's words and the defaults.
-
-    Raises:
-        ConfigError: the template cannot be parsed, or `domain` contradicts the file.
-        DataError: the file is missing, not UTF-8, no JSON, or holds no row in the template's form.
     """
     if not template.parses:
         raise ConfigError(f"prompt template {template.name!r} cannot be parsed", expected="one with a [parse] section")
@@ -62,19 +57,21 @@ def read_alpaca(path: Path, template: SampleTemplate, domain: Domain | None = No
             rejected.append((row.number, error.thing, row.text))
     if not parsed:
         reason = Counter(reason for _, reason, _ in rejected).most_common(1)[0][0] if rejected else "no rows"
-        raise DataError(
-            f"{path}: no row in the form of template {template.name!r}", found=reason, hint="Try another --template."
-        )
+        thing = f"{path}: no row in the form of template {template.name!r}"
+        raise DataError(thing, found=reason, hint="Try another --template.")
     common = Counter(sample.domain for _, _, sample in parsed).most_common(1)[0][0]
     odd = [row for row in parsed if row[2].domain != common]
     rejected += [(number, "other noun, verb or answers than most rows have", text) for number, text, _ in odd]
     samples = [(number, sample) for number, _, sample in parsed if sample.domain == common]
+    ledger = RejectLedger()
+    lines = pl.DataFrame(sorted(rejected), schema=["line", "reason", "text"], orient="row")
+    ledger.add_frame(path.name, lines.with_columns(lines=1))
     return PublishedSamples(
         samples=tuple(_row(number, sample) for number, sample in samples),
-        items=_items(samples),
+        items=_items([sample for _, sample in samples]),
         domain=_merged(common, domain, path),
         accounts=(FileAccount(str(path), total, len(samples), len(rejected)),),
-        rejects=_ledger(path, rejected),
+        rejects=ledger,
     )
 
 
@@ -93,10 +90,8 @@ def _row(number: int, sample: ParsedSample) -> PublishedRow:
     return PublishedRow(number, history, item_id(sample.target), sample.label)
 
 
-def _items(samples: list[tuple[int, ParsedSample]]) -> pl.DataFrame:
-    texts = dict.fromkeys(
-        text for _, sample in samples for text in (*(text for text, _ in sample.history), sample.target)
-    )
+def _items(samples: list[ParsedSample]) -> pl.DataFrame:
+    texts = dict.fromkeys(text for sample in samples for text in (*(text for text, _ in sample.history), sample.target))
     rows = [(item_id(text), *_columns(text), None, text) for text in texts]
     return pl.DataFrame(rows, schema={**ITEMS, "text": pl.String()}, orient="row")
 
@@ -116,19 +111,10 @@ def _merged(in_file: Domain, given: Domain | None, path: Path) -> Domain:
     for word in ("primary_language", *_PARSED_WORDS):
         value = getattr(given, word)
         if value not in (getattr(default, word) if word in _PARSED_WORDS else None, getattr(in_file, word)):
-            raise ConfigError(
-                f"{word.replace('primary_', '')} {value!r} contradicts {path}", expected=repr(getattr(in_file, word))
-            )
+            thing = f"{word.replace('primary_', '')} {value!r} contradicts {path}"
+            raise ConfigError(thing, expected=repr(getattr(in_file, word)))
     extra = {word: getattr(given, word) for word in _OTHER_WORDS if getattr(given, word) != getattr(default, word)}
     return Domain.model_validate(in_file.model_dump() | extra | {"language": given.language})
-
-
-def _ledger(path: Path, rejected: list[tuple[int, str, str]]) -> RejectLedger:
-    ledger = RejectLedger()
-    schema = {"line": pl.Int64(), "reason": pl.String(), "text": pl.String()}
-    frame = pl.DataFrame(sorted(rejected), schema=schema, orient="row").with_columns(lines=pl.lit(1))
-    ledger.add_frame(path.name, frame)
-    return ledger
 
 
 PLUGIN: Final = SamplesReader(

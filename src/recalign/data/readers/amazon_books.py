@@ -12,10 +12,9 @@ from typing import Final
 import polars as pl
 
 from recalign.data.parsing import fields
-from recalign.data.parsing.accounting import FileTally, sift
-from recalign.data.parsing.assembly import NO_TITLE, SourceBuilder
+from recalign.data.parsing.accounting import FileTally, sift, sift_ratings
+from recalign.data.parsing.assembly import SourceBuilder
 from recalign.data.parsing.files import beside, find_one
-from recalign.data.parsing.ratings import sift_ratings
 from recalign.data.parsing.records import delimited_rows, named_layout
 from recalign.data.reader import BOOK_TEXT, Defaults, RatingsReader
 from recalign.data.source import SourceData, SourceOptions
@@ -53,9 +52,6 @@ def read_amazon_books(path: Path, options: SourceOptions) -> SourceData:
     Ratings are whole stars from 1 to 5. Reviews without a user are rejected. An item's title is that of its first
     review that has one. `author` is ``A`` or ``A, B``, `genres` the categories, `year` the four-digit year of
     publication; `publisher` is kept.
-
-    Raises:
-        DataError: a file is missing, empty, of another format, or no rating is usable.
     """
     reviews_path = find_one(path, _REVIEWS_FILES, "Amazon reviews file")
     books_path = options.items_file or beside(reviews_path, _BOOKS_FILES, "books table")
@@ -64,7 +60,7 @@ def read_amazon_books(path: Path, options: SourceOptions) -> SourceData:
     tally = builder.file(reviews_path)
     titles = []
     for rows in delimited_rows(tally, ",", named_layout(_REVIEW_NAMES, reviews_path)):
-        kept = sift_ratings(rows, fields.RatingScale(1, 5, 1), tally)
+        kept = sift_ratings(rows, fields.rating_checks(1, 5, 1), tally)
         builder.add_ratings(kept, tally)
         titled = kept.filter(pl.col("title").str.strip_chars() != "")
         titles.append(titled.select("item_id", "title").unique("item_id", keep="first", maintain_order=True))
@@ -76,17 +72,12 @@ def _read_books(tally: FileTally) -> pl.DataFrame:
     """One row per title: `title`, `year`, `author`, `genres`, `publisher`."""
     kept = []
     for rows in delimited_rows(tally, ",", named_layout(_BOOK_NAMES, tally.path)):
-        authors = [name_list(text) for text in rows["authors"].to_list()]
-        categories = [name_list(text) for text in rows["categories"].to_list()]
-        names = pl.List(pl.String())
         shaped = rows.with_columns(
-            pl.Series("authors", authors, dtype=names), pl.Series("categories", categories, dtype=names)
+            pl.Series(column, [name_list(text) for text in rows[column].to_list()], dtype=pl.List(pl.String()))
+            for column in ("authors", "categories")
         )
-        checks = [
-            (pl.col("title").str.strip_chars() == "", NO_TITLE),
-            (pl.col("authors").is_null() | pl.col("categories").is_null(), BAD_LIST),
-        ]
-        kept.append(sift(shaped, checks, tally))
+        no_list = pl.col("authors").is_null() | pl.col("categories").is_null()
+        kept.append(sift(shaped, [fields.title_check(), (no_list, BAD_LIST)], tally))
     author = pl.when(pl.col("authors").list.len() > 0).then(pl.col("authors").list.join(", "))
     publisher = pl.col("publisher").str.strip_chars()
     # Of a title that occurs twice the first row describes it; the later ones are read but describe nothing.

@@ -15,7 +15,7 @@ import polars as pl
 
 from recalign.data.parsing import fields
 from recalign.data.parsing.accounting import FileTally, sift
-from recalign.data.parsing.assembly import NO_TITLE, SourceBuilder
+from recalign.data.parsing.assembly import SourceBuilder
 from recalign.data.parsing.files import beside, find_one
 from recalign.data.parsing.lines import is_utf8, line_blocks, read_head
 from recalign.data.parsing.records import Layout, delimited_rows, match_lines, split_fields
@@ -37,13 +37,14 @@ _RATINGS_FILES: Final = (
     "*/*Book-Ratings*.csv",
 )
 _BOOKS_FILES: Final = ("BX-Books.csv", "BX-Books*.csv", "Books.csv", "*books*.csv")
-# Our column -> its names in headers (without "book-", lower case), and its place where the header is numbers.
+# Name in a header (without "book-", lower case) -> our column. Where the header is numbers, the first five stand so.
 _BOOK_COLUMNS: Final = {
-    "item_id": (("isbn",), 0),
-    "title": (("title",), 1),
-    "author": (("author",), 2),
-    "year": (("year-of-publication", "year"), 3),
-    "publisher": (("publisher",), 4),
+    "isbn": "item_id",
+    "title": "title",
+    "author": "author",
+    "year": "year",
+    "publisher": "publisher",
+    "year-of-publication": "year",
 }
 
 
@@ -52,9 +53,6 @@ def read_bookcrossing(path: Path, options: SourceOptions) -> SourceData:
 
     Ratings are whole numbers from 0 (implicit) to 10. Ratings of books that are not in the books file are rejected,
     so that every sample has a text. Year 0 is no year. Files that are not UTF-8 are read as latin-1.
-
-    Raises:
-        DataError: a file is missing, empty, of another format, or no rating is usable.
     """
     ratings_path = find_one(path, _RATINGS_FILES, "BookCrossing ratings file")
     books_path = options.items_file or beside(ratings_path, _BOOKS_FILES, "BookCrossing books file")
@@ -64,18 +62,14 @@ def read_bookcrossing(path: Path, options: SourceOptions) -> SourceData:
     return builder.build(LICENCE)
 
 
-def _encoding(path: Path) -> str:
-    return "utf-8" if is_utf8(path) else "latin-1"
-
-
-def _separator(path: Path, encoding: str) -> str:
-    first = read_head(path, encoding)[0]
-    return ";" if ";" in first else ","
+def _dialect(path: Path) -> tuple[str, str]:
+    """Encoding and separator."""
+    encoding = "utf-8" if is_utf8(path) else "latin-1"
+    return encoding, ";" if ";" in read_head(path, encoding)[0] else ","
 
 
 def _read_books(builder: SourceBuilder, tally: FileTally) -> None:
-    encoding = _encoding(tally.path)
-    separator = _separator(tally.path, encoding)
+    encoding, separator = _dialect(tally.path)
     for rows in delimited_rows(
         tally,
         separator,
@@ -89,26 +83,16 @@ def _read_books(builder: SourceBuilder, tally: FileTally) -> None:
             pl.when(~pl.col("author").str.strip_chars().is_in(["", "NULL"])).then("author").alias("author"),
             year.cast(pl.Int32, strict=False).alias("number"),
         )
-        checks = [
-            (pl.col("item_id").is_null(), fields.NO_ITEM),
-            (pl.col("title").str.strip_chars() == "", NO_TITLE),
-            (pl.col("number").is_null(), SHIFTED),
-        ]
-        kept = sift(shaped, checks, tally)
+        kept = sift(shaped, [*fields.item_checks(), (pl.col("number").is_null(), SHIFTED)], tally)
         builder.add_items(kept.with_columns(pl.col("number").replace(0, None).alias("year")).drop("number"), tally)
 
 
 def _book_layout(header: list[str], path: Path) -> Layout:
     names = [name.lower().removeprefix("book-") for name in header]
-    if names == [str(place) for place in range(len(names))] and len(names) > max(
-        at for _, at in _BOOK_COLUMNS.values()
-    ):
-        return Layout(len(names), {ours: place for ours, (_, place) in _BOOK_COLUMNS.items()})
-    places = {
-        ours: next((names.index(name) for name in known if name in names), -1)
-        for ours, (known, _) in _BOOK_COLUMNS.items()
-    }
-    if min(places.values()) < 0:
+    if len(names) >= 5 and names == [str(place) for place in range(len(names))]:
+        names[:5] = list(_BOOK_COLUMNS)[:5]
+    places = {ours: names.index(name) for name, ours in _BOOK_COLUMNS.items() if name in names}
+    if len(places) < 5:
         expected = "ISBN, Book-Title, Book-Author, Year-Of-Publication, Publisher (or the numbers 0 to 7)"
         raise DataError(f"header of {path}", found=", ".join(header)[:200], expected=expected)
     return Layout(len(names), places)
@@ -117,19 +101,15 @@ def _book_layout(header: list[str], path: Path) -> Layout:
 def _unescaped(separator: str, width: int) -> pl.Expr:
     r"""Backslash escapes to doubled quotes, in rows with all fields quoted as in the original: ``"a";"b \"c\"";…``."""
     text = pl.col("text")
-    original = (
-        text.str.starts_with('"')
-        & text.str.ends_with('"')
-        & (text.str.count_matches(f'"{separator}"', literal=True) == width - 1)
-    )
+    inner = text.str.count_matches(f'"{separator}"', literal=True)
+    original = text.str.starts_with('"') & text.str.ends_with('"') & (inner == width - 1)
     # NUL cannot occur in a readable line: it holds the place of an escaped backslash.
     plain = text.str.replace_all("\\\\", "\0", literal=True).str.replace_all('\\"', '""', literal=True)
     return pl.when(original).then(plain.str.replace_all("\0", "\\", literal=True)).otherwise(text)
 
 
 def _read_ratings(builder: SourceBuilder, tally: FileTally) -> None:
-    encoding = _encoding(tally.path)
-    separator = _separator(tally.path, encoding)
+    encoding, separator = _dialect(tally.path)
     first = True
     for block in line_blocks(tally, encoding):
         if first and _is_header(block["text"][0], separator, tally.path):
@@ -137,17 +117,11 @@ def _read_ratings(builder: SourceBuilder, tally: FileTally) -> None:
             block = block.slice(1)
         first = False
         empty = pl.col("text").str.contains(rf"^[\s{separator}]+$")
-        blank = block.filter(empty).with_columns(
-            pl.lit(1, dtype=pl.Int64).alias("lines"), pl.lit(EMPTY_ROW).alias("reason")
-        )
-        tally.reject(blank)
+        tally.reject(block.filter(empty).with_columns(pl.lit(1).alias("lines"), pl.lit(EMPTY_ROW).alias("reason")))
         rows = match_lines(block.filter(~empty), tally, _rating_pattern(separator))
-        typed = rows.with_columns(
-            pl.col("user_id").str.strip_chars('"\\ '),
-            pl.col("item_id").str.strip_chars('"\\ '),
-            pl.col("rating").str.strip_chars('"\\ ').cast(pl.Float64, strict=False),
-        ).with_columns(fields.identifier("user_id"), fields.identifier("item_id"))
-        checks = [*fields.id_checks(), *fields.RatingScale(0, 10, 1).checks()]
+        bare = rows.with_columns(pl.col("user_id", "item_id", "rating").str.strip_chars('"\\ '))
+        typed = bare.with_columns(fields.identifier("user_id"), fields.identifier("item_id"), fields.number("rating"))
+        checks = [*fields.id_checks(), *fields.rating_checks(0, 10, 1)]
         builder.add_ratings(sift(typed, checks, tally), tally)
 
 

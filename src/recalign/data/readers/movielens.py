@@ -11,11 +11,10 @@ from typing import Final
 import polars as pl
 
 from recalign.data.parsing import fields
-from recalign.data.parsing.accounting import sift
+from recalign.data.parsing.accounting import sift, sift_ratings
 from recalign.data.parsing.assembly import SourceBuilder
 from recalign.data.parsing.files import beside, find_one
 from recalign.data.parsing.lines import is_utf8
-from recalign.data.parsing.ratings import item_checks, sift_ratings
 from recalign.data.parsing.records import delimited_rows, named_layout, pattern_rows
 from recalign.data.reader import Archive, Defaults, RatingsReader
 from recalign.data.source import SourceData, SourceOptions
@@ -37,9 +36,6 @@ def read_movielens(path: Path, options: SourceOptions) -> SourceData:
 
     `path` is the folder, or the ratings file with the movies file beside it. Half stars are kept. ``.dat`` files are
     read as UTF-8 where they are (10M), else as latin-1 (1M).
-
-    Raises:
-        DataError: a file is missing, empty, of another format, or no rating is usable.
     """
     ratings_path = find_one(path, ["ratings.csv", "ratings.dat", "*/ratings.csv", "*/ratings.dat"], "ratings file")
     is_dat = ratings_path.suffix.lower() == ".dat"
@@ -51,21 +47,17 @@ def read_movielens(path: Path, options: SourceOptions) -> SourceData:
     else:
         movies = delimited_rows(tally, ",", named_layout(_MOVIE_NAMES, items_path))
     for rows in movies:
-        listed = (
-            pl.when(pl.col("genres").str.strip_chars().is_in(["", _NO_GENRES])).then(pl.lit(None)).otherwise("genres")
-        )
-        genres = listed.str.split("|").fill_null([])
-        shaped = rows.with_columns(
-            fields.identifier("item_id"), fields.title_year().alias("year"), genres.alias("genres")
-        )
-        builder.add_items(sift(shaped, item_checks(), tally), tally)
+        has_genres = ~pl.col("genres").str.strip_chars().is_in(["", _NO_GENRES])
+        genres = pl.when(has_genres).then(pl.col("genres").str.split("|")).otherwise([]).alias("genres")
+        shaped = rows.with_columns(fields.identifier("item_id"), fields.title_year().alias("year"), genres)
+        builder.add_items(sift(shaped, fields.item_checks(), tally), tally)
     tally = builder.file(ratings_path)
     if is_dat:
         ratings = pattern_rows(tally, _DAT_RATING)
     else:
         ratings = delimited_rows(tally, ",", named_layout(_RATING_NAMES, ratings_path))
     for rows in ratings:
-        builder.add_ratings(sift_ratings(rows, fields.RatingScale(0.5, 5, 0.5), tally), tally)
+        builder.add_ratings(sift_ratings(rows, fields.rating_checks(0.5, 5, 0.5), tally), tally)
     return builder.build(LICENCE)
 
 

@@ -11,10 +11,9 @@ from typing import Final
 import polars as pl
 
 from recalign.data.parsing import fields
-from recalign.data.parsing.accounting import sift
+from recalign.data.parsing.accounting import sift, sift_ratings
 from recalign.data.parsing.assembly import SourceBuilder
 from recalign.data.parsing.files import beside, find_one
-from recalign.data.parsing.ratings import item_checks, sift_ratings
 from recalign.data.parsing.records import pattern_rows
 from recalign.data.reader import Archive, Defaults, RatingsReader
 from recalign.data.readers.movielens import GROUPLENS, LICENCE
@@ -36,9 +35,6 @@ def read_movielens_100k(path: Path, options: SourceOptions) -> SourceData:
     """Read MovieLens-100K: `path` is the folder, or ``u.data`` with ``u.item`` beside it.
 
     Latin-1. Genres come from the 19 flags, the year from the title or else from the release date.
-
-    Raises:
-        DataError: a file is missing, empty, of another format, or no rating is usable.
     """
     builder = SourceBuilder()
     ratings_path = find_one(path, ["u.data", "*/u.data"], "ratings file u.data")
@@ -53,10 +49,10 @@ def read_movielens_100k(path: Path, options: SourceOptions) -> SourceData:
         shaped = rows.with_columns(
             fields.identifier("item_id"), chosen.list.drop_nulls().alias("genres"), year.alias("year")
         )
-        builder.add_items(sift(shaped.drop("flags", "released"), item_checks(), tally), tally)
+        builder.add_items(sift(shaped.drop("flags", "released"), fields.item_checks(), tally), tally)
     tally = builder.file(ratings_path)
     for rows in pattern_rows(tally, _U_DATA, encoding="latin-1"):
-        builder.add_ratings(sift_ratings(rows, fields.RatingScale(1, 5, 1), tally), tally)
+        builder.add_ratings(sift_ratings(rows, fields.rating_checks(1, 5, 1), tally), tally)
     return builder.build(LICENCE)
 
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from recalign.data.parsing import fields
 from recalign.data.parsing.accounting import FileTally, sift
-from recalign.data.parsing.assembly import NO_TITLE, SourceBuilder
+from recalign.data.parsing.assembly import SourceBuilder
 from recalign.data.parsing.files import beside, find_all
 from recalign.data.parsing.lines import line_blocks, read_head
 from recalign.data.parsing.records import match_lines, pattern_rows, split_fields
@@ -42,7 +42,6 @@ _HEADER: Final = r"^\s*\d+\s*:\s*$"
 _USER_ROW: Final = r"(?P<user_id>[^,:]*),(?P<rating>[^,:]*)(?:,(?P<timestamp>[^,:]*))?"
 _FLAT_ROW: Final = r"(?P<item_id>[^,:]*),(?P<user_id>[^,:]*),(?P<rating>[^,:]*)(?:,(?P<timestamp>[^,:]*))?"
 _TITLE_ROW: Final = r"(?P<item_id>\s*\d+\s*),(?P<year>[^,]*),(?P<title>.*)"
-_SCALE: Final = fields.RatingScale(1, 5, 1)
 
 
 def read_netflix(path: Path, options: SourceOptions) -> SourceData:
@@ -50,25 +49,17 @@ def read_netflix(path: Path, options: SourceOptions) -> SourceData:
 
     Dates become midnight UTC; flat files mostly have none. Titles may contain commas, unquoted as in the original
     ``movie_titles.txt`` or spread over padded fields (``3,1997,Character,,,``). Year ``NULL`` is no year.
-
-    Raises:
-        DataError: a file is missing, empty, of another format, or no rating is usable.
     """
-    paths = [
-        file
-        for file in find_all(path, _RATINGS_FILES, "Netflix rating files")
-        if "movie_titles" not in file.name.lower()
-    ]
+    found = find_all(path, _RATINGS_FILES, "Netflix rating files")
+    paths = [file for file in found if "movie_titles" not in file.name.lower()]
     builder = SourceBuilder()
     # The original archive has the ratings one folder below the titles.
     above = paths[0].resolve().parent.name == "training_set"
     titles = builder.file(options.items_file or beside(paths[0], _TITLES_FILES, "movie titles", above=above))
     for rows in _titles(titles):
         shaped = rows.with_columns(fields.identifier("item_id"), fields.number("year").cast(pl.Int32))
-        checks = [
-            (pl.col("title").str.strip_chars() == "", NO_TITLE),
-            (pl.col("year").is_null() & (pl.col("year_text") != "NULL"), "year is neither a year nor NULL"),
-        ]
+        bad_year = pl.col("year").is_null() & (pl.col("year_text") != "NULL")
+        checks = [fields.title_check(), (bad_year, "year is neither a year nor NULL")]
         builder.add_items(sift(shaped, checks, titles).drop("year_text"), titles)
     for file in paths:
         tally = builder.file(file)
@@ -78,9 +69,8 @@ def read_netflix(path: Path, options: SourceOptions) -> SourceData:
 
 
 def _has_headers(path: Path) -> bool:
-    if path.name.lower().startswith(("combined_data_", "mv_")):
-        return True
-    return any(re.match(_HEADER, line) for line in read_head(path))
+    is_original = path.name.lower().startswith(("combined_data_", "mv_"))
+    return is_original or any(re.match(_HEADER, line) for line in read_head(path))
 
 
 def _under_headers(tally: FileTally) -> Iterator[pl.DataFrame]:
@@ -91,18 +81,14 @@ def _under_headers(tally: FileTally) -> Iterator[pl.DataFrame]:
         is_header = pl.col("readable") & text.str.contains(_HEADER)
         is_damaged = ~is_header & text.str.contains(r"^[^,]*:\s*$")
         # "" stands for "below a damaged header": it stops the movie above from reaching the rows below.
-        marked = block.with_columns(
-            pl.when(is_header).then(text.str.extract(r"(\d+)")).when(is_damaged).then(pl.lit("")).alias("item_id"),
-            is_header.alias("is_header"),
-            is_damaged.alias("is_damaged"),
-        )
-        marked = marked.with_columns(pl.col("item_id").forward_fill().fill_null(pl.lit(movie, pl.String)))
+        begins = pl.when(is_header).then(text.str.extract(r"(\d+)")).when(is_damaged).then(pl.lit("")).alias("begins")
+        item = pl.col("begins").forward_fill().fill_null(pl.lit(movie, pl.String)).alias("item_id")
+        marked = block.with_columns(begins, pl.lit(1, dtype=pl.Int64).alias("lines")).with_columns(item)
         movie = marked["item_id"][-1]
-        tally.count_header(int(marked["is_header"].sum()))
-        lone = pl.lit(1, dtype=pl.Int64).alias("lines")
-        damaged = marked.filter("is_damaged").with_columns(lone, pl.lit(BAD_HEADER).alias("reason"))
-        tally.reject(damaged)
-        rows = marked.filter(~pl.col("is_header") & ~pl.col("is_damaged")).drop("is_header", "is_damaged")
+        tally.count_header(len(marked.filter(pl.col("begins") != "")))
+        damaged = marked.filter(pl.col("begins") == "")
+        tally.reject(damaged.with_columns(pl.lit(BAD_HEADER).alias("reason")))
+        rows = marked.filter(pl.col("begins").is_null()).drop("begins")
         matched = match_lines(rows, tally, _USER_ROW)
         orphaned = pl.col("item_id").fill_null("") == ""
         tally.reject(matched.filter(orphaned).with_columns(pl.lit(ORPHAN).alias("reason")))
@@ -118,23 +104,19 @@ def _add_ratings(builder: SourceBuilder, rows: pl.DataFrame, tally: FileTally) -
         fields.seconds("timestamp", "date"),
     )
     bad_date = pl.col("date").is_not_null() & pl.col("timestamp").is_null()
-    checks = [*fields.id_checks(), *_SCALE.checks(), (bad_date, "date is not YYYY-MM-DD")]
+    checks = [*fields.id_checks(), *fields.rating_checks(1, 5, 1), (bad_date, "date is not YYYY-MM-DD")]
     builder.add_ratings(sift(typed, checks, tally), tally)
 
 
 def _titles(tally: FileTally) -> Iterator[pl.DataFrame]:
-    padded = _is_padded(read_head(tally.path, "latin-1"))
+    # Whether most rows were filled up with empty fields to equal length (a spreadsheet's export).
+    head = [line for line in read_head(tally.path, "latin-1") if line.strip()]
+    padded = sum(line.endswith(",") for line in head) * 2 > len(head)
     for rows in pattern_rows(tally, _TITLE_ROW, encoding="latin-1"):
         if padded:
             joined = [_unpad(title) for title in rows["title"].to_list()]
             rows = rows.with_columns(pl.Series("title", joined, dtype=pl.String()))
         yield rows.with_columns(pl.col("year").str.strip_chars().alias("year_text"))
-
-
-def _is_padded(lines: list[str]) -> bool:
-    """Whether most rows were filled up with empty fields to equal length (a spreadsheet's export)."""
-    rows = [line for line in lines if line.strip()]
-    return sum(line.endswith(",") for line in rows) * 2 > len(rows)
 
 
 def _unpad(title: str) -> str:

@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recalign.data.parsing.accounting import RejectLedger
 from recalign.data.reader import BOOK_TEXT, Defaults, RatingsGenerator
-from recalign.data.rejects import RejectLedger
 from recalign.data.schema import INTERACTIONS, ITEMS
 from recalign.data.source import SourceData, SourceOptions
 from recalign.errors import ConfigError

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,12 +10,12 @@ import polars as pl
 
 from recalign.data.parsing import fields
 from recalign.data.parsing.accounting import sift
-from recalign.data.parsing.assembly import NO_TITLE, SourceBuilder
-from recalign.data.parsing.columns import TableFile, open_table, resolve_columns
+from recalign.data.parsing.assembly import SourceBuilder
+from recalign.data.parsing.columns import open_table, place_of, resolve_columns
 from recalign.data.parsing.files import find_one
 from recalign.data.reader import RatingsReader
-from recalign.data.source import ITEM_COLUMNS, RATING_COLUMNS, SourceData, SourceOptions
-from recalign.errors import ConfigError, DataError
+from recalign.data.source import ITEM_COLUMNS, SourceData, SourceOptions
+from recalign.errors import ConfigError
 
 LICENCE: Final = "your own data: recalign knows no terms for it"
 BAD_FLAG: Final = "liked is neither yes nor no (1/0, true/false, yes/no)"
@@ -42,58 +41,39 @@ def read_table(path: Path, options: SourceOptions) -> SourceData:
 
     Raises:
         ConfigError: both `rating` and `liked` are there.
-        DataError: a file or a needed column is missing, or no row is usable.
     """
     ratings_path = find_one(path, _RATINGS_FILES, "ratings file")
-    items_path = options.items_file or _items_beside(path)
+    beside = [path / name for name in _ITEMS_FILES if path.is_dir() and (path / name).is_file()]
+    items_path = options.items_file or next(iter(beside), None)
     builder = SourceBuilder()
-    rename: Mapping[str, str] = {}
-    if items_path is not None:
-        rename = _read_items(builder, items_path, options)
+    rename = _read_items(builder, items_path, options) if items_path else {}
     items = _read_ratings(builder, ratings_path, options, with_titles=items_path is None)
     return builder.build(LICENCE, items, rename=rename)
-
-
-def _items_beside(path: Path) -> Path | None:
-    if not path.is_dir():
-        return None
-    return next((path / name for name in _ITEMS_FILES if (path / name).is_file()), None)
 
 
 def _read_items(builder: SourceBuilder, path: Path, options: SourceOptions) -> dict[str, str]:
     """Add the items; return the final names of the further columns."""
     tally = builder.file(path)
-    mapping = {name: theirs for name, theirs in options.columns.items() if name in ITEM_COLUMNS} | options.item_columns
-    table = open_table(tally, options, mapping)
-    soft = set(options.columns) - set(options.item_columns)
+    table = open_table(tally, options, options.columns | options.item_columns)
+    # What the ratings' mapping says and this file does not have was meant for the other one.
+    shared = {name: theirs for name, theirs in options.columns.items() if theirs in table.header}
     places = resolve_columns(
         table.header,
-        mapping,
+        shared | options.item_columns,
         needed=("item_id", "title"),
         optional=_DETAILS,
         path=path,
-        soft=soft,
         option="--item-columns",
     )
     extras = {
-        f"c{place}": name
+        f"c{place_of(name, table.header, path)}": name
         for place, name in enumerate(table.header)
         if name and place not in places.values() and name not in ITEM_COLUMNS
     }
-    _refuse_repeated(list(extras.values()), path)
     for rows in table.rows({**places, **{key: int(key[1:]) for key in extras}}):
         shaped = _item_details(rows.with_columns(fields.identifier("item_id"), fields.identifier("title")))
-        checks = [(pl.col("item_id").is_null(), fields.NO_ITEM), (pl.col("title").is_null(), NO_TITLE)]
-        builder.add_items(sift(shaped, checks, tally), tally)
+        builder.add_items(sift(shaped, fields.item_checks(), tally), tally)
     return extras
-
-
-def _refuse_repeated(names: Sequence[str], path: Path) -> None:
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        raise DataError(
-            f"header of {path}", found=f"the column {repeated[0]!r} twice", expected="each column name once"
-        )
 
 
 def _item_details(rows: pl.DataFrame) -> pl.DataFrame:
@@ -110,26 +90,17 @@ def _item_details(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(changes)
 
 
-@dataclass(frozen=True, slots=True)
-class _RatingPlan:
-    """What the ratings file offers."""
-
-    places: dict[str, int]
-    kind: str | None
-    has_time: bool
-    decimal_comma: bool
-
-
 def _read_ratings(
     builder: SourceBuilder, path: Path, options: SourceOptions, *, with_titles: bool
 ) -> pl.DataFrame | None:
     """Add the ratings; return the items, where they stand in the ratings."""
     tally = builder.file(path)
     table = open_table(tally, options, options.columns)
-    plan = _plan(table, options, path, with_titles=with_titles)
+    places = _rating_places(table.header, options, path, with_titles=with_titles)
+    decimal_comma = table.separator not in (",", None)
     titles = []
-    for rows in table.rows(plan.places):
-        kept = sift(_typed(rows, plan), _rating_checks(plan), tally)
+    for rows in table.rows(places):
+        kept = sift(_typed(rows, decimal_comma), _rating_checks(places), tally)
         builder.add_ratings(kept, tally)
         if with_titles:
             named = kept.with_columns(fields.identifier("title")).filter(pl.col("title").is_not_null())
@@ -140,43 +111,43 @@ def _read_ratings(
     return _item_details(pl.concat(titles).unique("item_id", keep="first", maintain_order=True))
 
 
-def _plan(table: TableFile, options: SourceOptions, path: Path, *, with_titles: bool) -> _RatingPlan:
-    needed: tuple[str, ...] = ("user_id", "item_id")
-    optional: tuple[str, ...] = tuple(name for name in RATING_COLUMNS if name not in needed)
-    if with_titles:
-        needed, optional = (*needed, "title"), (*optional, *_DETAILS)
+def _rating_places(header: list[str], options: SourceOptions, path: Path, *, with_titles: bool) -> dict[str, int]:
     places = resolve_columns(
-        table.header, options.columns, needed=needed, optional=optional, path=path, soft=(), option="--columns"
+        header,
+        options.columns,
+        needed=("user_id", "item_id", *(("title",) if with_titles else ())),
+        optional=("rating", "timestamp", "liked", *(_DETAILS if with_titles else ())),
+        path=path,
+        option="--columns",
     )
     if "rating" in places and "liked" in places:
         raise ConfigError(
             f"ratings in {path}",
-            found=f"columns for both rating ({table.header[places['rating']]}) and liked",
+            found=f"columns for both rating ({header[places['rating']]}) and liked",
             expected="one of them",
             hint="Switch one off by mapping it to an empty name, e.g. --columns liked=",
         )
-    kind = next((name for name in ("rating", "liked") if name in places), None)
-    return _RatingPlan(places, kind, "timestamp" in places, table.separator not in (",", None))
+    return places
 
 
-def _typed(rows: pl.DataFrame, plan: _RatingPlan) -> pl.DataFrame:
+def _typed(rows: pl.DataFrame, decimal_comma: bool) -> pl.DataFrame:
     changes = [fields.identifier("user_id"), fields.identifier("item_id")]
-    if plan.kind == "rating":
-        changes.append(fields.number("rating", decimal_comma=plan.decimal_comma))
-    elif plan.kind == "liked":
+    if "rating" in rows.columns:
+        changes.append(fields.number("rating", decimal_comma=decimal_comma))
+    if "liked" in rows.columns:
         changes.append(fields.yes_no("liked").alias("rating"))
-    if plan.has_time:
+    if "timestamp" in rows.columns:
         changes += [(pl.col("timestamp").str.strip_chars() == "").alias("timeless"), fields.seconds("timestamp", "any")]
     return rows.with_columns(changes)
 
 
-def _rating_checks(plan: _RatingPlan) -> list[tuple[pl.Expr, str]]:
+def _rating_checks(places: Mapping[str, int]) -> fields.Checks:
     checks = fields.id_checks()
-    if plan.kind == "rating":
-        checks += fields.RatingScale().checks()
-    elif plan.kind == "liked":
+    if "rating" in places:
+        checks += fields.rating_checks()
+    if "liked" in places:
         checks.append((pl.col("rating").is_null(), BAD_FLAG))
-    if plan.has_time:
+    if "timestamp" in places:
         checks += [(condition & ~pl.col("timeless"), reason) for condition, reason in fields.time_checks()]
     return checks
 

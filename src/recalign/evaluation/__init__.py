@@ -1,0 +1,1 @@
+"""Evaluation: score files in; metrics with intervals, paired comparisons and tables out."""

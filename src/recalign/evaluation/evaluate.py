@@ -1,0 +1,188 @@
+"""Models on prepared data, beside the priors: the function that `recalign evaluate` and a notebook call."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from recalign.baselines.priors import NEEDS_FIT, PREFIX, prior_name
+from recalign.data.samples import SampleSet
+from recalign.errors import ConfigError
+from recalign.evaluation.document import Panel, Row, RowKind
+from recalign.evaluation.panel import build_panel, facts_of
+from recalign.evaluation.priors import Fold, prior_rows, priors_for
+from recalign.evaluation.ranking import RankingTask, load_task, ranked, score_task
+from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings
+from recalign.evaluation.saved import load_saved, saved_kind
+from recalign.evaluation.score import log_test_read, score_split
+from recalign.metrics.significance import RESAMPLES
+from recalign.scoring.base import Scorer
+from recalign.tuning.model_artifact import model_directory
+
+ScoreKind = Literal["log-odds", "paper"]
+
+
+@runtime_checkable
+class Untuned(Protocol):
+    """An untuned language model that is loaded when its turn comes."""
+
+    @property
+    def name(self) -> str:
+        """Name in tables."""
+        ...
+
+    def scorer(self, data: SampleSet, kind: ScoreKind) -> Scorer:
+        """Load it as a scorer of the data's items."""
+        ...
+
+
+Model = str | Path | Scorer | Untuned
+
+
+def evaluate(
+    models: Sequence[Model],
+    data: SampleSet,
+    split: str = "test",
+    *,
+    fit: SampleSet | None = None,
+    candidates: Path | None = None,
+    output: Path | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    calibrate: bool | None = None,
+    kind: ScoreKind = "log-odds",
+    pairs: Sequence[tuple[str, str]] = (),
+) -> Panel:
+    """Score models on a split, and measure them beside the priors.
+
+    Each read of a test split is logged in the manifest of the model's directory.
+
+    Args:
+        models: Directories of tuned models or baselines, names of priors (``prior:like-rate``), untuned models, or any
+            scorers.
+        data: Prepared data.
+        split: "train", "valid" or "test".
+        fit: Prepared data whose train split the item-based priors may learn from; that of `data` by default.
+        candidates: Directory of frozen candidate lists of this data and split, to rank them too.
+        output: File for the score file of the model, with that of the candidates beside it
+            (``NAME.candidates.parquet``); for several models a directory.
+        seed: Seeds the resampling; a column of the score files.
+        resamples: Bootstrap resamples of users, at least 1.
+        calibrate: Whether temperatures are fitted on validation labels; by default as `temperature.may_fit` says.
+        kind: What tuned models are asked for (`recalign.scoring.yes_no.YesNoScorer`).
+        pairs: Names of models to compare with each other.
+
+    Returns:
+        The panel: the models in the order given, then the other priors.
+
+    Raises:
+        ConfigError: There is no such model, split or kind of score, or a model is named twice.
+        DataError: The split has no samples, or `fit` no train samples.
+        ArtifactError: A model or the candidates are damaged or of other data, or `output` cannot be written.
+        ModelError: A model cannot be loaded, or gave scores that are not finite.
+    """
+    wanted = named_models(models)
+    task = None if candidates is None else load_task(candidates, data, split)
+    priors = priors_for(data, fit)
+    loadable = {name: priors.pick(model) if isinstance(model, str) else model for name, model in wanted.items()}
+    fit_name = fit.path.name if fit else ""
+    beside, learned = prior_rows([Fold(data, fit, task)], split, fit_name=fit_name, seed=seed, calibrate=calibrate)
+    scoring = _Scoring(data, split, task, output, len(wanted) > 1, seed, calibrate, kind)
+    rows = [scoring.row(name, model) for name, model in loadable.items()]
+    known = {scored.row.model for scored in rows}
+    rows += [scored for scored in beside if scored.row.model not in known]
+    facts = facts_of(data, split, data.frame(split), learned)
+    if task is not None:
+        facts = facts.model_copy(update={"ranked": ranked([task])})
+    return build_panel(facts, rows, TestSettings(resamples, seed), pairs)
+
+
+def named_models(models: Sequence[Model]) -> dict[str, Model]:
+    """What to evaluate by its name in the tables: bare names of priors, directories of models, scorers.
+
+    Two directories of one name would look like two seeds of one model, so both are called by their whole path.
+
+    Raises:
+        ConfigError: There is no such prior or directory, or one is named twice.
+    """
+    resolved = [_resolved(model) for model in models]
+    names = [_name(model) for model in resolved]
+    names = [str(model) if names.count(name) > 1 else name for name, model in zip(names, resolved, strict=True)]
+    if len(set(names)) < len(names):
+        shown = ", ".join(model if isinstance(model, str) else _name(model) for model in models)
+        raise ConfigError("models to evaluate", found=f"one of them twice: {shown}", expected="each once")
+    return dict(zip(names, resolved, strict=True))
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """How each model is scored."""
+
+    data: SampleSet
+    split: str
+    task: RankingTask | None
+    output: Path | None
+    several: bool
+    seed: int
+    calibrate: bool | None
+    kind: ScoreKind
+
+    def row(self, name: str, model: Path | Untuned | Scorer) -> ScoredRow:
+        """A model's scores, written to their files."""
+        directory = model if isinstance(model, Path) else None
+        kind, scorer = self._load(model)
+        samples = score_split(
+            scorer, self.data, self.split, seed=self.seed, name=name, model=directory, calibrate=self.calibrate
+        )
+        path = self._path(name)
+        if path is not None:
+            samples.write(path)
+        lists = []
+        if self.task is not None:
+            lists.append(score_task(scorer, self.task, seed=self.seed, name=name))
+            log_test_read(directory, lists[0])
+            if path is not None:
+                lists[0].write(path.with_name(f"{path.stem}.candidates.parquet"))
+        row = Row(model=name, kind=kind, seeds=() if name.startswith(PREFIX) else (self.seed,))
+        return ScoredRow(row, RowScores.of([[samples]], [lists] if lists else []))
+
+    def _load(self, model: Path | Untuned | Scorer) -> tuple[RowKind, Scorer]:
+        if isinstance(model, Path):
+            return saved_kind(model), load_saved(model, self.data, kind=self.kind)
+        if isinstance(model, Untuned):
+            return "in-context", model.scorer(self.data, self.kind)
+        return ("prior" if model.name.startswith(PREFIX) else "other"), model
+
+    def _path(self, name: str) -> Path | None:
+        if self.output is None or not self.several:
+            return self.output
+        return self.output / f"{name.replace('/', '-')}.parquet"
+
+
+def _name(model: Model) -> str:
+    return f"{PREFIX}{model}" if isinstance(model, str) else model.name
+
+
+def _resolved(model: Model) -> Model:
+    """A prior's bare name, the directory of one model, or the scorer itself."""
+    if isinstance(model, str):
+        return prior_name(model) if model.startswith(PREFIX) else _directory(model)
+    return _directory(str(model)) if isinstance(model, Path) else model
+
+
+def _directory(model: str) -> Path:
+    """The directory of one model, checked before anything is loaded: `model`, or the only model of a run."""
+    path = Path(model)
+    if path.is_dir():
+        return model_directory(path)
+    near = difflib.get_close_matches(model, [*NEEDS_FIT, *(PREFIX + name for name in NEEDS_FIT)], n=1)
+    name = f"{PREFIX}{near[0].removeprefix(PREFIX)}" if near else ""
+    raise ConfigError(
+        f"model {model!r}",
+        found="a file" if path.exists() else "no such directory",
+        expected="a run directory, or a prior such as prior:like-rate",
+        hint=f"Did you mean {name}?" if name else "Tune a model with `recalign tune` or `recalign run`.",
+    )

@@ -1,0 +1,1 @@
+"""The built-in metrics, one module each. `recalign.evaluation.metric` says what a module holds."""

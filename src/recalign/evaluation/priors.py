@@ -1,0 +1,108 @@
+"""The priors that stand beside every model: what they learn from, and their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recalign.baselines.priors import NEEDS_FIT, PREFIX, ItemStatistics, Prior, prior
+from recalign.data.samples import SampleSet
+from recalign.errors import ConfigError
+from recalign.evaluation.document import Learned, Row
+from recalign.evaluation.ranking import RandomRanker, RankingTask, score_task
+from recalign.evaluation.rows import RowScores, ScoredRow
+from recalign.evaluation.score import score_split
+from recalign.evaluation.score_file import ScoreFile
+
+
+@dataclass(frozen=True)
+class PriorSet:
+    """The priors of one data set.
+
+    Attributes:
+        scorers: ``like-rate`` always; the item-based ones where there is something to learn from.
+        interactions: Distinct train interactions that they learned from; None where there are none.
+    """
+
+    scorers: tuple[Prior, ...]
+    interactions: int | None
+
+    def pick(self, bare_name: str) -> Prior:
+        """The prior of that name.
+
+        Raises:
+            ConfigError: It is an item-based one, and there was nothing to learn from.
+        """
+        for scorer in self.scorers:
+            if scorer.name == f"{PREFIX}{bare_name}":
+                return scorer
+        raise ConfigError(
+            f"{PREFIX}{bare_name} has nothing to learn from",
+            found="data without a train split",
+            expected="prepared data with train samples",
+            hint="Name it with --fit DIR.",
+        )
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One part of the evaluated data: the data, what its priors may learn from besides, and its candidate lists."""
+
+    data: SampleSet
+    fit: SampleSet | None = None
+    task: RankingTask | None = None
+
+
+def priors_for(data: SampleSet, fit: SampleSet | None = None) -> PriorSet:
+    """The priors to show beside a model.
+
+    ``like-rate`` is always there. The item-based ones learn from the train split of `fit` where it is given, otherwise
+    from the train split of the evaluated data itself, and are left out where that is empty.
+
+    Raises:
+        DataError: `fit` has no train samples.
+    """
+    if fit is None and data.frame("train").is_empty():
+        return PriorSet((prior("like-rate"),), None)
+    statistics = ItemStatistics(fit or data)
+    scorers = tuple(prior(name, statistics, data.catalog) for name in NEEDS_FIT)
+    return PriorSet(scorers, statistics.interactions)
+
+
+def prior_rows(
+    folds: Sequence[Fold], split: str, *, fit_name: str = "", seed: int = 0, calibrate: bool | None = None
+) -> tuple[list[ScoredRow], Learned]:
+    """Rows of all priors, pooled over the folds, and of a random ranker where candidates are ranked.
+
+    Args:
+        folds: The parts of the evaluated data.
+        split: The split to score.
+        fit_name: Name of the data set that `Fold.fit` comes from.
+        seed: A column of the score files.
+        calibrate: See `score_split`.
+
+    Returns:
+        The rows without metrics, and what the priors learned from.
+
+    Raises:
+        DataError: The split is empty, or `Fold.fit` has no train samples.
+    """
+    samples: dict[str, list[ScoreFile]] = {}
+    candidates: dict[str, list[ScoreFile]] = {}
+    sets = [priors_for(fold.data, fold.fit) for fold in folds]
+    for fold, priors in zip(folds, sets, strict=True):
+        for scorer in priors.scorers:
+            scores = score_split(scorer, fold.data, split, seed=seed, calibrate=calibrate)
+            samples.setdefault(scorer.name, []).append(scores)
+        if fold.task is not None:
+            for ranker in (*priors.scorers, RandomRanker()):
+                candidates.setdefault(ranker.name, []).append(score_task(ranker, fold.task, seed=seed))
+    rows = [
+        ScoredRow(
+            Row(model=name, kind="prior"),
+            RowScores.of([samples[name]] if name in samples else [], [candidates[name]] if name in candidates else []),
+        )
+        for name in {**samples, **candidates}
+    ]
+    interactions = tuple(priors.interactions for priors in sets if priors.interactions is not None)
+    return rows, Learned(fit=fit_name, interactions=interactions)

@@ -1,0 +1,89 @@
+"""Tables as text: for a terminal of 80 columns, and as Markdown. The report's page shows the same cells as HTML."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from recalign.evaluation import sentences
+from recalign.evaluation.cells import Cell, Table
+from recalign.evaluation.document import Panel
+from recalign.evaluation.summary import summarise_panel
+from recalign.evaluation.tables import panel_tables
+from recalign.terminal import printable
+
+
+def print_panel(console: Console, panel: Panel) -> None:
+    """Print all tables of a panel, and what they mean in words."""
+    for place, table in enumerate(panel_tables(panel)):
+        if place:
+            console.print()
+        console.print(rich_table(table))
+        for note in (*_headlines(panel, place), *table.notes):
+            console.print(Text(printable(note)))
+    for remark in sentences.remarks(panel):
+        console.print(Text(printable(remark)))
+
+
+def panel_markdown(panel: Panel) -> str:
+    """The same as Markdown."""
+    parts = []
+    for place, table in enumerate(panel_tables(panel)):
+        notes = [f"* {printable(note)}" for note in (*_headlines(panel, place), *table.notes)]
+        parts.append("\n".join([f"**{printable(table.caption)}**", "", *_markdown(table), "", *notes]))
+    return "\n\n".join(parts) + "\n"
+
+
+def rich_table(table: Table) -> RichTable:
+    """A table that fits into 80 columns: long names are folded, and some columns stand below the column before."""
+    shown = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, title=printable(table.caption))
+    shown.title_justify = "left"
+    for column in table.columns:
+        if column.terminal == "column":
+            justify = "right" if column.numeric else "left"
+            heading = "\n".join(textwrap.wrap(printable(column.heading), 9, break_long_words=False))
+            shown.add_column(heading, justify=justify, no_wrap=column.numeric, overflow="fold")  # type: ignore[arg-type]
+    for row in table.rows:
+        shown.add_row(*_terminal_cells(table, row.cells), style="dim" if row.dim else None)
+    return shown
+
+
+def _headlines(panel: Panel, place: int) -> list[str]:
+    """What the first table says, in words."""
+    if place:
+        return []
+    summary = summarise_panel(panel)
+    facts = [sentences.about(panel)]
+    facts += [sentences.answered(panel.answered, panel.n)] if panel.answered else []
+    return [*facts, summary.headline, *summary.sentences]
+
+
+def _terminal_cells(table: Table, cells: tuple[Cell, ...]) -> Iterator[Text]:
+    """One text per column of the terminal: minor texts and the columns that stand below it are further lines."""
+    lines: list[str] = []
+    for column, cell in zip(table.columns, cells, strict=True):
+        if column.terminal == "none":
+            continue
+        if column.terminal == "column":
+            if lines:
+                yield Text("\n".join(lines))
+            lines = [printable(cell.text)]
+        else:
+            lines.append(printable(cell.text))
+        lines += [printable(cell.minor)] if cell.minor else []
+    yield Text("\n".join(lines))
+
+
+def _markdown(table: Table) -> list[str]:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(printable(cell).replace("|", r"\|") for cell in cells) + " |"
+
+    headings = [f"{column.heading} ({column.minor})" if column.minor else column.heading for column in table.columns]
+    rule = "|" + "".join("---:|" if column.numeric else "---|" for column in table.columns)
+    rows = [line([f"{cell.text} {cell.minor}".strip() for cell in row.cells]) for row in table.rows]
+    return [line(headings), rule, *rows]

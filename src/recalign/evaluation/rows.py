@@ -1,0 +1,205 @@
+"""From the scores of a row to its metrics: every metric over all seeds, with its interval, or the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from recalign.data.schema import LABEL_MASS, SCORES
+from recalign.errors import DataError
+from recalign.evaluation.document import DIGITS, Bin, Ends, Estimate, Row
+from recalign.evaluation.metric import Metric, Observed, Value, ordered_metrics
+from recalign.evaluation.score_file import ScoreFile
+from recalign.metrics.calibration import probability, reliability
+from recalign.metrics.classification import grouped_auc, index_users
+from recalign.metrics.ranking import candidate_values
+from recalign.metrics.significance import RESAMPLES, Interval, bootstrap_ci, mean_sd
+
+NO_LOG_ODDS: Final = "the scores are an order, not log-odds"
+
+
+@dataclass(frozen=True)
+class RowScores:
+    """Scores of a row.
+
+    Attributes:
+        samples: Per training seed a row per sample, with `temperature` (`metric.Observed`); empty where not scored.
+        candidates: Per training seed a row per list (`candidate_values`); empty where none were ranked.
+        log_odds: Whether scores are log-odds.
+        lists: Fingerprints of the candidate lists, one per fold.
+        no_temperature: Why there is no temperature; "" where there is one.
+    """
+
+    samples: tuple[pl.DataFrame, ...] = ()
+    candidates: tuple[pl.DataFrame, ...] = ()
+    log_odds: bool = False
+    lists: tuple[str, ...] = ()
+    no_temperature: str = ""
+
+    @classmethod
+    def of(cls, samples: Sequence[Sequence[ScoreFile]], candidates: Sequence[Sequence[ScoreFile]] = ()) -> RowScores:
+        """From score files.
+
+        Args:
+            samples: Per training seed the files of all folds.
+            candidates: The same for candidate lists.
+
+        Raises:
+            DataError: A file of candidates has a row per sample, or broken lists (`candidate_values`).
+        """
+        files = [file for parts in samples for file in parts]
+        if any(not file.candidates for parts in candidates for file in parts):
+            raise DataError("score file", found="a row per sample", expected="a row per ranking candidate")
+        return cls(
+            samples=tuple(pl.concat([_with_temperature(file) for file in parts], how="diagonal") for parts in samples),
+            candidates=tuple(pl.concat([candidate_values(file.frame) for file in parts]) for parts in candidates),
+            log_odds=bool(files) and all(file.log_odds for file in files),
+            lists=tuple(file.candidates for file in candidates[0]) if candidates else (),
+            no_temperature=next((file.temperature.reason for file in files if file.temperature.value is None), ""),
+        )
+
+
+@dataclass(frozen=True)
+class TestSettings:
+    """How rows are tested.
+
+    Attributes:
+        resamples: Bootstrap replicates of users, at least 1.
+        seed: Seeds the resampling.
+        subsets: Sample ids by the name of the subset (`Metric.subset`) that is measured apart.
+    """
+
+    __test__ = False  # no class of tests, whatever its name
+
+    resamples: int = RESAMPLES
+    seed: int = 0
+    subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ScoredRow:
+    """A row with its scores."""
+
+    row: Row
+    scores: RowScores
+
+
+def measure_row(row: Row, scores: RowScores, settings: TestSettings) -> Row:
+    """The row with its metrics, reliability and AUCs of users; as it is where there are no scores.
+
+    Raises:
+        DataError: Scores are not finite, or the seeds were scored on different samples.
+    """
+    metrics = {}
+    for name, metric in ordered_metrics():
+        estimate = _estimate(metric, scores, settings)
+        if estimate is not None:
+            metrics[name] = estimate
+    return row.model_copy(
+        update={"metrics": metrics, "reliability": _bins(scores), "user_auc": _user_aucs(scores.samples)}
+    )
+
+
+def resampled_frames(metric: Metric, scores: RowScores, settings: TestSettings) -> list[pl.DataFrame]:
+    """What the metric's statistic resamples, one frame per seed; empty where the metric does not apply.
+
+    A seed for which the metric is undefined has a frame on which its statistic is undefined, too.
+    """
+    observed = _observed(metric, scores, settings)
+    if metric.statistic != "mean":
+        return [seed.frame for seed in observed]
+    values = [metric.value(seed) for seed in observed]
+    return [value.lists for value in values if value is not None and value.lists is not None]
+
+
+def rounded(interval: Interval | None) -> Ends | None:
+    """Both ends of an interval as a document has them."""
+    return None if interval is None else (round(interval.low, DIGITS), round(interval.high, DIGITS))
+
+
+def _with_temperature(file: ScoreFile) -> pl.DataFrame:
+    columns = [name for name in file.frame.columns if name in SCORES or name == LABEL_MASS]
+    return file.frame.select(*columns, pl.lit(file.temperature.value, pl.Float64).alias("temperature"))
+
+
+def _observed(metric: Metric, scores: RowScores, settings: TestSettings) -> list[Observed]:
+    """What the metric reads, per seed; empty where it does not apply."""
+    frames = scores.samples if metric.over == "samples" else scores.candidates
+    if metric.subset:
+        ids = settings.subsets.get(metric.subset)
+        if not ids:
+            return []
+        frames = tuple(frame.filter(pl.col("sample_id").is_in(list(ids))) for frame in frames)
+    return [Observed(frame, scores.no_temperature) for frame in frames]
+
+
+def _estimate(metric: Metric, scores: RowScores, settings: TestSettings) -> Estimate | None:
+    """The metric over the seeds; None where it does not apply to these scores."""
+    observed = _observed(metric, scores, settings)
+    if not observed:
+        return None
+    if metric.needs_log_odds and not scores.log_odds:
+        return Estimate(n=len(observed), reason=NO_LOG_ODDS)
+    values = [value for seed in observed if (value := metric.value(seed)) is not None]
+    if len(values) < len(observed):
+        return None
+    counts = dict(values[0].counts)
+    known = [value.value for value in values if value.value is not None]
+    if len(known) < len(values):
+        return Estimate(n=len(values), reason=_reason(values), counts=counts)
+    summary = mean_sd(known)
+    interval = _interval(metric, observed, values, settings)
+    missing = metric.statistic is not None and interval is None
+    return Estimate(
+        mean=round(summary.mean, DIGITS),
+        sd=None if summary.sd is None else round(summary.sd, DIGITS),
+        ci=rounded(interval),
+        n=summary.n,
+        reason=_no_interval(observed[0].frame) if missing else "",
+        counts=counts,
+    )
+
+
+def _reason(values: Sequence[Value]) -> str:
+    return next((value.reason for value in values if value.value is None), "") or "undefined"
+
+
+def _no_interval(frame: pl.DataFrame) -> str:
+    users = frame["user_id"].n_unique()
+    return "fewer than two users" if users < 2 else "most resamples are undefined"
+
+
+def _interval(
+    metric: Metric, observed: Sequence[Observed], values: Sequence[Value], settings: TestSettings
+) -> Interval | None:
+    if metric.statistic is None:
+        return None
+    lists = [value.lists for value in values if value.lists is not None]
+    frames = lists if metric.statistic == "mean" else [seed.frame for seed in observed]
+    return bootstrap_ci(metric.statistic, frames, n_resamples=settings.resamples, seed=settings.seed)
+
+
+def _bins(scores: RowScores) -> tuple[Bin, ...]:
+    if not scores.samples or not scores.log_odds:
+        return ()
+    pooled = pl.concat([frame.select("label", "score") for frame in scores.samples])
+    bins = reliability(pooled["label"].to_numpy(), probability(pooled["score"].to_numpy()))
+    return tuple(Bin(predicted=round(it.predicted, 4), observed=round(it.observed, 4), count=it.count) for it in bins)
+
+
+def _user_aucs(frames: Sequence[pl.DataFrame]) -> tuple[float, ...]:
+    """AUC within each user who has both labels, averaged over the seeds, in increasing order."""
+    per_seed = []
+    for frame in frames:
+        ordered = frame.sort("sample_id")
+        names, users = index_users(ordered["user_id"].to_numpy(), ordered.height)
+        labels = ordered["label"].cast(pl.Float64).to_numpy()
+        per_seed.append(grouped_auc(labels, ordered["score"].to_numpy(), users, names.size))
+    if not per_seed:
+        return ()
+    mean = np.mean(per_seed, axis=0)
+    return tuple(round(float(value), 4) for value in np.sort(mean[~np.isnan(mean)]))

@@ -1,0 +1,125 @@
+"""What a panel's facts say in words. The document holds numbers and names; all sentences about them are made here."""
+
+from __future__ import annotations
+
+from recalign.evaluation.document import Answered, Learned, Panel, PanelFacts, Ranked, Unseen
+from recalign.evaluation.formats import fixed, plural
+from recalign.evaluation.metric import METRICS, ordered_metrics
+from recalign.metrics.ranking import CUTOFF, random_ranker
+from recalign.terminal import printable
+
+SAMPLED_NEGATIVES = (
+    "The negatives are drawn uniformly from the catalogue, most of which few people meet, so popularity alone "
+    "separates many of them from something that somebody chose. It is a strong rival here, and the figures compare "
+    "models on these lists only."
+)
+
+
+def about(facts: PanelFacts) -> str:
+    """The samples that were scored."""
+    return (
+        f"{facts.split}: {plural(facts.n, 'sample')} of {plural(facts.n_users, 'user')}, "
+        f"{fixed(100 * facts.positive_share, 1)} % liked."
+    )
+
+
+def counted(panel: Panel) -> list[str]:
+    """What metrics are averages over: one sentence for each that counts something."""
+    sentences = []
+    for name, metric in ordered_metrics():
+        estimate = next((row.metrics[name] for row in panel.plain_rows if row.mean(name) is not None), None)
+        if metric.counts and estimate is not None and estimate.counts:
+            numbers = [f"{estimate.counts[key]:,} {words}" for key, words in metric.counts.items()]
+            sentences.append(f"{metric.title}: {'; '.join(numbers)}.")
+    return sentences
+
+
+def learned(facts: Learned) -> str:
+    """What the item-based priors learned from."""
+    if not facts.interactions:
+        return "Item-based priors are left out: the data has no train split, and --fit names no other data."
+    where = f"data set {facts.fit}" if facts.fit else "the evaluated data itself"
+    counts = [f"{count:,}" for count in facts.interactions]
+    folds = f" ({len(counts)} folds)" if len(counts) > 1 else ""
+    return f"Item-based priors learned from {', '.join(counts)} interactions in the train split of {where}{folds}."
+
+
+def ranked(facts: Ranked) -> list[str]:
+    """What was ranked, and what a random order gets."""
+    if not facts.lists:
+        return ["Nothing is ranked: the candidates could not be drawn."]
+    chance = random_ranker(facts.negatives + 1)["ndcg"]
+    names = f" Candidates {', '.join(name[:12] for name in facts.fingerprints)}." if facts.fingerprints else ""
+    return [
+        f"{facts.negatives + 1} candidates: one liked target among {facts.negatives} items that the user never met, "
+        f"drawn uniformly; {plural(facts.lists, 'list')} of {plural(facts.users, 'user')}. A random order has "
+        f"NDCG@{CUTOFF} {chance:.4f}. Ties count by expectation.{names}",
+        SAMPLED_NEGATIVES,
+    ]
+
+
+def unseen(facts: Unseen, n: int) -> str:
+    """How many of `n` targets have an unseen title."""
+    return f"{facts.count:,} of {n:,} targets have a title that {', '.join(facts.data)} never showed."
+
+
+def excluded(counts: dict[str, int]) -> str:
+    """How many samples were left out, by reason."""
+    if not counts:
+        return "none excluded"
+    return "excluded: " + ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+
+
+def answered(facts: Answered, n: int) -> str:
+    """How many samples were asked, answered and left out; and what the scores of the `n` answered ones are."""
+    return (
+        f"{facts.asked:,} samples asked, {n:,} answered ({facts.right / n:.1%} as the user did), "
+        f"{excluded(facts.excluded)}. {_scored(facts, n)} Every row is about the answered samples alone. "
+        f"{facts.tokens:,} tokens in the ledger."
+    )
+
+
+def remarks(panel: Panel) -> list[str]:
+    """What the tables of a panel have no column for: further metrics of each model, and why figures are missing."""
+    models = [row for row in panel.plain_rows if row.kind != "prior" and row.metrics]
+    lines, missing = list[str](), dict[tuple[str, str], list[str]]()
+    for row in models:
+        known, reasons = list[str](), dict[str, list[str]]()
+        for name, metric in ordered_metrics():
+            estimate = row.metrics.get(name)
+            if estimate is None or (metric.column and all(other.mean(name) is None for other in panel.plain_rows)):
+                continue  # no column: a note of the table says why
+            if estimate.reason:
+                what = metric.title if estimate.mean is None else f"interval of {metric.title}"
+                reasons.setdefault(estimate.reason, []).append(what)
+            elif not metric.column:
+                known.append(f"{metric.title} {fixed(estimate.mean, metric.digits)}")
+        lines += [f"{row.title}: {', '.join(known)}."] if known else []
+        for reason, titles in reasons.items():
+            missing.setdefault((", ".join(titles), reason), []).append(row.title)
+    for (titles_text, reason), rows in missing.items():
+        who = "Every model" if 1 < len(rows) == len(models) else "; ".join(rows)
+        lines.append(f"{who}: no {titles_text}, because {reason}.")
+    return lines
+
+
+def metric_title(name: str) -> str:
+    """What a sentence calls a metric; its name where the package that brings it is not installed."""
+    return METRICS.find(name).title if name in METRICS.names() else name
+
+
+def _scored(facts: Answered, n: int) -> str:
+    """What the scores are: all of one kind, since log-odds beside signs make no common order."""
+    if facts.by_probability:
+        bounds = f" (in {facts.bounded:,} of them a bound: one label was not listed)" if facts.bounded else ""
+        return f"{n:,} scored by the labels' probabilities{bounds}, 0 by the answer."
+    if not facts.requested:
+        why = "probabilities were not asked for"
+    elif facts.usable:
+        without = n - facts.usable
+        why = f"{facts.usable:,} came with usable probabilities, {without:,} without, and one AUC takes one kind"
+    else:
+        why = "no answer came with usable probabilities"
+    if facts.refused:
+        why += f"; the endpoint refused them: {printable(facts.refused)}"
+    return f"0 scored by the labels' probabilities, {n:,} by the answer ({why})."

@@ -1,0 +1,253 @@
+"""The tables of a panel as plain cells: what stands in them, how it is aligned, what is dimmed. Knows no markup.
+
+The terminal, Markdown and the report's page show the same cells (`recalign.evaluation.render`). Columns come from the
+metrics (`recalign.evaluation.metric`); a column in which nothing is defined is left out, and a note says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, Literal
+
+from recalign.evaluation import sentences
+from recalign.evaluation.cells import Cell, Column, Table, TableRow, Tone
+from recalign.evaluation.document import Comparison, Panel, Row
+from recalign.evaluation.formats import UNDEFINED, deviation, fixed, interval, p_value, several_backbones
+from recalign.evaluation.metric import Metric, deciding, ordered_metrics
+
+CONTROL_NAMES: Final = {
+    "shuffled-history": "Shuffled history",
+    "foreign-history": "Foreign history",
+    "masked-titles": "Masked titles",
+}
+TONES: Final[dict[str, Tone]] = {"better": "good", "worse": "bad", "open": "muted"}
+
+
+Read = Callable[[Row], Cell]
+Spec = tuple[Column, Read]
+
+
+def results_table(panel: Panel) -> Table:
+    """All rows without a control, the priors first, the paper's numbers beside ours where it has any."""
+    rows = priors_first(panel.plain_rows)
+    specs = _names(rows)
+    for name, metric in ordered_metrics():
+        if metric.column and not metric.subset and (metric.over == "samples" or metric.decides):
+            specs += _metric_columns(name, metric, rows, narrow=metric.over == "candidates")
+    notes = [sentences.learned(panel.learned), *_reasons(rows), *_columns_left_out(rows)]
+    notes += sentences.counted(panel)
+    return _table(f"Results on {panel.title}", rows, specs, notes)
+
+
+def ranking_table(panel: Panel) -> Table | None:
+    """The metrics over candidate lists with intervals; None where nothing was ranked."""
+    metrics = [entry for entry in ordered_metrics() if entry[1].over == "candidates" and entry[1].column]
+    rows = [row for row in priors_first(panel.plain_rows) if any(row.mean(name) is not None for name, _ in metrics)]
+    if not rows:
+        return None
+    specs = _names(rows)
+    for name, metric in metrics:
+        specs += _metric_columns(name, metric, rows, narrow=False, intervals=True)
+    notes = sentences.ranked(panel.ranked) if panel.ranked else []
+    return _table(f"Ranking of candidates on {panel.title}", rows, specs, notes)
+
+
+def controls_table(panel: Panel) -> Table | None:
+    """Metrics under each control and on each subset, with the change from the plain row; None where there is none."""
+    plain = {_place(row): row for row in panel.plain_rows}
+    controlled = {(_place(row), row.control): row for row in panel.rows if row.control}
+    subsets = [(name, metric) for name, metric in ordered_metrics() if metric.subset]
+    places = {place for place, _ in controlled}
+    places |= {place for place, row in plain.items() if any(row.mean(name) is not None for name, _ in subsets)}
+    if not places:
+        return None
+    rows = [row for place, row in plain.items() if place in places]
+    rows += list({_place(row): row for row in controlled.values() if _place(row) not in plain}.values())
+
+    def under(name: str, metric: Metric, control: str, row: Row) -> Cell:
+        return _changed(metric, name, plain.get(_place(row)), name, controlled.get((_place(row), control)))
+
+    specs = _names(rows)[:3]
+    for name, metric in deciding("samples"):
+        specs.append((Column("As it is", metric.heading), partial(_as_it_is, name, metric)))
+        for control in dict.fromkeys(row.control for row in panel.rows if row.control):
+            column = Column(CONTROL_NAMES.get(control, control), f"{metric.heading}, change")
+            specs.append((column, partial(under, name, metric, control)))
+    for name, metric in subsets:
+        column = Column(metric.subset.capitalize(), f"{metric.heading}, change")
+        specs.append((column, partial(_on_subset, name, metric)))
+    notes = [sentences.unseen(panel.unseen, panel.n)] if panel.unseen else []
+    return _table(f"Controls on {panel.title}", priors_first(rows), specs, notes)
+
+
+def comparisons_table(panel: Panel) -> Table | None:
+    """The paired tests between rows; None where there is none."""
+    if not panel.comparisons:
+        return None
+    words = partial(Column, numeric=False)
+    columns = (
+        *(words(name) for name in ("Model", "Compared with", "Metric")),
+        Column("Difference"),
+        Column("95 % interval", terminal="below"),
+        Column("p", "Holm"),
+        words("Differ?"),
+    )
+    rows = tuple(TableRow(_compared(comparison)) for comparison in panel.comparisons)
+    notes = ("The first model minus the second on the same samples; p-values adjusted for the tests of this table.",)
+    return Table(f"Paired comparisons on {panel.title}", columns, rows, notes)
+
+
+def panel_tables(panel: Panel) -> list[Table]:
+    """All tables of a panel that have something to show."""
+    tables = (results_table(panel), ranking_table(panel), controls_table(panel), comparisons_table(panel))
+    return [table for table in tables if table is not None]
+
+
+def priors_first(rows: Sequence[Row]) -> list[Row]:
+    """Priors, then the others, each in the order given."""
+    return sorted(rows, key=lambda row: row.kind != "prior")
+
+
+def _names(rows: Sequence[Row]) -> list[Spec]:
+    specs: list[Spec] = [
+        (Column("Model", numeric=False), lambda row: Cell(row.model, "partial" if row.status == "partial" else "")),
+        (Column("Backbone", numeric=False), lambda row: Cell(row.backbone)),
+        (Column("K"), lambda row: Cell("" if row.shots is None else f"{row.shots:,}")),
+    ]
+    if any(len(row.seeds) > 1 for row in rows):
+        specs.append((Column("Seeds"), lambda row: Cell(str(len(row.seeds)) if row.seeds else "")))
+    return specs
+
+
+def _metric_columns(
+    name: str, metric: Metric, rows: Sequence[Row], *, narrow: bool, intervals: bool = False
+) -> list[Spec]:
+    """The columns of a metric; `narrow`: its value and the paper's alone."""
+    minor = metric.detail or ("mean ± sd" if metric.decides else "")
+    shown: Literal["column", "none"] = "none" if narrow else "column"
+    specs: list[Spec] = [
+        (Column(metric.heading, minor, meaning=metric.meaning, terminal=shown), partial(_value, name, metric))
+    ]
+    if not narrow and (metric.decides or intervals):
+        specs.append((Column("95 % interval", terminal="below"), partial(_interval, name)))
+    if not narrow and metric.decides:
+        specs.append((Column(f"{metric.heading} − best prior", terminal="none"), partial(_margin, name)))
+        specs.append((Column("Beats it?", numeric=False), partial(_beats, name)))
+    if any(name in row.published for row in rows):
+        column = Column("Paper", metric.heading, terminal="none")
+        specs.append((column, partial(_published, name, metric)))
+    return specs
+
+
+def _value(name: str, metric: Metric, row: Row) -> Cell:
+    if row.status == "not run" and metric.decides and metric.over == "samples":
+        return Cell("not run", tone="muted")
+    return Cell(fixed(row.mean(name), metric.digits), deviation(row.metrics.get(name)))
+
+
+def _interval(name: str, row: Row) -> Cell:
+    estimate = row.metrics.get(name)
+    return Cell(interval(estimate.ci if estimate else None))
+
+
+def _published(name: str, metric: Metric, row: Row) -> Cell:
+    return Cell(fixed(row.published.get(name), metric.digits))
+
+
+def _margin(name: str, row: Row) -> Cell:
+    verdict = row.verdicts.get(name)
+    if verdict is None:
+        return Cell("" if row.kind == "prior" else UNDEFINED)
+    return Cell(
+        fixed(verdict.difference, 3, signed=True),
+        "" if verdict.interval is None else interval(verdict.interval, signed=True),
+    )
+
+
+def _beats(name: str, row: Row) -> Cell:
+    verdict = row.verdicts.get(name)
+    if verdict is None:
+        return Cell("" if row.kind == "prior" else UNDEFINED)
+    return Cell("yes" if verdict.beats else "no", tone=TONES[verdict.standing])
+
+
+def _table(caption: str, rows: Sequence[Row], specs: Sequence[Spec], notes: Sequence[str] = ()) -> Table:
+    """Rows under the columns that hold anything."""
+    grid = [[read(row) for _, read in specs] for row in rows]
+    needless = set() if several_backbones(rows) else {"Backbone"}
+    kept = [
+        index
+        for index, (column, _) in enumerate(specs)
+        if index == 0 or (column.heading not in needless and any(not cells[index].empty for cells in grid))
+    ]
+    last = ""
+    shown = []
+    for row, cells in zip(rows, grid, strict=True):
+        name = "prior" if row.kind == "prior" else f"{row.model}\n{row.backbone}"
+        shown.append(TableRow(tuple(cells[index] for index in kept), row.kind == "prior", bool(last) and name != last))
+        last = name
+    backbone = next((row.backbone for row in rows if row.backbone), "")
+    more = [f"Backbone of the language models: {backbone}."] if backbone and needless else []
+    return Table(caption, tuple(specs[index][0] for index in kept), tuple(shown), (*notes, *more))
+
+
+def _columns_left_out(rows: Sequence[Row]) -> list[str]:
+    """Metrics over samples that are undefined for every row, with the reason of the first."""
+    reasons: dict[str, list[str]] = {}
+    for name, metric in ordered_metrics():
+        estimates = [row.metrics[name] for row in rows if name in row.metrics]
+        plain = metric.column and metric.over == "samples" and not metric.subset
+        if plain and all(estimate.mean is None for estimate in estimates):
+            reason = next((estimate.reason for estimate in estimates if estimate.reason), "nothing was scored")
+            reasons.setdefault(reason, []).append(metric.title)
+    return [f"No column for {', '.join(titles)}: {reason}." for reason, titles in reasons.items()]
+
+
+def _reasons(rows: Sequence[Row]) -> list[str]:
+    """Why rows are partial or not run: one line for all K of a model with the same reason."""
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        if row.reason:
+            groups.setdefault((row.model, row.backbone, row.reason), []).append(row)
+    lines = []
+    for (model, backbone, reason), group in groups.items():
+        shots = [str(row.shots) for row in group if row.shots is not None]
+        parts = [model, backbone, f"K = {', '.join(shots)}" if shots else ""]
+        lines.append(f"{', '.join(part for part in parts if part)}: {reason}")
+    return lines
+
+
+def _place(row: Row) -> tuple[str, str, int | None]:
+    return row.model, row.backbone, row.shots
+
+
+def _as_it_is(name: str, metric: Metric, row: Row) -> Cell:
+    return Cell() if row.control else _value(name, metric, row)
+
+
+def _on_subset(name: str, metric: Metric, row: Row) -> Cell:
+    """The metric on its subset, and the change from the metric of the same heading on all samples."""
+    whole = next(known for known, other in ordered_metrics() if other.heading == metric.heading and not other.subset)
+    return Cell() if row.control else _changed(metric, whole, row, name, row)
+
+
+def _changed(metric: Metric, old_name: str, before: Row | None, new_name: str, after: Row | None) -> Cell:
+    old, new = before.mean(old_name) if before else None, after.mean(new_name) if after else None
+    change = "" if old is None or new is None else fixed(new - old, 3, signed=True)
+    return Cell(fixed(new, metric.digits), change)
+
+
+def _compared(comparison: Comparison) -> tuple[Cell, ...]:
+    words = Cell(UNDEFINED) if comparison.interval is None else Cell("yes")
+    if comparison.interval is not None and comparison.outcome == "open":
+        words = Cell("not shown", tone="muted")
+    return (
+        Cell(comparison.a),
+        Cell(comparison.b),
+        Cell(sentences.metric_title(comparison.metric)),
+        Cell(fixed(comparison.difference, 4, signed=True)),
+        Cell(interval(comparison.interval, signed=True)),
+        Cell(p_value(comparison.p_value)),
+        words,
+    )

@@ -1,0 +1,182 @@
+"""Jobs of data, backbones, teachers and stages: every tuned model of an experiment, and what it is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recalign.artifacts import fingerprint, hash_file
+from recalign.errors import DataError
+from recalign.experiment.config import Experiment
+from recalign.experiment.entries import StageEntry, StagePoint
+from recalign.experiment.jobs import (
+    BackboneRef,
+    Job,
+    NanoWork,
+    PrepareWork,
+    TeachWork,
+    TuneWork,
+    make_job,
+)
+from recalign.tuning.backbones import NANO
+from recalign.tuning.config import InstructionStage, RecStage
+
+
+@dataclass(frozen=True)
+class TunedModel:
+    """A model of a stage: on one backbone and fold, at one K (if any), seed and rule of selection (if given)."""
+
+    backbone: str
+    fold: int | None
+    shots: int | None
+    seed: int
+    selection: str
+    job: Job
+
+
+class JobGraph:
+    """The jobs of an experiment, collected as they are asked for."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.jobs: dict[str, Job] = {}
+        self.models: dict[str, list[TunedModel]] = {}
+        self.hashes: dict[Path, str] = {}
+        self.prepared: dict[tuple[str, int | None], Job] = {}
+
+    def _content(self, path: Path) -> str:
+        """Hash of an input, read once."""
+        if path not in self.hashes:
+            self.hashes[path] = input_fingerprint(path)
+        return self.hashes[path]
+
+    def _files(self, template: str | None, instructions: str = "") -> list[str]:
+        """Hashes of the files that a configuration names; a shipped template is no file."""
+        names = [template if template and template.endswith(".toml") else "", instructions]
+        return [self._content(Path(name)) for name in names if name]
+
+    def add(self, job: Job) -> Job:
+        """The job, or the equal one that is there already."""
+        return self.jobs.setdefault(job.key, job)
+
+    def data(self, name: str, fold: int | None = None) -> Job:
+        """The prepared data of a name; of one fold where it has folds (the first where none is asked for)."""
+        if (name, fold) not in self.prepared:
+            self.prepared[name, fold] = self._data(name, fold)
+        return self.prepared[name, fold]
+
+    def _data(self, name: str, fold: int | None) -> Job:
+        config = self.experiment.data[name]
+        if config.folds is not None:
+            config = config.model_copy(update={"fold": fold or 0})
+        content = self._content(config.input) if config.input is not None else ""
+        items = self._content(config.items) if isinstance(config.items, Path) else ""
+        label = name if config.folds is None else f"{name} fold {config.fold}"
+        settings = config.stored(exclude={"output", "overwrite", "input", "items"})
+        number = config.items if isinstance(config.items, int) else None
+        depends = [settings, number, content, items, *self._files(config.template)]
+        job = make_job("data", label, PrepareWork(config=config), depends, ())
+        # its name is what manifests of what it taught call it
+        return self.add(job.model_copy(update={"output": f"data/{label.replace(' ', '-')}-{job.key}"}))
+
+    def backbone(self, name: str) -> tuple[BackboneRef, tuple[Job, ...]]:
+        """A backbone, and the job that builds it where it is nano."""
+        entry = self.experiment.backbones[name]
+        config = entry.config
+        if config.name != NANO:
+            return BackboneRef(config=config), ()
+        sources = tuple(self.data(source) for source in entry.sources or self.experiment.stages[0].data)
+        targets = tuple(self.data(target) for target in entry.targets)
+        work = NanoWork(
+            backbone=config,
+            nano=entry.nano,
+            sources=tuple(job.output for job in sources),
+            targets=tuple(job.output for job in targets),
+        )
+        depends = [entry.nano.model_dump(mode="json"), config.model_dump(mode="json"), len(sources)]
+        job = self.add(make_job("backbones", f"backbone {name}", work, depends, (*sources, *targets), suffix=".json"))
+        return BackboneRef(config=config, built=job.output), (job,)
+
+    def teacher(self, name: str) -> Job:
+        """The job that asks a teacher."""
+        entry = self.experiment.teachers[name]
+        data = self.data(entry.data)
+        work = TeachWork(config=entry.config, data=data.output)
+        content: object = entry.config.content()
+        if files := self._files(entry.config.template):
+            content = [content, files]
+        return self.add(make_job("cot", f"teacher {name}", work, content, (data,)))
+
+    def stage(self, stage: StageEntry) -> Iterator[TunedModel]:
+        """All models of a stage; those of its parent have been asked for before."""
+        parents = self.models.get(stage.parent or "", [])
+        seeded = len({parent.seed for parent in parents}) > 1
+        for backbone in self.experiment.backbones_of(stage):
+            for fold in self._folds(stage, parents):
+                for point in stage.points():
+                    seed = point.config.seed
+                    parent = next(
+                        (
+                            model.job
+                            for model in parents
+                            if model.backbone == backbone
+                            and model.fold in (None, fold)
+                            and (not seeded or model.seed == seed)
+                        ),
+                        None,
+                    )
+                    job = self._tune(stage, point, backbone, fold, parent)
+                    yield TunedModel(backbone, fold, point.shots, seed, point.selection, job)
+
+    def _folds(self, stage: StageEntry, parents: Sequence[TunedModel]) -> Sequence[int | None]:
+        """Folds of the first of the stage's data sets that has some, or of its parent."""
+        used = (*stage.data, *((stage.validation,) if stage.validation else ()))
+        counts = [folds for name in used if (folds := self.experiment.folds_of(name)) is not None]
+        counts += [1 + max(model.fold or 0 for model in parents)] if any(m.fold is not None for m in parents) else []
+        return range(counts[0]) if counts else (None,)
+
+    def _tune(self, stage: StageEntry, point: StagePoint, backbone: str, fold: int | None, parent: Job | None) -> Job:
+        config = point.config
+        ref, built = self.backbone(backbone)
+        data = tuple(self.data(name, fold) for name in stage.data)
+        paper = isinstance(config, RecStage) and config.selection == "paper"
+        validation = self.data(stage.validation, fold) if stage.validation and paper else None
+        unseen = tuple(job for name in stage.zero_shot_for for job in self.all_folds(name))
+        cot = self.teacher(stage.teacher) if config.kind == "cot" and stage.teacher else None
+        work = TuneWork(
+            config=config,
+            data=tuple(job.output for job in data),
+            backbone=ref,
+            parent=parent.output if parent else None,
+            validation=validation.output if validation else None,
+            unseen=tuple(job.output for job in unseen),
+            cot=cot.output if cot else None,
+        )
+        needs = (*data, *built, *(job for job in (parent, validation, cot) if job), *unseen)
+        depends = [config.model_dump(mode="json"), ref.config.model_dump(mode="json"), len(data), len(unseen)]
+        rows = config.instruction_file if isinstance(config, InstructionStage) else None
+        depends += self._files(config.template, rows or "")
+        title = " ".join([point.name, *([backbone] if len(self.experiment.backbones_of(stage)) > 1 else [])])
+        title += "" if fold is None else f" fold {fold}"
+        return self.add(make_job("models", title, work, depends, needs))
+
+    def all_folds(self, name: str) -> list[Job]:
+        """The prepared data of a name: every fold, or the only one."""
+        folds = self.experiment.folds_of(name)
+        return [self.data(name, fold) for fold in range(folds)] if folds else [self.data(name)]
+
+
+def input_fingerprint(path: Path) -> str:
+    """Hash of a file, or of all files of a directory with their names.
+
+    Raises:
+        DataError: It is not there, or cannot be read.
+    """
+    try:
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        if not files:
+            raise DataError(f"input {path}", found="no file", expected="a data set", hint="Check the path.")
+        return fingerprint([[str(file.relative_to(path.parent)), hash_file(file).sha256] for file in files])
+    except OSError as error:
+        raise DataError(f"input {path}", found=error.strerror or str(error), expected="readable files") from None

@@ -1,1 +1,0 @@
-"""Experiments: a grid of runs from one TOML file, each kept under a hash of everything it depends on."""

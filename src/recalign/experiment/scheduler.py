@@ -1,0 +1,277 @@
+"""Jobs spread over processes: each as soon as what it needs is there, failures kept apart and listed.
+
+A worker is a process of its own with one job at a time; one that dies (killed, out of memory) fails its job, and
+another takes its place. A worker whose parent is gone ends, so that nothing goes on working in the store unseen.
+SIGINT and SIGTERM are passed on: training saves a checkpoint, any other job stops where it is and is done again later.
+What a worker tells of its progress comes through a pipe of its own, so one that dies disturbs no other.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Literal
+
+from recalign.errors import Interrupted, RecalignError
+from recalign.experiment.jobs import Job
+from recalign.experiment.progress import PipeReader, PipeReporter, Reporter, Silent
+from recalign.experiment.store import Cost, Store
+
+_WATCH_SECONDS = 0.5  # how often a worker looks for its parent, and the parent for a signal
+
+_told: Event | None = None  # in a worker: whether it was told to stop
+_reporter: Reporter = Silent()  # in a worker: how its parent hears of its progress
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """What became of a job: done before, done now, failed, or skipped because of one that failed."""
+
+    status: Literal["found", "done", "failed", "skipped"]
+    reason: str = ""
+    cost: Cost | None = None
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a worker says of its job."""
+
+    cost: Cost
+    reason: str = ""
+    report: str = ""
+    interrupted: int = 0
+
+
+@dataclass
+class _Slot:
+    """One worker process."""
+
+    threads: int
+    stop: Event
+    reporter: Reporter
+    pool: ProcessPoolExecutor | None = None
+    progress: PipeReader | None = None
+    job: Job | None = field(default=None)
+
+    def submit(self, job: Job, root: Path) -> Future[_Answer]:
+        self.job = job
+        if self.pool is not None:
+            try:
+                return self.pool.submit(_work, job, root)
+            except BrokenProcessPool:  # it died while it had nothing to do
+                self.close()
+        context = multiprocessing.get_context("spawn")
+        reading, writing = context.Pipe(duplex=False)
+        self.progress = PipeReader(reading, self.reporter)
+        arguments = (self.threads, os.getpid(), self.stop, writing)
+        self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_start, initargs=arguments)
+        return self.pool.submit(_work, job, root)
+
+    def close(self) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(wait=True, cancel_futures=True)
+            self.pool = None
+
+    def tell(self, *, ended: bool = False) -> None:
+        """Pass on what the worker has told of its progress, the last of it where its job has ended."""
+        if self.progress is not None:
+            self.progress.read()
+            if ended:
+                self.progress.end_tasks()
+
+
+def run_jobs(
+    jobs: Mapping[str, Job],
+    store: Store,
+    *,
+    workers: int = 1,
+    threads: int | None = None,
+    announce: Callable[[Job, JobOutcome, int, int], None] = lambda job, outcome, done, total: None,
+    reporter: Reporter | None = None,
+) -> dict[str, JobOutcome]:
+    """Do all jobs that are not done.
+
+    Args:
+        jobs: By key, each after those that it needs.
+        store: Where they are kept.
+        workers: Processes.
+        threads: Threads of each; by default the processor's cores are shared out.
+        announce: Told of every job that ends: the job, what became of it, how many have ended, of how many.
+        reporter: Told of the progress inside jobs.
+
+    Returns:
+        The outcome of every job.
+
+    Raises:
+        Interrupted: A signal stopped a job; what was finished is kept, and the same call goes on from there.
+    """
+    from recalign.tuning.guards import collected_signals  # with torch, which a worker loads with its threads set
+
+    store.prepare()
+    stop = multiprocessing.get_context("spawn").Event()
+    threads = threads or max(1, (os.cpu_count() or 1) // workers)
+    slots = [_Slot(threads, stop, reporter or Silent()) for _ in range(workers)]
+    queue = _Queue(jobs, store, slots, announce)
+    with collected_signals() as pending, _ending(stop, slots):
+        while queue.waiting or queue.busy:
+            queue.start()
+            queue.collect()
+            if pending:
+                raise Interrupted(pending[0], f"stopped after {queue.ended} of {queue.total} jobs")
+    return queue.outcomes
+
+
+class _Queue:
+    """The jobs of a run: waiting, in a worker, or ended."""
+
+    def __init__(
+        self,
+        jobs: Mapping[str, Job],
+        store: Store,
+        slots: Iterable[_Slot],
+        announce: Callable[[Job, JobOutcome, int, int], None],
+    ) -> None:
+        self.store, self.announce = store, announce
+        self.outcomes = {key: JobOutcome("found") for key, job in jobs.items() if store.is_done(job)}
+        self.waiting = {key: job for key, job in jobs.items() if key not in self.outcomes}
+        self.total = len(self.waiting)
+        self.idle = list(slots)
+        self.busy: dict[Future[_Answer], _Slot] = {}
+
+    @property
+    def ended(self) -> int:
+        return self.total - len(self.waiting) - len(self.busy)
+
+    def start(self) -> None:
+        """Skip what cannot be done any more, and give the idle workers what can be done now."""
+        for job in _skipped(self.waiting, self.outcomes):
+            del self.waiting[job.key]
+            self._end(job, JobOutcome("skipped", "a job that it needs failed"))
+        ready = [job for job in self.waiting.values() if all(need in self.outcomes for need in job.needs)]
+        for job in ready[: len(self.idle)]:
+            slot = self.idle.pop()
+            self.busy[slot.submit(self.waiting.pop(job.key), self.store.root)] = slot
+
+    def collect(self) -> None:
+        """Wait a moment for jobs that end, and pass on what workers told."""
+        ended = wait(self.busy, _WATCH_SECONDS, FIRST_COMPLETED).done
+        for slot in self.busy.values():
+            slot.tell()
+        for future in ended:
+            slot = self.busy.pop(future)
+            slot.tell(ended=True)
+            self.idle.append(slot)
+            assert slot.job is not None
+            self._end(slot.job, _outcome(slot, future, self.store))
+
+    def _end(self, job: Job, outcome: JobOutcome) -> None:
+        self.outcomes[job.key] = outcome
+        self.announce(job, outcome, self.ended, self.total)
+
+
+@contextmanager
+def _ending(stop: Event, slots: Iterable[_Slot]) -> Iterator[None]:
+    """End the workers with the block; where it fails, their jobs first, which save what they can."""
+    try:
+        yield
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        for slot in slots:
+            slot.close()
+
+
+def _skipped(waiting: Mapping[str, Job], outcomes: Mapping[str, JobOutcome]) -> list[Job]:
+    """Jobs that cannot be done any more: they need one that failed, or one of these."""
+    bad = {key for key, outcome in outcomes.items() if outcome.status in ("failed", "skipped")}
+    skipped = []
+    for key, job in waiting.items():  # a job comes after those that it needs
+        if bad.intersection(job.needs):
+            bad.add(key)
+            skipped.append(job)
+    return skipped
+
+
+def _outcome(slot: _Slot, future: Future[_Answer], store: Store) -> JobOutcome:
+    job = slot.job
+    assert job is not None
+    try:
+        answer = future.result()
+    except BrokenProcessPool:
+        slot.close()
+        reason = "its process died (killed, or out of memory)"
+        store.record_failure(job, reason)
+        return JobOutcome("failed", reason)
+    if answer.interrupted:
+        raise Interrupted(answer.interrupted, f"stopped in {job.name}")
+    if answer.reason:
+        path = store.record_failure(job, answer.report)
+        return JobOutcome("failed", f"{answer.reason} ({path})")
+    store.record(job, answer.cost)
+    return JobOutcome("done", cost=answer.cost)
+
+
+def _start(threads: int, parent: int, stop: Event, progress: Connection) -> None:
+    """Set up a worker: its threads, its way to tell of progress, and a watch over the parent.
+
+    A terminal's Ctrl-C is the parent's, which tells its workers once: a second signal would cut a checkpoint short.
+    """
+    global _told, _reporter
+    os.setpgrp()
+    _told, _reporter = stop, PipeReporter(progress)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+    def watch() -> None:
+        told = False
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+            if stop.is_set() and not told:
+                told = True
+                os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _work(job: Job, root: Path) -> _Answer:
+    started, busy = time.perf_counter(), time.process_time()
+
+    def cost() -> Cost:
+        return Cost(round(time.perf_counter() - started, 2), round(time.process_time() - busy, 2))
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # training puts its own in its place
+    try:
+        if _told is not None and _told.is_set():  # before it began
+            return _Answer(cost(), interrupted=signal.SIGTERM)
+        from recalign.experiment.execute import execute
+
+        execute(job, Store(root), _reporter)
+    except KeyboardInterrupt:
+        return _Answer(cost(), interrupted=signal.SIGTERM)
+    except Interrupted as stop:
+        return _Answer(cost(), interrupted=stop.signal_number)
+    except RecalignError as error:
+        return _Answer(cost(), reason=str(error), report=traceback.format_exc())
+    except Exception as error:  # one run's bug must not end the others; it is listed with its traceback
+        return _Answer(cost(), reason=f"{type(error).__name__}: {error}", report=traceback.format_exc())
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return _Answer(cost())

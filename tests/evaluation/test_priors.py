@@ -1,0 +1,127 @@
+"""The priors beside a model: what they learn from, that as data, and the published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recalign.artifacts import write_directory
+from recalign.data.catalog import ItemCatalog
+from recalign.data.feedback import FeedbackConfig
+from recalign.data.readers.movielens import read_movielens
+from recalign.data.readers.movielens_100k import read_movielens_100k
+from recalign.data.samples import ITEMS_FILE, KIND, SampleSet, write_samples
+from recalign.data.source import SourceData, SourceOptions
+from recalign.data.splitting import SplitConfig, make_table, plan, resolve_protocol
+from recalign.errors import ConfigError, DataError
+from recalign.evaluation import sentences
+from recalign.evaluation.document import Learned
+from recalign.evaluation.priors import Fold, prior_rows, priors_for
+from recalign.evaluation.rows import TestSettings, measure_row
+
+from .conftest import samples
+
+LIKES = FeedbackConfig(kind="explicit", like_above=3.0)
+
+
+def test_priors_learn_from_fit_else_from_the_own_train_split_else_not(
+    make: Callable[..., SampleSet], data: SampleSet
+) -> None:
+    bare = make(test=samples("e", 5, 3))
+    own, given, none = priors_for(data), priors_for(bare, data), priors_for(bare)
+    every = ["prior:like-rate", "prior:item-mean", "prior:popularity", "prior:like-rate+item-mean"]
+    assert [scorer.name for scorer in own.scorers] == [scorer.name for scorer in given.scorers] == every
+    assert [scorer.name for scorer in none.scorers] == ["prior:like-rate"]
+    assert own.interactions == given.interactions
+    assert own.interactions is not None
+    assert own.interactions > 0
+    assert none.interactions is None
+    assert own.pick("item-mean").name == "prior:item-mean"
+    with pytest.raises(ConfigError, match=r"nothing to learn from.*--fit DIR"):
+        none.pick("item-mean")
+    with pytest.raises(DataError, match="no train samples"):
+        priors_for(data, bare)
+
+
+def test_what_they_learned_from_is_data_and_its_sentence_is_made_from_it(
+    make: Callable[..., SampleSet], data: SampleSet
+) -> None:
+    bare = make(test=samples("e", 5, 3))
+    count = priors_for(data).interactions
+    assert count is not None
+    learned = [prior_rows([fold], "test", fit_name=name)[1] for fold, name in
+               ((Fold(data), ""), (Fold(bare, data), "movies"), (Fold(bare), ""))]  # fmt: skip
+    assert learned == [
+        Learned(interactions=(count,)), Learned(fit="movies", interactions=(count,)), Learned(),
+    ]  # fmt: skip
+    assert "train split of the evaluated data itself" in sentences.learned(learned[0])
+    assert "train split of data set movies" in sentences.learned(learned[1])
+    assert "left out" in sentences.learned(learned[2])
+    two = Learned(interactions=(1321, 7))
+    assert "from 1,321, 7 interactions" in sentences.learned(two)
+    assert "(2 folds)" in sentences.learned(two)
+
+
+def test_rows_of_priors_are_pooled_over_the_folds(make: Callable[..., SampleSet], data: SampleSet) -> None:
+    other = make(train=samples("t", 20, 5), test=samples("f", 20, 6))
+    rows, _ = prior_rows([Fold(data), Fold(other)], "test")
+    for scored in rows:
+        assert scored.row.kind == "prior"
+        (frame,) = scored.scores.samples
+        assert frame["sample_id"].to_list() == [*data.frame("test")["sample_id"], *other.frame("test")["sample_id"]]
+    rate = rows[0].scores
+    assert rate.no_temperature == "there are no validation samples", "of the second fold"
+    assert rate.samples[0]["temperature"].null_count() == other.frame("test").height
+
+
+def prepared(directory: Path, data: SourceData, name: str) -> SampleSet:
+    """A prepared directory without its renderings."""
+    protocol = resolve_protocol(name, data.interactions)
+    samples = make_table(data.interactions, protocol, plan(protocol, SplitConfig(), LIKES), LIKES).frame()
+    with write_directory(directory, KIND, config={"feedback": LIKES.model_dump()}) as staging:
+        write_samples(staging, samples)
+        ItemCatalog.from_items(data.items, "{title}").write(staging / ITEMS_FILE)
+    return SampleSet.load(directory)
+
+
+@pytest.fixture(scope="module")
+def source(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> SampleSet:
+    data = read_movielens(real_data / "ml-latest-small", SourceOptions())
+    return prepared(tmp_path_factory.mktemp("source") / "data", data, "leave-one-out")
+
+
+@pytest.fixture(scope="module")
+def target(real_data: Path) -> SourceData:
+    return read_movielens_100k(real_data / "ml-100k", SourceOptions())
+
+
+def figures(data: SampleSet, fit: SampleSet) -> dict[str, tuple[float | None, float | None]]:
+    rows, _ = prior_rows([Fold(data, fit)], "test")
+    measured = [measure_row(each.row, each.scores, TestSettings(resamples=1)) for each in rows]
+    return {row.model: (row.mean("auc"), row.mean("gauc")) for row in measured}
+
+
+@pytest.mark.real_data
+def test_published_figures_of_the_priors_on_the_movie_test(
+    source: SampleSet, target: SourceData, tmp_path: Path
+) -> None:
+    data = prepared(tmp_path / "movie", target, "tallrec")
+    assert (data.frame("test").height, data.frame("test")["user_id"].n_unique()) == (1000, 16)
+    found = figures(data, source)
+    assert found["prior:like-rate"] == (pytest.approx(0.7260, abs=5e-5), pytest.approx(0.541, abs=5e-4))
+    assert found["prior:item-mean"] == (pytest.approx(0.678, abs=1e-3), pytest.approx(0.684, abs=1e-3))
+    assert found["prior:like-rate+item-mean"][0] == pytest.approx(0.764, abs=1e-3)
+
+
+@pytest.mark.real_data
+def test_published_figures_of_the_priors_on_leave_one_out(
+    source: SampleSet, target: SourceData, tmp_path: Path
+) -> None:
+    data = prepared(tmp_path / "loo", target, "leave-one-out")
+    assert data.frame("test").height == data.frame("test")["user_id"].n_unique() == 943
+    found = figures(data, source)
+    assert found["prior:like-rate"] == (pytest.approx(0.752, abs=1e-3), None)
+    assert found["prior:item-mean"][0] == pytest.approx(0.660, abs=1e-3)
+    assert found["prior:like-rate+item-mean"][0] == pytest.approx(0.772, abs=1e-3)
