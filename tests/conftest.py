@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from recalign.prompting.packing import Forest
 
 # Models this small only wait for each other in several threads; processes that tests start must compute alike.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -25,3 +32,21 @@ def real_data() -> Path:
     if not value:
         pytest.skip("RECALIGN_DATA is unset: the real rating files are not at hand")
     return Path(value)
+
+
+@pytest.fixture(scope="session")
+def visible() -> Callable[[Forest], NDArray[np.bool_]]:
+    """The attention mask of packed prompts, shape (T, T): True where the query (row) sees the key (column)."""
+
+    def mask_of(forest: Forest) -> NDArray[np.bool_]:
+        mask = np.zeros((len(forest.ids), len(forest.ids)), dtype=np.bool_)
+        for group in forest.groups:
+            for start, stop in group.prefix:
+                mask[group.start : group.stop, start:stop] = True
+            place = group.start
+            for length in group.lengths:
+                mask[place : place + length, place : place + length] = np.tri(length, dtype=np.bool_)
+                place += length
+        return mask
+
+    return mask_of

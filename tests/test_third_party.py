@@ -25,8 +25,7 @@ from recalign.evaluation.tables import results_table
 from recalign.experiment.prepare import PrepareConfig, prepare
 from recalign.experiment.tune import tune
 from recalign.plugins import PluginGroup
-from recalign.prompting.template import PromptTemplate
-from recalign.prompting.template_files import TEMPLATES
+from recalign.prompting.template import TEMPLATES, PromptTemplate
 from recalign.scoring.base import one_item_lists
 from recalign.testing.tiny import make_tiny
 from recalign.tuning.backbones import BACKBONES
@@ -82,7 +81,7 @@ import torch
 from torch import Tensor, nn
 
 from recalign.baselines.config import BaselineConfig
-from recalign.baselines.plugin import BaselinePlugin
+from recalign.baselines.networks import BaselinePlugin
 
 
 class Mean(nn.Module):
@@ -147,7 +146,7 @@ PLUGIN = BackbonePlugin(resolve)
     "template.py": """
 from importlib.resources import files
 
-from recalign.prompting.template_files import TemplatePlugin
+from recalign.prompting.template import TemplatePlugin
 
 PLUGIN = TemplatePlugin(files(__package__) / "short.toml")
 """,

@@ -1,7 +1,4 @@
-"""What a request for recommendations comes to: matched titles, ranked items, influences, and pairs that a model writes.
-
-The command, a notebook and a server ask `answer` and show the same `Answer`.
-"""
+"""What a request for recommendations comes to. The command, a notebook and a server show the same `Answer`."""
 
 from __future__ import annotations
 
@@ -46,12 +43,16 @@ class Answer:
 
     def as_json(self) -> dict[str, object]:
         """JSON-ready; influences and pairs say how they were made."""
+        items = [asdict(item) for item in self.items]
+        if self.explain is None:
+            for item in items:
+                del item["influences"]
         document: dict[str, object] = {
             "model": self.model,
             "catalogue_items": self.catalogue_items,
             "likes": [_as_given(match) for match in self.likes],
             "dislikes": [_as_given(match) for match in self.dislikes],
-            "items": [_as_item(item, explained=self.explain is not None) for item in self.items],
+            "items": items,
         }
         if self.explain is not None:
             document["influence"] = METHOD
@@ -74,11 +75,11 @@ def answer(
 
     Args:
         recommender: A scorer and its catalogue.
-        likes, dislikes: Titles or ids; matched forgivingly (`recalign.data.matching`).
+        likes, dislikes: Matched forgivingly (`recalign.data.matching`).
         k: How many items.
         explain: "influences": what each entry of the history does to each score. "pairs": also the pairs "watched →
             recommended" that a model tuned on chain-of-thought data writes.
-        progress: Called with items scored and items to score.
+        progress: See `Progress`.
 
     Raises:
         ConfigError: `k` is below 1, or pairs were asked of a scorer that is no language model.
@@ -106,10 +107,3 @@ def answer(
 
 def _as_given(match: Match) -> dict[str, str]:
     return {"query": match.query, "item_id": match.item_id, "title": match.title, "match": match.how}
-
-
-def _as_item(item: Recommendation, *, explained: bool) -> dict[str, object]:
-    fields = asdict(item)
-    if not explained:
-        del fields["influences"]
-    return fields

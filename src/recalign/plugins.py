@@ -64,14 +64,11 @@ class PluginGroup(Generic[Record]):
             ConfigError: There is no such plug-in, it cannot be imported, or it is no record of this group.
         """
         self.check(name)
-        if name in (built_in := self._built_in()):
-            found = self._load_built_in(built_in[name])
-        else:
-            found = self._load(self._entry_points()[name])
+        module = self._built_in().get(name)
+        found = self._load_built_in(module) if module else self._load(self._entry_points()[name])
         if not isinstance(found, self.record):
-            raise ConfigError(
-                f"{self.noun} {name!r}", found=type(found).__name__, expected=f"a {self.record.__name__} record"
-            )
+            expected = f"a {self.record.__name__} record"
+            raise ConfigError(f"{self.noun} {name!r}", found=type(found).__name__, expected=expected)
         return found
 
     def all(self) -> Iterator[tuple[str, Record]]:

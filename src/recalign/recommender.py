@@ -9,7 +9,7 @@
 
 Any `Scorer` will do: a tuned language model, a prior, a baseline. Nothing here knows about prompts or weights, and the
 user need not be one the model has seen. An explanation is no prose: it is the change of an item's score when one entry
-of the history is left out. What a language model itself writes (`Recommender.generate_pairs`) stands apart from that.
+of the history is left out.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 # No source has a user of this name, so nothing that a scorer learned about users applies.
 UNSEEN_USER: Final = "(unseen user)"
 
-Progress = Callable[[int, int], None]
-"""Called with (items scored, items to score) after each batch."""
+Progress = Callable[[int, int], None]  # called with (items scored, items to score) after each batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +91,14 @@ class Recommender:
         """
         if batch_items < 1:
             raise ConfigError("batch_items", found=str(batch_items), expected="at least 1")
-        self.scorer = scorer
-        self.catalog = catalog
-        self._batch_items = batch_items
+        self.scorer, self.catalog, self._batch_items = scorer, catalog, batch_items
         self._titles: TitleIndex | None = None
 
     @classmethod
     def load(
         cls, run: str | Path, data: str | Path | None = None, *, backbone: str | None = None, device: str = "auto"
     ) -> Recommender:
-        """Load a tuned model, with the catalogue stored with it or that of another prepared directory.
+        """Load a tuned model with its catalogue.
 
         Args:
             run: A model directory (the output of `recalign tune`, or one of the models of a recipe's run).
@@ -118,7 +115,7 @@ class Recommender:
         from recalign.tuning.model_artifact import load_scorer, model_directory
 
         directory = model_directory(Path(run))
-        samples = SampleSet.load(Path(data)) if data is not None else None
+        samples = None if data is None else SampleSet.load(Path(data))
         scorer = load_scorer(directory, samples, backbone=backbone, device=device)
         return cls(scorer, scorer.catalog)
 
@@ -149,8 +146,11 @@ class Recommender:
                 raise DataError(f'"{title}" (id {printable(item_id)})', found="it liked and disliked", expected="one")
         if not liked and not disliked:
             raise DataError("a recommendation", found="no likes and no dislikes", expected="at least one title")
-        placed = [((place + 0.5) / len(liked), HistoryEntry(item_id, True)) for place, item_id in enumerate(liked)]
-        placed += [((place + 0.5) / len(disliked), HistoryEntry(each, False)) for place, each in enumerate(disliked)]
+        placed = [
+            ((place + 0.5) / len(items), HistoryEntry(item_id, items is liked))
+            for items in (liked, disliked)
+            for place, item_id in enumerate(items)
+        ]
         return tuple(entry for _, entry in sorted(placed, key=lambda pair: pair[0]))
 
     def recommend(
@@ -164,10 +164,7 @@ class Recommender:
     ) -> list[Recommendation]:
         """Return the `k` best items for someone with these likes and dislikes (titles or ids), the best first.
 
-        Raises:
-            ConfigError: `k` is below 1.
-            DataError: See `history`; or nothing is left to recommend.
-            ModelError: The scorer gave a score that is not finite.
+        Raises what `history` and `rank` raise.
         """
         history = self.history(likes, dislikes)
         ranked = self.rank(history, k, progress=progress)
@@ -221,7 +218,7 @@ class Recommender:
         """
         if not ranked:
             return []
-        items = tuple(each.item_id for each in ranked)
+        items = tuple(item.item_id for item in ranked)
         lists = [
             CandidateList(UNSEEN_USER, (*history[:left_out], *history[left_out + 1 :]), items)
             for left_out in range(len(history))
@@ -230,26 +227,21 @@ class Recommender:
         without: list[NDArray[np.float64]] = []
         for start in range(0, len(lists), per_call):
             without.extend(self._finite(lists[start : start + per_call]))
+        scores = np.array(without).reshape(len(history), len(ranked)).T.tolist()  # by item, then by entry
         return [
-            replace(
-                each, influences=self._influences(history, each, [float(scores[place]) for scores in without])[:top]
-            )
-            for place, each in enumerate(ranked)
+            replace(item, influences=self._influences(history, item, of_item)[:top])
+            for item, of_item in zip(ranked, scores, strict=True)
         ]
 
     def generate_pairs(self, history: Sequence[HistoryEntry], ranked: Sequence[Recommendation]) -> GeneratedPairs:
         """Let the model write pairs "watched → recommended" (TLRec), the best 19 of `ranked` being the candidates.
 
-        They are what the model says, no measurement: that is `explain`. See `recalign.scoring.pairs.generate_pairs`.
-
-        Raises:
-            ConfigError: The scorer is no language model, or its domain's language has no chain-of-thought wording.
-            DataError: `history` or `ranked` is empty.
-            ModelError: The history is too long for the backbone.
+        They are what the model says, no measurement: that is `explain`. Raises what
+        `recalign.scoring.pairs.generate_pairs` raises.
         """
         from recalign.scoring.pairs import generate_pairs  # loads torch
 
-        return generate_pairs(self.scorer, self.catalog, history, [each.item_id for each in ranked])
+        return generate_pairs(self.scorer, self.catalog, history, [item.item_id for item in ranked])
 
     def _influences(
         self, history: Sequence[HistoryEntry], item: Recommendation, without: Sequence[float]
@@ -264,9 +256,8 @@ class Recommender:
         asked = list(self.catalog.ids if candidates is None else dict.fromkeys(candidates))
         for item_id in (*(entry.item_id for entry in history), *(asked if candidates is not None else ())):
             if item_id not in self.catalog:
-                raise DataError(
-                    f"item id {printable(item_id)}", found="no such item", expected="an id of the catalogue"
-                )
+                thing = f"item id {printable(item_id)}"
+                raise DataError(thing, found="no such item", expected="an id of the catalogue")
         given = {entry.item_id for entry in history}
         texts = {self.catalog.text(item_id) for item_id in given}
         items = [each for each in asked if each not in given and self.catalog.text(each) not in texts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import os
@@ -11,7 +12,6 @@ import tomllib
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from textwrap import shorten
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -25,12 +25,7 @@ _VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)(?:(:-)([^}]*))?\}")
 
 
 def validated(model: type[Model], settings: Mapping[str, object], where: str) -> Model:
-    """The settings as a configuration.
-
-    Args:
-        model: The configuration's class.
-        settings: The tree of values.
-        where: What it is, for messages: "options of recalign tune".
+    """The settings as a configuration. `where` says what they are: "options of recalign tune".
 
     Raises:
         ConfigError: Unknown keys or wrong values; all of them in one message.
@@ -48,7 +43,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
         place = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] not in ("value_error", "missing", "extra_forbidden"):
-            message += f", found {shorten(repr(problem['input']), 80, placeholder=' …')}"
+            message += f", found {textwrap.shorten(repr(problem['input']), 80, placeholder=' …')}"
         if problem["type"] == "extra_forbidden":
             known = _fields_at(model, problem["loc"][:-1])
             near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
@@ -69,7 +64,7 @@ def parse_settings(settings: Iterable[str], *, into: Mapping[str, object] | None
     Raises:
         ConfigError: One of them is not of that form, or goes into something that is no table.
     """
-    tree: Settings = _copied(into or {})
+    tree: Settings = copy.deepcopy(dict(into or {}))
     for setting in settings:
         path, sign, text = setting.partition("=")
         *parents, leaf = (name.strip() for name in path.split("."))
@@ -79,9 +74,8 @@ def parse_settings(settings: Iterable[str], *, into: Mapping[str, object] | None
         for name in parents:
             table = table.setdefault(name, {})
             if not isinstance(table, dict):
-                raise ConfigError(
-                    "--set", found=f"{setting!r}, but {name} is one value", expected="a setting inside it"
-                )
+                found = f"{setting!r}, but {name} is one value"
+                raise ConfigError("--set", found=found, expected="a setting inside it")
         table[leaf] = _value(text)
     return tree
 
@@ -111,12 +105,9 @@ def read_toml(path: Path, kind: str, hint: str) -> Settings:
 
 
 def describe_keys(model: type[BaseModel], prefix: str = "", width: int = 80) -> list[str]:
-    """Every key of a configuration with its default, and what it means on the lines below; none longer than `width`.
+    """Every key of a configuration with its default, and what it means on the lines below.
 
-    Args:
-        model: The configuration's class.
-        prefix: What its keys begin with, such as ``optim.``.
-        width: Columns.
+    Keys begin with `prefix` (``optim.``), and no line is longer than `width`.
     """
     lines: list[str] = []
     for name, field in model.model_fields.items():
@@ -134,13 +125,10 @@ def describe_keys(model: type[BaseModel], prefix: str = "", width: int = 80) -> 
 
 def _choices(annotation: object, text: str) -> str:
     """The values of a literal type, where the text does not name them all."""
-    values = [value for part in (annotation, *typing.get_args(annotation)) for value in _literals(part)]
+    parts = [part for part in (annotation, *typing.get_args(annotation)) if typing.get_origin(part) is typing.Literal]
+    values = [value for part in parts for value in typing.get_args(part)]
     unnamed = [value for value in values if str(value) not in text]
     return f" One of {', '.join(map(str, values))}." if unnamed and len(values) > 1 else ""
-
-
-def _literals(annotation: object) -> tuple[object, ...]:
-    return typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
 
 
 def _value(text: str) -> object:
@@ -150,22 +138,13 @@ def _value(text: str) -> object:
         return text.strip()
 
 
-def _copied(tree: Mapping[str, object]) -> Settings:
-    return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
-
-
 def _fields_at(model: type[BaseModel], path: Iterable[int | str]) -> list[str]:
     """Names of the fields of the configurations at a path. Places in lists and tags of unions are skipped."""
     models = [model]
     for part in path:
-        inner = [
-            one
-            for each in models
-            if part in each.model_fields
-            for one in _models(each.model_fields[str(part)].annotation)
-        ]
-        models = inner or models
-    return [name for each in models for name in each.model_fields]
+        fields = [model.model_fields[str(part)] for model in models if part in model.model_fields]
+        models = [inner for field in fields for inner in _models(field.annotation)] or models
+    return [name for model in models for name in model.model_fields]
 
 
 def _models(annotation: object) -> list[type[BaseModel]]:

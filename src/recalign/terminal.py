@@ -15,9 +15,8 @@ _ESCAPES: Final = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"
     r"|\x1b[ -/]*[0-~]?"
 )
-_DROPPED: Final = frozenset(
-    {"Cc", "Cf", "Cs", "Co", "Cn"}
-)  # control, format (bidi, zero-width), surrogate, private, unassigned
+# Control, format (bidi, zero-width), surrogate, private, unassigned.
+_DROPPED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 
 
 def printable(text: str) -> str:

@@ -13,8 +13,7 @@ import pytest
 from recalign.artifacts import Manifest, read_manifest
 from recalign.baselines.artifact import load_baseline, train_baseline
 from recalign.baselines.config import BaselineConfig
-from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet
-from recalign.data.shots import choose_shots
+from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet, choose_shots
 from recalign.errors import ArtifactError, ConfigError, DataError, ModelError
 from recalign.metrics.classification import auc
 from recalign.scoring.base import one_item_lists

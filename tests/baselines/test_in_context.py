@@ -15,8 +15,7 @@ from recalign.baselines.in_context import (
     render_demonstrations,
 )
 from recalign.data.domain import Domain
-from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet
-from recalign.data.shots import choose_shots
+from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet, choose_shots
 from recalign.errors import DataError
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from recalign.baselines.in_context_config import InContextConfig
+from recalign.baselines.config import InContextConfig
 from recalign.baselines.in_context_endpoint import EndpointAnswers, ask_endpoint, read_label
 from recalign.data.domain import Domain
-from recalign.data.samples import SampleSet
+from recalign.data.samples import SampleSet, choose_shots
 from recalign.data.schema import SCORES
-from recalign.data.shots import choose_shots
 from recalign.errors import TeacherError
 from recalign.llm.base import Completion
 from recalign.llm.endpoint import EndpointTeacher

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from recalign.baselines.config import BaselineConfig
-from recalign.baselines.features import ItemFeatures
-from recalign.baselines.network import Network
+from recalign.baselines.network import ItemFeatures, Network
 from recalign.baselines.networks.caser import PLUGIN as CASER
 from recalign.baselines.networks.caser import Caser
 from recalign.baselines.networks.gru4rec import Gru4Rec

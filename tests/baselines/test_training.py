@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from recalign.baselines.config import BaselineConfig
-from recalign.baselines.features import ItemFeatures
 from recalign.baselines.items import Histories
-from recalign.baselines.network import Network
+from recalign.baselines.network import ItemFeatures, Network
 from recalign.baselines.training import Fit, SampleArrays, objective, predict, train
 from recalign.errors import DataError
 
@@ -40,8 +39,8 @@ def fitted(model: str = "gru4rec", validation: SampleArrays | None = None, **set
 @pytest.mark.parametrize("loss", ["mse", "bce"])
 def test_it_learns(model: str, loss: str) -> None:
     fit = fitted(model, labelled(60, 2), loss=loss, lr=5e-3)
-    assert fit.valid_auc is not None
-    assert fit.valid_auc > 0.85
+    assert fit.kept.valid_auc is not None
+    assert fit.kept.valid_auc > 0.85
     assert {row.weight_decay for row in fit.log} == {1e-4, 1e-6}
 
 
@@ -49,11 +48,15 @@ def test_what_is_kept_is_the_best_round_of_the_best_weight_decay() -> None:
     validation = labelled(60, 2)
     fit = fitted(validation=validation, weight_decays=(1e-1, 1e-5))
     best = max(fit.log, key=lambda row: row.valid_auc)
-    assert (fit.valid_auc, fit.weight_decay, fit.epoch) == (best.valid_auc, best.weight_decay, best.epoch)
+    assert (fit.kept.valid_auc, fit.kept.weight_decay, fit.kept.epoch) == (
+        best.valid_auc,
+        best.weight_decay,
+        best.epoch,
+    )
     again = predict(fit.network, validation.histories, validation.targets, lookup)
     from recalign.metrics.classification import auc
 
-    assert auc(validation.labels, again) == fit.valid_auc
+    assert auc(validation.labels, again) == fit.kept.valid_auc
     assert not fit.network.training
 
 
@@ -61,7 +64,7 @@ def test_it_stops_without_a_gain_and_at_the_limit() -> None:
     constant = SampleArrays(labelled(60, 2).histories, labelled(60, 2).targets, labelled(60, 9).labels)
     fit = fitted(validation=constant, patience=2, max_steps=10_000, weight_decays=(1e-5,))
     values = [row.valid_auc for row in fit.log]
-    assert max(values[:-2]) == fit.valid_auc
+    assert max(values[:-2]) == fit.kept.valid_auc
     assert max(values[-2:]) <= max(values[:-2])
     limited = fitted(max_steps=20, eval_steps=10, weight_decays=(1e-5,))  # 5 steps an epoch
     assert [row.epoch for row in limited.log] == [2, 4]
@@ -74,7 +77,7 @@ def test_a_round_has_at_least_the_steps_asked_for() -> None:
 
 def test_without_validation_the_last_round_is_kept() -> None:
     fit = fitted(weight_decays=(1e-5,))
-    assert (fit.valid_auc, fit.epoch) == (None, fit.log[-1].epoch)
+    assert (fit.kept.valid_auc, fit.kept.epoch) == (None, fit.log[-1].epoch)
 
 
 def test_equal_inputs_give_equal_bits_and_another_seed_others() -> None:

@@ -18,7 +18,7 @@ def test_the_embedded_teacher_needs_nothing(cli: Cli, workshop: Path, tmp_path: 
     assert "hit rate: " in out
     assert "chance 0." in out
     assert out.splitlines()[-1] == str(tmp_path / "cot")
-    counts = [len((tmp_path / "cot" / f"stage{stage}.jsonl").read_text().splitlines()) for stage in (1, 2, 3)]
+    counts = [len((tmp_path / "cot" / f"stage{step}.jsonl").read_text().splitlines()) for step in (1, 2, 3)]
     assert counts[0] == counts[1] == counts[2] > 0
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from recalign.cot.cases import Source, make_source
 from recalign.cot.config import TeachConfig
-from recalign.cot.source import Source, make_source
 from recalign.data.samples import SampleSet
 from recalign.experiment.prepare import PrepareConfig, prepare
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from recalign.cot.answers import Accepted, Rejected, read_answer
+from recalign.cot.answers import Accepted, read_answer
 from recalign.llm.base import Completion
 from recalign.llm.reading import EMPTY, LENGTH, OFF_SCHEMA, REFUSAL
 from recalign.prompting.prompts import CotFields
@@ -14,7 +14,7 @@ from recalign.prompting.prompts import CotFields
 FIELDS = CotFields(("A", "B", "C"), ("D", "E", "F", "G"), n_recommend=4, n_featured=2)
 
 
-def read(step: int, text: str, reason: str | None = "stop", **fields: object) -> Accepted | Rejected:
+def read(step: int, text: str, reason: str | None = "stop", **fields: object) -> Accepted | str:
     return read_answer(step, Completion(text, reason), replace(FIELDS, **fields))  # type: ignore[arg-type]
 
 
@@ -61,7 +61,7 @@ def test_unknown_entries_are_left_out_and_counted() -> None:
     ],
 )
 def test_what_is_rejected_and_why(step: int, text: str, finish: str | None, reason: str) -> None:
-    assert read(step, text, finish) == Rejected(reason)
+    assert read(step, text, finish) == reason
 
 
 def test_a_title_that_sounds_like_a_refusal_is_a_title() -> None:
@@ -72,12 +72,12 @@ def test_a_title_that_sounds_like_a_refusal_is_a_title() -> None:
 def test_what_is_thought_aloud_is_no_part_of_the_answer() -> None:
     answer = read(1, "<think>\nHm. Drama?\n</think>\n\nThe user likes drama.")
     assert answer == Accepted(replace(FIELDS, preferences="The user likes drama."))
-    assert read(1, "<think>Hm.</think>\n") == Rejected(EMPTY)
+    assert read(1, "<think>Hm.</think>\n") == EMPTY
 
 
 def test_a_refusal_in_its_own_field() -> None:
     completion = Completion("The user likes drama.", refusal="No.")
-    assert read_answer(1, completion, FIELDS) == Rejected(REFUSAL)
+    assert read_answer(1, completion, FIELDS) == REFUSAL
 
 
 @pytest.mark.parametrize("finish", [None, "stop", "eos", "end_turn"])

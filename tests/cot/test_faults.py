@@ -164,14 +164,14 @@ def test_bad_answers_are_rejected_counted_and_no_success(desk: Desk, reply: Repl
         assert server.requests[asked].prompt == rejected
 
 
-@pytest.mark.parametrize("stage", [2, 3])
-def test_lists_that_name_nothing_known_are_off_schema(desk: Desk, stage: int) -> None:
+@pytest.mark.parametrize("step", [2, 3])
+def test_lists_that_name_nothing_known_are_off_schema(desk: Desk, step: int) -> None:
     def play(prompt: str) -> str:
-        return '1. "No Such Movie" - "Nor This One"' if f"Stage {stage}:" in prompt.split("\n\n")[1] else answer(prompt)
+        return '1. "No Such Movie" - "Nor This One"' if f"Stage {step}:" in prompt.split("\n\n")[1] else answer(prompt)
 
     with ScriptedTeacher(default=Reply.ok(play)) as server, pytest.raises(TeacherError, match="no sample was kept"):
         desk.teach(server)
-    assert max(prompt_stage(request) for request in server.requests) == stage
+    assert max(prompt_step(request) for request in server.requests) == step
 
 
 @pytest.mark.parametrize("reply", [Reply.garbage(), Reply.garbage(b"{}"), Reply.garbage(b""), Reply.disconnect()])
@@ -244,8 +244,8 @@ def test_changed_settings_are_asked_anew(desk: Desk, changed: dict[str, Any]) ->
         statistics = desk.teach(server)
         assert desk.teach(server).calls == 0
         again = desk.teach(server, **changed)
-    stages = 1 if "recommend" in changed else 3  # the first two prompts do not say how many are wanted
-    assert again.calls == stages * statistics.asked
+    steps = 1 if "recommend" in changed else 3  # the first two prompts do not say how many are wanted
+    assert again.calls == steps * statistics.asked
 
 
 def test_a_torn_record_is_asked_again(desk: Desk) -> None:
@@ -351,13 +351,13 @@ def test_the_manifest_says_where_it_comes_from(desk: Desk) -> None:
     assert statistics.cost == pytest.approx((100 * 1.0 + 20 * 2.0) * statistics.calls / 1e6)
     row = json.loads((desk.output / "provenance.jsonl").read_text().splitlines()[0])
     assert (row["teacher"], row["settings"]["temperature"]) == (MODEL, 0.2)
-    assert [stage["asked"] for stage in row["stages"]] == ["t1000"] * 3
-    assert {stage["model"] for stage in row["stages"]} == {"test-model"}
+    assert [step["asked"] for step in row["stages"]] == ["t1000"] * 3
+    assert {step["model"] for step in row["stages"]} == {"test-model"}
 
 
 def _dropped(desk: Desk) -> set[str]:
     return {json.loads(line)["sample_id"] for line in (desk.output / "dropped.jsonl").read_text().splitlines()}
 
 
-def prompt_stage(request: Request) -> int:
-    return max(stage for stage in (1, 2, 3) if f"Stage {stage}:" in request.prompt)
+def prompt_step(request: Request) -> int:
+    return max(step for step in (1, 2, 3) if f"Stage {step}:" in request.prompt)

@@ -9,9 +9,8 @@ import polars as pl
 import pytest
 
 from recalign.cot.answers import Accepted, read_answer
-from recalign.cot.cases import Case, CotQuestion
+from recalign.cot.cases import Case, CotQuestion, Source, make_source
 from recalign.cot.config import TeachConfig
-from recalign.cot.source import Source, make_source
 from recalign.cot.teachers.heuristic import HeuristicTeacher
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
@@ -23,7 +22,7 @@ def answers(teacher: HeuristicTeacher, case: Case) -> list[str]:
 
 
 def read(teacher: HeuristicTeacher, source: Source, case: Case) -> CotFields:
-    fields = source.questions.fields(case)
+    fields = source.fields(case)
     for step, text in enumerate(answers(teacher, case), start=1):
         answer = read_answer(
             step, asyncio.run(teacher.complete(CotQuestion("", 512, 0.2, case=case, step=step))), fields

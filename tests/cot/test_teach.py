@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from recalign.artifacts import read_manifest
-from recalign.cot.cases import CotQuestion
+from recalign.cot.cases import CotQuestion, make_source
 from recalign.cot.config import TeachConfig
-from recalign.cot.source import make_source
 from recalign.cot.statistics import TeachStatistics
 from recalign.cot.teach import is_done, teach
 from recalign.cot.teachers import make_teacher
@@ -38,14 +37,14 @@ def rows(output: Path, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (output / name).read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_same_samples_in_each_stage_and_hits_only(movies: SampleSet, tmp_path: Path) -> None:
+def test_the_same_samples_in_each_step_and_hits_only(movies: SampleSet, tmp_path: Path) -> None:
     statistics = run(movies, tmp_path / "cot")
-    stages = [rows(tmp_path / "cot", f"stage{stage}.jsonl") for stage in (1, 2, 3)]
-    ids = [[row["sample_id"] for row in stage] for stage in stages]
+    steps = [rows(tmp_path / "cot", f"stage{step}.jsonl") for step in (1, 2, 3)]
+    ids = [[row["sample_id"] for row in step] for step in steps]
     assert ids[0] == ids[1] == ids[2]
     assert len(ids[0]) == statistics.kept == statistics.hits > 10
     truths = dict(movies.frame("train").select("sample_id", "item_id").iter_rows())
-    for row in stages[2]:
+    for row in steps[2]:
         assert f'"{movies.catalog.text(truths[row["sample_id"]])}"' in row["output"]
     assert len(rows(tmp_path / "cot", "provenance.jsonl")) == statistics.kept
     dropped = rows(tmp_path / "cot", "dropped.jsonl")
@@ -55,7 +54,7 @@ def test_the_same_samples_in_each_stage_and_hits_only(movies: SampleSet, tmp_pat
 
 def test_rows_are_what_tuning_reads_and_each_carries_the_answers_before(movies: SampleSet, tmp_path: Path) -> None:
     run(movies, tmp_path / "cot")
-    one, two, three = (read_instructions(tmp_path / "cot" / f"stage{stage}.jsonl") for stage in (1, 2, 3))
+    one, two, three = (read_instructions(tmp_path / "cot" / f"stage{step}.jsonl") for step in (1, 2, 3))
     for first, second, third in zip(one, two, three, strict=True):
         assert first.output.startswith("<Answer 1>: ")
         assert first.output in second.input

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recalign.baselines.in_context_config import InContextConfig
+from recalign.baselines.config import InContextConfig
 from recalign.cot.config import TeachConfig
 from recalign.cot.teach import teach
 from recalign.cot.teachers import TEACHERS, find_teacher, make_language_model, make_teacher

@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 
 from recalign.artifacts import write_directory
-from recalign.data.audit import AuditReport, Finding, audit, audit_tables
+from recalign.data.audit import AuditReport, Finding, audit
+from recalign.data.audit_checks import truncated_prompts
 from recalign.data.catalog import ItemCatalog
-from recalign.data.sample_table import SampleTable
-from recalign.data.samples import Sample, SampleSet, write_samples
+from recalign.data.sample_table import SampleTable, write_samples
+from recalign.data.samples import SampleSet
 from recalign.data.schema import ITEMS, SAMPLES
-from recalign.errors import ConfigError
 
 Row = tuple[str, str, str, int]  # split, user, item, label
 
@@ -55,7 +55,7 @@ MANY: list[Row] = [
 
 
 def found(frame: pl.DataFrame, items: ItemCatalog | None = None, **changes: Any) -> dict[str, Finding]:
-    report = audit_tables(SampleTable.from_frame(frame), items or catalog("Heat", "Alien", "Big"), config(**changes))
+    report = audit(SampleTable.from_frame(frame), items or catalog("Heat", "Alien", "Big"), config(**changes))
     return {finding.code: finding for finding in report.findings}
 
 
@@ -116,7 +116,7 @@ def test_titles_that_repeat_or_contain_a_label_word() -> None:
     assert (facts["label-words"].count, facts["label-words"].examples) == (2, ("No.1 Fan", "yes, Giorgio"))
     assert (facts["duplicate-titles"].count, facts["duplicate-titles"].examples) == (1, ("Emma",))
     german = {**config(), "domain": {"yes": "Ja.", "no": "Nein."}}
-    report = audit_tables(SampleTable.from_frame(samples(MANY)), catalog("Ja, ich will", "No.1"), german)
+    report = audit(SampleTable.from_frame(samples(MANY)), catalog("Ja, ich will", "No.1"), german)
     assert report.summary()["label-words"] == 1
 
 
@@ -165,22 +165,18 @@ def test_long_prompts_are_counted_where_lengths_are_known(tmp_path: Path) -> Non
         write_samples(staging, frame)
         catalog("Heat", "Alien").write(staging / "items.parquet")
     loaded = SampleSet.load(tmp_path / "data")
-
-    def lengths(part: Sequence[Sample]) -> list[int]:
-        return [10 * len(sample.history) for sample in part]
-
-    report = audit(loaded, prompt_lengths=lengths, max_length=70)
+    table = loaded.table()
+    lengths = [10 * len(sample.history) for sample in loaded.samples()]
+    report = audit(table, loaded.catalog, loaded.manifest.config, truncated_prompts(lengths, 70))
     finding = {each.code: each for each in report.findings}["truncated-prompts"]
     assert finding.count == 60
     assert "60 of 300 measured prompts exceed 70 tokens" in finding.message
-    assert "truncated-prompts" not in audit(loaded).summary()
-    with pytest.raises(ConfigError, match="go together"):
-        audit(loaded, max_length=70)
+    assert "truncated-prompts" not in audit(table, loaded.catalog, loaded.manifest.config).summary()
 
 
 def test_warnings_come_first_and_the_report_is_json() -> None:
     rows = samples([("train", "a", "i0", 1), ("test", "a", "i0", 0)])
-    report = audit_tables(SampleTable.from_frame(rows), catalog("Emma", "Emma"), config())
+    report = audit(SampleTable.from_frame(rows), catalog("Emma", "Emma"), config())
     assert [finding.severity for finding in report.findings] == sorted(
         (finding.severity for finding in report.findings), reverse=True
     )

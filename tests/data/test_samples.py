@@ -12,15 +12,8 @@ import pytest
 from recalign.artifacts import write_directory
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
-from recalign.data.samples import (
-    HistoryEntry,
-    Sample,
-    SampleSet,
-    check_samples,
-    split_counts,
-    to_samples,
-    write_samples,
-)
+from recalign.data.sample_table import check_samples, write_samples
+from recalign.data.samples import HistoryEntry, Sample, SampleSet, choose_shots, split_counts, to_samples
 from recalign.data.schema import ITEMS, SAMPLES
 from recalign.errors import ArtifactError, ConfigError, DataError
 
@@ -142,3 +135,15 @@ def test_counts_need_no_histories(tmp_path: Path) -> None:
         assert each.table().frame().equals(table())
         with pytest.raises(ConfigError, match="'dev'"):
             each.count("dev")
+
+
+def test_k_shot_is_seeded_nested_and_bounded() -> None:
+    samples = [Sample(f"s{index}", "u", "i", index % 2, ()) for index in range(40)]
+    small, large = choose_shots(samples, 8, 3), choose_shots(samples, 16, 3)
+    assert choose_shots(samples, 8, 3) == small
+    assert choose_shots(samples, 8, 4) != small
+    assert set(small) <= set(large)
+    assert large == [sample for sample in samples if sample in large], "in the order of the data"
+    assert choose_shots(samples, None, 3) == samples
+    with pytest.raises(DataError, match="K = 41"):
+        choose_shots(samples, 41, 0)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from recalign.data import protocols
 from recalign.data.feedback import FeedbackConfig
 from recalign.data.protocols import PROTOCOLS
-from recalign.data.samples import check_samples, split_counts, write_samples
+from recalign.data.sample_table import check_samples, write_samples
+from recalign.data.samples import split_counts
 from recalign.data.schema import INTERACTIONS, SPLITS
 from recalign.data.splitting import SplitConfig, make_table, plan, resolve_protocol
 from recalign.errors import ConfigError, DataError
@@ -74,7 +75,7 @@ TALLREC = table(
 
 
 def test_tallrec_movie_slides_full_windows_over_users_by_first_appearance() -> None:
-    samples = prepare(TALLREC, "tallrec", max_history=2, ratios=(2, 1, 1))
+    samples = prepare(TALLREC, "tallrec", max_history=2, split=(2, 1, 1))
     assert targets(samples) == {"train": ["b:5<31", "b:7<15"], "valid": ["a:2<46"], "test": ["a:8<62"]}
     assert samples["label"].to_list() == [1, 0, 0, 0]
     assert samples["history"][0].to_list() == [
@@ -119,7 +120,7 @@ def test_temporal_is_one_order_with_ties_on_one_side() -> None:
         ("b", "1", 5, 1), ("a", "2", 1, 1), ("a", "9", 5, 2), ("a", "10", 5, 2), ("b", "3", 2, 2), ("b", "4", 2, 3),
         ("b", "5", 2, 9), ("a", "3", 5, 9),
     )  # fmt: skip
-    samples = prepare(rows, "temporal", ratios=(1, 1, 1))
+    samples = prepare(rows, "temporal", split=(1, 1, 1))
     assert targets(samples) == {
         "train": ["a:9<2", "a:10<29", "b:3<1"],  # 9 before 10: ids are numbers
         "valid": ["b:4<13"],
@@ -130,7 +131,7 @@ def test_temporal_is_one_order_with_ties_on_one_side() -> None:
 def test_a_cut_in_the_middle_of_one_time_goes_before_all_of_it() -> None:
     rows = table(*(("abcdef"[place], str(item), 4, time) for place in range(6) for item, time in ((0, 0), (1, place))))
     tied = rows.with_columns(timestamp=pl.Series([0, 1, 0, 2, 0, 2, 0, 2, 0, 2, 0, 3]))
-    samples = prepare(tied, "temporal", ratios=(1, 1, 0))
+    samples = prepare(tied, "temporal", split=(1, 1, 0))
     # Six targets at the times 1, 2, 2, 2, 2, 3: the cut at three has two of time 2 on either side.
     assert samples["timestamp"].to_list() == [1, 2, 2, 2, 2, 3]
     assert samples["split"].to_list() == ["train"] + ["valid"] * 5
@@ -325,7 +326,7 @@ def test_without_timestamps_the_order_must_be_named() -> None:
     with pytest.raises(DataError, match="--order file or --order shuffle"):
         prepare(rows, "leave-one-out")
     assert targets(prepare(rows, "leave-one-out", order="file"))["test"] == ["u:2<31", "v:5<1"]
-    assert targets(prepare(rows, "temporal", order="file", ratios=(2, 0, 1))) == {
+    assert targets(prepare(rows, "temporal", order="file", split=(2, 0, 1))) == {
         "train": ["u:1<3", "u:2<31"], "valid": [], "test": ["v:5<1"],
     }  # fmt: skip
     drawn = {tuple(targets(prepare(rows, "leave-one-out", order="shuffle", seed=seed))["test"]) for seed in range(9)}
@@ -347,7 +348,7 @@ def test_some_timestamps_are_not_enough() -> None:
     [
         ("nearest", {}, "protocol 'nearest'; expected tallrec, tallrec-movie"),
         ("temporal", {"order": "shuffle"}, "found order shuffle; expected order time or file"),
-        ("leave-one-out", {"ratios": (8, 1, 1)}, "has no proportions; found split 8:1:1"),
+        ("leave-one-out", {"split": (8, 1, 1)}, "has no proportions; found split 8:1:1"),
         ("leave-one-out", {"folds": 5}, "leave-one-out has no folds .* expected protocol tallrec-book or explicit-"),
         ("temporal", {"folds": 5}, "temporal has no folds of users"),
         ("tallrec", {"folds": 5}, "tallrec-movie has no folds of users"),
@@ -361,14 +362,14 @@ def test_what_a_protocol_cannot_do_is_said(name: str, options: dict[str, Any], m
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"ratios": (0, 0, 0)},
-        {"ratios": (-1, 1, 1)},
+        {"split": (0, 0, 0)},
+        {"split": (-1, 1, 1)},
         {"max_history": 0},
         {"min_history": 0},
         {"folds": 2},
         {"folds": 3, "fold": 3},
         {"fold": 1},
-        {"folds": 3, "ratios": (8, 1, 1)},
+        {"folds": 3, "split": (8, 1, 1)},
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:

@@ -127,7 +127,7 @@ def test_the_truth_stands_anywhere(make: Callable[..., SampleSet]) -> None:
 
 def test_wrong_requests_are_one_clear_line(make: Callable[..., SampleSet]) -> None:
     data = make(OTHERS)
-    with pytest.raises(DataError, match=r"split 'train' of the data; found no positive sample among 3"):
+    with pytest.raises(DataError, match=r"split 'train' of the data; found no liked target among 3"):
         user_filtering(data, CandidateConfig())
     with pytest.raises(ConfigError, match="split 'tran'"):
         user_filtering(data, CandidateConfig(split="tran"))

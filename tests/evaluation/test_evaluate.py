@@ -10,7 +10,7 @@ import pytest
 from recalign.artifacts import read_manifest, write_directory
 from recalign.baselines.artifact import train_baseline
 from recalign.baselines.config import BaselineConfig
-from recalign.baselines.sequence_scorer import SequenceScorer
+from recalign.baselines.network import SequenceScorer
 from recalign.data.samples import HistoryEntry, Sample, SampleSet
 from recalign.errors import ArtifactError, ConfigError, DataError
 from recalign.evaluation import evaluate as module

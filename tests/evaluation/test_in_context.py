@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from recalign.baselines.in_context_config import InContextConfig
+from recalign.baselines.config import InContextConfig
 from recalign.baselines.priors import prior
 from recalign.data.samples import HistoryEntry, Sample, SampleSet
 from recalign.errors import ConfigError, DataError

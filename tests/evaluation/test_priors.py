@@ -12,7 +12,8 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.feedback import FeedbackConfig
 from recalign.data.readers.movielens import read_movielens
 from recalign.data.readers.movielens_100k import read_movielens_100k
-from recalign.data.samples import ITEMS_FILE, KIND, SampleSet, write_samples
+from recalign.data.sample_table import write_samples
+from recalign.data.samples import ITEMS_FILE, KIND, SampleSet
 from recalign.data.source import SourceData, SourceOptions
 from recalign.data.splitting import SplitConfig, make_table, plan, resolve_protocol
 from recalign.errors import ConfigError, DataError

@@ -12,8 +12,7 @@ import pytest
 from recalign.errors import ConfigError
 from recalign.experiment.jobs import CandidatesWork, Job, NanoWork, make_job
 from recalign.experiment.store import FOLDERS, Cost, Store
-from recalign.models.config import BackboneConfig
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import BackboneConfig, NanoConfig
 
 
 def job(name: str = "x", seed: int = 0) -> Job:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recalign.llm.clock import Clock
+from recalign.llm.calls import Clock
 
 
 class FakeClock(Clock):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from recalign.errors import TeacherError
-from recalign.llm.asking import Asking
+from recalign.llm.asking import work_through
 from recalign.llm.base import CallFailed, Completion, Question
 from recalign.llm.calls import Calls, GivenUp
 from recalign.llm.config import ClientConfig
@@ -46,18 +46,17 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def ask_all(teacher: Echo, ledger: Ledger, clock: FakeClock, prompts: list[str], **settings: Any) -> list[str]:
     calls = Calls(teacher, ClientConfig(attempts=1, **settings), ledger, template={}, clock=clock)
     told: list[tuple[int, int, str]] = []
-    asking = Asking(calls, lambda *report: told.append(report))
 
     async def work(prompt: str) -> str:
         try:
-            return (await asking.ask(Question(prompt, 9, 0.0))).exchange.completion.text
+            return (await calls.ask(Question(prompt, 9, 0.0))).exchange.completion.text
         except GivenUp as failure:
             return failure.reason
 
-    answers = asking.run(prompts, work)
+    answers = work_through(prompts, work, calls, lambda *report: told.append(report))
     assert [(done, total) for done, total, _ in told] == [(done, len(prompts)) for done in range(1, len(prompts) + 1)]
     assert told[-1][2].endswith(" tokens")
-    assert calls.counts.peak <= asking.workers
+    assert calls.counts.peak <= calls.concurrency
     return answers
 
 

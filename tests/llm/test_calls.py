@@ -61,7 +61,7 @@ def make(teacher: Teacher, ledger: Ledger, clock: FakeClock, template: str = "t"
     return Calls(teacher, ClientConfig(**settings), ledger, template={"template": template}, clock=clock)
 
 
-LIMITED = CallFailed("HTTP 429", limited=True)
+LIMITED = CallFailed("HTTP 429")
 
 
 def test_retry_after_is_honoured_by_everybody(ledger: Ledger, clock: FakeClock) -> None:
@@ -190,7 +190,8 @@ def test_no_permit_is_lost_whatever_happens(ledger: Ledger, clock: FakeClock) ->
             await asyncio.sleep(5)  # into the deadline
         return GOOD
 
-    calls = make(Teacher(play), ledger, clock, deadline=0.01, attempts=2, max_tokens_total=10**7)
+    limits = {"deadline": 0.01, "attempts": 2, "max_tokens_total": 10**7, "failures": 1000}
+    calls = make(Teacher(play), ledger, clock, **limits)
 
     async def worker(numbers: Iterator[int]) -> None:
         for number in numbers:

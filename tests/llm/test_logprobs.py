@@ -13,8 +13,7 @@ import pytest
 
 from recalign.errors import TeacherError
 from recalign.llm.base import CallFailed, Completion, LogprobsRefused, Question, TokenLogprobs, Usage
-from recalign.llm.calls import Calls
-from recalign.llm.clock import Clock
+from recalign.llm.calls import Calls, Clock
 from recalign.llm.config import ClientConfig
 from recalign.llm.endpoint import EndpointTeacher
 from recalign.llm.ledger import Exchange, Ledger

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from recalign.models.attention import NAME, forest_attention
 from recalign.prompting.encoding import EncodedPrompt
 from recalign.prompting.packing import Forest, grow_tree, pack
-from recalign.testing.packing import visible
 
+Mask = NDArray[np.bool_]
+Visible = Callable[[Forest], Mask]
 FRAME = tuple(range(20, 29))
 
 
@@ -44,13 +48,13 @@ def attend(forest: Forest, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **
     return result  # type: ignore[no-any-return]
 
 
-def plain(forest: Forest, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cap: float | None) -> torch.Tensor:
+def plain(seen: Mask, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cap: float | None) -> torch.Tensor:
     shared = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1)
     scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
     if cap:
         scores = torch.tanh(scores / cap) * cap
-    scores = scores.masked_fill(~torch.from_numpy(visible(forest)), -torch.inf)
+    scores = scores.masked_fill(~torch.from_numpy(seen), -torch.inf)
     return (scores.softmax(-1) @ v).transpose(1, 2)
 
 
@@ -68,12 +72,12 @@ def inputs(forest: Forest, heads: int, shared: int, dtype: torch.dtype = torch.f
 )
 @settings(max_examples=60, deadline=None)
 def test_values_and_gradients_are_those_of_plain_attention(
-    groups: list[list[int]], framed: bool, shared: int, cap: float | None
+    visible: Visible, groups: list[list[int]], framed: bool, shared: int, cap: float | None
 ) -> None:
     forest = forest_of(groups, framed)
     given_ = inputs(forest, 2, shared)
     upstream = torch.randn(1, len(forest.ids), 2, 6, dtype=torch.float64)
-    expected = plain(forest, *given_, cap)
+    expected = plain(visible(forest), *given_, cap)
     wanted = torch.autograd.grad(expected, given_, upstream)
     found = attend(forest, *given_, softcap=cap)
     assert (found - expected).abs().max() <= 2e-6 * expected.abs().max()
@@ -82,24 +86,24 @@ def test_values_and_gradients_are_those_of_plain_attention(
         assert float((one - other).abs().max()) <= 2e-6 * size
 
 
-def test_bfloat16_stays_close() -> None:
+def test_bfloat16_stays_close(visible: Visible) -> None:
     forest = forest_of([[3, 5], [2], [4, 4, 1]], framed=True)
     exact = inputs(forest, 4, 2)
     rough = [one.detach().bfloat16().requires_grad_() for one in exact]
     found = attend(forest, *rough)
     assert found.dtype == torch.bfloat16
-    expected = plain(forest, *exact, None)
+    expected = plain(visible(forest), *exact, None)
     assert (found.double() - expected).abs().max() <= 0.02 * expected.abs().max()
     found.sum().backward()
     assert all(one.grad is not None and one.grad.dtype == torch.bfloat16 for one in rough)
 
 
-def test_dropout_keeps_the_mean_and_its_gradient_fits() -> None:
+def test_dropout_keeps_the_mean_and_its_gradient_fits(visible: Visible) -> None:
     forest = forest_of([[3, 5], [2]], framed=True)
     given_ = [one.detach() for one in inputs(forest, 2, 1)]
     torch.manual_seed(0)
     mean = torch.stack([attend(forest, *given_, dropout=0.3) for _ in range(3000)]).mean(0)
-    assert torch.allclose(mean, plain(forest, *given_, None), atol=0.08)
+    assert torch.allclose(mean, plain(visible(forest), *given_, None), atol=0.08)
 
     def once(*tensors: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(1)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.prompting.packing import (
@@ -13,7 +16,6 @@ from recalign.prompting.packing import (
     pack,
     split,
 )
-from recalign.testing.packing import visible
 
 
 def prompt(ids: list[int], answer_start: int | None = None, answered: bool = False) -> EncodedPrompt:
@@ -24,14 +26,16 @@ def prompt(ids: list[int], answer_start: int | None = None, answered: bool = Fal
 
 FRAME = [1, 2] * 4
 
+Visible = Callable[[Forest], NDArray[np.bool_]]
+
 prompts_of_one_history = st.lists(
     st.tuples(st.lists(st.integers(3, 6), min_size=1, max_size=6), st.booleans()), min_size=1, max_size=5
 ).map(lambda tails: [prompt([*FRAME, 1, *tail, 9], len(FRAME) + len(tail) + 1, answered) for tail, answered in tails])
 
 
-def read(forest: Forest, place: int) -> list[int]:
+def read(forest: Forest, mask: NDArray[np.bool_], place: int) -> list[int]:
     """The ids that a token can see, in order of position: what the model reads up to there."""
-    seen = np.flatnonzero(visible(forest)[place])
+    seen = np.flatnonzero(mask[place])
     seen = seen[np.argsort(forest.positions[seen])]
     assert list(forest.positions[seen]) == list(range(len(seen)))
     return [int(token) for token in forest.ids[seen]]
@@ -39,16 +43,18 @@ def read(forest: Forest, place: int) -> list[int]:
 
 @given(st.lists(prompts_of_one_history, min_size=1, max_size=4), st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_each_prompt_sees_exactly_its_own_tokens(groups: list[list[EncodedPrompt]], share: bool) -> None:
+def test_each_prompt_sees_exactly_its_own_tokens(
+    visible: Visible, groups: list[list[EncodedPrompt]], share: bool
+) -> None:
     trees = [grow_tree(group) for group in groups]
     forest = pack(trees if share else [one for tree in trees for one in split(tree)], share=share)
     for one, place in zip([one for group in groups for one in group], forest.answers, strict=True):
-        assert read(forest, place) == list(one.ids[: one.answer_start])
+        assert read(forest, visible(forest), place) == list(one.ids[: one.answer_start])
         end = place
         for token in one.ids[one.answer_start :]:
             end = int(np.flatnonzero(forest.previous == end)[0])
             assert forest.ids[end] == token
-        assert read(forest, end) == list(one.ids)
+        assert read(forest, visible(forest), end) == list(one.ids)
 
 
 @given(st.lists(prompts_of_one_history, min_size=1, max_size=4))

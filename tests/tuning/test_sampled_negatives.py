@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from recalign.data.catalog import ItemCatalog
-from recalign.data.history import HistoryText
 from recalign.data.samples import HistoryEntry
+from recalign.data.schema import HistoryText
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.tuning.config import SamplingConfig
 from recalign.tuning.sources import BlockSource, DomainPrompts, UserSequence

@@ -16,8 +16,7 @@ import pytest
 
 from recalign.artifacts import append_info, read_manifest, storage
 from recalign.artifacts.manifest import content_fingerprint, encode
-from recalign.data.samples import SampleSet
-from recalign.data.shots import choose_shots
+from recalign.data.samples import SampleSet, choose_shots
 from recalign.errors import ArtifactError, ConfigError, DataError, ModelError
 from recalign.models.config import BackboneConfig
 from recalign.prompting.template import PromptTemplate
@@ -26,8 +25,9 @@ from recalign.testing.data import write_sample_set
 from recalign.testing.tiny import make_tiny
 from recalign.tuning.loop import StepReport
 from recalign.tuning.model_artifact import load_scorer
+from recalign.tuning.provenance import StageInputs
 from recalign.tuning.sources import holdout_users
-from recalign.tuning.stage import StageInputs, find_finished, tune_stage
+from recalign.tuning.stage import find_finished, tune_stage
 
 Build = Callable[..., StageInputs]
 
@@ -328,8 +328,7 @@ def test_a_model_of_an_earlier_version_scores_and_is_continued_but_is_not_taken_
     before = scores(model, source)
     fields = read_manifest(model).model_dump(exclude={"checksum"})
     fields["config"]["stage"] |= OLD_STAGE
-    content = (fields[name] for name in ("kind", "format_version", "config", "parents"))
-    fields["fingerprint"] = content_fingerprint(*content, read_manifest(model).files)
+    fields["fingerprint"] = content_fingerprint(fields)
     (model / "manifest.json").write_bytes(encode(fields))
     assert np.array_equal(scores(model, source), before)
     child = tune_stage(inputs(max_steps=1, parent=model), tmp_path / "child")

@@ -13,34 +13,28 @@ what a dead process left lying is swept by the next write to the same target.
 
 from __future__ import annotations
 
-from recalign.artifacts.directory import write_directory
+from recalign.artifacts.directory import check_free, write_directory
 from recalign.artifacts.manifest import (
-    FORMAT_VERSION,
     MANIFEST_NAME,
-    FileRecord,
     Json,
     Manifest,
     append_info,
     fingerprint,
     hash_file,
     read_manifest,
-    verify,
 )
-from recalign.artifacts.storage import Storage, io, write_file_atomic
+from recalign.artifacts.storage import io, write_file_atomic
 
 __all__ = [
-    "FORMAT_VERSION",
     "MANIFEST_NAME",
-    "FileRecord",
     "Json",
     "Manifest",
-    "Storage",
     "append_info",
+    "check_free",
     "fingerprint",
     "hash_file",
     "io",
     "read_manifest",
-    "verify",
     "write_directory",
     "write_file_atomic",
 ]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recalign import __version__
-from recalign.artifacts import recovery, storage
+from recalign.artifacts import storage
 from recalign.artifacts.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -50,8 +50,7 @@ def write_directory(
         config: What produced it: a mapping or pydantic model that JSON has a form for.
         parents: Name of each input artefact → its fingerprint.
         info: Free facts; read when the block ends, so the block may still fill a dict it passed.
-        overwrite: Replace an existing artefact. A crash at any moment leaves the old or the new one; anything that is
-            not an artefact of this kind is never replaced.
+        overwrite: Replace an existing artefact. A crash at any moment leaves the old or the new one.
 
     Raises:
         ArtifactError: `target` exists; the disk is full, read-only or another device; a staged file is no plain file.
@@ -80,10 +79,10 @@ def _stage(target: Path, kind: str, overwrite: bool) -> tuple[Path, int]:
     with storage.storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with storage.locked(target):
-            recovery.restore(target)
+            storage.restore(target)
             _sweep(target)
-            _check_free(target, kind, overwrite)
-            staging = recovery.beside(target, "staging")
+            check_free(target, kind, overwrite)
+            staging = storage.beside(target, "staging")
             storage.io.mkdir(staging)
             try:
                 owner = storage.io.open(staging / _OWNER, os.O_RDWR | os.O_CREAT)
@@ -113,7 +112,6 @@ def _seal(staging: Path, kind: str, config: Any, parents: dict[str, str], info: 
         "format_version": FORMAT_VERSION,
         "recalign_version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "fingerprint": content_fingerprint(kind, FORMAT_VERSION, config, parents, files),
         "parents": parents,
         "config": config,
         "info": info,
@@ -121,17 +119,17 @@ def _seal(staging: Path, kind: str, config: Any, parents: dict[str, str], info: 
     }
     for folder in reversed(folders):
         storage.fsync_path(folder)
-    storage.replace_file(staging / MANIFEST_NAME, encode(fields))
+    storage.replace_file(staging / MANIFEST_NAME, encode({**fields, "fingerprint": content_fingerprint(fields)}))
 
 
 def _publish(staging: Path, target: Path, kind: str, overwrite: bool) -> None:
-    """Give the sealed directory its name. In an overwrite there is a moment with no target: see `recovery`."""
+    """Give the sealed directory its name. In an overwrite there is a moment with no target: see `storage.recover`."""
     with storage.locked(target):
-        _check_free(target, kind, overwrite)
+        check_free(target, kind, overwrite)
         storage.io.unlink(staging / _OWNER)
         previous = None
         if (target / MANIFEST_NAME).exists():
-            previous = recovery.beside(target, "previous")
+            previous = storage.beside(target, "previous")
             storage.io.rename(target, previous)
         try:
             storage.io.rename(staging, target)
@@ -142,25 +140,20 @@ def _publish(staging: Path, target: Path, kind: str, overwrite: bool) -> None:
             if previous is not None:
                 storage.io.rename(previous, target)
             raise
-        if previous is not None:
-            _discard(previous, target)
-
-
-def _discard(previous: Path, target: Path) -> None:
-    try:
-        storage.io.rmtree(previous)
-    except OSError as error:
-        found = f"{previous}, which cannot be removed ({error.strerror})"
-        raise ArtifactError(f"{target} is published, but its previous state is still there", found=found) from error
+        if previous is None:
+            return
+        try:
+            storage.io.rmtree(previous)
+        except OSError as error:
+            found = f"{previous}, which cannot be removed ({error.strerror})"
+            raise ArtifactError(f"{target} is published, but its previous state is still there", found=found) from error
 
 
 def _sweep(target: Path) -> None:
     """Remove what dead writers of `target` left. The caller holds the lock, so no live one is replacing anything."""
-    for path in recovery.siblings(target, "previous"):
+    orphans = [path for path in storage.siblings(target, "staging") if _is_orphan(path)]
+    for path in (*storage.siblings(target, "previous"), *orphans):
         storage.io.rmtree(path)
-    for path in recovery.siblings(target, "staging"):
-        if _is_orphan(path):
-            storage.io.rmtree(path)
 
 
 def _is_orphan(staging: Path) -> bool:
@@ -174,7 +167,12 @@ def _is_orphan(staging: Path) -> bool:
         os.close(descriptor)
 
 
-def _check_free(target: Path, kind: str, overwrite: bool) -> None:
+def check_free(target: Path, kind: str, overwrite: bool) -> None:
+    """Refuse a target that `write_directory` would refuse, for a caller who has long work to do first.
+
+    Raises:
+        ArtifactError: something is there that is not to be replaced.
+    """
     if not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir())):
         return
     if not overwrite:
@@ -185,6 +183,5 @@ def _check_free(target: Path, kind: str, overwrite: bool) -> None:
         hint = f"Only an intact artefact is overwritten; move or remove it yourself ({error})."
         raise ArtifactError(f"will not overwrite {target}", hint=hint) from error
     if kind_there != kind:
-        raise ArtifactError(
-            f"will not overwrite {target}", found=repr(kind_there), expected=f"an artefact of kind {kind!r}"
-        )
+        expected = f"an artefact of kind {kind!r}"
+        raise ArtifactError(f"will not overwrite {target}", found=repr(kind_there), expected=expected)

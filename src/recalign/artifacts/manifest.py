@@ -14,13 +14,11 @@ from typing import Any, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from recalign.artifacts import storage
-from recalign.artifacts.recovery import recover
 from recalign.errors import ArtifactError
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 Json = dict[str, Any]  # an object of a JSON file, whose entries the reader of that file knows
-_CHUNK = 1 << 20
 _HASH = r"^[0-9a-f]{64}$"
 
 
@@ -79,12 +77,7 @@ def is_inside(name: str) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Reduce `value` to what JSON can hold exactly (pydantic models and tuples included).
-
-    Raises:
-        ValueError: a NaN or infinite number.
-        TypeError: anything else JSON has no form for, or a key that is no string.
-    """
+    """Reduce `value` to what JSON can hold exactly (pydantic models and tuples included). Raises as `fingerprint`."""
     if isinstance(value, BaseModel):
         return plain(value.model_dump())
     if isinstance(value, Mapping):
@@ -112,19 +105,16 @@ def fingerprint(value: Any) -> str:
     """SHA-256 (64 hex digits) of the canonical JSON of `value`: keys sorted, so order and spacing do not matter.
 
     Raises:
-        ValueError, TypeError: `value` holds a NaN or something that JSON has no form for.
+        ValueError: `value` holds a NaN or an infinite number.
+        TypeError: it holds something that JSON has no form for, or a key that is no string.
     """
     text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def content_fingerprint(
-    kind: str, format_version: int, config: Any, parents: Mapping[str, str], files: Mapping[str, FileRecord]
-) -> str:
-    """The `Manifest.fingerprint` of an artefact."""
-    return fingerprint(
-        {"kind": kind, "format_version": format_version, "config": config, "parents": parents, "files": files}
-    )
+def content_fingerprint(fields: Mapping[str, Any]) -> str:
+    """The `Manifest.fingerprint` of an artefact with these fields."""
+    return fingerprint({name: fields[name] for name in ("kind", "format_version", "config", "parents", "files")})
 
 
 def encode(fields: Mapping[str, Any]) -> bytes:
@@ -135,12 +125,9 @@ def encode(fields: Mapping[str, Any]) -> bytes:
 
 def hash_file(path: Path) -> FileRecord:
     """Hash the file at `path`."""
-    digest, size = hashlib.sha256(), 0
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return FileRecord(sha256=digest.hexdigest(), bytes=size)
+        digest = hashlib.file_digest(stream, "sha256")
+        return FileRecord(sha256=digest.hexdigest(), bytes=stream.tell())
 
 
 def load(directory: Path) -> Manifest:
@@ -175,10 +162,7 @@ def load(directory: Path) -> Manifest:
         raise _damaged(path, f"{field}: {first['msg']}", "a manifest of recalign") from error
     body = {key: value for key, value in document.items() if key != "checksum"}
     _expect(path, "checksum", fingerprint(body), manifest.checksum)
-    actual = content_fingerprint(
-        manifest.kind, manifest.format_version, manifest.config, manifest.parents, manifest.files
-    )
-    _expect(path, "fingerprint", actual, manifest.fingerprint)
+    _expect(path, "fingerprint", content_fingerprint(manifest.model_dump()), manifest.fingerprint)
     return manifest
 
 
@@ -205,7 +189,7 @@ def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = Tr
         ArtifactError: no artefact there, one of another kind or of a newer format, or a missing, truncated or altered
             file (the message names it).
     """
-    recover(directory)
+    storage.recover(directory)
     manifest = load(directory)
     if kind is not None and manifest.kind != kind:
         raise ArtifactError(f"{directory} is of another kind", found=repr(manifest.kind), expected=repr(kind))
@@ -214,12 +198,8 @@ def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = Tr
     return manifest
 
 
-def verify(directory: Path, manifest: Manifest) -> None:
-    """Check that every file of `manifest` is in `directory` with its size and hash; files it does not list are ignored.
-
-    Raises:
-        ArtifactError: the first file that is missing, reached through a link to elsewhere, truncated or altered.
-    """
+def _verify(directory: Path, manifest: Manifest) -> None:
+    """Check every file of `manifest`. A link to elsewhere counts as damage; files it does not list are ignored."""
     root = directory.resolve()
     for name, expected in sorted(manifest.files.items()):
         path = directory / name
@@ -237,14 +217,11 @@ def verify(directory: Path, manifest: Manifest) -> None:
         _expect(path, "sha256", found.sha256, expected.sha256)
 
 
-_verify = verify  # `read_manifest` has a parameter of that name
-
-
 def append_info(directory: Path, key: str, entry: Any) -> None:
     """Append `entry` (anything JSON has a form for) to the list ``info[key]``, e.g. the log of test-set reads.
 
-    The manifest is replaced atomically under a lock, so concurrent processes lose no entry and a crash leaves the old
-    or the new manifest. The artefact's fingerprint does not change.
+    The manifest is replaced atomically under a lock, so concurrent processes lose no entry. The artefact's fingerprint
+    does not change.
 
     Raises:
         ArtifactError: no valid artefact there, ``info[key]`` is no list, or the directory is not writable.

@@ -1,7 +1,10 @@
-"""The seam through which artefacts reach the disk, locks, and the atomic write of one file.
+"""How artefacts reach the disk: the `io` seam, locks, the atomic write of one file, and recovery after a crash.
 
 Everything that can fail or be interrupted goes through the module's `io` object, so a test can replace one of its
 methods and inject a full disk, another device or a kill at the n-th call.
+
+Beside a target ``name`` there may be, for a while, ``.name.lock``, ``.name.staging-<pid>-<random>`` (being written) and
+``.name.previous-<pid>-<random>`` (the artefact that is being replaced).
 """
 
 from __future__ import annotations
@@ -9,6 +12,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,26 +24,25 @@ from recalign.errors import ArtifactError
 
 _LOCK_SECONDS = 60.0
 _POLL_SECONDS = 0.02
-_CAUSES: dict[int | None, str] = {
-    errno.ENOSPC: "no space left on the device",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "a read-only file system",
-    errno.EXDEV: "a path on another device, where a rename is impossible",
-}
 _FULL_HINT = "Nothing was published: free some space or choose an output on another device."
-_HINTS: dict[int | None, str] = {
-    errno.ENOSPC: _FULL_HINT,
-    errno.EDQUOT: _FULL_HINT,
-    errno.EXDEV: "Nothing was published: choose an output directory that is not a mount point.",
+_MOUNT_HINT = "Nothing was published: choose an output directory that is not a mount point."
+_HINT = "Check the path and permissions."
+_FAILURES: dict[int | None, tuple[str, str]] = {
+    errno.ENOSPC: ("no space left on the device", _FULL_HINT),
+    errno.EDQUOT: ("the disk quota is used up", _FULL_HINT),
+    errno.EROFS: ("a read-only file system", _HINT),
+    errno.EXDEV: ("a path on another device, where a rename is impossible", _MOUNT_HINT),
 }
 
 
 class Storage:
-    """Operating-system calls, one method each. Tests replace methods to inject faults."""
+    """Operating-system calls. Tests replace them on `io` to inject faults."""
 
-    def mkdir(self, path: Path) -> None:
-        """Create one directory (mode by umask)."""
-        path.mkdir()
+    mkdir = staticmethod(os.mkdir)
+    fsync = staticmethod(os.fsync)
+    rename = staticmethod(os.rename)
+    unlink = staticmethod(os.unlink)
+    rmtree = staticmethod(shutil.rmtree)
 
     def open(self, path: Path, flags: int) -> int:
         """Open `path` and return the descriptor (mode by umask)."""
@@ -50,22 +54,6 @@ class Storage:
         while view:
             view = view[os.write(descriptor, view) :]
 
-    def fsync(self, descriptor: int) -> None:
-        """Flush a file or directory to the device."""
-        os.fsync(descriptor)
-
-    def rename(self, source: Path, destination: Path) -> None:
-        """Rename within one file system; replaces a file or an empty directory."""
-        os.rename(source, destination)  # noqa: PTH104  (Path.rename would hide that this is the plain system call)
-
-    def unlink(self, path: Path) -> None:
-        """Remove one file."""
-        path.unlink()
-
-    def rmtree(self, path: Path) -> None:
-        """Remove a directory with all it holds, following no link."""
-        shutil.rmtree(path)
-
 
 io = Storage()
 
@@ -73,10 +61,9 @@ io = Storage()
 def explain(error: BaseException, path: Path) -> ArtifactError:
     """Turn a storage failure into one clear line that names `path`."""
     number = getattr(error, "errno", errno.ENOSPC if is_full(error) else None)
-    found = _CAUSES.get(number) or getattr(error, "strerror", None) or type(error).__name__
-    return ArtifactError(
-        f"cannot write {path}", found=found, hint=_HINTS.get(number, "Check the path and permissions.")
-    )
+    cause = getattr(error, "strerror", None) or type(error).__name__
+    found, hint = _FAILURES.get(number, (cause, _HINT))
+    return ArtifactError(f"cannot write {path}", found=found, hint=hint)
 
 
 def is_full(error: BaseException) -> bool:
@@ -182,3 +169,44 @@ def replace_file(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     fsync_path(path.parent)
+
+
+def recover(directory: Path) -> None:
+    """Put the previous artefact back where a process died between the two renames of an overwrite; else do nothing.
+
+    Raises:
+        ArtifactError: it cannot be put back (e.g. on a read-only file system); the message names where it is.
+    """
+    target = Path(os.path.realpath(directory))
+    if os.path.lexists(target) or not siblings(target, "previous"):
+        return
+    try:
+        with locked(target):  # waits for a writer that is alive and about to finish
+            restore(target)
+    except OSError as error:
+        raise ArtifactError(
+            f"{target} was being replaced when its writer died",
+            found=f"its previous state in {siblings(target, 'previous')[-1]}, which cannot be renamed",
+            hint="Rename it back by hand.",
+        ) from error
+
+
+def restore(target: Path) -> None:
+    """The same for a caller that holds the lock of `target`."""
+    previous = siblings(target, "previous")
+    if previous and not os.path.lexists(target):
+        io.rename(max(previous, key=lambda path: path.stat().st_mtime), target)
+        fsync_path(target.parent)
+
+
+def beside(target: Path, role: str) -> Path:
+    """A new name beside `target` for the role ``staging`` or ``previous``."""
+    return target.parent / f".{target.name}.{role}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def siblings(target: Path, role: str) -> list[Path]:
+    """The directories beside `target` that have such a name, sorted by name."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.{role}-\d+-[0-9a-f]{{8}}")
+    if not target.parent.is_dir():
+        return []
+    return sorted(path for path in target.parent.iterdir() if pattern.fullmatch(path.name))

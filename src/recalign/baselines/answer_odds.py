@@ -2,8 +2,7 @@
 
 At that token, the probabilities of all listed tokens with which the positive answer can begin are summed, likewise of
 the negative one ("Yes", " yes", "YES", "Y"; case, spaces and marks around the words are ignored), and the score is the
-difference of the logarithms. An endpoint lists a few tokens only. Where none of them begins one of the two answers,
-each token that does is less likely than all that are listed, so the answer is given the smallest listed log
+difference of the logarithms. Where no listed token begins one of the answers, it is given the smallest listed log
 probability: an upper bound of its likeliest token, which pulls the score towards 0. Such scores are marked as bounds.
 """
 
@@ -26,12 +25,9 @@ _LEAST: Final = 2  # listed tokens; one alone says nothing of what it was prefer
 
 @dataclass(frozen=True, slots=True)
 class LabelOdds:
-    """What the tokens of an answer say about both labels.
+    """What the tokens of an answer say: log p(liked) - log p(not liked), and the listed probability of both in (0, 1].
 
-    Attributes:
-        score: log p(liked) - log p(not liked), natural logarithms.
-        mass: Listed probability of both answers together, in (0, 1].
-        bounded: Whether one answer was not among the listed tokens, so that `score` is a bound.
+    It is `bounded` where one answer was not among the listed tokens, so that `score` is a bound.
     """
 
     score: float
@@ -47,8 +43,8 @@ def words(text: str) -> list[str]:
 def label_odds(completion: Completion, domain: Domain, liked: bool) -> LabelOdds | None:
     """Log-odds of an answer that was read as `liked`; None where its tokens do not tell them.
 
-    That is where there are none, where they do not spell the text, where the place lists one token alone, and where
-    the token that decides stands for the other label than the text.
+    That is where they do not spell the text, where the place lists one token alone, and where the token that decides
+    stands for the other label than the text.
     """
     told, label = completion.logprobs, words(domain.yes if liked else domain.no)
     start = _start(completion, told, len(label)) if told else None
@@ -106,9 +102,8 @@ def _label(text: str, labels: dict[bool, str]) -> bool | None:
 def _start(completion: Completion, told: Sequence[TokenLogprobs], length: int) -> int | None:
     """Where in the tokens' text the answer's first word stands; None where the tokens spell something else.
 
-    Servers that show no thoughts may list their tokens all the same, with or without the tag that opens them; others
-    list tokens of their message format, or bytes of letters. So only the label itself is looked for after thoughts,
-    and the whole text elsewhere.
+    Servers may list tokens of thoughts that they do not show, or of their message format, or bytes of letters. So only
+    the label itself is looked for after thoughts, and the whole text elsewhere.
     """
     spelled, answer = "".join(place.token for place in told), without_thoughts(completion.text).strip()
     said = list(_WORD.finditer(answer))

@@ -7,8 +7,7 @@
     metrics.jsonl         loss and validation AUC per round of each weight decay
     manifest.json         configuration, labels_seen, parents (data, text encoder), what was kept, test reads
 
-Training takes seconds to a minute (GRU-BERT and DROS-BERT excepted), so there are no checkpoints: what is interrupted
-starts again.
+Training takes seconds to a minute (not with text), so there are no checkpoints: what is interrupted starts again.
 """
 
 from __future__ import annotations
@@ -26,22 +25,19 @@ import torch
 
 from recalign.artifacts import Json, Manifest, read_manifest, write_directory
 from recalign.baselines.config import BaselineConfig
-from recalign.baselines.features import ItemLookup, TextFeatures
 from recalign.baselines.items import ItemIndex, embedding_rows, trained_items
-from recalign.baselines.network import Network
-from recalign.baselines.sequence_scorer import SequenceScorer
-from recalign.baselines.text_encoder import TextEncoder
+from recalign.baselines.network import ItemLookup, Network, SequenceScorer
+from recalign.baselines.text_encoder import TextEncoder, TextFeatures
 from recalign.baselines.training import Fit, Round, SampleArrays, train
 from recalign.data.catalog import ItemCatalog
-from recalign.data.samples import Sample, SampleSet
-from recalign.data.shots import choose_shots
+from recalign.data.samples import Sample, SampleSet, choose_shots
 from recalign.errors import ConfigError, DataError, ModelError
 from recalign.models.backbone import resolve_device
 from recalign.models.weights import fill, read_tensors, unique_tensors, write_tensors
 from recalign.seeding import derive_seed, generator
 
 KIND: Final = "baseline"
-WEIGHTS_FILE, ITEMS_FILE, LOG_FILE = "weights.safetensors", "items.parquet", "metrics.jsonl"
+_WEIGHTS, _ITEMS = "weights.safetensors", "items.parquet"
 
 
 def train_baseline(
@@ -57,18 +53,10 @@ def train_baseline(
 ) -> Manifest:
     """Train a baseline on the train split and write its artefact to `output`.
 
-    What the same inputs have left in `output` is kept as it is. Results are equal to the last bit on the CPU with the
-    same number of threads.
-
-    Args:
-        data: Prepared data: its train split, and its validation split where `config.selection` is "paper".
-        config: The baseline.
-        output: Where the artefact appears.
-        text_encoder: Local directory or hub id of the encoder of GRU-BERT and DROS-BERT.
-        revision: Hub revision of the encoder.
-        device: "cpu" (these networks are small), "auto" or "cuda".
-        overwrite: Replace a baseline made from other inputs.
-        progress: Called after each round.
+    The validation split is read where `config.selection` is "paper". What the same inputs have left in `output` is kept
+    as it is; `overwrite` replaces a baseline made from other ones. Results are equal to the last bit on the CPU with
+    the same number of threads. `text_encoder` is a local directory or a hub id, for GRU-BERT and DROS-BERT; `device` is
+    "cpu" (these networks are small), "auto" or "cuda". `progress` is told each round.
 
     Raises:
         ConfigError: A text encoder is missing or not wanted, or selection "last" with several weight decays.
@@ -76,7 +64,7 @@ def train_baseline(
         ModelError: The text encoder cannot be loaded, or the device is not there.
         ArtifactError: `output` is taken or cannot be written.
     """
-    check(config, text_encoder)
+    _check(config, text_encoder)
     samples = choose_shots(data.samples("train"), config.shots, config.seed)
     if not samples:
         raise DataError(f"train split of {data.path}", found="no samples", expected="at least one")
@@ -85,13 +73,12 @@ def train_baseline(
     identity = _identity(data, config, encoder, len(samples), len(validation))
     if (done := _done(output, identity)) is not None:
         return done
-    trained = trained_items(samples)
-    items = _items(data.catalog, trained)
-    network = _network(config, len(trained), encoder, resolve_device(device))
+    items = _items(data.catalog, trained_items(samples))
+    network = _network(config, len(items), encoder, resolve_device(device))
     lookup = _lookup(network, items, data.catalog, encoder)
     index = ItemIndex(data.catalog)
-    arrays = [_arrays(index, part, config.max_history) for part in (samples, validation)]
-    fit = train(network, arrays[0], arrays[1] if validation else None, config, lookup, progress)
+    learnt, checked = (_arrays(index, part, config.max_history) for part in (samples, validation))
+    fit = train(network, learnt, checked if validation else None, config, lookup, progress)
     return _write(output, identity, fit, items, encoder, overwrite=overwrite)
 
 
@@ -105,12 +92,8 @@ def load_baseline(
 ) -> SequenceScorer:
     """A trained baseline as a `Scorer`, over the items of `data` or those it was trained on.
 
-    Args:
-        directory: The artefact.
-        data: The data to score. Items of another dataset are found by title (`embedding_rows`).
-        text_encoder: Where the text encoder is, when it is no longer where the artefact says.
-        device: "cpu", "auto" or "cuda".
-        name: Name in tables; the directory's by default.
+    Items of another dataset are found by title (`embedding_rows`). `text_encoder` says where the text encoder is, when
+    it is no longer where the artefact says; the `name` in tables is the directory's by default.
 
     Raises:
         ArtifactError: The artefact is missing, altered or incomplete.
@@ -119,9 +102,9 @@ def load_baseline(
     manifest = read_manifest(directory, kind=KIND)
     config = BaselineConfig.from_stored(manifest.config["baseline"])
     encoder = _encoder_of(directory, manifest, text_encoder, device) if config.text else None
-    items = ItemCatalog.read(directory / ITEMS_FILE)
+    items = ItemCatalog.read(directory / _ITEMS)
     network = _network(config, len(items), encoder, resolve_device(device))
-    tensors = read_tensors(directory / WEIGHTS_FILE, manifest.files[WEIGHTS_FILE].sha256)
+    tensors = read_tensors(directory / _WEIGHTS, manifest.files[_WEIGHTS].sha256)
     fill(network, tensors, f"baseline {directory}")
     network.eval()
     catalog = data.catalog if data is not None else items
@@ -129,23 +112,16 @@ def load_baseline(
     return SequenceScorer(network, ItemIndex(catalog), lookup, config.max_history, name or directory.name)
 
 
-def check(config: BaselineConfig, text_encoder: str | None) -> None:
-    """Check what can be told before anything is loaded. Raises ConfigError."""
+def _check(config: BaselineConfig, text_encoder: str | None) -> None:
     if config.text and text_encoder is None:
-        raise ConfigError(
-            f"baseline {config.model}",
-            found="no text encoder",
-            expected="a local directory or a hub id of one, such as google-bert/bert-base-uncased",
-            hint="Pass --text-encoder.",
-        )
+        expected, hint = "a local directory or hub id, such as google-bert/bert-base-uncased", "Pass --text-encoder."
+        raise ConfigError(f"baseline {config.model}", found="no text encoder", expected=expected, hint=hint)
     if not config.text and text_encoder is not None:
         raise ConfigError(f"baseline {config.model} reads no text", found=f"text encoder {text_encoder}")
     if config.selection == "last" and len(config.weight_decays) > 1:
-        raise ConfigError(
-            "baseline with selection 'last'",
-            found=f"{len(config.weight_decays)} weight decays, and no validation to choose by",
-            expected="one, for example weight_decays = [1e-5]",
-        )
+        found = f"{len(config.weight_decays)} weight decays, and no validation to choose by"
+        expected = "one, for example weight_decays = [1e-5]"
+        raise ConfigError("baseline with selection 'last'", found=found, expected=expected)
 
 
 def _validation(data: SampleSet, config: BaselineConfig) -> list[Sample]:
@@ -205,20 +181,14 @@ def _done(output: Path, identity: Json) -> Manifest | None:
 
 
 def _write(
-    output: Path,
-    identity: Json,
-    fit: Fit,
-    items: pl.DataFrame,
-    encoder: TextEncoder | None,
-    *,
-    overwrite: bool,
+    output: Path, identity: Json, fit: Fit, items: pl.DataFrame, encoder: TextEncoder | None, *, overwrite: bool
 ) -> Manifest:
     config = {key: value for key, value in identity.items() if key != "parents"}
     info: Json = {
         "seconds": round(fit.seconds, 2),
-        "weight_decay": fit.weight_decay,
-        "epoch": fit.epoch,
-        "valid_auc": fit.valid_auc,
+        "weight_decay": fit.kept.weight_decay,
+        "epoch": fit.kept.epoch,
+        "valid_auc": fit.kept.valid_auc,
         "test_reads": [],
     }
     if encoder is not None:  # where it lies decides nothing, so it is no part of the fingerprint
@@ -228,9 +198,10 @@ def _write(
     with write_directory(
         output, KIND, config=config, parents=identity["parents"], info=info, overwrite=overwrite
     ) as staging:
-        write_tensors(unique_tensors(fit.network), staging / WEIGHTS_FILE)
-        items.write_parquet(staging / ITEMS_FILE)
-        (staging / LOG_FILE).write_text("".join(json.dumps(asdict(done)) + "\n" for done in fit.log), encoding="utf-8")
+        write_tensors(unique_tensors(fit.network), staging / _WEIGHTS)
+        items.write_parquet(staging / _ITEMS)
+        lines = "".join(json.dumps(asdict(done)) + "\n" for done in fit.log)
+        (staging / "metrics.jsonl").write_text(lines, encoding="utf-8")
     return read_manifest(output, kind=KIND)
 
 
@@ -241,11 +212,8 @@ def _encoder_of(directory: Path, manifest: Manifest, given: str | None, device: 
     still_there = given is None and local.is_dir()
     revision = None if given is not None or still_there else manifest.info["text_encoder_revision"]
     encoder = TextEncoder(str(local.resolve()) if still_there else name, revision, device=device)
-    expected = manifest.parents["text_encoder"]
-    if encoder.fingerprint != expected:
-        raise ModelError(
-            f"text encoder {name}",
-            found=f"another one ({encoder.fingerprint[:12]})",
-            expected=f"the one that {directory} was trained with ({expected[:12]})",
-        )
+    known = manifest.parents["text_encoder"]
+    if encoder.fingerprint != known:
+        expected = f"the one that {directory} was trained with ({known[:12]})"
+        raise ModelError(f"text encoder {name}", found=f"another one ({encoder.fingerprint[:12]})", expected=expected)
     return encoder

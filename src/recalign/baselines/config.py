@@ -1,4 +1,4 @@
-"""Configuration of the sequential baselines; a parameter's default, meaning and limits are declared here alone.
+"""Configuration of the sequential baselines, and of in-context learning through an endpoint.
 
 Defaults: TALLRec §3.1.3 and §3.1.5 (Adam 1e-3, MSE, weight decay searched in 1e-3 … 1e-7, histories of 10, Caser's
 filters, one attention head, 4 GRU layers of 1024 units beside text); what TALLRec does not say, as in the code of DROS
@@ -9,13 +9,14 @@ fresh item embeddings of 0.01.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from recalign.artifacts import Json
-from recalign.baselines.networks import BASELINES
-from recalign.baselines.plugin import BaselinePlugin
+from recalign.baselines.networks import BASELINES, BaselinePlugin
+from recalign.cot.teachers import check_teacher
+from recalign.llm.config import ClientConfig
 
 _STORED: Final = {"max_history": "history"}  # names in artefacts and in the keys of stored results
 
@@ -107,3 +108,15 @@ class BaselineConfig(BaseModel):
     def depth(self) -> int:
         """`layers`, or the baseline's own."""
         return self.layers or self.plugin.layers
+
+
+class InContextConfig(ClientConfig):
+    """Which language model is asked about how many samples. It answers greedily unless told otherwise."""
+
+    teacher: str = Field(description="openai:MODEL, or a teacher of another package that answers any question.")
+    limit: int | None = Field(None, ge=1, description="Samples asked about, drawn by seed; all if not given.")
+
+    @model_validator(mode="after")
+    def _answers_any_question(self) -> Self:
+        check_teacher(self.teacher, self.base_url, any_question=True)
+        return self

@@ -14,8 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
-from recalign.data.samples import Sample, SampleSet
-from recalign.data.shots import choose_shots
+from recalign.data.samples import Sample, SampleSet, choose_shots
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.prompting.control import ControlTokens
@@ -26,26 +25,17 @@ from recalign.prompting.template import PromptTemplate
 from recalign.prompting.titles import clean_title
 from recalign.scoring.yes_no import ScoreKind, YesNoScorer
 
-SEPARATOR: Final = "\n\n"
 _LONGEST: Final = 4096  # tokens of a prompt where the backbone would take more
 
 
 class DemonstratedTemplate(PromptTemplate):
-    """A template whose every prompt begins with the same text: answered samples.
-
-    Attributes:
-        demonstrations: That text, "" for none.
-    """
-
-    demonstrations: str = ""
+    """A template whose every prompt begins with the same text: `demonstrations` (see `render_demonstrations`)."""
 
     def __init__(self, template: PromptTemplate, demonstrations: str) -> None:
-        """`demonstrations`: see `render_demonstrations`."""
+        self.demonstrations = demonstrations  # the constructor below renders a prompt
         super().__init__(read_spec(template.to_toml(), template.name), template.to_toml())
-        self.demonstrations = demonstrations
 
     def frame(self, instruction: Instruction) -> Prompt:
-        """The frame of the template, after the demonstrations."""
         prompt = super().frame(instruction)
         return Prompt(self.demonstrations + prompt.context, prompt.answer, prompt.chat)
 
@@ -64,14 +54,9 @@ def render_demonstrations(
     domain: Domain,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> str:
-    """Answered samples as text, one after another.
+    """Answered samples as text, in their order, with the template of the question.
 
-    Args:
-        samples: The demonstrations, in their order.
-        catalog: Texts of their items.
-        template: That of the question.
-        domain: Words of the domain.
-        tokenizer: The backbone's, where there is one: its control tokens stay text in titles.
+    Where there is a `tokenizer`, the backbone's, its control tokens stay text in titles.
 
     Raises:
         ConfigError: The template has no wording in the domain's language.
@@ -87,7 +72,7 @@ def render_demonstrations(
     for sample in samples:
         history = [HistoryText(texts[entry.item_id], entry.liked, entry.rating) for entry in sample.history]
         prompt = template.frame(template.instruction(domain, history, texts[sample.item_id], sample.label))
-        rendered += prompt.context + prompt.answer + SEPARATOR
+        rendered += prompt.context + prompt.answer + "\n\n"
     return rendered
 
 
@@ -103,14 +88,9 @@ def in_context_scorer(
 ) -> YesNoScorer:
     """The untuned backbone as a `Scorer` of the data's items.
 
-    Args:
-        backbone: As `recalign.models.backbone.load_backbone` gives it.
-        data: Prepared data: catalogue and domain words.
-        demonstrations: Answered samples, for example `choose_shots(data.samples("train"), m, seed)`; none: zero-shot.
-        template: Prompt template; the one that the data names by default.
-        max_length: Longest prompt in tokens, demonstrations included; the backbone may take fewer.
-        name: Name in tables.
-        kind: See `recalign.scoring.yes_no.YesNoScorer`.
+    `demonstrations` are answered samples, for example `choose_shots(data.samples("train"), m, seed)`; without any it is
+    zero-shot. The template is the one that the data names by default. `max_length` is the longest prompt in tokens,
+    demonstrations included; the backbone may take fewer. For `kind` see `recalign.scoring.yes_no.YesNoScorer`.
 
     Raises:
         ConfigError: No such template, or it does not go with the data's language.
@@ -137,21 +117,15 @@ def load_in_context(
     name: str = "",
     kind: ScoreKind = "log-odds",
 ) -> YesNoScorer:
-    """Load an untuned backbone and make it a `Scorer` of the data's items.
+    """Load an untuned backbone and make it a `Scorer` of the data's items; see `in_context_scorer`.
 
-    Args:
-        config: Which backbone; nano must be resolved already (`recalign.experiment.backbones.resolve_backbone`).
-        data: Prepared data; the demonstrations are those K samples of its train split that a K-shot run would be given.
-        demonstrations: Their number m; 0: zero-shot.
-        seed: Which m samples.
-        template: Prompt template; the one that the data names by default.
-        name: Name in tables; "in-context m-shot" by default.
-        kind: See `recalign.scoring.yes_no.YesNoScorer`.
+    A nano backbone must be resolved already (`recalign.tuning.backbones.resolve_backbone`). The m demonstrations
+    are those samples of the train split that an m-shot run of this seed would be given; the name in tables is
+    "in-context m-shot" by default.
 
     Raises:
-        ConfigError: No such template, or it does not go with the data's language.
         DataError: The train split has fewer than m samples.
-        ModelError: The backbone cannot be loaded, or see `in_context_scorer`.
+        ModelError: The backbone cannot be loaded.
     """
     shown = choose_shots(data.samples("train"), demonstrations, seed)
     label = name or f"in-context {demonstrations}-shot"

@@ -1,13 +1,11 @@
 """In-context learning through an endpoint: the labels' probabilities or parsed answers; refusals left out.
 
 TALLRec (Fig. 1) found that an API model often refuses, and ignored such samples. They are left out here too, and
-counted. Answers go through the ledger and the budget of `recalign.llm`, so a run that was stopped continues and pays
-for nothing twice.
+counted. A run that was stopped pays for nothing twice.
 
-Log probabilities of the answer's tokens are asked for. Where every answer has them, scores are log-odds
-(`recalign.baselines.answer_odds`). Otherwise a score is 1 for "liked" and -1 for "not", an order with ties, for all of
-them: log-odds of some and signs of others make no common order, and an AUC over both would measure the mixture. How
-many answers had probabilities, and whether the endpoint refused to give them, is part of the result.
+Where every answer has log probabilities of its tokens, scores are log-odds (`recalign.baselines.answer_odds`).
+Otherwise a score is 1 for "liked" and -1 for "not", an order with ties, for all of them: log-odds of some and signs of
+others make no common order, and an AUC over both would measure the mixture.
 """
 
 from __future__ import annotations
@@ -26,18 +24,17 @@ from recalign.baselines.in_context import DemonstratedTemplate, render_demonstra
 from recalign.data.domain import Domain
 from recalign.data.samples import Sample, SampleSet
 from recalign.data.schema import LABEL_MASS, SCORES
-from recalign.llm.asking import Asking
+from recalign.llm.asking import work_through
 from recalign.llm.base import Completion, LanguageModel, LogprobsRefused, Question, Usage
 from recalign.llm.budget import CallsEstimate, cost, expected_tokens, worst_case
-from recalign.llm.calls import Calls, GivenUp, Reply
-from recalign.llm.clock import Clock
+from recalign.llm.calls import Calls, Clock, GivenUp, Reply
 from recalign.llm.config import ClientConfig
 from recalign.llm.ledger import Ledger
 from recalign.llm.reading import NO_ANSWER, REFUSAL, is_refused, off_schema, unusable, without_thoughts
 from recalign.prompting.template import PromptTemplate
 from recalign.terminal import printable
 
-TOP: Final = 20  # tokens listed at each place: the most that the API gives
+_TOP: Final = 20  # tokens listed at each place: the most that the API gives
 _ANSWER: Final = 24  # tokens of an answer, for the estimate
 
 
@@ -52,8 +49,7 @@ class EndpointAnswers:
         excluded: Reason → how many samples: refusals, answers that are neither label, no answer at all.
         spent: Tokens that all runs on the ledger were billed for.
         log_odds: Whether all scores are log-odds; else all are 1 or -1.
-        probabilities: Answered samples with probabilities of the labels.
-        bounded: Those of them where one label was not listed, so that its probability is a bound.
+        probabilities, bounded: Answered samples with probabilities of the labels; those where one of these is a bound.
         requested: Whether log probabilities were to be asked for.
         refused: What an endpoint said that would not give any; "" where it did not say so.
     """
@@ -70,8 +66,8 @@ class EndpointAnswers:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer: the label it names, and the log-odds where its tokens tell them."""
+class _Answer:
+    """The label that an answer names, and the log-odds where its tokens tell them."""
 
     liked: bool
     odds: LabelOdds | None
@@ -89,26 +85,24 @@ def ask_endpoint(
     name: str = "",
     seed: int = 0,
     logprobs: bool = True,
-    clock: Clock | None = None,
     announce: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int, str], None] = lambda done, total, facts: None,
 ) -> EndpointAnswers:
-    """Ask a language model whether the users of `samples` like their targets.
+    """Ask a language model whether the users of `samples` like their targets. Then the teacher is closed.
 
     Args:
         samples: What is asked about.
         data: Prepared data: catalogue and domain words.
-        teacher: As `recalign.cot.teachers.make_language_model` gives it; it is closed at the end.
-        config: Temperature, longest answer, concurrency, budget, attempts.
-        ledger: Where answers are kept.
+        teacher: As `recalign.cot.teachers.make_language_model` gives it.
+        config: How it is asked.
+        ledger: Where answers are kept; those with and without log probabilities are kept apart.
         demonstrations: Answered samples before each question; none: zero-shot.
         template: Prompt template; the one that the data names by default.
         name: Name in tables; the teacher's by default.
         seed: Column of the score file: the seed of the demonstrations.
-        logprobs: Ask for log probabilities. The ledger keeps answers to both kinds of call apart.
-        clock: For tests.
+        logprobs: Ask for log probabilities.
         announce: Told before the first call what is to be expected, line by line; later, if logprobs are refused.
-        progress: Told after every answer how many there are, of how many, and the tokens spent.
+        progress: See `recalign.llm.asking.work_through`.
 
     Raises:
         TeacherError: The teacher cannot be asked at all, or the budget is used up; answers are in the ledger.
@@ -117,20 +111,21 @@ def ask_endpoint(
     """
     plain, domain = PromptTemplate.load(template or data.template), data.domain
     shown = DemonstratedTemplate(plain, render_demonstrations(demonstrations, data.catalog, plain, domain))
-    questions = [_question(sample, data, shown, domain, config) for sample in samples]
-    if logprobs:
-        questions = [replace(question, top_logprobs=TOP) for question in questions]
+    questions = []
+    for sample in samples:
+        history, target = data.catalog.with_texts(sample.history), data.catalog.text(sample.item_id)
+        prompt = shown.frame(shown.instruction(domain, history, target, None)).context
+        questions.append(Question(prompt, config.max_tokens, config.temperature, _TOP if logprobs else 0))
     for line in _estimate(questions, config).lines():
         announce(line)
     with Ledger(ledger) as opened:
         wording = {"template": fingerprint(shown.to_toml()), "task": "in-context"}
-        calls = Calls(teacher, config, opened, template=wording, clock=clock or Clock(seed))
-        labels = _Labels(Asking(calls, progress), domain, announce)
-        verdicts = labels.read(questions)
+        labels = _Labels(Calls(teacher, config, opened, template=wording, clock=Clock(seed)), domain, announce)
+        verdicts = work_through(questions, labels.verdict, labels.calls, progress)
         spent = opened.spent()
     reasons = Counter(verdict for verdict in verdicts if isinstance(verdict, str))
     answered = [
-        (sample, answer) for sample, answer in zip(samples, verdicts, strict=True) if isinstance(answer, Answer)
+        (sample, answer) for sample, answer in zip(samples, verdicts, strict=True) if isinstance(answer, _Answer)
     ]
     odds = [answer.odds for _, answer in answered if answer.odds is not None]
     complete = bool(odds) and len(odds) == len(answered)
@@ -162,7 +157,7 @@ def read_label(completion: Completion, domain: Domain) -> bool | str:
 
 
 def _frame(
-    answered: Sequence[tuple[Sample, Answer]], name: str, seed: int, odds: Sequence[LabelOdds] | None
+    answered: Sequence[tuple[Sample, _Answer]], name: str, seed: int, odds: Sequence[LabelOdds] | None
 ) -> pl.DataFrame:
     """Columns of a score file: log-odds and label mass from `odds`, or the signs of the answers."""
     scores = [label.score for label in odds] if odds else [1.0 if answer.liked else -1.0 for _, answer in answered]
@@ -174,20 +169,11 @@ def _frame(
     return frame.with_columns(pl.Series(LABEL_MASS, [label.mass for label in odds], pl.Float64)) if odds else frame
 
 
-def _question(
-    sample: Sample, data: SampleSet, template: PromptTemplate, domain: Domain, config: ClientConfig
-) -> Question:
-    history, target = data.catalog.with_texts(sample.history), data.catalog.text(sample.item_id)
-    prompt = template.frame(template.instruction(domain, history, target, None)).context
-    return Question(prompt, config.max_tokens, config.temperature)
-
-
 def _estimate(questions: Sequence[Question], config: ClientConfig) -> CallsEstimate:
     """What calls for all questions take; a usual answer is as long as the label and a sentence."""
     prompts = [question.prompt for question in questions]
     expected = Usage(sum(map(expected_tokens, prompts)), len(prompts) * min(config.max_tokens, _ANSWER))
-    worst = [worst_case(prompt, config.max_tokens) for prompt in prompts]
-    most = sum(worst, Usage(0, 0))
+    most = sum((worst_case(prompt, config.max_tokens) for prompt in prompts), Usage(0, 0))
     return CallsEstimate(len(prompts), len(prompts), expected, most, cost(expected, config), cost(most, config))
 
 
@@ -198,30 +184,27 @@ class _Labels:
         refused: What an endpoint said that gives no log probabilities. From then on it is asked without.
     """
 
-    def __init__(self, asking: Asking[Question], domain: Domain, announce: Callable[[str], None]) -> None:
-        self.refused = ""
-        self._asking, self._domain, self._announce = asking, domain, announce
+    def __init__(self, calls: Calls[Question], domain: Domain, announce: Callable[[str], None]) -> None:
+        self.calls, self.refused = calls, ""
+        self._domain, self._announce = domain, announce
 
-    def read(self, questions: Sequence[Question]) -> list[Answer | str]:
-        """A verdict per question, in order: an answer, or the reason why there is none. The teacher is closed then."""
-        return self._asking.run(questions, self._verdict)
-
-    async def _verdict(self, question: Question) -> Answer | str:
+    async def verdict(self, question: Question) -> _Answer | str:
+        """The answer, or the reason why there is none."""
         try:
             reply = await self._ask(question)
         except GivenUp:
             return NO_ANSWER
         completion = reply.exchange.completion
         label = read_label(completion, self._domain)
-        return label if isinstance(label, str) else Answer(label, label_odds(completion, self._domain, label))
+        return label if isinstance(label, str) else _Answer(label, label_odds(completion, self._domain, label))
 
     async def _ask(self, question: Question) -> Reply:
         """With log probabilities, until they are refused; then without. Nothing that was paid for is asked again."""
-        if not self.refused or self._asking.calls.stored(question):
+        if not self.refused or self.calls.stored(question):
             try:
-                return await self._asking.ask(question)
+                return await self.calls.ask(question)
             except LogprobsRefused as refusal:
                 if not self.refused:
                     self.refused = refusal.found
                     self._announce(f"no log probabilities: {printable(refusal.found)}; answers are parsed instead")
-        return await self._asking.ask(replace(question, top_logprobs=0))
+        return await self.calls.ask(replace(question, top_logprobs=0))

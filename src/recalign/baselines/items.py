@@ -1,8 +1,7 @@
 """Items as numbers: which row of a baseline's embedding an item of any catalogue has, and lists as arrays of them.
 
-Row 0 is the one embedding that all items share which no training sample contains. A trained baseline can score another
-dataset: ids of different datasets collide, so an id is the same item only where the titles agree; other items are found
-by their title where exactly one trained item has it, and are unknown otherwise.
+Row 0 is shared by all items that no training sample contains. Ids of different datasets collide, so an id is the same
+item only where the titles agree; other items are found by their title where exactly one trained item has it.
 """
 
 from __future__ import annotations
@@ -29,11 +28,9 @@ Places = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Histories:
-    """Histories as arrays.
+    """Histories as arrays of shape (n, length): places in the catalogue, counted from 1, and feedback.
 
-    Attributes:
-        items: Places in the catalogue, counted from 1; 0 where a history is empty. Shape (n, length).
-        feedback: `LIKED`, `DISLIKED` or `NO_FEEDBACK`, shape (n, length).
+    Where a history is empty, places are 0 and feedback is `NO_FEEDBACK`.
     """
 
     items: Places

@@ -1,4 +1,4 @@
-"""Text encoders of GRU-BERT and DROS-BERT: any Hugging Face encoder, frozen; an item's text becomes its CLS embedding.
+"""Texts of items for GRU-BERT and DROS-BERT: the CLS embedding of any Hugging Face encoder, which stays frozen.
 
 As with backbones, nothing of a checkpoint is executed: safetensors only, architectures that transformers has itself
 only, and what is loaded is a local directory or the hub's cache of it.
@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoModel, AutoTokenizer
 
+from recalign.baselines.items import Places
+from recalign.data.catalog import ItemCatalog
 from recalign.errors import ModelError
 from recalign.models.backbone import quiet_progress, resolve_device
 from recalign.models.hf_checkpoint import WEIGHTS, Checkpoint, locate
@@ -25,14 +28,16 @@ from recalign.prompting.titles import clean_title
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError, AttributeError, SafetensorError)
 _LONGEST = 512  # tokens; longer texts lose their end
 _BATCH = 64
+_BLOCK: Final = 512  # items
+_KEPT_BLOCKS: Final = 128
+_KEPT: dict[tuple[str, str, tuple[str, ...]], Tensor] = {}
 
 
 class TextEncoder:
     """A frozen encoder.
 
     Attributes:
-        name: As asked for: a local directory or a hub id.
-        revision: Commit of a hub model; None for a local directory.
+        name, revision: Local directory or hub id, as asked for, and the commit of a hub model.
         fingerprint: SHA-256 over config, weights and tokenizer.
         width: Width of an embedding.
         device: Where it runs.
@@ -42,11 +47,10 @@ class TextEncoder:
         """Load it.
 
         Raises:
-            ModelError: No such directory or hub id, remote code or pickled weights, a damaged checkpoint, a device that
-                is not there.
+            ModelError: No such directory or hub id, remote code or pickled weights, a damaged checkpoint, no device.
         """
-        directory, self.revision = locate(name, revision)
         self.name = name
+        directory, self.revision = locate(name, revision)
         self._device = resolve_device(device)
         self.fingerprint = _inspect(directory, name).fingerprint()
         self._model, self._tokenizer = _load(directory, name)
@@ -79,6 +83,40 @@ class TextEncoder:
                     batch = torch.tensor([ids[place] for place in part], device=self._device)
                     embeddings[part] = self._model(input_ids=batch).last_hidden_state[:, 0].float().cpu()
         return embeddings
+
+
+class TextFeatures:
+    """CLS embeddings of a catalogue's item texts, in blocks that are computed when first asked for.
+
+    Blocks are fixed by the catalogue, so that an embedding depends on no order of questions.
+    """
+
+    def __init__(self, encoder: TextEncoder, catalog: ItemCatalog) -> None:
+        self._encoder, self._catalog = encoder, catalog
+        # Row 0 is that of no item: the padding of an empty history.
+        self._features = torch.zeros(len(catalog) + 1, encoder.width)
+        self._known = np.zeros(-(-len(catalog) // _BLOCK), dtype=bool)
+
+    def __call__(self, places: Places) -> Tensor:
+        """Features of places in the catalogue (counted from 1), shape (..., width), on the CPU."""
+        blocks = np.unique((places[places > 0] - 1) // _BLOCK)
+        for block in blocks[~self._known[blocks]]:
+            ids = self._catalog.ids[block * _BLOCK : (block + 1) * _BLOCK]
+            texts = tuple(self._catalog.text(item) for item in ids)
+            start = 1 + int(block) * _BLOCK
+            self._features[start : start + len(texts)] = _encoded(self._encoder, texts)
+            self._known[block] = True
+        return self._features[torch.from_numpy(places)]
+
+
+def _encoded(encoder: TextEncoder, texts: tuple[str, ...]) -> Tensor:
+    """Embeddings of a block, kept for the next baseline of the process with an equal encoder."""
+    key = (encoder.fingerprint, encoder.device, texts)
+    if key not in _KEPT:
+        if len(_KEPT) >= _KEPT_BLOCKS:
+            _KEPT.pop(next(iter(_KEPT)))
+        _KEPT[key] = encoder.encode(texts)
+    return _KEPT[key]
 
 
 def _inspect(directory: Path, name: str) -> Checkpoint:

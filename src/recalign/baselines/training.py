@@ -1,9 +1,8 @@
 """The one training routine of all sequential baselines: Adam, a search over weight decay, early stopping.
 
-These are small networks over at most ten entries, so this loop knows nothing of the language models' one. Every weight
-decay starts from the same weights and sees the same batches. Which round of which weight decay is kept is decided by
-AUC on validation (TALLRec §3.1.5 searches on validation), or nothing is selected (`BaselineConfig.selection`). A run is
-a function of samples, configuration and seed.
+Every weight decay starts from the same weights and sees the same batches. Which round of which weight decay is kept is
+decided by AUC on validation (TALLRec §3.1.5), or nothing is selected (`BaselineConfig.selection`). A run is a function
+of samples, configuration and seed.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recalign.baselines.config import BaselineConfig
-from recalign.baselines.features import ItemFeatures
 from recalign.baselines.items import Histories, Places
-from recalign.baselines.network import Network
-from recalign.baselines.robust import nominal_weights, robust_term
+from recalign.baselines.network import ItemFeatures, Network
+from recalign.baselines.networks.dros import nominal_weights, robust_term
 from recalign.errors import DataError
 from recalign.metrics.classification import auc, undefined_reason
 from recalign.seeding import derive_seed, generator
@@ -57,21 +55,13 @@ class Round:
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained network.
+    """A trained network in evaluation mode, and the whole search with its wall time.
 
-    Attributes:
-        network: With the weights that were kept, in evaluation mode.
-        weight_decay: The one that was kept.
-        epoch: After how many epochs.
-        valid_auc: AUC on validation then, in float32 (as it scores); None where nothing was validated.
-        log: All rounds of each weight decay.
-        seconds: Wall time of the whole search.
+    The weights are those of the round that was `kept`. Its AUC is measured in float32, as the network scores.
     """
 
     network: Network
-    weight_decay: float
-    epoch: int
-    valid_auc: float | None
+    kept: Round
     log: tuple[Round, ...]
     seconds: float
 
@@ -84,15 +74,9 @@ def train(
     lookup: Lookup,
     progress: Callable[[Round], None] | None = None,
 ) -> Fit:
-    """Train `network` (in place) once per weight decay, and keep the best.
+    """Train `network` (fresh, on its device; in place) once per weight decay, and keep the best.
 
-    Args:
-        network: Fresh, on its device.
-        samples: What it is trained on.
-        validation: What selects; None: the last round of the only weight decay is kept.
-        config: The baseline.
-        lookup: Rows and text features of places.
-        progress: Called after each round.
+    `validation` selects; without it the last round of the only weight decay is kept. `progress` is told each round.
 
     Raises:
         DataError: Validation samples of one class, for which there is no AUC.
@@ -102,23 +86,21 @@ def train(
     started = time.perf_counter()
     fresh = copy.deepcopy(network.state_dict())
     log: list[Round] = []
-    kept: list[tuple[Round, dict[str, Tensor]]] = []  # of each weight decay its best round
+    kept: dict[float, tuple[Round, dict[str, Tensor]]] = {}  # of each weight decay its best round
     for weight_decay in config.weight_decays:
         network.load_state_dict(fresh)
-        best: list[tuple[Round, dict[str, Tensor]]] = []
         for done, better in _rounds(network, samples, validation, config, lookup, weight_decay):
             log.append(done)
             if progress is not None:
                 progress(done)
             if better:
-                best = [(done, copy.deepcopy(network.state_dict()))]
-        kept += best
+                kept[weight_decay] = done, copy.deepcopy(network.state_dict())
     # the first of equal ones, so that the result does not depend on how the search is written
-    chosen, weights = max(kept, key=lambda of_decay: of_decay[0].valid_auc or 0.0)
+    chosen, weights = max(kept.values(), key=lambda of_decay: of_decay[0].valid_auc or 0.0)
     network.load_state_dict(weights)
     network.eval()
     value = _validate(network, validation, lookup) if validation is not None else None
-    return Fit(network, chosen.weight_decay, chosen.epoch, value, tuple(log), time.perf_counter() - started)
+    return Fit(network, replace(chosen, valid_auc=value), tuple(log), time.perf_counter() - started)
 
 
 def _rounds(

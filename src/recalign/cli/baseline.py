@@ -14,10 +14,7 @@ if TYPE_CHECKING:
 
 
 def baseline(
-    model: Annotated[
-        str,
-        typer.Argument(metavar="NAME", help=", ".join(BASELINES.names()), show_default=False),
-    ],
+    model: Annotated[str, typer.Argument(metavar="NAME", help=", ".join(BASELINES.names()), show_default=False)],
     data: Annotated[Path, typer.Option("--data", help="Prepared data to train on.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.", show_default=False)],
     shots: Annotated[

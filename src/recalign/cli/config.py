@@ -15,11 +15,11 @@ CONFIGURATIONS: Final = {
     "cot": "recalign.tuning.config:CotStage",
     "rec": "recalign.tuning.config:RecStage",
     "backbone": "recalign.models.config:BackboneConfig",
-    "nano": "recalign.models.nano_config:NanoConfig",
+    "nano": "recalign.models.config:NanoConfig",
     "prepare": "recalign.experiment.prepare_config:PrepareConfig",
     "teach": "recalign.cot.config:TeachConfig",
     "baseline": "recalign.baselines.config:BaselineConfig",
-    "in-context": "recalign.baselines.in_context_config:InContextConfig",
+    "in-context": "recalign.baselines.config:InContextConfig",
 }
 
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-import typer
-
+from recalign.cli.client_options import option
 from recalign.errors import ConfigError
 
 if TYPE_CHECKING:
-    from recalign.baselines.in_context_config import InContextConfig
+    from recalign.baselines.config import InContextConfig
     from recalign.data.samples import SampleSet
     from recalign.evaluation.document import Panel
     from recalign.models.config import BackboneConfig
@@ -20,27 +19,21 @@ if TYPE_CHECKING:
 
 NAME: Final = "in-context"
 _OPTIONS: Final = f"options of recalign evaluate {NAME}"
-# What `read` wants of the command's parameters.
-_CHECKED: Final = ("seed", "split", "candidates", "output", "score")
-_CLIENT: Final = ("teacher", "base_url", "key_env", "ledger", "limit", "max_tokens_total", "max_cost")
-_OWN: Final = ("backbone", "demonstrations", "template", "settings", "no_logprobs", "price_in", "price_out")
-OPTIONS: Final = frozenset((*_CHECKED, *_CLIENT, *_OWN))
+_PANEL: Final = "In-context learning"
 
-
-def _option(text: str, *names: str, **options: Any) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel="In-context learning", show_default=False, **options)
-
-
-Backbone = Annotated[str | None, _option("'nano', a local checkpoint directory, or a hub id; or pass --teacher.")]
-Demonstrations = Annotated[
-    int | None, _option("Answered train samples before each question, drawn by --seed (0: zero-shot).", min=0)
+Backbone = Annotated[
+    str | None, option("'nano', a local checkpoint directory, or a hub id; or pass --teacher.", _PANEL)
 ]
-Template = Annotated[str | None, _option("Prompt template; default: the one the data names.")]
+Demonstrations = Annotated[
+    int | None, option("Answered train samples before each question, drawn by --seed (0: zero-shot).", _PANEL, min=0)
+]
+Template = Annotated[str | None, option("Prompt template; default: the one the data names.", _PANEL)]
 NoLogprobs = Annotated[
     bool | None,
-    _option(
+    option(
         "With --teacher: do not ask for the labels' probabilities, score by the answers. Default: ask, and score by "
         "them where all answers have them.",
+        _PANEL,
         "--no-logprobs",
     ),
 ]
@@ -68,9 +61,9 @@ class InContext:
         """The backbone as a scorer of the data's items; nano is built (or found) first, as `recalign tune` does."""
         from recalign.baselines.in_context import load_in_context
         from recalign.cli.progress import TerminalReporter
-        from recalign.experiment.backbones import resolve_backbone
         from recalign.experiment.progress import of_steps
-        from recalign.models.nano_config import NanoConfig
+        from recalign.models.config import NanoConfig
+        from recalign.tuning.backbones import resolve_backbone
 
         assert self.backbone is not None
         with TerminalReporter() as reporter:
@@ -134,19 +127,20 @@ def read(
     shown, template = given.pop("demonstrations", 0), given.pop("template", "")
     settings = given.pop("settings", [])
     if shown and split == "train":
-        raise ConfigError(
-            "--split train", found="demonstrations from that split", hint="They would show answers to it."
-        )
+        hint = "They would show answers to it."
+        raise ConfigError("--split train", found="demonstrations from that split", hint=hint)
     if "backbone" in given:
         return InContext(shown, template, seed, backbone=_backbone(given, settings))
     if len(models) > 1 or candidates is not None or score != "log-odds":
         found = "other models" if len(models) > 1 else "--candidates" if candidates is not None else f"--score {score}"
         hint = "Evaluate it alone: its table is about the samples that it answers, by yes or no."
         raise ConfigError(f"model {NAME} with --teacher", found=found, hint=hint)
+    from recalign.baselines.config import InContextConfig
+    from recalign.settings import parse_settings, validated
+
     logprobs, ledger = not given.pop("no_logprobs", False), given.pop("ledger", None)
-    return InContext(
-        shown, template, seed, teacher=_teacher(given, settings), ledger=_ledger(ledger, output), logprobs=logprobs
-    )
+    asked = validated(InContextConfig, parse_settings(settings, into=given), _OPTIONS)
+    return InContext(shown, template, seed, teacher=asked, ledger=_ledger(ledger, output), logprobs=logprobs)
 
 
 def _flag(name: str) -> str:
@@ -159,17 +153,9 @@ def _backbone(given: Settings, settings: list[str]) -> BackboneConfig:
 
     name = given.pop("backbone")
     if given:
-        raise ConfigError(
-            _flag(next(iter(given))), found="--backbone, which costs nothing", hint="It is for --teacher."
-        )
+        found = "--backbone, which costs nothing"
+        raise ConfigError(_flag(next(iter(given))), found=found, hint="It is for --teacher.")
     return validated(BackboneConfig, parse_settings(settings, into={"name": name}), _OPTIONS)
-
-
-def _teacher(given: Settings, settings: list[str]) -> InContextConfig:
-    from recalign.baselines.in_context_config import InContextConfig
-    from recalign.settings import parse_settings, validated
-
-    return validated(InContextConfig, parse_settings(settings, into=given), _OPTIONS)
 
 
 def _ledger(ledger: Path | None, output: Path | None) -> Path:
@@ -179,8 +165,5 @@ def _ledger(ledger: Path | None, output: Path | None) -> Path:
         return ledger
     if output is not None:
         return ledger_path(output)
-    raise ConfigError(
-        f"model {NAME} with --teacher",
-        found="no place for its answers",
-        hint="Pass --output FILE (they are kept beside it) or --ledger FILE.",
-    )
+    hint = "Pass --output FILE (they are kept beside it) or --ledger FILE."
+    raise ConfigError(f"model {NAME} with --teacher", found="no place for its answers", hint=hint)

@@ -1,14 +1,17 @@
-"""From a completion to an answer that may become data, or to the reason why it may not."""
+"""A case in, answers out: three questions, each with the answers before it; what of them may become data."""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
+from recalign.cot.cases import STEPS, Case, CotQuestion, Source
 from recalign.llm.base import Completion
-from recalign.llm.reading import off_schema, refuses, unusable, without_thoughts
-from recalign.prompting.cot_parsing import read_items, read_pairs
+from recalign.llm.calls import Calls, GivenUp, Reply
+from recalign.llm.reading import NO_ANSWER, off_schema, refuses, unusable, without_thoughts
+from recalign.prompting.parsing import read_items, read_pairs
 from recalign.prompting.prompts import CotFields
 from recalign.prompting.titles import clean_title
 
@@ -23,7 +26,7 @@ class Accepted:
     Attributes:
         fields: With the answer of this step filled in.
         items: Step 2: places of the featured items in `CotFields.consumed_items`. Step 3: places of the recommended
-            ones in `CotFields.candidates`. Step 1: nothing.
+            ones in `CotFields.candidates`.
         unknown: Entries of the answer that named no item it may name; they were left out.
     """
 
@@ -32,25 +35,17 @@ class Accepted:
     unknown: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """An answer that must not become data, and why: one of the reasons in `recalign.llm.reading`."""
-
-    reason: str
-
-
-def read_answer(step: int, completion: Completion, fields: CotFields) -> Accepted | Rejected:
-    """Judge the answer of `step` (1-3) to a question rendered from `fields`. A pure function.
+def read_answer(step: int, completion: Completion, fields: CotFields) -> Accepted | str:
+    """Judge the answer of `step` (1-3) to a question rendered from `fields`.
 
     Step 1 must say something. Step 2 must name at least one consumed item; the first `n_featured` count. Step 3 must
-    name at least half as many pairs as were asked for; the first `n_recommend` count. Entries that name nothing known
-    are left out and counted.
+    name at least half as many pairs as were asked for; the first `n_recommend` count. Of an answer that must not become
+    data the reason is returned, one of those in `recalign.llm.reading`.
     """
     if reason := unusable(completion):
-        return Rejected(reason)
+        return reason
     text = without_thoughts(completion.text)
-    accepted = (_preferences, _featured, _pairs)[step - 1](text, fields)
-    return Rejected(off_schema(text)) if accepted is None else accepted
+    return (_preferences, _featured, _pairs)[step - 1](text, fields) or off_schema(text)
 
 
 def _preferences(text: str, fields: CotFields) -> Accepted | None:
@@ -77,3 +72,65 @@ def _pairs(text: str, fields: CotFields) -> Accepted | None:
         return None
     named = [(fields.consumed_items[watched], fields.candidates[candidate]) for watched, candidate in pairs]
     return Accepted(replace(fields, pairs=tuple(named)), tuple(candidate for _, candidate in pairs), reading.unknown)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseAnswers:
+    """What a case gave.
+
+    Attributes:
+        fields: Everything that its rows are rendered from; complete where `reason` is empty.
+        recommended: Item ids of step 3.
+        steps: Where each answer that came comes from, as ``provenance.jsonl`` holds it.
+        reason: Why it is no data, as ``dropped.jsonl`` holds it ("stage 1: refusal"); empty where all are valid.
+        unknown: Entries that named no known item.
+    """
+
+    case: Case
+    fields: CotFields
+    recommended: tuple[str, ...] = ()
+    steps: tuple[dict[str, object], ...] = ()
+    reason: str = ""
+    unknown: int = 0
+
+
+async def answer_case(case: Case, source: Source, calls: Calls[CotQuestion]) -> CaseAnswers:
+    """The answers to a case. Raises TeacherError where all must stop."""
+    answers, items = CaseAnswers(case, source.fields(case)), tuple[int, ...]()
+    for step in STEPS:
+        question = source.question(case, step, answers.fields)
+        try:
+            reply, answer = await _answered(question, answers.fields, source, calls)
+        except GivenUp:
+            return replace(answers, reason=f"stage {step}: {NO_ANSWER}")
+        answers = replace(answers, steps=(*answers.steps, _provenance(question, reply)))
+        if isinstance(answer, str):
+            return replace(answers, reason=f"stage {step}: {answer}")
+        answers, items = replace(answers, fields=answer.fields, unknown=answers.unknown + answer.unknown), answer.items
+    return replace(answers, recommended=tuple(case.candidates[place] for place in items))
+
+
+async def _answered(
+    question: CotQuestion, fields: CotFields, source: Source, calls: Calls[CotQuestion]
+) -> tuple[Reply, Accepted | str]:
+    """Ask, and judge. An answer that an earlier run saw rejected stays rejected, unless it is to be tried again."""
+    reply = await calls.ask(question)
+    answer = read_answer(question.step, reply.exchange.completion, fields)
+    if isinstance(answer, str) and reply.cached and source.config.retry_rejected:
+        calls.forget(question)
+        reply = await calls.ask(question)
+        answer = read_answer(question.step, reply.exchange.completion, fields)
+    return reply, answer
+
+
+def _provenance(question: CotQuestion, reply: Reply) -> dict[str, object]:
+    """Where an answer comes from. In the file a step is called a stage."""
+    exchange, completion = reply.exchange, reply.exchange.completion
+    return {
+        "stage": question.step,
+        "prompt_sha256": hashlib.sha256(question.prompt.encode("utf-8")).hexdigest(),
+        "asked": exchange.asked,
+        "answered": exchange.answered,
+        "model": completion.model,
+        "usage": asdict(completion.usage) if completion.usage else None,
+    }

@@ -11,10 +11,8 @@ from recalign.data.teacher_candidates import CandidateConfig
 from recalign.llm.config import ClientConfig, Temperature
 
 # What decides how, and not what, is written: these stand in the manifest's info and not in its fingerprint.
-_OPERATION: Final = (set(ClientConfig.model_fields) - {"temperature", "max_tokens", "base_url", "length_parameter"}) | {
-    "retry_rejected",
-    "device",
-}
+_CALLS: Final = set(ClientConfig.model_fields) - {"temperature", "max_tokens", "base_url", "length_parameter"}
+_OPERATION: Final = _CALLS | {"retry_rejected", "device"}
 
 
 class TeachConfig(ClientConfig, CandidateConfig):

@@ -6,10 +6,8 @@ from dataclasses import replace
 from typing import Final
 
 from recalign.cot.answers import Accepted, read_answer
-from recalign.cot.cases import STEPS, Case
+from recalign.cot.cases import STEPS, Case, Source, make_source
 from recalign.cot.config import TeachConfig
-from recalign.cot.pipeline import Questions
-from recalign.cot.source import Source, make_source
 from recalign.cot.teachers.heuristic import HeuristicTeacher
 from recalign.data.samples import SampleSet
 from recalign.llm.asking import run_to_end
@@ -23,16 +21,16 @@ _SUMMARY: Final = "The user seems to enjoy items of two or three kinds, and care
 
 def estimate(source: Source) -> CallsEstimate:
     """Measure the prompts of some cases, with answers of usual length in them, and scale up."""
-    cases, questions, config = source.cases, source.questions, source.questions.config
+    cases, config = source.cases, source.config
     probes = cases[:: max(1, len(cases) // _PROBES)]
     asked, answered, at_most = 0, 0, 0
     for case in probes:
-        bare = questions.fields(case)
-        filled = typical_answers(bare)
+        bare = source.fields(case)
+        filled = _typical_answers(bare)
         for step in STEPS:
-            asked += expected_tokens(questions.question(case, step, filled).prompt)
-            answered += expected_tokens(questions.template.cot(questions.domain, step, filled).output)
-            prompt = questions.question(case, step, bare).prompt
+            asked += expected_tokens(source.question(case, step, filled).prompt)
+            answered += expected_tokens(source.template.cot(source.domain, step, filled).output)
+            prompt = source.question(case, step, bare).prompt
             # The prompt holds the answers to the steps before, too.
             at_most += worst_case(prompt, config.max_tokens).prompt_tokens + (step - 1) * config.max_tokens
     calls = len(STEPS) * len(cases)
@@ -42,7 +40,7 @@ def estimate(source: Source) -> CallsEstimate:
     return CallsEstimate(len(cases), calls, expected, most, cost(expected, config), cost(most, config))
 
 
-def typical_answers(fields: CotFields) -> CotFields:
+def _typical_answers(fields: CotFields) -> CotFields:
     """`fields` with stand-ins of usual length for all answers."""
     featured = tuple(fields.consumed_items[: fields.n_featured])
     partner = featured[0] if featured else ""
@@ -54,28 +52,27 @@ def preview(samples: SampleSet, config: TeachConfig) -> list[str]:
     """What a dry run shows, line by line. The answers in the prompts are the heuristic teacher's.
 
     Raises:
-        ConfigError, DataError, TeacherError: see `make_source` and `example_prompts`.
+        ConfigError, DataError, TeacherError: See `make_source` and `example_prompts`.
     """
     source = make_source(samples, config)
     text = [f"teacher: {config.teacher} (not called)", *estimate(source).lines()]
-    for step, prompt in zip(STEPS, example_prompts(source.cases[0], source.questions, samples), strict=True):
+    for step, prompt in zip(STEPS, example_prompts(source.cases[0], source), strict=True):
         note = "" if step == 1 else "; the answers in it are the heuristic teacher's"
         text += ["", f"--- prompt of step {step}{note} ---", prompt]
     return "\n".join(text).split("\n")
 
 
-def example_prompts(case: Case, questions: Questions, samples: SampleSet) -> list[str]:
+def example_prompts(case: Case, source: Source) -> list[str]:
     """The three prompts of a case, with the heuristic teacher's answers in the second and third.
 
     Raises:
-        ConfigError: the heuristic teacher has no words in the domain's language.
+        ConfigError: The heuristic teacher has no words in the domain's language.
     """
-    teacher, fields, prompts = HeuristicTeacher(samples, questions.config), questions.fields(case), []
+    teacher, fields, prompts = HeuristicTeacher(source.samples, source.config), source.fields(case), []
     for step in STEPS:
-        question = questions.question(case, step, fields)
+        question = source.question(case, step, fields)
         prompts.append(question.prompt)
         answer = read_answer(step, run_to_end(teacher.complete(question)), fields)
-        if not isinstance(answer, Accepted):
-            raise AssertionError(f"the heuristic teacher's answer was rejected: {answer.reason}")
+        assert isinstance(answer, Accepted), f"the heuristic teacher's answer was rejected: {answer}"
         fields = answer.fields
     return prompts

@@ -19,8 +19,7 @@ from recalign.data.samples import HistoryEntry
 from recalign.data.title_names import split_year
 from recalign.errors import ConfigError
 
-_GENRES: Final = 3
-_AUTHORS: Final = 2
+_GENRES, _AUTHORS = 3, 2  # most that a sentence names
 _WORD: Final = re.compile(r"[^\W\d_]{4,}")
 _ODD: Final = re.compile(r"\W*no genres? listed\W*|unknown|", re.IGNORECASE)  # what catalogues write for "none"
 
@@ -29,11 +28,7 @@ class PreferenceWriter:
     """Writes preferences in the language of a domain."""
 
     def __init__(self, catalog: ItemCatalog, domain: Domain) -> None:
-        """Read what the catalogue says about its items.
-
-        Raises:
-            ConfigError: there are no sentences in the domain's language.
-        """
+        """Read what the catalogue says. Raises ConfigError without sentences in the domain's language."""
         self._wording = _wordings(domain.primary_language)
         self._words = {"noun": domain.noun, "noun_plural": domain.noun_plural, "consumed": domain.consumed}
         columns = (catalog.frame[name].to_list() for name in ("item_id", "title", "year", "author", "genres"))
@@ -70,11 +65,8 @@ class PreferenceWriter:
 def _wordings(language: str) -> Mapping[str, str]:
     file = resources.files("recalign.cot").joinpath("wordings", f"{language}.toml")
     if not file.is_file():
-        raise ConfigError(
-            f"language {language!r} of the domain",
-            expected="one that the heuristic teacher writes: de or en",
-            hint="Use another teacher.",
-        )
+        expected = "one that the heuristic teacher writes: de or en"
+        raise ConfigError(f"language {language!r} of the domain", expected=expected, hint="Use another teacher.")
     return tomllib.loads(file.read_text(encoding="utf-8"))
 
 

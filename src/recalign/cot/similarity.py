@@ -10,7 +10,7 @@ five million interactions, those of a seeded draw of users are counted: enough f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -35,13 +35,9 @@ class ItemSimilarity:
     """Similarities of items within one split of a prepared data set."""
 
     def __init__(self, samples: SampleSet, split: str, *, seed: int = 0, most: int = MOST_INTERACTIONS) -> None:
-        """Count who met what, whatever they thought of it (sampled negatives of implicit feedback were met by nobody).
+        """Count who met what in a split, whatever they thought of it; nobody met sampled negatives.
 
-        Args:
-            samples: Prepared data.
-            split: Targets and histories of this split are counted, no other.
-            seed: Of the draw of users, where there are more than `most` interactions.
-            most: See above.
+        `seed` is that of the draw of users, where there are more than `most` interactions.
         """
         pairs = _met(samples, split)
         catalog = samples.catalog
@@ -56,23 +52,17 @@ class ItemSimilarity:
         self._met = csc_matrix((np.ones(len(users), dtype=np.float32), (users, items)), shape=shape)
         self._counts = np.asarray(self._met.sum(axis=0), dtype=np.float32).ravel()
         self._keys = np.sort(users * shape[1] + items)
-        self._genres = _genres(catalog)
-        self._authors = _authors(catalog)
+        self._genres, self._authors = _genres(catalog), _authors(catalog)
 
     def codes(self, item_ids: Sequence[str]) -> Int:
         """Numbers of items; `UNKNOWN` for one that is not in the catalogue."""
         return np.array([self.items.get(item, UNKNOWN) for item in item_ids], dtype=np.int64)
 
     def met_by_others(self, user_ids: Sequence[str], left: Int, right: Int) -> Float:
-        """The damped cosine of every pair, without the user of its row.
+        """The damped cosine of every pair, without the user of its row, of whom there is one per row.
 
-        Args:
-            user_ids: One per row.
-            left: Item numbers, shape (rows, m), `UNKNOWN` allowed.
-            right: Item numbers, shape (rows, n), `UNKNOWN` allowed.
-
-        Returns:
-            Shape (rows, m, n), in [0, 1); 0 where one of the two is `UNKNOWN`.
+        Item numbers of shapes (rows, m) and (rows, n) give values in [0, 1) of shape (rows, m, n); 0 where one of the
+        two is `UNKNOWN`.
         """
         users = np.array([self._users.get(user, UNKNOWN) for user in user_ids], dtype=np.int64)
         own_left, own_right = self._is_met(users, left), self._is_met(users, right)
@@ -107,7 +97,9 @@ class ItemSimilarity:
         columns, right_place = np.unique(right, return_inverse=True)
         right_place = right_place.reshape(right.shape)
         others = self._met[:, columns]  # UNKNOWN reads the last column here; `met_by_others` blanks it out
-        for block in _blocks(np.unique(left[left != UNKNOWN])):
+        asked = np.unique(left[left != UNKNOWN])
+        for start in range(0, len(asked), _BLOCK):
+            block = asked[start : start + _BLOCK]
             counts = (self._met[:, block].T @ others).toarray()
             rows, places = np.nonzero(np.isin(left, block))
             within = np.searchsorted(block, left[rows, places])
@@ -119,7 +111,7 @@ def _met(samples: SampleSet, split: str) -> pl.DataFrame:
     """Distinct (user, item) pairs of a split."""
     frame = samples.frame(split)
     entries = frame.select("user_id", "history").explode("history").drop_nulls("history").unnest("history")
-    if (samples.manifest.config.get("feedback") or {}).get("kind") == "implicit":
+    if samples.implicit:
         frame, entries = frame.filter(pl.col("label") == 1), entries.filter("liked")
     both = [part.select("user_id", "item_id") for part in (frame, entries)]
     return pl.concat(both).unique().sort("user_id", "item_id")
@@ -139,11 +131,6 @@ def _draw_users(users: Int, count: int, most: int, rng: np.random.Generator) -> 
     drawn = np.zeros(count, dtype=bool)
     drawn[order[total <= most]] = True
     return drawn[users]
-
-
-def _blocks(items: Int) -> Iterator[Int]:
-    for start in range(0, len(items), _BLOCK):
-        yield items[start : start + _BLOCK]
 
 
 def _genres(catalog: ItemCatalog) -> Float | None:

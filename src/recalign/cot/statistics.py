@@ -6,48 +6,34 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 from scipy.special import ndtri
 
-from recalign.llm.base import Usage
+from recalign.cot.cases import CotQuestion
+from recalign.llm.budget import cost
+from recalign.llm.calls import Calls
 
 MISS: Final = "truth not recommended"
-LEVEL: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A share with its interval.
-
-    Attributes:
-        value: In [0, 1].
-        low, high: Wilson's interval at `LEVEL`, widened for samples of the same user (see `clustered_rate`).
-        n: Samples.
-        users: Users.
-    """
+    """A share in [0, 1] with its interval (see `clustered_rate`), and of how many users."""
 
     value: float
     low: float
     high: float
-    n: int
     users: int
 
 
 def clustered_rate(hits: Sequence[bool], users: Sequence[str]) -> Rate | None:
-    """Share of hits with Wilson's interval for clustered samples.
+    """Share of hits, one per sample, with Wilson's 95 % interval for clustered samples; None without samples.
 
     Samples of a user are not independent, so n is divided by the design effect: the variance of the share with users
     as the unit (linearised ratio, G/(G-1) corrected), over p(1-p)/n; never below 1. Kish, Survey Sampling (1965).
-
-    Args:
-        hits: One per sample.
-        users: Whose sample it is, one per sample.
-
-    Returns:
-        None without samples.
     """
     n = len(hits)
     if n == 0:
@@ -60,11 +46,11 @@ def clustered_rate(hits: Sequence[bool], users: Sequence[str]) -> Rate | None:
         residuals = np.bincount(groups, values - share)
         effect = max(1.0, float((residuals**2).sum()) / (n * share * (1 - share)) * count / (count - 1))
     low, high = _wilson(share, n / effect)
-    return Rate(share, low, high, n, count)
+    return Rate(share, low, high, count)
 
 
 def _wilson(share: float, n: float) -> tuple[float, float]:
-    z = float(ndtri((1 + LEVEL) / 2))
+    z = float(ndtri(0.975))
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
@@ -77,20 +63,16 @@ class TeachStatistics(BaseModel):
         considered: Positive samples of the source.
         truth_not_in_set: Those skipped, because their candidate set lacks their truth.
         asked: Those that the teacher was asked about; considered = truth_not_in_set + asked.
-        valid: Those whose three answers are valid.
-        hits: Valid ones whose truth is among the recommended items.
-        kept: Those that became data; asked = kept + the sum of `dropped`.
-        dropped: Reason → number of samples.
+        valid, hits: Those whose three answers are valid, and of these those whose truth was recommended.
+        kept: Those that became data; asked = kept + the sum of `dropped` (reason → samples).
         unknown_entries: Entries of accepted answers that named no known item and were left out.
         hit_rate, hit_low, hit_high: hits / valid with its 95 % interval (`clustered_rate`); None where none is valid.
         chance: Hit rate of a random choice from the same candidate sets; 10/19 for full sets.
         above_chance: Whether the whole interval lies above `chance`.
         users: Users with a valid sample.
-        calls: Calls sent in this run.
-        from_ledger: Answers that were in the ledger already.
+        calls, from_ledger: Calls sent in this run, and answers that were in the ledger already.
         failed_attempts: Reason → calls that failed and were tried again or given up.
-        prompt_tokens, completion_tokens: Spent through the ledger by all runs.
-        cost: The same in money; None without prices.
+        prompt_tokens, completion_tokens, cost: Spent through the ledger by all runs; no cost without prices.
         damaged: Rows of the ledger that were damaged, and asked for again.
     """
 
@@ -150,30 +132,16 @@ class TeacherOutcome:
     unknown: int = 0
 
 
-class CallFacts(TypedDict):
-    """What the calls of a run say about it; see `TeachStatistics`."""
-
-    calls: int
-    from_ledger: int
-    failed_attempts: dict[str, int]
-    damaged: int
-
-
 def count_outcomes(
-    outcomes: Sequence[TeacherOutcome],
-    *,
-    considered: int,
-    recommend: int,
-    spent: Usage,
-    cost: float | None,
-    calls: CallFacts,
+    outcomes: Sequence[TeacherOutcome], considered: int, recommend: int, calls: Calls[CotQuestion]
 ) -> TeachStatistics:
-    """Count outcomes. `calls` holds the fields of `TeachStatistics` that only the caller knows."""
+    """Count what became of `considered` samples of which `recommend` items each were asked of a teacher."""
     valid = [outcome for outcome in outcomes if outcome.hit is not None]
     rate = clustered_rate([bool(outcome.hit) for outcome in valid], [outcome.user_id for outcome in valid])
     chances = [min(1.0, recommend / outcome.candidates) for outcome in valid]
     chance = sum(chances) / len(chances) if chances else None
     dropped = Counter(outcome.reason for outcome in outcomes if outcome.reason)
+    spent = calls.budget.spent
     return TeachStatistics(
         considered=considered,
         truth_not_in_set=considered - len(outcomes),
@@ -189,8 +157,11 @@ def count_outcomes(
         chance=chance,
         above_chance=rate is not None and chance is not None and rate.low > chance,
         users=rate.users if rate else 0,
+        calls=calls.counts.sent,
+        from_ledger=calls.counts.cached,
+        failed_attempts=dict(sorted(calls.failed.items())),
         prompt_tokens=spent.prompt_tokens,
         completion_tokens=spent.completion_tokens,
-        cost=cost,
-        **calls,
+        cost=cost(spent, calls.config) if calls.ledger else None,
+        damaged=calls.ledger.damaged if calls.ledger else 0,
     )

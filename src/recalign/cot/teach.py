@@ -1,8 +1,7 @@
 """`teach`: prepared data and a teacher in, an artefact of chain-of-thought data (kind ``cot``) out.
 
-The artefact holds ``stage1.jsonl``, ``stage2.jsonl``, ``stage3.jsonl`` (rows ``instruction``, ``input``, ``output``;
-the same samples in the same order in each), ``provenance.jsonl`` (where each sample's answers come from),
-``dropped.jsonl`` (samples that were asked about and not kept, and why) and ``manifest.json``.
+The artefact holds ``stage1.jsonl`` to ``stage3.jsonl`` (rows ``instruction``, ``input``, ``output``; the same samples
+in each), ``provenance.jsonl`` (where answers come from), ``dropped.jsonl`` (what was not kept, and why), a manifest.
 """
 
 from __future__ import annotations
@@ -12,27 +11,24 @@ import json
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from recalign.artifacts import MANIFEST_NAME, fingerprint, read_manifest, write_directory
-from recalign.cot.cases import STEPS, CotQuestion, CotTeacher, Preparing
+from recalign.cot.answers import CaseAnswers, answer_case
+from recalign.cot.cases import STEPS, CotTeacher, Preparing, Source, make_source
 from recalign.cot.config import TeachConfig
 from recalign.cot.estimate import estimate
-from recalign.cot.pipeline import CaseAnswers, Pipeline, Questions
-from recalign.cot.source import Source, make_source
 from recalign.cot.statistics import MISS, TeacherOutcome, TeachStatistics, count_outcomes
 from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError, Interrupted, TeacherError
-from recalign.llm.asking import Asking
-from recalign.llm.budget import cost
-from recalign.llm.calls import Calls
-from recalign.llm.clock import Clock
+from recalign.llm.asking import work_through
+from recalign.llm.calls import Calls, Clock
 from recalign.llm.ledger import Ledger, ledger_path
 
 KIND: Final = "cot"
-PROVENANCE_FILE: Final = "provenance.jsonl"
-DROPPED_FILE: Final = "dropped.jsonl"
 
 
 def stage_file(step: int) -> str:
@@ -52,25 +48,17 @@ def teach(
     progress: Callable[[int, int, str], None] = lambda done, total, facts: None,
     clock: Clock | None = None,
 ) -> TeachStatistics:
-    """Ask a teacher about the source samples of `samples` and write what it says as data to tune on.
+    """Ask a teacher about source samples and write what it says as data to tune on. Then the teacher is closed.
 
-    Args:
-        samples: Prepared data of the source domain.
-        teacher: See `recalign.cot.teachers.make_teacher`; it is closed at the end.
-        config: Parameters.
-        output: The artefact to write.
-        ledger: Where paid answers are kept; `ledger_path` if not given. The heuristic teacher has none.
-        overwrite: Replace earlier data at `output`.
-        announce: Told what is about to happen (the estimate before the first call), line by line.
-        progress: Told after every case how many are done, of how many, and the tokens spent.
-        clock: Time and chance; tests bring their own.
+    Paid answers are kept in `ledger` (by default `ledger_path`). `announce` is told what is about to happen, line by
+    line, the estimate before the first call; for `progress` see `recalign.llm.asking.work_through`.
 
     Raises:
-        TeacherError: the teacher refuses or is gone, the budget is used up, or no sample is kept. Answers that had
+        TeacherError: The teacher refuses or is gone, the budget is used up, or no sample is kept. Answers that had
             come are in the ledger, and the same call continues from there.
-        ConfigError, DataError: see `recalign.cot.source.make_source`.
+        ConfigError, DataError: See `recalign.cot.cases.make_source`.
         ArtifactError: `output` exists or cannot be written, or the ledger is in use.
-        Interrupted: the user stopped it.
+        Interrupted: The user stopped it.
     """
     if not overwrite and output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise ArtifactError(f"{output} exists already", hint="Choose another output or pass --overwrite to replace it.")
@@ -84,12 +72,12 @@ def teach(
         if isinstance(teacher, Preparing):
             teacher.prepare(source.cases)
         try:
-            asking = Asking(calls, progress)
-            answers = asking.run(source.cases, Pipeline(source.questions, asking).answers)
+            work = partial(answer_case, source=source, calls=calls)
+            answers = work_through(source.cases, work, calls, progress)
         except KeyboardInterrupt:
             raise Interrupted(signal.SIGINT, "teaching was stopped", saved=kept_in is not None) from None
-        outcomes = [_outcome(case, source, config) for case in answers]
-        statistics = _count(outcomes, source, calls)
+        outcomes = [_outcome(case, source) for case in answers]
+        statistics = count_outcomes(outcomes, source.considered, config.recommend, calls)
     if not statistics.kept:
         reasons = ", ".join(f"{count:,} × {reason}" for reason, count in statistics.dropped.items())
         raise TeacherError("no sample was kept, so nothing was written", found=reasons, hint="Try --filter valid-only.")
@@ -101,7 +89,7 @@ def is_done(samples: SampleSet, config: TeachConfig, output: Path) -> bool:
     """Whether `output` holds what this data and these settings give already.
 
     Raises:
-        ArtifactError: there is something else, or something damaged.
+        ArtifactError: There is something else, or something damaged.
     """
     if not (output / MANIFEST_NAME).exists():
         return False
@@ -110,46 +98,27 @@ def is_done(samples: SampleSet, config: TeachConfig, output: Path) -> bool:
     return same_data and fingerprint(manifest.config["settings"]) == fingerprint(config.content())
 
 
-def _outcome(answers: CaseAnswers, source: Source, config: TeachConfig) -> TeacherOutcome:
-    case = answers.case
-    if answers.reason:
-        return TeacherOutcome(case.user_id, len(case.candidates), None, answers.reason, answers.unknown)
-    hit = source.truths[case.sample_id].item_id in answers.recommended
-    reason = MISS if config.filter == "hit" and not hit else ""
+def _outcome(answers: CaseAnswers, source: Source) -> TeacherOutcome:
+    case, hit, reason = answers.case, None, answers.reason
+    if not reason:
+        hit = source.truths[case.sample_id].item_id in answers.recommended
+        reason = MISS if source.config.filter == "hit" and not hit else ""
     return TeacherOutcome(case.user_id, len(case.candidates), hit, reason, answers.unknown)
 
 
-def _count(outcomes: Sequence[TeacherOutcome], source: Source, calls: Calls[CotQuestion]) -> TeachStatistics:
-    config, spent = source.questions.config, calls.budget.spent
-    return count_outcomes(
-        outcomes,
-        considered=source.considered,
-        recommend=config.recommend,
-        spent=spent,
-        cost=cost(spent, config) if calls.ledger else None,
-        calls={
-            "calls": calls.counts.sent,
-            "from_ledger": calls.counts.cached,
-            "failed_attempts": dict(sorted(calls.failed.items())),
-            "damaged": calls.ledger.damaged if calls.ledger else 0,
-        },
-    )
-
-
 def _wording(source: Source) -> dict[str, object]:
-    template = source.questions.template
+    template = source.template
     digest = hashlib.sha256(template.to_toml().encode("utf-8")).hexdigest()
     return {"template": template.name, "template_version": template.version, "template_sha256": digest}
 
 
 def _labels_seen(source: Source, teacher: CotTeacher) -> dict[str, dict[str, str | int]]:
     """Labels of each data set (by fingerprint) that went in: targets, and histories where a teacher reads them."""
-    config, samples = source.questions.config, source.samples
-    labels = source.considered
+    split, samples, labels = source.config.split, source.samples, source.considered
     if not teacher.ledgered:  # the heuristic teacher reads likes and dislikes of histories; prompts show neither
         read = {(case.user_id, entry.item_id) for case in source.cases for entry in case.history}
-        labels = min(labels + len(read), samples.count(config.split))
-    return {samples.fingerprint: {"data": samples.path.name, "train": 0, "valid": 0, config.split: labels}}
+        labels = min(labels + len(read), samples.count(split))
+    return {samples.fingerprint: {"data": samples.path.name, "train": 0, "valid": 0, split: labels}}
 
 
 def _write(
@@ -160,44 +129,34 @@ def _write(
     statistics: TeachStatistics,
     overwrite: bool,
 ) -> None:
-    config, questions = source.questions.config, source.questions
+    config, data = source.config, source.samples.fingerprint
     kept = [answers for answers, outcome in asked if not outcome.reason]
     described = {
         "settings": config.content(),
         "teacher": {"name": teacher.name, **teacher.settings},
         **_wording(source),
-        "domain": questions.domain.model_dump(),
+        "domain": source.domain.model_dump(),
         "labels_seen": _labels_seen(source, teacher),
     }
     sets = [[candidates.sample_id, candidates.item_ids] for candidates in source.sets]
-    candidates = fingerprint({"config": config.candidates, "samples": source.samples.fingerprint, "sets": sets})
-    parents = {"samples": source.samples.fingerprint, "candidates": candidates}
+    candidates = fingerprint({"config": config.candidates, "samples": data, "sets": sets})
+    parents = {"samples": data, "candidates": candidates}
     info = {"statistics": statistics, "rows": len(kept), "operation": config.operation()}
+    asked_with = {**teacher.settings, "temperature": config.temperature, "max_tokens": config.max_tokens}
+    origin = {"teacher": teacher.name, "settings": asked_with}
     with write_directory(output, KIND, config=described, parents=parents, info=info, overwrite=overwrite) as staging:
         for step in STEPS:
-            _write_lines(staging / stage_file(step), (_row(questions, step, answers) for answers in kept))
-        _write_lines(staging / PROVENANCE_FILE, (_provenance(answers, teacher, config) for answers in kept))
-        dropped = (
-            {"sample_id": answers.case.sample_id, "reason": outcome.reason}
-            for answers, outcome in asked
-            if outcome.reason
+            rows = [source.template.cot(source.domain, step, answers.fields) for answers in kept]
+            _write_lines(
+                staging / stage_file(step),
+                ({**asdict(row), "sample_id": answers.case.sample_id} for row, answers in zip(rows, kept, strict=True)),
+            )
+        _write_lines(
+            staging / "provenance.jsonl",
+            ({"sample_id": answers.case.sample_id, **origin, "stages": answers.steps} for answers in kept),
         )
-        _write_lines(staging / DROPPED_FILE, dropped)
-
-
-def _row(questions: Questions, step: int, answers: CaseAnswers) -> dict[str, str]:
-    row = questions.template.cot(questions.domain, step, answers.fields)
-    fields = {"instruction": row.instruction, "input": row.input, "output": row.output}
-    return {**fields, "sample_id": answers.case.sample_id}
-
-
-def _provenance(answers: CaseAnswers, teacher: CotTeacher, config: TeachConfig) -> dict[str, object]:
-    return {
-        "sample_id": answers.case.sample_id,
-        "teacher": teacher.name,
-        "settings": {**teacher.settings, "temperature": config.temperature, "max_tokens": config.max_tokens},
-        "stages": [record.as_json() for record in answers.steps],
-    }
+        dropped = ((answers.case.sample_id, outcome.reason) for answers, outcome in asked if outcome.reason)
+        _write_lines(staging / "dropped.jsonl", ({"sample_id": id_, "reason": reason} for id_, reason in dropped))
 
 
 def _write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:

@@ -21,7 +21,7 @@ from recalign.data.schema import SPLITS
 
 
 class Finding(BaseModel):
-    """One thing to know. `examples` are at most three, escaped, safe to print."""
+    """One thing to know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,17 +29,15 @@ class Finding(BaseModel):
     severity: Severity = Field(description="Worth knowing, or changes what a metric means.")
     message: str = Field(description="One line with the numbers.")
     count: int = Field(description="How many rows, items or users it concerns.")
-    examples: tuple[str, ...] = Field((), max_length=3, description="At most three.")
+    examples: tuple[str, ...] = Field((), max_length=3, description="Escaped, safe to print.")
 
 
 Findings = Iterator[Finding]
-
 Severity = Literal["info", "warning"]
 
 _BY_DESIGN: Final = frozenset({"temporal", "leave-one-out"})  # protocols whose splits share users
 _FEW_USERS: Final = 100
 _SHIFT: Final = 0.05
-_LONGEST_EXAMPLE: Final = 100
 
 # Text that looks like part of a prompt, or speaks to the reader instead of naming a thing. Matched case-insensitively
 # after NFKC normalisation, which maps full-width look-alikes to ASCII.
@@ -55,13 +53,9 @@ _ANSWER_VERBS: Final = r"\b(?:answer|respond|reply|output)\b\W{0,3}(?:with|only|
 
 
 def finding(code: str, severity: Severity, count: int, message: str, examples: Sequence[str] = ()) -> Finding:
-    """A `Finding`; examples are cut and escaped."""
-    shown = tuple(repr(text[:_LONGEST_EXAMPLE])[1:-1] for text in examples[:3])
+    """A `Finding`. The first three examples are cut at 100 characters and escaped."""
+    shown = tuple(repr(text[:100])[1:-1] for text in examples[:3])
     return Finding(code=code, severity=severity, count=count, message=message, examples=shown)
-
-
-def _labels(samples: pl.DataFrame, split: str) -> pl.Series:
-    return samples["label"].filter(samples["split"] == split)
 
 
 def users_in_several_splits(samples: pl.DataFrame, protocol: str) -> Findings:
@@ -98,13 +92,13 @@ def repeated_targets(samples: pl.DataFrame) -> Findings:
     keys = np.sort(pair_keys(samples["user_id"], samples["item_id"]))
     count = int(np.count_nonzero(keys[1:] == keys[:-1]))
     if count:
-        note = f"{count} targets repeat a user and an item"
-        yield finding("duplicate-targets", "warning", count, note)
+        yield finding("duplicate-targets", "warning", count, f"{count} targets repeat a user and an item")
 
 
 def prevalence(samples: pl.DataFrame) -> Findings:
     """Share of positive labels: a shift between splits, or a split without both labels."""
-    shares = {name: _labels(samples, name).cast(pl.Float64).mean() for name in SPLITS}
+    labels = {name: samples["label"].filter(samples["split"] == name) for name in SPLITS}
+    shares = {name: labels[name].cast(pl.Float64).mean() for name in SPLITS}
     known = {name: float(share) for name, share in shares.items() if isinstance(share, float)}
     spread = max(known.values(), default=0.0) - min(known.values(), default=0.0)
     if spread > _SHIFT:
@@ -114,7 +108,7 @@ def prevalence(samples: pl.DataFrame) -> Findings:
     for name, share in known.items():
         if share in (0.0, 1.0):
             note = f"every {name} label is {'positive' if share else 'negative'}: AUC is undefined there"
-            yield finding(f"one-class-{name}", "warning", len(_labels(samples, name)), note)
+            yield finding(f"one-class-{name}", "warning", len(labels[name]), note)
 
 
 def few_users(samples: pl.DataFrame) -> Findings:
@@ -127,8 +121,7 @@ def few_users(samples: pl.DataFrame) -> Findings:
         yield finding("few-users", "warning", min(small.values()), note)
     empty = [name for name, users in counts.items() if not users]
     if empty:
-        note = f"no sample in {', '.join(empty)}"
-        yield finding("empty-split", "info", len(empty), note)
+        yield finding("empty-split", "info", len(empty), f"no sample in {', '.join(empty)}")
 
 
 def zero_ratings(samples: pl.DataFrame, feedback: Mapping[str, object]) -> Findings:

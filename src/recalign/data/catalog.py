@@ -14,8 +14,7 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from recalign.data.history import HistoryEntry, HistoryText
-from recalign.data.schema import ITEMS
+from recalign.data.schema import ITEMS, HistoryEntry, HistoryText
 from recalign.errors import ConfigError, DataError
 
 MISSING_TEXT: Final = "unknown"

@@ -6,17 +6,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# Words that a domain starts from, by language; whatever is given replaces them.
+# Words of other languages than that of the fields' defaults.
 _WORDS: Final[dict[str, dict[str, str]]] = {
-    "en": {
-        "noun": "item",
-        "noun_plural": "items",
-        "verb": "like",
-        "past": "liked",
-        "consumed": "chosen",
-        "yes": "Yes.",
-        "no": "No.",
-    },
     "de": {
         "noun": "Artikel",
         "noun_plural": "Artikel",
@@ -37,43 +28,30 @@ class Domain(BaseModel):
     """What a domain's items and answers are called. All values are plain text that templates insert.
 
     Words that are not given come from the language (German: "Artikel", "mögen", "Ja.", "Nein.") and, for the plural,
-    from an English noun (``noun="shoe"`` has the plural "shoes").
-
-    Attributes:
-        noun: One item: "movie".
-        noun_plural: Several: "movies".
-        verb: What the question asks: "like".
-        past: The same of the history: "liked".
-        consumed: What the user did with history items before judging them: "watched", "read", "chosen".
-        yes: The positive answer, as the model must say it.
-        no: The negative answer; it must differ from `yes` at the first token.
-        language: Language tag ("en", "de", "de-AT"); selects a template's wording.
+    from an English noun (``noun="shoe"`` has the plural "shoes"). The fields describe themselves.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_min_length=1)
 
-    language: str = Field(
-        "en", pattern=r"^[a-zA-Z]{2,3}(-[a-zA-Z0-9]+)*$", description="Language tag, such as en or de."
-    )
+    language: str = Field("en", pattern=r"^[a-zA-Z]{2,3}(-[a-zA-Z0-9]+)*$", description="Tag, such as en or de-AT.")
     noun: str = Field(default="item", description="What one item is called.")
     noun_plural: str = Field(default="items", description="What several items are called.")
     verb: str = Field(default="like", description="What the question asks about the target.")
     past: str = Field(default="liked", description="Past participle of the verb.")
     consumed: str = Field(default="chosen", description="What the user did with an item: watched, read, bought.")
-    yes: str = Field(default="Yes.", description="The positive answer.")
-    no: str = Field(default="No.", description="The negative answer.")
+    yes: str = Field(default="Yes.", description="The positive answer, as the model must say it.")
+    no: str = Field(default="No.", description="The negative answer; it differs from `yes` at the first token.")
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        language = str(values.get("language", "en"))
-        words = dict(_WORDS.get(language.split("-")[0].lower(), _WORDS["en"]))
+        words = _WORDS.get(str(values.get("language")).split("-")[0].lower(), {})
         noun = values.get("noun")
-        if isinstance(noun, str) and noun and words["noun"] == "item":
-            words |= _KNOWN_NOUNS.get(noun, {"noun_plural": f"{noun}s"})
-        return {**words, "language": language, **values}
+        if isinstance(noun, str) and noun and not words:
+            words = _KNOWN_NOUNS.get(noun, {"noun_plural": f"{noun}s"})
+        return {**words, **values}
 
     @model_validator(mode="after")
     def _one_line(self) -> Domain:

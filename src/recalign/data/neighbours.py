@@ -1,8 +1,8 @@
 """Users alike and what they vote for, on sparse matrices: the arithmetic of user filtering, without ids or files.
 
 A query is a short multi-hot vector (a history of some ten items). Only the columns of its own items are read, and their
-users counted in one accumulator that serves all queries in turn: memory is that of the interactions, once by user and
-once by item, so it grows linearly with them, and a users×users matrix never exists. The result is exact.
+users counted in one accumulator that serves all queries in turn. So memory grows linearly with the interactions, and a
+users×users matrix never exists. The result is exact.
 """
 
 from __future__ import annotations
@@ -71,11 +71,8 @@ class UserIndex:
         users = np.full((count, k), NOBODY, dtype=np.int64)
         weights = np.zeros((count, k))
         for row in range(count):
-            items = queries.indices[queries.indptr[row] : queries.indptr[row + 1]]
-            if items.size == 0:
-                continue
             owner = NOBODY if own is None else int(own[row])
-            neighbours, squared = self._nearest(items, k, similarity, owner)
+            neighbours, squared = self._nearest(_row(queries, row), k, similarity, owner)
             users[row, : neighbours.size] = neighbours
             values = np.sqrt(squared)
             weights[row, : neighbours.size] = values / values.sum() if neighbours.size else values
@@ -97,16 +94,14 @@ class UserIndex:
         result = np.full((count, size), NOBODY, dtype=np.int64)
         for row in range(count):
             votes = self._votes(neighbours.users[row], neighbours.weights[row])
-            votes[excluded.indices[excluded.indptr[row] : excluded.indptr[row + 1]]] = 0
+            votes[_row(excluded, row)] = 0
             voted = np.flatnonzero(votes)
             best = _best(votes[voted], voted, size)
             result[row, : best.size] = voted[best]
         return result
 
     def _votes(self, users: Int, weights: Float) -> Float:
-        rows = [
-            self.users.indices[self.users.indptr[user] : self.users.indptr[user + 1]] for user in users if user >= 0
-        ]
+        rows = [_row(self.users, user) for user in users if user >= 0]
         if not rows:
             return np.zeros(self.n_items, dtype=np.float64)
         of_items = np.repeat(weights[: len(rows)], [row.size for row in rows])
@@ -129,6 +124,11 @@ class UserIndex:
             squared /= self._degrees[rows]
         best = _best(squared, rows, k)
         return rows[best], squared[best]
+
+
+def _row(matrix: csr_matrix, row: int) -> Any:
+    """The columns of a row's entries."""
+    return matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]
 
 
 def _best(values: Float, numbers: Int, k: int) -> Int:

@@ -1,8 +1,7 @@
 """The protocols themselves, each in three steps over coded tables: which users, which targets of a block, which split.
 
-A block holds whole users (`interactions.user_blocks`), so whatever looks at one user at a time works in bounded memory
-and in time linear in the rows. Only `arrange` sees all samples, and then without their histories.
-`recalign.data.splitting` says what the protocols mean and runs them.
+A block holds whole users (`interactions.user_blocks`), so memory is bounded. Only `arrange` sees all samples, and then
+without their histories. `recalign.data.splitting` says what the protocols mean and runs them.
 """
 
 from __future__ import annotations
@@ -77,7 +76,6 @@ class Protocol:
 
     name: str
     version: int
-    summary: str
     arrange: Step
     orders: tuple[Order, ...]
     min_history: int | None
@@ -124,8 +122,8 @@ def cut_users(samples: pl.DataFrame, ratios: Ratios, seed: int) -> pl.DataFrame:
 def fold_users(samples: pl.DataFrame, folds: int, fold: int, seed: int) -> pl.DataFrame:
     """Add ``split``: users are dealt into `folds` groups; group `fold` is test, the next (cyclic) valid, others train.
 
-    The groups depend on the users' ids and the seed alone, not on the order of the rows, and differ in size by one user
-    at most. Over all folds, every user is in test once. Rows come out as train, valid, test, each in their order.
+    The groups depend on the users' ids and the seed alone, and differ in size by one user at most. Rows come out as
+    train, valid, test, each in their order.
 
     Raises:
         DataError: there are users, but fewer than folds.
@@ -216,21 +214,18 @@ def _leave_out(samples: pl.DataFrame, plan: Plan) -> pl.DataFrame:
 
 _ALL: Final = (
     Protocol(
-        "tallrec-movie", 1, "TALLRec Movie: sliding windows, the last 10,000, consecutive",
-        _consecutive, ("time", "file"), None, narrow=_last_users, pick=_windows, by_appearance=True,
+        "tallrec-movie", 1, _consecutive, ("time", "file"), None,
+        narrow=_last_users, pick=_windows, by_appearance=True,
     ),
+    Protocol("tallrec-book", 1, _by_user, ("shuffle", "file", "time"), 3, pick=_last_of_each, by_user=True),
     Protocol(
-        "tallrec-book", 1, "TALLRec Book: one target per user, the last of a seeded shuffle",
-        _by_user, ("shuffle", "file", "time"), 3, pick=_last_of_each, by_user=True,
+        "explicit-only", 1, _by_user, ("shuffle", "file", "time"), 3,
+        pick=_last_of_each, by_user=True, drop_zero=True,
     ),
+    Protocol("temporal", 1, _temporal, ("time", "file"), 1, first_only=True),
     Protocol(
-        "explicit-only", 1, "tallrec-book without ratings of 0",
-        _by_user, ("shuffle", "file", "time"), 3, pick=_last_of_each, by_user=True, drop_zero=True,
-    ),
-    Protocol("temporal", 1, "one global time order", _temporal, ("time", "file"), 1, first_only=True),
-    Protocol(
-        "leave-one-out", 1, "each user's last item is the test target, the one before it valid",
-        everything, ("time", "file", "shuffle"), 1, pick=_leave_out, proportions=False, first_only=True,
+        "leave-one-out", 1, everything, ("time", "file", "shuffle"), 1,
+        pick=_leave_out, proportions=False, first_only=True,
     ),
 )  # fmt: skip
 PROTOCOLS: Final[dict[str, Protocol]] = {protocol.name: protocol for protocol in _ALL}

@@ -6,8 +6,7 @@ is an item drawn whose text is that of an item the user has met (other editions 
 MovieLens-100K lists twice), since a model that reads text could not tell them apart. With implicit feedback sampled
 negatives were not met. What the prepared data does not show (interactions that its protocol left out) is not known.
 
-The order within a list is shuffled by seed. A list depends on the seed, its sample, the user's items and the catalogue,
-not on the other lists.
+The order within a list is shuffled by seed. A list does not depend on the other lists.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from recalign.artifacts import Manifest, read_manifest, write_directory
-from recalign.data.samples import SampleSet
+from recalign.data.samples import SampleSet, liked_rows
 from recalign.errors import ArtifactError, DataError
 from recalign.seeding import generator
 
@@ -59,7 +58,7 @@ class RankingList:
 
 @dataclass(frozen=True, slots=True)
 class RankingStatistics:
-    """Counts: samples and users of the split, lists (samples whose target is liked), their users, items per list."""
+    """Samples and users of the split; lists (samples whose target is liked), their users, items per list."""
 
     samples: int
     users: int
@@ -76,14 +75,7 @@ def ranking_candidates(samples: SampleSet, config: RankingConfig) -> tuple[list[
         DataError: The split has no liked target, or the catalogue too few items that a user has not met.
     """
     frame = samples.frame(config.split)
-    liked = frame.filter(pl.col("label") == 1)
-    if liked.is_empty():
-        raise DataError(
-            f"split {config.split!r} of the data",
-            found=f"no liked target among {frame.height}",
-            expected="at least one to rank",
-            hint="Choose another --split.",
-        )
+    liked = liked_rows(frame, config.split)
     ids = np.array(samples.catalog.ids, dtype=object)
     texts = np.unique([samples.catalog.text(item) for item in samples.catalog.ids], return_inverse=True)[1]
     place = {item: number for number, item in enumerate(samples.catalog.ids)}
@@ -141,15 +133,9 @@ def write_ranking_candidates(
     parent: str,
     overwrite: bool = False,
 ) -> Manifest:
-    """Freeze ranking candidates as an artefact of kind ``ranking-candidates``.
+    """Freeze what `ranking_candidates` returned as an artefact of kind ``ranking-candidates``.
 
-    Args:
-        directory: Where; see `recalign.artifacts.write_directory`.
-        lists: From `ranking_candidates`.
-        statistics: From the same call; stored as ``info["statistics"]``.
-        config: What they were drawn with.
-        parent: Fingerprint of the prepared data.
-        overwrite: Replace earlier ranking candidates.
+    `parent` is the fingerprint of the prepared data. The statistics stand in ``info["statistics"]``.
 
     Raises:
         ArtifactError: The directory exists or cannot be written.
@@ -163,11 +149,7 @@ def write_ranking_candidates(
 
 
 def read_ranking_candidates(directory: Path, samples: SampleSet) -> tuple[list[RankingList], Manifest]:
-    """Read what `write_ranking_candidates` wrote.
-
-    Args:
-        directory: The artefact.
-        samples: The prepared data that is to be ranked.
+    """Read what `write_ranking_candidates` wrote for these samples.
 
     Raises:
         ArtifactError: There is none, it was altered or damaged, or it was drawn from other data.
@@ -180,7 +162,5 @@ def read_ranking_candidates(directory: Path, samples: SampleSet) -> tuple[list[R
             expected=f"those of {samples.path} ({samples.fingerprint[:12]})",
             hint=f"Draw them: recalign candidates {samples.path} --output DIR",
         )
-    frame = pl.read_parquet(Path(directory) / FILE)
-    return [
-        RankingList(sample, user, truth, tuple(items)) for sample, user, truth, items in frame.iter_rows()
-    ], manifest
+    rows = pl.read_parquet(directory / FILE).iter_rows()
+    return [RankingList(sample, user, truth, tuple(items)) for sample, user, truth, items in rows], manifest

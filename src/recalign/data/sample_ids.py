@@ -56,11 +56,7 @@ class SampleIds:
 
 
 def with_sample_ids(frame: pl.DataFrame, protocol: str) -> pl.DataFrame:
-    """Add ``sample_id`` as text to rows with `user_id`, `item_id` and `position`.
-
-    Raises:
-        DataError: two rows have the same id.
-    """
+    """Add ``sample_id`` as text to rows with `user_id`, `item_id` and `position`. Raises as `check_unique`."""
     [users], [items] = encode([frame["user_id"]]), encode([frame["item_id"]])
     ids = SampleIds(protocol, names(users), names(items)).of(frame.with_columns(users, items))
     check_unique(ids)

@@ -1,4 +1,4 @@
-"""Samples in memory (`Sample`, `CandidateList`) and the prepared data directory (`SampleSet`).
+"""Samples in memory (`Sample`, `CandidateList`), the prepared data directory (`SampleSet`), and samples drawn from it.
 
 A prepared directory holds ``samples.parquet`` (the artefact) and ``events.parquet`` (what its histories consist of),
 ``items.parquet``, renderings ``train/valid/test.jsonl``, ``rejects.jsonl``, ``audit.json`` and ``manifest.json``. See
@@ -7,7 +7,7 @@ A prepared directory holds ``samples.parquet`` (the artefact) and ``events.parqu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,25 +17,11 @@ import polars as pl
 from recalign.artifacts import Manifest, read_manifest
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
-from recalign.data.history import HistoryEntry
-from recalign.data.sample_files import SAMPLES_FILE, StoredSamples, check_samples, write_samples
-from recalign.data.sample_table import SampleTable
+from recalign.data.sample_table import SampleTable, StoredSamples, check_samples
 from recalign.data.schema import SPLITS
-from recalign.errors import ConfigError
-
-__all__ = [
-    "ITEMS_FILE",
-    "KIND",
-    "SAMPLES_FILE",
-    "CandidateList",
-    "HistoryEntry",
-    "Sample",
-    "SampleSet",
-    "check_samples",
-    "split_counts",
-    "to_samples",
-    "write_samples",
-]
+from recalign.data.schema import HistoryEntry as HistoryEntry
+from recalign.errors import ConfigError, DataError
+from recalign.seeding import generator
 
 KIND: Final = "samples"
 ITEMS_FILE: Final = "items.parquet"
@@ -71,19 +57,13 @@ class SampleSet:
     def __init__(
         self, directory: Path, manifest: Manifest, samples: pl.DataFrame | StoredSamples, catalog: ItemCatalog
     ) -> None:
-        """Combine the parts; `load` is how to get one from disk.
-
-        Raises:
-            DataError: the samples do not have the columns of `schema.SAMPLES` or break its rules (`check_samples`).
-        """
+        """Combine the parts; `load` is how to get one from disk. Raises DataError as `check_samples`."""
         self.path, self.manifest, self.catalog = directory, manifest, catalog
-        self._stored: StoredSamples | None = None
+        self._stored = samples if isinstance(samples, StoredSamples) else None
         self._frames: dict[str | None, pl.DataFrame] = {}
         if isinstance(samples, pl.DataFrame):
             check_samples(samples)
             self._frames = {None: samples}
-        else:
-            self._stored = samples
 
     @classmethod
     def load(cls, directory: Path, *, verify: bool = True) -> SampleSet:
@@ -128,9 +108,7 @@ class SampleSet:
             ConfigError: there is no such split.
             DataError: the samples break a rule (`check_samples`).
         """
-        if split is not None and split not in SPLITS:
-            raise ConfigError(f"split {split!r}", expected=" or ".join(SPLITS))
-        if split not in self._frames:
+        if _known(split) not in self._frames:
             if None in self._frames:
                 self._frames[split] = self._frames[None].filter(pl.col("split") == split)
             elif self._stored is not None:
@@ -152,12 +130,16 @@ class SampleSet:
         if self._stored is None:
             return len(self.frame(split))
         counts = self._stored.counts()
-        if split is not None and split not in counts:
-            raise ConfigError(f"split {split!r}", expected=" or ".join(SPLITS))
-        return sum(counts.values()) if split is None else counts[split]
+        return sum(counts.values()) if split is None else counts[str(_known(split))]
 
     def __len__(self) -> int:
         return self.count()
+
+
+def _known(split: str | None) -> str | None:
+    if split is not None and split not in SPLITS:
+        raise ConfigError(f"split {split!r}", expected=" or ".join(SPLITS))
+    return split
 
 
 def to_samples(frame: pl.DataFrame) -> list[Sample]:
@@ -180,3 +162,32 @@ def split_counts(samples: pl.DataFrame) -> Mapping[str, dict[str, int]]:
         }
         for split in SPLITS
     }
+
+
+def liked_rows(frame: pl.DataFrame, split: str) -> pl.DataFrame:
+    """The rows of a split whose target is liked. Raises DataError where there are none."""
+    liked = frame.filter(pl.col("label") == 1)
+    if liked.is_empty():
+        raise DataError(
+            f"split {split!r} of the data",
+            found=f"no liked target among {frame.height}",
+            expected="at least one",
+            hint="Choose another split.",
+        )
+    return liked
+
+
+def choose_shots(samples: Sequence[Sample], shots: int | None, seed: int) -> list[Sample]:
+    """The K samples of a K-shot run, by seed; in the order of the data. A larger K contains a smaller one.
+
+    Every model that is given the same seed gets the same samples.
+
+    Raises:
+        DataError: There are fewer than K samples.
+    """
+    if shots is None:
+        return list(samples)
+    if shots > len(samples):
+        raise DataError("K-shot training", found=f"{len(samples)} training samples", expected=f"at least K = {shots}")
+    chosen = generator(seed, "k-shot").permutation(len(samples))[:shots]
+    return [samples[index] for index in sorted(chosen)]

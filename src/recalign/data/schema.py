@@ -1,4 +1,4 @@
-"""Column names and types of every table, in one place.
+"""Column names and types of every table, in one place, and the entries of a history as objects.
 
 Ids are strings everywhere: an item *is* its id (18 titles of MovieLens-100K occur twice). Times are integer seconds.
 Where a table is large, its ids are an Enum of these strings (`recalign.data.codes`): four bytes each, and as sortable.
@@ -6,6 +6,7 @@ Where a table is large, its ids are an Enum of these strings (`recalign.data.cod
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
@@ -31,8 +32,6 @@ ITEMS: Final[dict[str, pl.DataType]] = {
     "genres": pl.List(pl.String()),
 }
 
-HISTORY_ENTRY: Final = pl.Struct({"item_id": pl.String(), "liked": pl.Boolean(), "rating": pl.Float64()})
-
 SPLITS: Final = ("train", "valid", "test")
 
 # What everything downstream reads (`SampleSet.frame`). `history` runs from oldest to newest.
@@ -44,7 +43,7 @@ SAMPLES: Final[dict[str, pl.DataType]] = {
     "label": pl.Int8(),
     "rating": pl.Float64(),
     "timestamp": pl.Int64(),
-    "history": pl.List(HISTORY_ENTRY),
+    "history": pl.List(pl.Struct({"item_id": pl.String(), "liked": pl.Boolean(), "rating": pl.Float64()})),
 }
 
 # Version of the two files below, in their Parquet metadata.
@@ -79,3 +78,21 @@ SCORES: Final[dict[str, pl.DataType]] = {
 
 # A further column where the scorer is a language model: probability of its two label answers together, in [0, 1].
 LABEL_MASS: Final = "label_mass"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One interaction before the target. `rating` is on the source's own scale, None where there is none."""
+
+    item_id: str
+    liked: bool
+    rating: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryText:
+    """The same as a template sees it: with the item's text."""
+
+    text: str
+    liked: bool
+    rating: float | None = None

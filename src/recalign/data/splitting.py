@@ -1,4 +1,4 @@
-"""Protocols: which interactions become targets, with which history, in which split. Named and versioned.
+"""Protocols: which interactions become targets, with which history, in which split.
 
 ====================  ==========================================================================================
 ``tallrec-movie``     TALLRec's Movie files, byte for byte: users by first appearance in the file, each by time (ties in
@@ -42,19 +42,17 @@ class SplitConfig(BaseModel):
 
     max_history: int = Field(10, ge=1, description="Longest history.")
     min_history: int | None = Field(None, ge=1, description="Interactions that a target needs before it.")
-    order: Order | None = Field(
-        None, description="Order of a user's interactions: time, the file's, or a seeded shuffle."
-    )
-    ratios: Ratios | None = Field(None, description="Sizes of train, valid and test in proportion, such as 8:1:1.")
-    folds: int | None = Field(None, ge=3, description="User-wise cross-validation: how many groups of users.")
+    order: Order | None = Field(None, description="Order of a user's interactions: time, file or shuffle.")
+    split: Ratios | None = Field(None, description="Proportions of train, valid and test: '8:1:1'.")
+    folds: int | None = Field(None, ge=3, description="User-wise cross-validation instead of split: groups of users.")
     fold: int = Field(0, ge=0, description="With folds: the group that is test; the next one is valid.")
-    seed: int = Field(0, ge=0, description="Seed of shuffles and sampled negatives.")
+    seed: int = Field(0, ge=0, description="Root of all randomness.")
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.ratios is not None and (min(self.ratios) < 0 or sum(self.ratios) == 0):
+    def _possible(self) -> Self:
+        if self.split is not None and (min(self.split) < 0 or sum(self.split) == 0):
             raise ValueError("ratios must not be negative, and one of them must be positive")
-        if self.folds is not None and self.ratios is not None:
+        if self.folds is not None and self.split is not None:
             raise ValueError("folds and split exclude each other: folds cut all users into equal groups")
         if self.folds is None and self.fold:
             raise ValueError(f"found fold {self.fold} without folds")
@@ -87,13 +85,11 @@ def plan(protocol: Protocol, config: SplitConfig, feedback: FeedbackConfig) -> P
         ConfigError: the protocol cannot use an order, proportions or folds that `config` asks for.
     """
     if config.order is not None and config.order not in protocol.orders:
-        raise ConfigError(
-            f"protocol {protocol.name}", found=f"order {config.order}", expected=f"order {' or '.join(protocol.orders)}"
-        )
-    if config.ratios is not None and not protocol.proportions:
-        raise ConfigError(
-            f"protocol {protocol.name} has no proportions", found=f"split {':'.join(map(str, config.ratios))}"
-        )
+        expected = f"order {' or '.join(protocol.orders)}"
+        raise ConfigError(f"protocol {protocol.name}", found=f"order {config.order}", expected=expected)
+    if config.split is not None and not protocol.proportions:
+        found = f"split {':'.join(map(str, config.split))}"
+        raise ConfigError(f"protocol {protocol.name} has no proportions", found=found)
     if config.folds is not None and not protocol.by_user:
         by_user = " or ".join(name for name, usable in PROTOCOLS.items() if usable.by_user)
         raise ConfigError(
@@ -105,7 +101,7 @@ def plan(protocol: Protocol, config: SplitConfig, feedback: FeedbackConfig) -> P
         max_history=config.max_history,
         min_history=config.min_history or protocol.min_history or config.max_history,
         order=config.order or protocol.orders[0],
-        ratios=config.ratios or (8, 1, 1),
+        ratios=config.split or (8, 1, 1),
         negatives_in_history=feedback.negatives_in_history,
         seed=config.seed,
         folds=config.folds,
@@ -122,7 +118,7 @@ def make_table(
     item_ids: Ids = (),
     block_rows: int = BLOCK_ROWS,
 ) -> SampleTable:
-    """Turn interactions (columns of `schema.INTERACTIONS`) into samples; `SampleTable.frame` gives whole histories.
+    """Turn interactions (columns of `schema.INTERACTIONS`) into samples.
 
     Args:
         interactions: The rows of the source.
@@ -146,16 +142,12 @@ def make_table(
         others = [f"--order {order}" for order in protocol.orders if order != "time"]
         raise _no_time(missing, len(interactions), f"Name another order: {' or '.join(others)}.")
     likes(interactions, feedback)  # what is wrong with the feedback is said of the whole table, not of a block
-    coded = protocol.narrow(with_codes(interactions, item_ids), plan)
-    made = _Blocks(protocol, plan, feedback, item_ids)
-    for block in user_blocks(coded, max(1, len(coded)) if protocol.by_appearance else block_rows):
-        made.add(block)
-    del coded
-    table = made.table()
+    table = _of_blocks(interactions, protocol, plan, feedback, item_ids, block_rows)
     if not len(table):
+        counts = interactions["user_id"].unique_counts().to_list()
         raise DataError(
             f"protocol {protocol.name} finds no target",
-            found=f"{interactions['user_id'].n_unique()} users, the longest with {_longest(interactions)} interactions",
+            found=f"{len(counts)} users, the longest with {max(counts, default=0)} interactions",
             expected=f"a user with more than {plan.min_history}",
             hint="Lower --min-history or --max-history.",
         )
@@ -163,48 +155,41 @@ def make_table(
     return table
 
 
-class _Blocks:
-    """Collects the samples and events of blocks of users."""
-
-    def __init__(self, protocol: Protocol, plan: Plan, feedback: FeedbackConfig, item_ids: Ids) -> None:
-        self._protocol, self._plan, self._feedback, self._item_ids = protocol, plan, feedback, item_ids
-        self._rng = generator(plan.seed, "split", "order")
-        self._ids: SampleIds | None = None
-        self._samples: dict[str, list[pl.DataFrame]] = {split: [] for split in SPLITS}
-        self._events: list[pl.DataFrame] = []
-        self._end = 0
-
-    def add(self, block: pl.DataFrame) -> None:
-        """Make the samples of some users' interactions (ids coded)."""
-        protocol, plan = self._protocol, self._plan
-        self._ids = self._ids or SampleIds(protocol.name, names(block["user_id"]), names(block["item_id"]))
+def _of_blocks(
+    interactions: pl.DataFrame, protocol: Protocol, plan: Plan, feedback: FeedbackConfig, item_ids: Ids, block_rows: int
+) -> SampleTable:
+    """The samples and events of all users, made block by block."""
+    coded = protocol.narrow(with_codes(interactions, item_ids), plan)
+    rng = generator(plan.seed, "split", "order")
+    ids = SampleIds(protocol.name, names(coded["user_id"]), names(coded["item_id"]))
+    # Split by split where the protocol has split them already; all in the first list where it has not.
+    parts: dict[str, list[pl.DataFrame]] = {split: [] for split in SPLITS}
+    all_events: list[pl.DataFrame] = []
+    end = 0
+    for block in user_blocks(coded, max(1, len(coded)) if protocol.by_appearance else block_rows):
         if protocol.first_only:
             block = without_repeats(block, by_file=plan.order == "file")
-        rows = label_coded(block, self._feedback, item_ids=self._item_ids, seed=plan.seed)
         samples, events = history_ranges(
-            ordered(rows, protocol, plan, self._rng),
+            ordered(label_coded(block, feedback, item_ids=item_ids, seed=plan.seed), protocol, plan, rng),
             max_history=plan.max_history,
             min_history=plan.min_history,
             negatives_in_history=plan.negatives_in_history,
         )
         samples, events = trimmed(protocol.pick(samples, plan), events)
-        samples = samples.with_columns(self._ids.of(samples), pl.col("history_end") + self._end)
-        self._end += len(events)
+        samples = samples.with_columns(ids.of(samples), pl.col("history_end") + end)
+        end += len(events)
+        all_events.append(events)
         # The place in the file is needed once more where it is the order of all samples.
         kept = [name for name in STORED_SAMPLES if name in samples.columns] + ["order"] * (plan.order == "file")
         samples = samples.select(kept)
-        for split, parts in self._samples.items():
-            parts.append(samples.filter(pl.col("split") == split) if "split" in kept else samples)
-            if "split" not in kept:
-                break
-        self._events.append(events)
-
-    def table(self) -> SampleTable:
-        """All samples, split and in order; empties the collection."""
-        samples = pl.concat(part for parts in self._samples.values() for part in parts)
-        events = pl.concat(self._events)
-        self._samples, self._events = {}, []
-        return SampleTable(self._protocol.arrange(samples, self._plan).select(*STORED_SAMPLES), events)
+        if "split" not in kept:
+            parts[SPLITS[0]].append(samples)
+            continue
+        for split in SPLITS:
+            parts[split].append(samples.filter(pl.col("split") == split))
+    del coded
+    joined = pl.concat(part for split in SPLITS for part in parts.pop(split))
+    return SampleTable(protocol.arrange(joined, plan).select(*STORED_SAMPLES), pl.concat(all_events))
 
 
 def _no_time(missing: int, rows: int, hint: str) -> DataError:
@@ -214,7 +199,3 @@ def _no_time(missing: int, rows: int, hint: str) -> DataError:
         expected="a timestamp in every row",
         hint=hint,
     )
-
-
-def _longest(interactions: pl.DataFrame) -> int:
-    return int(interactions.group_by("user_id").len()["len"].max() or 0)  # type: ignore[arg-type]

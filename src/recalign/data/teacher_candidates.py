@@ -14,15 +14,13 @@ For each positive sample of a split:
    is left out and counted.
 
 By cosine a user of two items that the query shares is nearer than one of a hundred who shares five. Where many users
-have few items, those who vote have little to vote for, sets stay short, and ten picks hit almost surely
-(`CandidateStatistics.mean_size`, `hit_chance`): ask for ``dot`` there.
+have few items, sets stay short, and ten picks hit almost surely (`CandidateStatistics.hit_chance`): ask for ``dot``.
 
 Ties: similar users by user id, voted items by item id. Nothing depends on the other samples that are asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,8 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_matrix
 
 from recalign.data.neighbours import Similarity, UserIndex
-from recalign.data.samples import SampleSet
-from recalign.errors import DataError
+from recalign.data.samples import SampleSet, liked_rows
 from recalign.seeding import generator
 
 RECOMMENDED: Final = 10  # items that a teacher picks from the set (TLRec, stage 3)
@@ -66,9 +63,9 @@ class CandidateStatistics:
     """What became of the source samples.
 
     Attributes:
-        considered: Positive samples for which a set was made.
+        considered: Positive samples for which a set was made: kept + truth_not_in_set.
         kept: Those whose truth is in their set.
-        truth_not_in_set: Those left out because it is not; considered = kept + truth_not_in_set.
+        truth_not_in_set: Those left out because it is not.
         mean_size: Mean number of items in the sets kept; None where none is.
         hit_chance: Probability that ten items drawn at random from a kept set contain the truth (10/19 for full sets),
             averaged over the sets kept; None where none is.
@@ -84,15 +81,9 @@ class CandidateStatistics:
 def user_filtering(
     samples: SampleSet, config: CandidateConfig, *, block: int = 1024
 ) -> tuple[list[CandidateSet], CandidateStatistics]:
-    """The candidate sets of a prepared data set's positive samples, in the order of the table (see the module).
+    """The candidate sets that contain their truth, in the order of the table, and what became of the others.
 
-    Args:
-        samples: Prepared data.
-        config: Parameters.
-        block: Samples handled at once. It bounds the memory beyond the interactions themselves and changes no result.
-
-    Returns:
-        The sets that contain their truth, and the counts.
+    `block` is the number of samples handled at once. It bounds the memory and changes no result.
 
     Raises:
         ConfigError: There is no such split.
@@ -114,15 +105,11 @@ def user_filtering(
             ids = table.item_ids[items[row][items[row] >= 0]]
             order = generator(config.seed, "candidates", "order", sample_ids[row]).permutation(len(ids))
             sets.append(CandidateSet(sample_ids[row], tuple(ids[order].tolist())))
-    return sets, _statistics(queries.height, sets)
-
-
-def _statistics(considered: int, sets: Sequence[CandidateSet]) -> CandidateStatistics:
     sizes = np.array([len(candidates.item_ids) for candidates in sets])
-    return CandidateStatistics(
-        considered=considered,
+    return sets, CandidateStatistics(
+        considered=queries.height,
         kept=len(sets),
-        truth_not_in_set=considered - len(sets),
+        truth_not_in_set=queries.height - len(sets),
         mean_size=float(sizes.mean()) if sets else None,
         hit_chance=float((np.minimum(RECOMMENDED, sizes) / sizes).mean()) if sets else None,
     )
@@ -136,11 +123,11 @@ class _Interactions:
 
     def __init__(self, samples: SampleSet, split: str) -> None:
         frame = samples.frame(split).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
-        kept = ["sample_id", "user_id", "item_id", "label", "row"]
         entries = frame.select("row", "user_id", "history").explode("history").drop_nulls("history").unnest("history")
         entries = entries.select("row", "user_id", "item_id", "liked")
-        met = frame.filter(pl.col("label") == 1) if samples.implicit else frame
-        entries = entries.filter("liked") if samples.implicit else entries
+        met = frame
+        if samples.implicit:
+            met, entries = frame.filter(pl.col("label") == 1), entries.filter("liked")
         user_ids = frame["user_id"].unique().sort()
         item_ids = pl.concat([frame["item_id"], entries["item_id"]]).unique().sort()
         self.item_ids: NDArray[np.object_] = item_ids.to_numpy().astype(object)
@@ -149,27 +136,16 @@ class _Interactions:
             pl.col("user_id").cast(users).to_physical().cast(pl.Int64).alias("user"),
             pl.col("item_id").cast(items).to_physical().cast(pl.Int64).alias("item"),
         ]
-        self._frame = frame.select(kept).with_columns(codes)
+        self._frame = frame.select("sample_id", "label", "row", *codes)
         self._entries = entries.select("row", *codes).unique().sort("row", "item")
         targets = met.select(*codes, moment=2 * pl.col("row") + 2)
         histories = self._entries.select("user", "item", moment=2 * pl.col("row") + 1)
         first = pl.concat([targets, histories]).group_by("user", "item").agg(pl.col("moment").min())
-        first = first.sort("user", "item")
-        self._shape = (len(user_ids), len(item_ids))
-        self.users = _matrix(
-            first["moment"].to_numpy(), first["user"].to_numpy(), first["item"].to_numpy(), self._shape
-        )
+        self.users = _matrix(first.sort("user", "item").select("moment", "user", "item"), len(user_ids), len(item_ids))
 
     def positives(self, config: CandidateConfig) -> pl.DataFrame:
         """The source samples: the positive ones, or `limit` of them drawn by seed, in the order of the table."""
-        positive = self._frame.filter(pl.col("label") == 1)
-        if positive.is_empty():
-            raise DataError(
-                f"split {config.split!r} of the data",
-                found=f"no positive sample among {self._frame.height}",
-                expected="at least one, for a candidate set",
-                hint="Choose another split.",
-            )
+        positive = liked_rows(self._frame, config.split)
         if config.limit is None or config.limit >= positive.height:
             return positive
         drawn = generator(config.seed, "candidates", "limit").permutation(positive.height)[: config.limit]
@@ -179,8 +155,7 @@ class _Interactions:
         """Multi-hot histories, queries × items."""
         numbered = queries.select("row").with_row_index("query")
         entries = self._entries.join(numbered, on="row").sort("query", "item")
-        rows, items = entries["query"].to_numpy(), entries["item"].to_numpy()
-        return _matrix(np.ones(entries.height, dtype=np.int64), rows, items, (queries.height, self._shape[1]))
+        return _matrix(entries.select(pl.repeat(1, pl.len()), "query", "item"), queries.height, len(self.item_ids))
 
     def met_before(self, queries: pl.DataFrame, histories: csr_matrix) -> csr_matrix:
         """What each query's user has met before its target: queries × items."""
@@ -191,9 +166,8 @@ class _Interactions:
         return csr_matrix(past + histories)
 
 
-def _matrix(
-    values: NDArray[np.int64], rows: NDArray[np.int64], items: NDArray[np.int64], shape: tuple[int, int]
-) -> csr_matrix:
-    """From entries that are distinct and sorted by row and item."""
-    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=shape[0]))])
-    return csr_matrix((values, items, starts), shape=shape)
+def _matrix(entries: pl.DataFrame, rows: int, items: int) -> csr_matrix:
+    """From a table of values, rows and items; the entries are distinct and sorted by row and item."""
+    values, row, item = (column.to_numpy() for column in entries)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=rows))])
+    return csr_matrix((values, item, starts), shape=(rows, items))

@@ -12,11 +12,10 @@ from typing import Final
 
 import polars as pl
 
-from recalign.baselines.in_context_config import InContextConfig
+from recalign.baselines.config import InContextConfig
 from recalign.baselines.in_context_endpoint import EndpointAnswers, ask_endpoint
 from recalign.cot.teachers import make_language_model
-from recalign.data.samples import Sample, SampleSet
-from recalign.data.shots import choose_shots
+from recalign.data.samples import Sample, SampleSet, choose_shots
 from recalign.errors import DataError
 from recalign.evaluation.document import Answered, Panel, Row
 from recalign.evaluation.panel import build_panel, facts_of

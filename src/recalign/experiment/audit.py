@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from typing import Final
 
 from recalign.data.audit import AuditReport, audit
-from recalign.data.samples import Sample, SampleSet
+from recalign.data.audit_checks import truncated_prompts
+from recalign.data.samples import SampleSet, to_samples
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
+
+MEASURED: Final = 5_000  # samples whose prompts are measured, evenly spaced
 
 
 def audit_with(
@@ -28,17 +31,16 @@ def audit_with(
         ConfigError: There is no such template.
         ModelError: The backbone cannot be loaded.
     """
+    table = data.table()
     if backbone is None:
-        return audit(data)
+        return audit(table, data.catalog, data.manifest.config)
     # The encoding of tuning and scoring, with nothing truncated.
     tokenizer = load_backbone(BackboneConfig(name=backbone, device="cpu")).tokenizer
     prompts = PromptTemplate.load(template or data.template)
     encoder = PromptEncoder(prompts, data.domain, tokenizer, max_length=sys.maxsize)
-
-    def lengths(samples: Sequence[Sample]) -> list[int]:
-        histories = [data.catalog.with_texts(sample.history) for sample in samples]
-        targets = [data.catalog.text(sample.item_id) for sample in samples]
-        encoded = encoder.encode_many(histories, targets, [sample.label for sample in samples])
-        return [len(prompt.ids) for prompt in encoded]
-
-    return audit(data, prompt_lengths=lengths, max_length=max_length)
+    samples = to_samples(table.frame(table.samples.gather_every(-(-len(table) // MEASURED) or 1)))
+    histories = [data.catalog.with_texts(sample.history) for sample in samples]
+    targets = [data.catalog.text(sample.item_id) for sample in samples]
+    encoded = encoder.encode_many(histories, targets, [sample.label for sample in samples])
+    truncated = truncated_prompts([len(prompt.ids) for prompt in encoded], max_length)
+    return audit(table, data.catalog, data.manifest.config, truncated)

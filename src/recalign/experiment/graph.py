@@ -8,7 +8,6 @@ from pathlib import Path
 
 from recalign.artifacts import fingerprint, hash_file
 from recalign.errors import DataError
-from recalign.experiment.backbones import NANO
 from recalign.experiment.config import Experiment
 from recalign.experiment.entries import StageEntry, StagePoint
 from recalign.experiment.jobs import (
@@ -20,6 +19,7 @@ from recalign.experiment.jobs import (
     TuneWork,
     make_job,
 )
+from recalign.tuning.backbones import NANO
 from recalign.tuning.config import InstructionStage, RecStage
 
 

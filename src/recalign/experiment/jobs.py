@@ -15,8 +15,7 @@ from recalign.artifacts import fingerprint
 from recalign.baselines.config import BaselineConfig
 from recalign.cot.config import TeachConfig
 from recalign.experiment.prepare_config import PrepareConfig
-from recalign.models.config import BackboneConfig
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.tuning.config import StageConfig
 
 KEY_LENGTH = 16

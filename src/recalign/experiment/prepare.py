@@ -8,32 +8,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import polars as pl
 
-from recalign.artifacts import Json, write_directory
-from recalign.artifacts.manifest import hash_file
-from recalign.data.audit import audit_tables
+from recalign.artifacts import Json, check_free, hash_file, write_directory
+from recalign.data.audit import audit
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
-from recalign.data.parsing.accounting import FileAccount, RejectLedger
 from recalign.data.protocols import cut_users, fold_users
 from recalign.data.published import PublishedSamples
 from recalign.data.reader import RatingsGenerator, SamplesReader
-from recalign.data.sample_files import write_samples
 from recalign.data.sample_ids import with_sample_ids
-from recalign.data.sample_table import SampleTable
+from recalign.data.sample_table import SampleTable, write_samples
 from recalign.data.samples import ITEMS_FILE, KIND, split_counts
 from recalign.data.schema import SAMPLES, SPLITS
-from recalign.data.source import read_source
+from recalign.data.source import SourceData, read_source
 from recalign.data.splitting import make_table, plan, resolve_protocol
-from recalign.errors import ArtifactError, ConfigError
+from recalign.errors import ConfigError
 from recalign.experiment.prepare_config import PrepareConfig
-from recalign.prompting.template import HistoryText, PromptTemplate
+from recalign.prompting.prompts import HistoryText
+from recalign.prompting.template import PromptTemplate
 from recalign.seeding import generator
 
 __all__ = ["PrepareConfig", "prepare"]
@@ -41,20 +39,6 @@ __all__ = ["PrepareConfig", "prepare"]
 AUDIT_FILE: Final = "audit.json"
 REJECTS_FILE: Final = "rejects.jsonl"
 RENDERED: Final = 100_000  # rows of the .jsonl files where --max-rendered does not say otherwise
-PUBLISHED_VERSION: Final = 1
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """Everything that is written, before it is written."""
-
-    samples: SampleTable
-    catalog: ItemCatalog
-    domain: Domain
-    accounts: tuple[FileAccount, ...]
-    rejects: RejectLedger
-    config: Json
-    facts: Json
 
 
 def prepare(config: PrepareConfig) -> Path:
@@ -67,30 +51,24 @@ def prepare(config: PrepareConfig) -> Path:
     """
     if config.output is None:
         raise ConfigError("prepare needs an output directory", hint="Pass --output DIR.")
-    _check_output(config.output, config.overwrite)
+    check_free(config.output, KIND, config.overwrite)  # before the reading, not only after it
     template = PromptTemplate.load(config.template_name)
     if isinstance(config.reader, SamplesReader):
-        prepared = _from_published(config, config.reader, template)
+        _from_published(config, config.reader, template)
     else:
-        domain = config.domain_words()
-        template.instruction(domain, (), "title", 1)  # a template without the language fails before any reading
-        prepared = _from_ratings(config, domain, template)
-    return _write(config, config.output, prepared, template)
+        _from_ratings(config, template)
+    return config.output
 
 
-def _check_output(output: Path, overwrite: bool) -> None:
-    """Fail before the reading, not after it; `write_directory` has the last word."""
-    if not overwrite and output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise ArtifactError(f"{output} exists already", hint="Choose another output or pass --overwrite to replace it.")
-
-
-def _from_ratings(config: PrepareConfig, domain: Domain, template: PromptTemplate) -> _Prepared:
+def _from_ratings(config: PrepareConfig, template: PromptTemplate) -> None:
+    domain = config.domain_words()
+    template.instruction(domain, (), "title", 1)  # a template without the language fails before any reading
     source = read_source(config.dataset, config.input, config.source_options())
     item_text = config.item_text or config.defaults.item_text
     catalog = ItemCatalog.from_items(source.items, item_text)
     protocol = resolve_protocol(config.protocol, source.interactions)
     feedback = config.feedback_config()
-    steps = plan(protocol, config.split_config(), feedback)
+    steps = plan(protocol, config, feedback)
     samples = make_table(source.interactions, protocol, steps, feedback, item_ids=catalog.ids)
     settings = {
         "protocol": {"name": protocol.name, "version": protocol.version, **steps.described()},
@@ -104,15 +82,25 @@ def _from_ratings(config: PrepareConfig, domain: Domain, template: PromptTemplat
         "users_without_sample": users - samples.samples["user_id"].n_unique(),
         "licence": source.licence,
     }
-    described = _describe(config, domain, template, settings)
-    return _Prepared(samples, catalog, domain, source.accounts, source.rejects, described, facts)
+    _write(config, template, source, samples, catalog, domain, settings, facts)
 
 
-def _from_published(config: PrepareConfig, reader: SamplesReader, template: PromptTemplate) -> _Prepared:
+def _from_published(config: PrepareConfig, reader: SamplesReader, template: PromptTemplate) -> None:
     assert config.input is not None
     data = reader.read(config.input, template, config.domain_words() if config.words() else None)
+    rows = [
+        {
+            "user_id": str(row.row),  # every row is a user of its own
+            "item_id": row.item_id,
+            "label": row.label,
+            "position": row.row,
+            "history": [{"item_id": item, "liked": liked} for item, liked in row.history],
+        }
+        for row in data.samples
+    ]
+    columns = {name: kind for name, kind in SAMPLES.items() if name not in ("sample_id", "split")}
+    samples = with_sample_ids(pl.DataFrame(rows, schema={**columns, "position": pl.Int64()}), "published")
     ratios = config.split or (8, 1, 1)
-    samples = _published_samples(data)
     cut: Json = {"ratios": ratios}
     if config.folds is None:
         samples = cut_users(samples, ratios, config.seed)
@@ -120,40 +108,13 @@ def _from_published(config: PrepareConfig, reader: SamplesReader, template: Prom
         cut = {"folds": config.folds, "fold": config.fold}
         samples = fold_users(samples, config.folds, config.fold, config.seed)
     settings = {
-        "protocol": {"name": "published", "version": PUBLISHED_VERSION, **cut, "seed": config.seed},
+        "protocol": {"name": "published", "version": 1, **cut, "seed": config.seed},
         "feedback": {"kind": "binary", "like_above": None},
         "item_text": "{text}",
     }
-    described = _describe(config, data.domain, template, settings)
     facts = {"users": len(samples), "users_without_sample": 0, "licence": reader.licence}
-    return _Prepared(
-        SampleTable.from_frame(samples.select(*SAMPLES)),
-        ItemCatalog(data.items),
-        data.domain,
-        data.accounts,
-        data.rejects,
-        described,
-        facts,
-    )
-
-
-def _published_samples(data: PublishedSamples) -> pl.DataFrame:
-    """One row and one user per row of the file, in its order; ``split`` is not there yet."""
-    rows = [
-        (
-            str(row.row),
-            row.item_id,
-            row.label,
-            row.row,
-            [{"item_id": item, "liked": liked, "rating": None} for item, liked in row.history],
-        )
-        for row in data.samples
-    ]
-    schema = {name: SAMPLES[name] for name in ("user_id", "item_id", "label")}
-    frame = pl.DataFrame(rows, schema={**schema, "position": pl.Int64(), "history": SAMPLES["history"]}, orient="row")
-    return with_sample_ids(frame, "published").with_columns(
-        rating=pl.lit(None, SAMPLES["rating"]), timestamp=pl.lit(None, SAMPLES["timestamp"])
-    )
+    table = SampleTable.from_frame(samples.select(*SAMPLES))
+    _write(config, template, data, table, ItemCatalog(data.items), data.domain, settings, facts)
 
 
 def _describe(config: PrepareConfig, domain: Domain, template: PromptTemplate, settings: Json) -> Json:
@@ -174,31 +135,40 @@ def _describe(config: PrepareConfig, domain: Domain, template: PromptTemplate, s
     }
 
 
-def _write(config: PrepareConfig, output: Path, prepared: _Prepared, template: PromptTemplate) -> Path:
-    table, catalog = prepared.samples, prepared.catalog
-    report = audit_tables(table, catalog, prepared.config)
+def _write(
+    config: PrepareConfig,
+    template: PromptTemplate,
+    source: SourceData | PublishedSamples,
+    table: SampleTable,
+    catalog: ItemCatalog,
+    domain: Domain,
+    settings: Json,
+    facts: Json,
+) -> None:
+    assert config.output is not None
+    described = _describe(config, domain, template, settings)
+    report = audit(table, catalog, described)
     rendered = _to_render(table.samples, config.max_rendered or RENDERED, config.seed)
     info = {
         "request": config.request,
         "splits": split_counts(table.samples),
         "rendered": {split: int((rendered["split"] == split).sum()) for split in SPLITS},
         "items": len(catalog),
-        **prepared.facts,
-        "accounts": [{**asdict(account), "path": Path(account.path).name} for account in prepared.accounts],
-        "sources": {Path(account.path).name: hash_file(Path(account.path)).sha256 for account in prepared.accounts},
-        "rejects": prepared.rejects.counts(),
+        **facts,
+        "accounts": [{**asdict(account), "path": Path(account.path).name} for account in source.accounts],
+        "sources": {Path(account.path).name: hash_file(Path(account.path)).sha256 for account in source.accounts},
+        "rejects": source.rejects.counts(),
         "audit": report.summary(),
     }
-    with write_directory(output, KIND, config=prepared.config, info=info, overwrite=config.overwrite) as staging:
+    with write_directory(config.output, KIND, config=described, info=info, overwrite=config.overwrite) as staging:
         write_samples(staging, table)
         catalog.write(staging / ITEMS_FILE)
         for split in SPLITS:
             part = table.frame(rendered.filter(pl.col("split") == split))
             with (staging / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n") as stream:
-                stream.writelines(_render(part, catalog, prepared.domain, template))
-        prepared.rejects.write(staging / REJECTS_FILE)
+                stream.writelines(_render(part, catalog, domain, template))
+        source.rejects.write(staging / REJECTS_FILE)
         (staging / AUDIT_FILE).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return output
 
 
 def _to_render(samples: pl.DataFrame, limit: int, seed: int) -> pl.DataFrame:

@@ -5,20 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from recalign.artifacts import fingerprint
 from recalign.data.domain import Domain
 from recalign.data.feedback import FeedbackConfig, FeedbackKind
-from recalign.data.protocols import Order, Ratios
 from recalign.data.reader import Defaults, RatingsGenerator, Reader, SamplesReader
 from recalign.data.readers import READERS
 from recalign.data.source import SourceOptions
 from recalign.data.splitting import SplitConfig
 from recalign.settings import validated
 
-_WORDS: Final = ("noun", "noun_plural", "verb", "past", "consumed", "yes", "no", "language")
-_SOURCE: Final = ("columns", "item_columns", "separator", "encoding", "items", "catalogue", "users", "ratings_per_user")
 # What finished samples settle themselves.
 _OF_RATINGS: Final = (
     *("like_above", "feedback", "negatives", "negatives_in_history"),
@@ -28,10 +25,8 @@ _OF_RATINGS: Final = (
 _STORED: Final = {"max_history": "window", "max_rendered": "max_samples", "catalogue": "domain"}
 
 
-class PrepareConfig(BaseModel):
+class PrepareConfig(SplitConfig):
     """Everything that decides a prepared directory. None means the default of the dataset or of the protocol."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str = Field(description="What is read: one of recalign.data.readers.")
     input: Path | None = Field(None, description="Folder or file; not for synthetic.")
@@ -61,13 +56,6 @@ class PrepareConfig(BaseModel):
     encoding: str | None = Field(None, description="table: text encoding.")
     items: int | Path | None = Field(None, description="Items file; for synthetic the number of items.")
 
-    max_history: int = Field(10, ge=1, description="Longest history.")
-    min_history: int | None = Field(None, ge=1, description="Interactions that a target needs before it.")
-    order: Order | None = Field(None, description="time, file or shuffle.")
-    split: Ratios | None = Field(None, description="Proportions of train, valid and test: '8:1:1'.")
-    folds: int | None = Field(None, ge=3, description="User-wise cross-validation instead of split: groups of users.")
-    fold: int = Field(0, ge=0, description="With folds: the group that is test; the next one is valid.")
-    seed: int = Field(0, ge=0, description="Root of all randomness.")
     max_rendered: int | None = Field(None, ge=1, description="Most rows of the .jsonl files; samples.parquet has all.")
 
     catalogue: str | None = Field(None, description="synthetic: movies or books.")
@@ -106,7 +94,7 @@ class PrepareConfig(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         reader = self.reader
-        foreign = {name for name in _SOURCE if name not in reader.options}
+        foreign = SourceOptions.model_fields.keys() - reader.options - {"seed"}
         if isinstance(reader, SamplesReader):
             foreign |= set(_OF_RATINGS)
             if self.protocol not in ("published", "tallrec"):
@@ -122,9 +110,8 @@ class PrepareConfig(BaseModel):
             raise ValueError(f"dataset {self.dataset} has no use for {', '.join(wrong)}")
         if self.catalogue is not None and self.catalogue not in reader.catalogues:
             raise ValueError(f"found catalogue {self.catalogue!r}; expected {' or '.join(reader.catalogues)}")
-        self.split_config()  # these raise ValueError
-        self.source_options()
-        if not self.published:
+        self.source_options()  # these raise ValueError
+        if not isinstance(reader, SamplesReader):
             self.feedback_config()
         return self
 
@@ -139,14 +126,10 @@ class PrepareConfig(BaseModel):
         return self.reader.catalogues.get(self.catalogue or "", self.reader.defaults)
 
     @property
-    def published(self) -> bool:
-        """Whether the source holds finished samples instead of ratings."""
-        return isinstance(self.reader, SamplesReader)
-
-    @property
     def template_name(self) -> str:
         """The prompt template of the renderings: for the published protocols that of the published files."""
-        return self.template or ("tallrec" if self.protocol.startswith("tallrec") or self.published else "default")
+        published = self.protocol.startswith("tallrec") or isinstance(self.reader, SamplesReader)
+        return self.template or ("tallrec" if published else "default")
 
     @property
     def request(self) -> str:
@@ -162,14 +145,10 @@ class PrepareConfig(BaseModel):
 
     def words(self) -> dict[str, str]:
         """The words of the domain that were given."""
-        return {name: value for name in _WORDS if (value := getattr(self, name)) is not None}
+        return {name: value for name in Domain.model_fields if (value := getattr(self, name)) is not None}
 
     def domain_words(self) -> Domain:
-        """The domain: the words given, the dataset's noun (it is English), and what the language provides.
-
-        Raises:
-            ConfigError: a word is not usable.
-        """
+        """The words given, the dataset's noun (it is English), and the language's. Raises ConfigError for a bad one."""
         words = self.words()
         if self.defaults.noun and words.get("language", "en").lower().startswith("en"):
             words = {"noun": self.defaults.noun, **words}
@@ -185,18 +164,6 @@ class PrepareConfig(BaseModel):
             raise ValueError(f"negatives is for implicit feedback, and the feedback is {kind}")
         drawn = {} if self.negatives is None else {"negatives": self.negatives}
         return FeedbackConfig(kind=kind, like_above=like_above, negatives_in_history=self.negatives_in_history, **drawn)
-
-    def split_config(self) -> SplitConfig:
-        """The protocol's parameters. Raises ValueError (of pydantic) for impossible ones."""
-        return SplitConfig(
-            max_history=self.max_history,
-            min_history=self.min_history,
-            order=self.order,
-            ratios=self.split,
-            folds=self.folds,
-            fold=self.fold,
-            seed=self.seed,
-        )
 
     def source_options(self) -> SourceOptions:
         """How the reader reads. Raises ValueError (of pydantic) for unknown columns."""

@@ -1,4 +1,4 @@
-"""What a teacher is: a question in, a completion out. `Teacher`, its records, and the ways in which a call can fail."""
+"""What a teacher is (`Teacher`): a question in, a completion out, or one of the ways in which a call can fail."""
 
 from __future__ import annotations
 
@@ -11,14 +11,10 @@ from recalign.errors import TeacherError
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One call: a message and the limits of its answer.
+    """One call: a message, the longest answer in tokens, and the temperature of sampling (0: greedy).
 
-    Attributes:
-        prompt: The message.
-        max_tokens: Longest answer, in tokens.
-        temperature: Of sampling; 0 is greedy.
-        top_logprobs: Alternatives at each place of the answer whose log probabilities are asked for. 0: none are asked
-            for. A teacher may leave them out.
+    `top_logprobs` alternatives at each place of the answer are asked for with their log probabilities; 0: none. A
+    teacher may leave them out.
     """
 
     prompt: str
@@ -36,7 +32,7 @@ class Usage:
 
     @property
     def total(self) -> int:
-        """Both together."""
+        """Of prompt and completion together."""
         return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, more: Usage) -> Usage:
@@ -45,12 +41,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """A token of an answer, and what might have stood in its place.
+    """A token of an answer, the natural logarithm of its probability, and the likeliest tokens at its place (`top`).
 
-    Attributes:
-        token: Its text.
-        logprob: Natural logarithm of its probability; at or below `UNTOLD` where the endpoint does not tell it.
-        top: The likeliest tokens at its place with theirs, as many as were told; mostly the token itself is among them.
+    Mostly the token itself is among these. `logprob` is at or below `UNTOLD` where the endpoint does not tell it.
     """
 
     token: str
@@ -63,15 +56,10 @@ UNTOLD: Final = -9999.0  # what the API says of a token that is too unlikely to 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What came back.
+    """What came back; None stands for what was not said.
 
-    Attributes:
-        text: The answer, possibly empty.
-        finish_reason: As OpenAI names them: ``stop``, ``length``, ``content_filter``, ...; None where it was not said.
-        usage: None where it was not said.
-        refusal: Text of a refusal that came in a field of its own.
-        model: The model that says it answered; None where it was not said.
-        logprobs: One entry per token, in order; None where they were not asked for or not given.
+    Finish reasons are as OpenAI names them: ``stop``, ``length``, ``content_filter``, ... A `refusal` is text that came
+    in a field of its own. `logprobs` has one entry per token, in order.
     """
 
     text: str
@@ -87,27 +75,23 @@ Asked = TypeVar("Asked", bound=Question, contravariant=True)
 
 @runtime_checkable
 class Teacher(Protocol[Asked]):
-    """Whatever answers questions of one kind. A language model answers every kind, because it needs the prompt only."""
+    """Whatever answers questions of one kind. A language model answers every kind: it needs the prompt only."""
 
     @property
     def name(self) -> str:
         """As on the command line: ``openai:MODEL``, ``hf:PATH``, ``heuristic``."""
-        ...
 
     @property
     def settings(self) -> Mapping[str, object]:
         """All that answers depend on besides prompt, temperature and length. It is JSON, and never holds a secret."""
-        ...
 
     @property
     def ledgered(self) -> bool:
         """Whether answers cost something, so that they are kept in a ledger and count towards a budget."""
-        ...
 
     @property
     def max_concurrency(self) -> int | None:
         """Most questions at a time; None: no limit of its own."""
-        ...
 
     async def complete(self, question: Asked) -> Completion:
         """Answer one question.
@@ -117,11 +101,9 @@ class Teacher(Protocol[Asked]):
             LogprobsRefused: It is not asked like this; without `Question.top_logprobs` it may answer.
             TeacherError: No attempt will do better (a wrong key, a wrong request, no quota left).
         """
-        ...
 
     async def close(self) -> None:
         """Called once, after the last question."""
-        ...
 
 
 LanguageModel: TypeAlias = Teacher[Question]
@@ -134,15 +116,10 @@ class LogprobsRefused(TeacherError):
 class CallFailed(Exception):
     """One attempt failed, and another one may not.
 
-    Attributes:
-        reason: For people; contains no secret.
-        retry_after: Seconds that the server asked to wait, None where it did not.
-        billed: Whether the server may have answered (and counted tokens) all the same.
-        limited: Whether the server said that it is asked too much, rather than that something is broken.
+    The reason is for people, and contains no secret. `retry_after`: seconds that the server asked to wait. `billed`:
+    whether it may have answered (and counted tokens) all the same.
     """
 
-    def __init__(
-        self, reason: str, *, retry_after: float | None = None, billed: bool = False, limited: bool = False
-    ) -> None:
+    def __init__(self, reason: str, *, retry_after: float | None = None, billed: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.retry_after, self.billed, self.limited = reason, retry_after, billed, limited
+        self.reason, self.retry_after, self.billed = reason, retry_after, billed

@@ -12,7 +12,6 @@ from recalign.llm.config import ClientConfig
 
 _BYTES_PER_TOKEN: Final = 4  # of English text; an estimate needs no tokenizer
 _OVERHEAD: Final = 64  # tokens of a chat template around the message, generously
-_MILLION: Final = 1_000_000
 
 
 def expected_tokens(text: str) -> int:
@@ -29,19 +28,15 @@ def cost(usage: Usage, config: ClientConfig) -> float | None:
     """Money for `usage`; None where the prices are not given."""
     if config.price_in is None or config.price_out is None:
         return None
-    return (usage.prompt_tokens * config.price_in + usage.completion_tokens * config.price_out) / _MILLION
+    return (usage.prompt_tokens * config.price_in + usage.completion_tokens * config.price_out) / 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class CallsEstimate:
-    """What is to be expected before the first call.
+    """What is to be expected before the first call: questions about all samples, their tokens, and money.
 
-    Attributes:
-        samples: Samples that are asked about.
-        calls: Questions for all of them.
-        expected: Tokens, from the length of example prompts and usual answers.
-        at_most: Tokens, with every answer as long as it may be and one token per byte.
-        expected_cost, cost_at_most: Money; None without prices.
+    `expected` is for usual answers; `at_most` for answers as long as they may be and one token per byte. Costs are
+    None without prices.
     """
 
     samples: int
@@ -68,17 +63,15 @@ class Budget:
 
     def __init__(self, config: ClientConfig, spent: Usage) -> None:
         """`spent` is what counts already, from the ledger."""
-        self._config = config
-        self.spent = spent
-        self._reserved = Usage(0, 0)
-        self._in_flight = 0
+        self.spent, self._config = spent, config
+        self._reserved, self._in_flight = Usage(0, 0), 0
         self._changed = asyncio.Event()
 
     async def reserve(self, worst: Usage) -> None:
         """Set `worst` aside for a call; waits for calls in flight where they may leave enough.
 
         Raises:
-            TeacherError: the call could overrun the budget, and nothing is in flight that could change that.
+            TeacherError: The call could overrun the budget, and nothing is in flight that could change that.
         """
         while not self._fits(worst):
             if self._in_flight == 0:
@@ -89,7 +82,7 @@ class Budget:
         self._in_flight += 1
 
     def settle(self, worst: Usage, actual: Usage) -> None:
-        """A call ended: its reservation goes, what it cost (nothing, if it was refused) is spent."""
+        """A call ended: its reservation goes, what it cost is spent."""
         self._reserved += Usage(-worst.prompt_tokens, -worst.completion_tokens)
         self.spent += actual
         self._in_flight -= 1

@@ -3,24 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, Generic, TypeVar
 
 from recalign.artifacts import fingerprint
 from recalign.errors import TeacherError
 from recalign.llm.base import CallFailed, Completion, Question, Teacher, Usage
 from recalign.llm.budget import Budget, worst_case
-from recalign.llm.clock import Clock
 from recalign.llm.config import ClientConfig
 from recalign.llm.ledger import Exchange, Ledger
+from recalign.seeding import generator
 
 QuestionT = TypeVar("QuestionT", bound=Question)
 
-KEY_FORMAT: Final = 1
+_KEY_FORMAT: Final = 1
 _FIRST_WAIT: Final = 1.0  # seconds; the bound of the random wait doubles with each attempt
 _DRAIN: Final = 30.0  # seconds that calls in flight have to end, where the run must stop
 _SPREAD: Final = 1.0  # seconds over which callers resume after a common wait, so that they do not come all at once
+
+
+class Clock:
+    """The machine's time, and chance. Tests replace its methods, so that they need not wait for either."""
+
+    def __init__(self, seed: int = 0) -> None:
+        """Two processes wait differently long: the numbers drawn also depend on the process. No result does."""
+        self._random = generator(seed, "teacher", "jitter", os.getpid())
+
+    def now(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return time.monotonic()
+
+    def stamp(self) -> str:
+        """The time of day: UTC, ISO 8601, seconds."""
+        return datetime.now(UTC).isoformat(timespec="seconds")
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def uniform(self, high: float) -> float:
+        """A random number in [0, high)."""
+        return float(self._random.uniform(0.0, high)) if high > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +91,17 @@ class Calls(Generic[QuestionT]):
         """`template` says with which wording questions are made; it counts in the ledger's keys."""
         self.teacher, self.config, self.ledger, self.clock = teacher, config, ledger, clock
         self.counts = CallCounts()
-        self.failed: dict[str, int] = {}
+        self.failed: Counter[str] = Counter()
         self.budget = Budget(config, ledger.spent() if ledger else Usage(0, 0))
-        self._fixed = {"format": KEY_FORMAT, "teacher": teacher.name, "settings": teacher.settings, **template}
-        self._not_before = 0.0
+        self._fixed = {"format": _KEY_FORMAT, "teacher": teacher.name, "settings": teacher.settings, **template}
+        self._given_up, self._not_before = 0, 0.0
         self._locks: dict[str, asyncio.Lock] = {}
-        self._stopped = False
-        self._idle = asyncio.Event()
+        self._stopped, self._idle = False, asyncio.Event()
+
+    @property
+    def concurrency(self) -> int:
+        """Most questions at a time: what the configuration says, or less where the teacher cannot do so many."""
+        return min(self.config.concurrency, self.teacher.max_concurrency or self.config.concurrency)
 
     def key(self, question: QuestionT) -> str:
         """Content key of a question: prompt, teacher, its settings, parameters, template."""
@@ -80,11 +111,11 @@ class Calls(Generic[QuestionT]):
         return fingerprint({**self._fixed, **asked, **extra})
 
     def stored(self, question: QuestionT) -> bool:
-        """Whether the ledger has an answer to exactly this question."""
+        """Whether the ledger has an answer to this question."""
         return self.ledger is not None and self.ledger.get(self.key(question)) is not None
 
     def forget(self, question: QuestionT) -> None:
-        """Remove the answer to exactly this question from the ledger, so that it is asked again."""
+        """Remove the answer to this question from the ledger, so that it is asked again."""
         if self.ledger is not None:
             self.ledger.forget(self.key(question))
 
@@ -92,13 +123,33 @@ class Calls(Generic[QuestionT]):
         """Answer a question, from the ledger if it is there.
 
         Raises:
-            GivenUp: no attempt brought an answer.
-            LogprobsRefused: the teacher is to be asked without log probabilities.
-            TeacherError: the run must stop: the budget is used up, the teacher cannot be asked at all, or it wants to
-                be left alone for longer than `ClientConfig.longest_wait`.
+            GivenUp: No attempt brought an answer. That loses one item.
+            LogprobsRefused: The teacher is to be asked without log probabilities.
+            TeacherError: The run must stop: the budget is used up, the teacher cannot be asked at all, it wants to be
+                left alone for longer than `ClientConfig.longest_wait`, or as many questions in a row were given up as
+                `ClientConfig.failures` says.
         """
-        if self.ledger is None:
-            return Reply(Exchange(await self._free(question)), cached=False)
+        try:
+            reply = await self._answer(question)
+        except GivenUp as failure:
+            self._given_up += 1
+            if self._given_up < self.config.failures:
+                raise
+            found = f"{self._given_up} questions in a row given up, the last for: {failure.reason}"
+            hint = "All answers are kept in the ledger: run the same command again when it does."
+            raise TeacherError(f"teacher {self.teacher.name} does not answer", found=found, hint=hint) from None
+        if not reply.cached:  # an answer from the ledger does not show that the teacher is still there
+            self._given_up = 0
+        return reply
+
+    async def _answer(self, question: QuestionT) -> Reply:
+        if self.ledger is None:  # what costs nothing and needs no network has no deadline and no second attempt
+            try:
+                completion = await self.teacher.complete(question)
+            except CallFailed as failure:
+                raise GivenUp(failure.reason) from None
+            self.counts.sent += 1
+            return Reply(Exchange(completion), cached=False)
         key = self.key(question)
         async with self._locks.setdefault(key, asyncio.Lock()):  # the same question twice at once has one answer
             stored = self.ledger.get(key)
@@ -123,24 +174,17 @@ class Calls(Generic[QuestionT]):
             try:
                 return await self._attempt(question, key, ledger)
             except CallFailed as failure:
-                self.failed[failure.reason] = self.failed.get(failure.reason, 0) + 1
+                self.failed[failure.reason] += 1
                 if attempt + 1 == self.config.attempts:
                     raise GivenUp(failure.reason) from None
                 await self._pause(attempt, failure)
         raise AssertionError("attempts is at least 1")
 
-    async def _free(self, question: QuestionT) -> Completion:
-        """A call that costs nothing and needs no network: no ledger, no deadline, no second attempt."""
-        try:
-            completion = await self.teacher.complete(question)
-        except CallFailed as failure:
-            raise GivenUp(failure.reason) from None
-        self.counts.sent += 1
-        return completion
-
     async def _attempt(self, question: QuestionT, key: str, ledger: Ledger) -> Exchange:
         worst = worst_case(question.prompt, question.max_tokens)
-        await self._open()
+        # Where the server wants to be left alone, all callers wait.
+        while (left := self._not_before - self.clock.now()) > 0:
+            await self.clock.sleep(left + self.clock.uniform(_SPREAD))
         await self.budget.reserve(worst)
         spent = Usage(0, 0)
         try:
@@ -178,21 +222,14 @@ class Calls(Generic[QuestionT]):
             counts.in_flight -= 1
             self._idle.set()
 
-    async def _open(self) -> None:
-        """Wait while the server wants to be left alone; the wait is common to all callers."""
-        while (left := self._not_before - self.clock.now()) > 0:
-            await self.clock.sleep(left + self.clock.uniform(_SPREAD))
-
     async def _pause(self, attempt: int, failure: CallFailed) -> None:
         """Wait as long as the server asked for, else a random time below a bound that doubles (full jitter)."""
         if failure.retry_after is not None:
             if failure.retry_after > self.config.longest_wait:
-                raise TeacherError(
-                    f"teacher {self.teacher.name}",
-                    found=f"{failure.reason}, to be asked again in {failure.retry_after:.0f} s",
-                    expected=f"at most {self.config.longest_wait:g} s",
-                    hint="All answers are kept in the ledger: run the same command again then.",
-                )
+                found = f"{failure.reason}, to be asked again in {failure.retry_after:.0f} s"
+                expected = f"at most {self.config.longest_wait:g} s"
+                hint = "All answers are kept in the ledger: run the same command again then."
+                raise TeacherError(f"teacher {self.teacher.name}", found=found, expected=expected, hint=hint)
             self._not_before = max(self._not_before, self.clock.now() + failure.retry_after)
             return
         await self.clock.sleep(self.clock.uniform(min(self.config.longest_wait, _FIRST_WAIT * 2**attempt)))

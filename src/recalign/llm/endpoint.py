@@ -1,14 +1,14 @@
 """The language model at any OpenAI-compatible endpoint: OpenAI itself, vLLM, Ollama, ...
 
-The key comes from the environment and goes into the request's header, nowhere else: it is in no setting and no
-ledger, and where a server repeats it, in an error or even in an answer, it is taken out before anybody reads the
-text. Redirects are not followed, and errors of the client library are not chained, because they hold the request with
-its headers.
+The key comes from the environment and goes into the request's header, nowhere else. Where a server repeats it, in an
+error or even in an answer, it is taken out before anybody reads the text. Redirects are not followed, and errors of the
+client library are not chained, because they hold the request with its headers.
 """
 
 from __future__ import annotations
 
 import email.utils
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -18,14 +18,12 @@ from typing import Any, Final
 from recalign.errors import ConfigError, TeacherError
 from recalign.llm.base import CallFailed, Completion, LogprobsRefused, Question, TokenLogprobs, Usage
 from recalign.llm.config import OPENAI_URL, ClientConfig
-from recalign.llm.logprobs import read_logprobs
 
-_NO_KEY: Final = "none"  # what servers that want no key are sent, as the client insists on one
-_MASK: Final = "[key]"
 _RETRY: Final = frozenset({408, 409, 425, 429})  # and all from 500 on
 _NO_QUOTA: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _BAD_REQUEST: Final = frozenset({400, 403, 422})  # how servers refuse a parameter
 _MESSAGE: Final = 300  # characters of a server's message that are shown
+_ROUNDING: Final = 1e-3  # how far above 0 rounding may lift the logarithm of a probability near 1
 
 
 class EndpointTeacher:
@@ -38,9 +36,11 @@ class EndpointTeacher:
         """Make the client; nothing is sent.
 
         Raises:
-            ConfigError: the package ``openai`` is missing, or there is no (usable) key where one is needed.
+            ConfigError: The package ``openai`` is missing, or there is no (usable) key where one is needed.
         """
+        self.name = f"openai:{model}"
         self._model, self._url = model, config.base_url or OPENAI_URL
+        self.settings: Mapping[str, object] = {"model": model, "base_url": self._url}
         self._length = config.length_parameter
         self._key = _read_key(config, os.environ if environment is None else environment)
         try:
@@ -50,32 +50,18 @@ class EndpointTeacher:
             raise ConfigError("teacher openai needs the package openai", hint=hint) from error
         self._errors = openai
         self._client = openai.AsyncOpenAI(
-            api_key=self._key or _NO_KEY,
+            api_key=self._key or "none",  # the client insists on one
             base_url=self._url,
             max_retries=0,
             timeout=config.deadline,
             http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, timeout=config.deadline),
         )
 
-    @property
-    def name(self) -> str:
-        """``openai:MODEL``."""
-        return f"openai:{self._model}"
-
-    @property
-    def settings(self) -> Mapping[str, object]:
-        """Model and address."""
-        return {"model": self._model, "base_url": self._url}
-
-    def __repr__(self) -> str:
-        return f"EndpointTeacher({self._model!r}, {self._url!r})"
-
     async def close(self) -> None:
-        """Close the connections."""
         await self._client.close()
 
     async def complete(self, question: Question) -> Completion:
-        """One call. Raises CallFailed and TeacherError as `recalign.llm.base.Teacher` says."""
+        """One call; see `recalign.llm.base.Teacher`."""
         errors = self._errors
         try:
             options: dict[str, Any] = {self._length: question.max_tokens, "temperature": question.temperature}
@@ -83,7 +69,7 @@ class EndpointTeacher:
                 options |= {"logprobs": True, "top_logprobs": question.top_logprobs}
             messages: Any = [{"role": "user", "content": question.prompt}]
             reply = await self._client.chat.completions.create(model=self._model, messages=messages, **options)
-            completion = self._read(reply, logprobs=question.top_logprobs > 0)
+            return self._read(reply, logprobs=question.top_logprobs > 0)
         except errors.APIStatusError as error:
             raised: Exception = self._refused(error, logprobs=question.top_logprobs > 0)
         except errors.APITimeoutError:
@@ -94,8 +80,6 @@ class EndpointTeacher:
             raised = CallFailed(f"connection: {cause}", billed=cause not in ("ConnectError", "ConnectTimeout"))
         except (errors.OpenAIError, JSONDecodeError, UnicodeDecodeError, _MalformedReply) as error:
             raised = CallFailed(f"malformed reply: {type(error).__name__}", billed=True)
-        else:
-            return completion
         raise raised from None
 
     def _read(self, reply: Any, *, logprobs: bool) -> Completion:
@@ -112,7 +96,7 @@ class EndpointTeacher:
             usage=_usage(getattr(reply, "usage", None)),
             refusal=self._redact(refusal) if isinstance(refusal, str) and refusal else None,
             model=self._redact(model) if isinstance(model, str) else None,
-            logprobs=self._keyless(read_logprobs(getattr(choices[0], "logprobs", None))) if logprobs else None,
+            logprobs=self._keyless(_logprobs(getattr(choices[0], "logprobs", None))) if logprobs else None,
         )
 
     def _keyless(self, told: tuple[TokenLogprobs, ...] | None) -> tuple[TokenLogprobs, ...] | None:
@@ -131,8 +115,7 @@ class EndpointTeacher:
         if codes & _NO_QUOTA:
             return self._fatal(f"no quota left ({message})", "Add credit; all answers are kept in the ledger.")
         if status in _RETRY or status >= 500:
-            wait = _retry_after(error.response.headers)
-            return CallFailed(f"HTTP {status}", retry_after=wait, limited=status in (429, 503))
+            return CallFailed(f"HTTP {status}", retry_after=_retry_after(error.response.headers))
         # Servers word it in many ways, but all name the parameter. Were it about something else, the question that is
         # then asked without it meets the same answer, and that one counts.
         if logprobs and status in _BAD_REQUEST and "logprobs" in str(body).casefold():
@@ -149,7 +132,7 @@ class EndpointTeacher:
         return TeacherError(f"teacher {self.name} at {self._url}", found=found, hint=hint)
 
     def _redact(self, text: str) -> str:
-        return text.replace(self._key, _MASK) if self._key else text
+        return text.replace(self._key, "[key]") if self._key else text
 
 
 def _usage(usage: Any) -> Usage | None:
@@ -157,6 +140,33 @@ def _usage(usage: Any) -> Usage | None:
     numbers = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
     known = [number for number in numbers if isinstance(number, int) and number >= 0]
     return Usage(*known) if len(known) == len(numbers) else None
+
+
+def _logprobs(told: Any) -> tuple[TokenLogprobs, ...] | None:
+    """What ``choices[0].logprobs`` of a reply holds, whole or not at all.
+
+    None where it holds nothing, has another form (servers send what older APIs had), or a number in it is no
+    logarithm of a probability: a list with holes could show the wrong token as the first that decides.
+    """
+    content = getattr(told, "content", None)
+    if not isinstance(content, list) or not content:
+        return None
+    places = []
+    for entry in content:
+        own, top = _token(entry), getattr(entry, "top_logprobs", None)
+        listed = [_token(alternative) for alternative in top] if isinstance(top, list) else []
+        known = tuple(pair for pair in listed if pair is not None)
+        if own is None or len(known) < len(listed):
+            return None
+        places.append(TokenLogprobs(*own, known))
+    return tuple(places)
+
+
+def _token(told: Any) -> tuple[str, float] | None:
+    token, value = getattr(told, "token", None), getattr(told, "logprob", None)
+    if not isinstance(token, str) or not isinstance(value, int | float):
+        return None
+    return (token, min(float(value), 0.0)) if math.isfinite(value) and value <= _ROUNDING else None
 
 
 class _MalformedReply(Exception):

@@ -1,11 +1,9 @@
 """The ledger: every paid answer, keyed by content, in one SQLite file. A crash loses no answer that had arrived.
 
 A row is an exchange with a SHA-256 over it. Where the two do not agree, the row is never parsed, and its question is
-asked again. A file that SQLite finds damaged is set aside (not deleted), and the rows in it that can still be read and
-agree move to a new one. The ledger also counts spending: a call is written down at
-its worst case before it is sent and at what it was when it returns, so a killed process has not spent in secret.
-
-No secret is ever stored: the key of a row is a hash of prompt, teacher, settings and template.
+asked again. A file that SQLite finds damaged is set aside (not deleted), and its sound rows move to a new one. A call
+is written down at its worst case before it is sent and at what it was when it returns, so a killed process has not
+spent in secret. No API key is ever stored: a row's key is a hash of prompt, teacher, settings and template.
 """
 
 from __future__ import annotations
@@ -13,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from recalign.errors import ArtifactError
 from recalign.llm.base import Completion, TokenLogprobs, Usage
@@ -38,13 +37,7 @@ def ledger_path(output: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A question that was answered.
-
-    Attributes:
-        completion: The answer.
-        asked: UTC time in ISO 8601 of the call that was answered; None for a teacher without a ledger.
-        answered: When its answer was complete.
-    """
+    """An answer, and when it was asked for and complete: UTC, ISO 8601; None for a teacher without a ledger."""
 
     completion: Completion
     asked: str | None = None
@@ -65,7 +58,7 @@ class Ledger:
         """Open or create.
 
         Raises:
-            ArtifactError: the file is in use by another run, of a newer format, something else, or not writable.
+            ArtifactError: The file is in use by another run, of a newer format, something else, or not writable.
         """
         self.path, self.damaged, self.notes = path, 0, list[str]()
         with self._errors():
@@ -73,7 +66,7 @@ class Ledger:
             if path.exists() and not self._is_sound():
                 self._renew()
             self._connection = self._open()
-            self.pending = int(self._value("SELECT count(*) FROM spending WHERE settled = 0"))
+            self.pending = self._number("SELECT count(*) FROM spending WHERE settled = 0")
 
     def __enter__(self) -> Self:
         return self
@@ -99,36 +92,29 @@ class Ledger:
 
     def begin(self, worst: Usage) -> int:
         """Write down that a call is about to be sent, at its worst case; the number settles it later."""
-        with self._errors():
-            cursor = self._connection.execute(
-                "INSERT INTO spending (prompt_tokens, completion_tokens, settled) VALUES (?, ?, 0)",
-                (worst.prompt_tokens, worst.completion_tokens),
-            )
-        return int(cursor.lastrowid or 0)
+        values = (worst.prompt_tokens, worst.completion_tokens, 0)
+        return int(self._execute(f"INSERT INTO spending ({_SPENDING}) VALUES (?, ?, ?)", values).lastrowid or 0)
 
     def finish(self, number: int, key: str, exchange: Exchange, usage: Usage) -> None:
         """Store the exchange and what it cost, both or neither."""
         body = _encode(exchange)
         with self._errors():
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.execute(
-                "INSERT OR REPLACE INTO exchange VALUES (?, ?, ?)", (key, body, _checksum(key, body))
-            )
-            self._connection.execute(
+            run = self._connection.execute
+            run("BEGIN IMMEDIATE")
+            run("INSERT OR REPLACE INTO exchange VALUES (?, ?, ?)", (key, body, _checksum(key, body)))
+            run(
                 "UPDATE spending SET prompt_tokens = ?, completion_tokens = ?, settled = 1 WHERE id = ?",
                 (usage.prompt_tokens, usage.completion_tokens, number),
             )
-            self._connection.execute("COMMIT")
+            run("COMMIT")
 
     def cancel(self, number: int) -> None:
         """The call was refused unanswered: nothing was spent."""
-        with self._errors():
-            self._connection.execute("DELETE FROM spending WHERE id = ?", (number,))
+        self._execute("DELETE FROM spending WHERE id = ?", (number,))
 
     def forget(self, key: str) -> None:
         """Remove an exchange, so that its question is asked again. What it cost stays counted."""
-        with self._errors():
-            self._connection.execute("DELETE FROM exchange WHERE key = ?", (key,))
+        self._execute("DELETE FROM exchange WHERE key = ?", (key,))
 
     def spent(self) -> Usage:
         """Tokens spent through this ledger, by all runs; calls without a known end count at their worst case."""
@@ -138,8 +124,7 @@ class Ledger:
 
     def count(self) -> int:
         """Number of exchanges. (No ``__len__``: an empty ledger must not count as none.)"""
-        with self._errors():
-            return int(self._value("SELECT count(*) FROM exchange"))
+        return self._number("SELECT count(*) FROM exchange")
 
     def _open(self) -> sqlite3.Connection:
         # Where an event loop runs already, the work is done in another thread than the opening, never in two at once.
@@ -151,9 +136,8 @@ class Ledger:
             connection.execute("PRAGMA synchronous = FULL")
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
             if version > FORMAT:
-                raise ArtifactError(
-                    f"ledger {self.path}", found=f"format {version}", expected=f"{FORMAT}", hint="Upgrade recalign."
-                )
+                found, hint = f"format {version}", "Upgrade recalign."
+                raise ArtifactError(f"ledger {self.path}", found=found, expected=f"{FORMAT}", hint=hint)
             connection.execute("BEGIN EXCLUSIVE")
             for table in _TABLES:
                 connection.execute(table)
@@ -165,28 +149,24 @@ class Ledger:
         return connection
 
     def _is_sound(self) -> bool:
-        connection = sqlite3.connect(self.path, timeout=0.5, isolation_level=None)
-        try:
-            return bool(connection.execute("PRAGMA quick_check").fetchone()[0] == "ok")
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
+        with closing(sqlite3.connect(self.path, timeout=0.5, isolation_level=None)) as connection:
+            try:
+                return bool(connection.execute("PRAGMA quick_check").fetchone()[0] == "ok")
+            except sqlite3.OperationalError:
                 raise  # locked, unreadable: says nothing about its content
-            return False
-        finally:
-            connection.close()
+            except sqlite3.DatabaseError:
+                return False
 
     def _renew(self) -> None:
         """Set the damaged file aside and start a new one with the rows that are still whole."""
-        number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
-            number += 1
+        names = (self.path.with_name(f"{self.path.name}.damaged-{number}") for number in count(1))
+        aside = next(path for path in names if not path.exists())
         for suffix in ("", "-wal", "-journal", "-shm"):
             companion = self.path.with_name(self.path.name + suffix)
             if companion.exists():
                 companion.rename(aside.with_name(aside.name + suffix))
-        old, new = sqlite3.connect(aside, isolation_level=None), self._open()
-        try:
-            kept = 0
+        kept = 0
+        with closing(sqlite3.connect(aside, isolation_level=None)) as old, closing(self._open()) as new:
             for row in _salvage(old, "SELECT key, body, checksum FROM exchange"):
                 if isinstance(row[0], str) and isinstance(row[1], str) and _checksum(row[0], row[1]) == row[2]:
                     new.execute("INSERT OR REPLACE INTO exchange VALUES (?, ?, ?)", row)
@@ -194,14 +174,16 @@ class Ledger:
             for row in _salvage(old, f"SELECT {_SPENDING} FROM spending"):
                 if all(isinstance(value, int) and value >= 0 for value in row):
                     new.execute(f"INSERT INTO spending ({_SPENDING}) VALUES (?, ?, ?)", row)
-        finally:
-            old.close()
-            new.close()
         self.damaged += 1
         self.notes.append(f"ledger {self.path} was damaged: {kept} answers kept, the file set aside as {aside.name}")
 
-    def _value(self, query: str) -> int:
-        return int(self._connection.execute(query).fetchone()[0])
+    def _number(self, query: str) -> int:
+        with self._errors():
+            return int(self._connection.execute(query).fetchone()[0])
+
+    def _execute(self, statement: str, values: tuple[object, ...]) -> sqlite3.Cursor:
+        with self._errors():
+            return self._connection.execute(statement, values)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -216,10 +198,8 @@ class Ledger:
 
 def _salvage(connection: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...]]:
     """Rows up to the first that SQLite cannot read."""
-    try:
+    with suppress(sqlite3.DatabaseError):
         yield from connection.execute(query)
-    except sqlite3.DatabaseError:
-        return
 
 
 def _checksum(key: str, body: object) -> str:
@@ -238,9 +218,8 @@ def _decode(body: str) -> Exchange:
     completion = fields["completion"]
     usage, told = completion["usage"], completion.get("logprobs")
     completion["usage"] = Usage(**usage) if usage else None
-    completion["logprobs"] = None if told is None else tuple(_token(place) for place in told)
+    if told is not None:
+        completion["logprobs"] = tuple(
+            TokenLogprobs(place["token"], place["logprob"], tuple(map(tuple, place["top"]))) for place in told
+        )
     return Exchange(Completion(**completion), fields["asked"], fields["answered"])
-
-
-def _token(fields: Mapping[str, Any]) -> TokenLogprobs:
-    return TokenLogprobs(fields["token"], fields["logprob"], tuple((token, value) for token, value in fields["top"]))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from recalign.errors import TeacherError
 from recalign.llm.base import Completion, Question, Usage
 from recalign.models.config import BackboneConfig
-from recalign.prompting.template import Instruction, PromptTemplate
+from recalign.prompting.prompts import Instruction
+from recalign.prompting.template import PromptTemplate
 from recalign.seeding import derive_seed
 
 
@@ -19,34 +20,22 @@ class LocalTeacher:
     max_concurrency = 1
 
     def __init__(self, config: BackboneConfig, *, template: str, seed: int) -> None:
-        """Load the model.
-
-        Args:
-            config: Which model, and how it is held in memory.
-            template: Prompt template whose frame is used where the tokenizer has no chat template.
-            seed: Of sampling.
+        """Load the model. The frame of `template` is used where the tokenizer has no chat template.
 
         Raises:
-            ModelError: see `recalign.models.backbone.load_backbone`.
+            ModelError: See `recalign.models.backbone.load_backbone`.
         """
         from recalign.models.backbone import load_backbone
         from recalign.prompting.control import ControlTokens
 
-        self._path, self._seed = config.name, seed
+        self.name = f"hf:{config.name}"
+        self._seed = seed
         self._backbone = load_backbone(config)
         self._control = ControlTokens(self._backbone.tokenizer)
         self._frame = PromptTemplate.load(template)
-
-    @property
-    def name(self) -> str:
-        """``hf:PATH_OR_ID``."""
-        return f"hf:{self._path}"
-
-    @property
-    def settings(self) -> Mapping[str, object]:
-        """Fingerprint of the model's files, its type, and the seed of sampling."""
         dtype = str(self._backbone.model.dtype).removeprefix("torch.")
-        return {"fingerprint": self._backbone.fingerprint, "dtype": dtype, "seed": self._seed}
+        self.settings: Mapping[str, object]
+        self.settings = {"fingerprint": self._backbone.fingerprint, "dtype": dtype, "seed": seed}
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -55,7 +44,7 @@ class LocalTeacher:
         """Generate: greedily at temperature 0, else seeded by the question, so that the same one gets the same answer.
 
         Raises:
-            TeacherError: prompt and answer do not fit into the model.
+            TeacherError: Prompt and answer do not fit into the model.
         """
         import torch
 
@@ -63,12 +52,10 @@ class LocalTeacher:
         ids = self._encode(question.prompt)
         room = backbone.max_positions - len(ids)
         if room < question.max_tokens:
-            raise TeacherError(
-                f"teacher {self.name}",
-                found=f"a prompt of {len(ids)} tokens and an answer of up to {question.max_tokens}",
-                expected=f"at most {backbone.max_positions} positions",
-                hint="Use a model with more positions, or shorter answers: --set max_tokens=N.",
-            )
+            found = f"a prompt of {len(ids)} tokens and an answer of up to {question.max_tokens}"
+            expected = f"at most {backbone.max_positions} positions"
+            hint = "Use a model with more positions, or shorter answers: --set max_tokens=N."
+            raise TeacherError(f"teacher {self.name}", found=found, expected=expected, hint=hint)
         inputs = torch.tensor([ids], device=backbone.model.device)
         # What a checkpoint's own generation settings would add (penalties, nucleus) is switched off.
         sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
@@ -86,11 +73,11 @@ class LocalTeacher:
             )
         answer = output[0, len(ids) :].tolist()
         text = backbone.tokenizer.decode(answer, skip_special_tokens=True)
-        reason = "stop" if self._ended(answer) else "length"
-        return Completion(text, reason, Usage(len(ids), len(answer)))
+        ends = backbone.model.generation_config.eos_token_id
+        ended = bool(answer) and answer[-1] in (ends if isinstance(ends, list) else [ends])
+        return Completion(text, "stop" if ended else "length", Usage(len(ids), len(answer)))
 
     def _encode(self, prompt: str) -> list[int]:
-        """Token ids: in the tokenizer's chat template, or in Alpaca's frame where it has none."""
         tokenizer = self._backbone.tokenizer
         safe = self._control.inert([prompt])[0]
         if tokenizer.chat_template is None:
@@ -100,7 +87,3 @@ class LocalTeacher:
             [{"role": "user", "content": safe}], tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
         return [int(index) for index in tokenizer(text, add_special_tokens=False)["input_ids"]]
-
-    def _ended(self, answer: Sequence[int]) -> bool:
-        ends = self._backbone.model.generation_config.eos_token_id
-        return bool(answer) and answer[-1] in (ends if isinstance(ends, list) else [ends])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import polars as pl
 
 from recalign.artifacts import write_directory
 from recalign.data.catalog import ItemCatalog
-from recalign.data.samples import ITEMS_FILE, KIND, Sample, SampleSet, check_samples, write_samples
+from recalign.data.sample_table import check_samples, write_samples
+from recalign.data.samples import ITEMS_FILE, KIND, Sample, SampleSet
 from recalign.data.schema import ITEMS, SAMPLES
 
 
@@ -31,26 +33,11 @@ def write_sample_set(
 
     Raises:
         ArtifactError: `directory` exists or cannot be written.
-        DataError: The samples break a rule of `recalign.data.samples.check_samples`.
+        DataError: The samples break a rule of `recalign.data.sample_table.check_samples`.
     """
-    rows = [
-        (
-            sample.sample_id,
-            split,
-            sample.user_id,
-            sample.item_id,
-            sample.label,
-            None,
-            sample.timestamp,
-            [{"item_id": entry.item_id, "liked": entry.liked, "rating": entry.rating} for entry in sample.history],
-        )
-        for split, part in samples.items()
-        for sample in part
-    ]
-    items = pl.DataFrame(
-        [(item, title, None, None, None) for item, title in titles.items()], schema=ITEMS, orient="row"
-    )
-    table = pl.DataFrame(rows, schema=SAMPLES, orient="row")
+    rows = [{**asdict(sample), "split": split} for split, part in samples.items() for sample in part]
+    items = pl.DataFrame([{"item_id": item, "title": title} for item, title in titles.items()], schema=ITEMS)
+    table = pl.DataFrame(rows, schema=SAMPLES)
     check_samples(table)
     full = {"domain": {}, "template": "default", **(config or {})}
     with write_directory(directory, KIND, config=full) as staging:

@@ -19,20 +19,12 @@ _COUNT: Final = re.compile(r"exactly (\d+) lines")
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it came in.
+    """One request as it came in."""
 
-    Attributes:
-        number: From 0.
-        moment: `time.monotonic` of its arrival.
-        path: Of the URL.
-        authorization: Header of that name, or "".
-        body: Parsed JSON.
-    """
-
-    number: int
-    moment: float
+    number: int  # from 0
+    moment: float  # `time.monotonic` of its arrival
     path: str
-    authorization: str
+    authorization: str  # header of that name, or ""
     body: Document
 
     @property
@@ -89,12 +81,8 @@ class Reply:
     def tokens(cls, tokens: Tokens | Callable[[str], Tokens], text: str | None = None, **options: Any) -> Reply:
         """An answer of these tokens, or those that a function makes of the prompt; options are those of `ok`.
 
-        Their log probabilities are given where they are asked for, as many alternatives as are asked for.
-
-        Args:
-            tokens: See `Tokens`.
-            text: The message, where it is not what the tokens spell (a server that shows no thoughts).
-            options: Of `ok`.
+        Their log probabilities are given where they are asked for, as many alternatives as are asked for. `text` is the
+        message, where it is not what the tokens spell (a server that shows no thoughts).
         """
 
         def document(request: Request) -> Document:
@@ -103,9 +91,7 @@ class Reply:
             reply: Document = cls.ok(content, **options).body(request)
             if request.body.get("logprobs"):
                 count = int(request.body.get("top_logprobs") or 0)
-                listed = [
-                    {**_told(token, likely[token]), "top_logprobs": _top(likely, count)} for token, likely in told
-                ]
+                listed = [_told(token, likely[token], top_logprobs=_top(likely, count)) for token, likely in told]
                 reply["choices"][0]["logprobs"] = {"content": listed, "refusal": None}
             return reply
 
@@ -190,8 +176,8 @@ class Reply:
 _USAGE: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
-def _told(token: str, logprob: float) -> Document:
-    return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
+def _told(token: str, logprob: float, **more: object) -> Document:
+    return {"token": token, "logprob": logprob, "bytes": list(token.encode()), **more}
 
 
 def _top(likely: Mapping[str, float], count: int) -> list[Document]:
@@ -201,7 +187,8 @@ def _top(likely: Mapping[str, float], count: int) -> list[Document]:
 
 def answer(prompt: str) -> str:
     """A valid answer to a chain-of-thought question of the shipped English template: the first items of its lists."""
-    candidates, consumed = (_items(line) for line in prompt.split("\n") if _LIST.match(line))
+    lists = (line for line in prompt.split("\n") if _LIST.match(line))
+    candidates, consumed = ([item.group() for item in _QUOTED.finditer(line)] for line in lists)
     if "Stage 3:" in prompt:
         asked = _COUNT.search(prompt)
         chosen = candidates[: int(asked[1])] if asked else candidates
@@ -209,7 +196,3 @@ def answer(prompt: str) -> str:
     if "Stage 2:" in prompt:
         return "\n".join(f"{number}. {item}" for number, item in enumerate(consumed[:5], start=1))
     return f"The user seems to enjoy things such as {consumed[-1]}."
-
-
-def _items(line: str) -> list[str]:
-    return [item.group() for item in _QUOTED.finditer(line)]

@@ -4,10 +4,7 @@
         ...  # base URL: server.base_url; what was asked: server.requests
 
 Each request takes the next reply of the script. After its end, `default` answers: unless told otherwise, with valid
-answers to the chain-of-thought questions of the shipped template. Everything that goes wrong with endpoints can be
-played: limits, refusals, hung and dripping sockets, answers that are cut or off-schema, connections that break,
-parameters that are not known. Log probabilities are given (`Reply.tokens`), ignored (`Reply.ok`) or refused
-(`Reply.logprobs_refused`).
+answers to the chain-of-thought questions of the shipped template. The class methods of `Reply` are what can be played.
 """
 
 from __future__ import annotations
@@ -36,10 +33,7 @@ class ScriptedTeacher:
     """
 
     def __init__(self, script: Iterable[Reply] = (), *, default: Reply | None = None) -> None:
-        """Args:
-        script: Replies to the first requests, in order of arrival.
-        default: Reply to all further ones; `Reply.ok` if not given.
-        """
+        """Answer the first requests with `script`, in order of arrival, and all further ones with `default`."""
         self.requests: list[Request] = []
         self.mistakes: list[BaseException] = []
         self.peak = 0

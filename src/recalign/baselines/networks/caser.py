@@ -13,19 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from recalign.baselines.config import BaselineConfig
-from recalign.baselines.plugin import BaselinePlugin
+from recalign.baselines.networks import BaselinePlugin
 
 
 class Caser(nn.Module):
-    """Convolutions over the history.
+    """Convolutions over histories of `length` entries of width `inputs`, with a state of `width`.
 
-    Args:
-        inputs: Width of an entry.
-        length: Entries of a history.
-        width: Width of the state.
-        filters: Horizontal filters of each height.
-        heights: Heights of the horizontal filters; ones above `length` are cut to it.
-        dropout: In training, on the filters' answers.
+    There are `filters` horizontal filters of each of the `heights`; a height above `length` is cut to it.
     """
 
     def __init__(

@@ -10,17 +10,11 @@ from typing import Final
 from torch import Tensor, nn
 
 from recalign.baselines.config import BaselineConfig
-from recalign.baselines.plugin import BaselinePlugin
+from recalign.baselines.networks import BaselinePlugin
 
 
 class Gru4Rec(nn.Module):
-    """Gated recurrent units.
-
-    Args:
-        inputs: Width of an entry.
-        width: Width of the state.
-        layers: Number of layers.
-    """
+    """Gated recurrent units over entries of width `inputs`, with a state of `width`."""
 
     def __init__(self, inputs: int, width: int, layers: int) -> None:
         super().__init__()
@@ -29,9 +23,8 @@ class Gru4Rec(nn.Module):
 
     def forward(self, entries: Tensor) -> Tensor:
         """(n, length, inputs) to (n, width): the last layer's state after the last entry."""
-        _, states = self.gru(entries.transpose(0, 1))
-        last: Tensor = states[-1]
-        return last
+        states: Tensor = self.gru(entries.transpose(0, 1))[1]
+        return states[-1]
 
 
 def _encoder(config: BaselineConfig, inputs: int) -> Gru4Rec:

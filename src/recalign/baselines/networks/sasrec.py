@@ -13,20 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from recalign.baselines.config import BaselineConfig
-from recalign.baselines.plugin import BaselinePlugin
+from recalign.baselines.networks import BaselinePlugin
 
 
 class SasRec(nn.Module):
-    """Self-attention blocks.
-
-    Args:
-        inputs: Width of an entry.
-        length: Entries of a history.
-        width: Width of the state; a multiple of `heads`.
-        blocks: Number of blocks.
-        heads: Attention heads.
-        dropout: In training.
-    """
+    """Self-attention blocks over histories of `length` entries of width `inputs`; `width` is a multiple of `heads`."""
 
     def __init__(self, inputs: int, length: int, width: int, blocks: int, heads: int, dropout: float) -> None:
         super().__init__()

@@ -24,10 +24,9 @@ class TeacherPlugin:
     Attributes:
         model: What MODEL is, in capitals, as messages name it ("PATH_OR_ID"); "" where NAME stands alone.
         has_address: Whether it is asked at an address, so that ``base_url`` may be given.
-        language_model: Makes one, from MODEL and the settings of calls, that answers any question, in-context questions
-            too. None: it writes chain-of-thought data only.
-        make: Makes one that writes chain-of-thought data, from prepared data, settings and MODEL ("" without one).
-            None: the language model does.
+        language_model: Makes one that answers any question, in-context questions too. None: it writes chain-of-thought
+            data only.
+        make: Makes one that writes chain-of-thought data; MODEL is "" without one. None: the language model does.
     """
 
     model: str = ""
@@ -55,11 +54,7 @@ def find_teacher(teacher: str) -> tuple[TeacherPlugin, str]:
 
 
 def check_teacher(teacher: str, base_url: str | None, *, any_question: bool = False) -> None:
-    """Check a teacher's name, whether an address goes with it, and whether it answers any question; for validators.
-
-    Raises:
-        ValueError: One of these is not so.
-    """
+    """Raise ValueError for a wrong name, an address that is not for it, or where it does not answer any question."""
     try:
         plugin, _ = find_teacher(teacher)
     except ConfigError as error:

@@ -15,19 +15,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recalign.cot.cases import Case, CotQuestion
 from recalign.cot.config import TeachConfig
 from recalign.cot.preferences import PreferenceWriter
-from recalign.cot.similarity import UNKNOWN, ItemSimilarity
+from recalign.cot.similarity import UNKNOWN, Float, Int, ItemSimilarity
 from recalign.cot.teachers import TeacherPlugin
 from recalign.data.samples import SampleSet
 from recalign.llm.base import Completion
 from recalign.prompting.rendering import quoted
 from recalign.prompting.titles import clean_title
 
-VERSION: Final = 1
+_VERSION: Final = 1
 _DISLIKED: Final = 0.3  # what a disliked item still says of what its user looks at
 _CONTENT: Final = 0.05
 _CHUNK: Final = 4096  # cases whose similarities are held at once
@@ -43,13 +42,8 @@ class HeuristicTeacher:
     name = "heuristic"
 
     def __init__(self, samples: SampleSet, config: TeachConfig) -> None:
-        """Count what the split of `config` shows.
-
-        Raises:
-            ConfigError: there are no sentences in the domain's language.
-        """
-        self._config, self._fingerprint = config, samples.fingerprint
-        self._catalog = samples.catalog
+        """Count what the split of `config` shows. Raises ConfigError without sentences in the domain's language."""
+        self._config, self._catalog, self._fingerprint = config, samples.catalog, samples.fingerprint
         self._writer = PreferenceWriter(samples.catalog, samples.domain)
         self._similarity = ItemSimilarity(samples, config.split, seed=config.seed)
         self._choices: dict[Case, _Choice] = {}
@@ -57,11 +51,10 @@ class HeuristicTeacher:
     @property
     def settings(self) -> Mapping[str, object]:
         """Version of the method, and the data that its statistics come from."""
-        return {"version": VERSION, "data": self._fingerprint, "split": self._config.split, "seed": self._config.seed}
+        return {"version": _VERSION, "data": self._fingerprint, "split": self._config.split, "seed": self._config.seed}
 
     def prepare(self, cases: Sequence[Case]) -> None:
         """Compute all answers at once, which is much faster than singly. The answers are the same."""
-        self._choices = {}
         for start in range(0, len(cases), _CHUNK):
             chunk = cases[start : start + _CHUNK]
             self._choices.update(zip(chunk, self._choose(chunk), strict=True))
@@ -97,20 +90,14 @@ class HeuristicTeacher:
         within, across = alike[:, :, : history.shape[1]], alike[:, :, history.shape[1] :]
         return [self._choice(case, weights[row], within[row], across[row]) for row, case in enumerate(cases)]
 
-    def _padded(self, lists: Sequence[Sequence[str]]) -> NDArray[np.int64]:
+    def _padded(self, lists: Sequence[Sequence[str]]) -> Int:
         width = max(1, max(len(ids) for ids in lists))
         codes = np.full((len(lists), width), UNKNOWN, dtype=np.int64)
         for row, ids in enumerate(lists):
             codes[row, : len(ids)] = self._similarity.codes(ids)
         return codes
 
-    def _choice(
-        self,
-        case: Case,
-        weights: NDArray[np.float32],
-        within: NDArray[np.float32],
-        across: NDArray[np.float32],
-    ) -> _Choice:
+    def _choice(self, case: Case, weights: Float, within: Float, across: Float) -> _Choice:
         """Featured items and pairs of one case; ties go to the newer history item and the earlier candidate."""
         n_history, n_candidates = len(case.history), len(case.candidates)
         within = within[:n_history, :n_history] * (1 - np.eye(n_history, dtype=np.float32))

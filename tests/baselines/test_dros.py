@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recalign.baselines.robust import nominal_weights, robust_term
+from recalign.baselines.networks.dros import nominal_weights, robust_term
 
 
 def test_by_hand() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from recalign.baselines.artifact import load_baseline, train_baseline
 from recalign.baselines.config import BaselineConfig
+from recalign.baselines.network import SequenceScorer
 from recalign.baselines.networks import BASELINES
-from recalign.baselines.sequence_scorer import SequenceScorer
 from recalign.data.samples import CandidateList, HistoryEntry, SampleSet
 from recalign.errors import DataError
 from recalign.testing.contracts import ScorerContract
@@ -58,6 +58,6 @@ class TestSequenceScorer(ScorerContract):
         self, scorer: SequenceScorer, lists: Sequence[CandidateList], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         expected = scorer.score(lists)
-        monkeypatch.setattr("recalign.baselines.sequence_scorer._LISTS", 3)
-        monkeypatch.setattr("recalign.baselines.sequence_scorer._ITEMS", 2)
+        monkeypatch.setattr("recalign.baselines.network._LISTS", 3)
+        monkeypatch.setattr("recalign.baselines.network._ITEMS", 2)
         self.check_equal_scores(scorer.score(lists), expected, "in parts")
