@@ -17,7 +17,7 @@ import torch
 from setting import DTYPES, Floor, Movies, arguments, largest_gap, llama, seconds
 from transformers import DynamicCache
 
-from recalign.models.linear import accelerate_linears
+from recalign.models.onednn import accelerate_linears
 from recalign.prompting.encoding import EncodedPrompt
 from recalign.prompting.tokens import common_prefix
 from recalign.scoring.yes_no import YesNoScorer

@@ -22,7 +22,8 @@ from recalign.experiment.prepare import prepare
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.nano import train_tokenizer
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
-from recalign.prompting.template import HistoryText, PromptTemplate
+from recalign.prompting.prompts import HistoryText
+from recalign.prompting.template import PromptTemplate
 from recalign.seeding import generator
 
 # A vocabulary of this size makes the published prompts about as long as LLaMA's tokenizer does (212 tokens on average).

@@ -22,11 +22,11 @@ from peft import LoraConfig, get_peft_model
 from setting import DTYPES, Floor, Movies, arguments, llama, seconds
 from torch import Tensor, nn
 
-from recalign.models.linear import accelerate_linears
+from recalign.models.onednn import accelerate_linears
 from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.prompting.packing import Tree, grow_tree, grow_trees
 from recalign.tuning.config import TrainingConfig
-from recalign.tuning.objective import StepForests
+from recalign.tuning.optim import StepForests
 
 MICRO_BATCH = 32
 

@@ -177,8 +177,9 @@ def test_remote_tokenizer_is_refused(trapped: Path, canary: Path) -> None:
 
 def test_pickled_adapter_is_not_opened(trapped: Path, canary: Path, tmp_path: Path) -> None:
     from recalign.errors import ArtifactError
-    from recalign.models.adapter import LoraSettings, attach, load_adapter, save_adapter
+    from recalign.models.adapter import attach, load_adapter, save_adapter
     from recalign.models.backbone import BackboneConfig, load_backbone
+    from recalign.models.config import LoraSettings
 
     config = BackboneConfig(name=str(trapped), device="cpu")
     save_adapter(attach(load_backbone(config), "lora", LoraSettings(), None), tmp_path / "adapter")

@@ -226,10 +226,11 @@ def test_only_a_language_model_generates_pairs() -> None:
 
 
 def test_a_language_model_recommends_and_its_explanations_are_its_own_scores(tmp_path: Path) -> None:
+    from recalign.data.domain import Domain
     from recalign.models.backbone import load_backbone
     from recalign.models.config import BackboneConfig
     from recalign.prompting.encoding import PromptEncoder
-    from recalign.prompting.template import Domain, PromptTemplate
+    from recalign.prompting.template import PromptTemplate
     from recalign.scoring.yes_no import YesNoScorer
     from recalign.testing.tiny import make_tiny
 

@@ -21,12 +21,11 @@ from recalign.data.samples import SampleSet
 from recalign.errors import TeacherError
 from recalign.evaluation.evaluate import evaluate
 from recalign.evaluation.metric import METRICS
-from recalign.evaluation.render import panel_markdown
+from recalign.evaluation.tables import results_table
 from recalign.experiment.prepare import PrepareConfig, prepare
 from recalign.experiment.tune import tune
 from recalign.plugins import PluginGroup
-from recalign.prompting.template import PromptTemplate
-from recalign.prompting.template_files import TEMPLATES
+from recalign.prompting.template import TEMPLATES, PromptTemplate
 from recalign.scoring.base import one_item_lists
 from recalign.testing.tiny import make_tiny
 from recalign.tuning.backbones import BACKBONES
@@ -147,7 +146,7 @@ PLUGIN = BackbonePlugin(resolve)
     "template.py": """
 from importlib.resources import files
 
-from recalign.prompting.template_files import TemplatePlugin
+from recalign.prompting.template import TemplatePlugin
 
 PLUGIN = TemplatePlugin(files(__package__) / "short.toml")
 """,
@@ -257,9 +256,9 @@ def test_its_metric_stands_in_the_table(acme: Path, shop: Path, tmp_path: Path) 
     share = panel.rows[0].mean("acme-shyness")
     assert share is not None
     assert 0 <= share <= 1
-    heading, _, row = panel_markdown(panel).split("\n\n")[1].splitlines()[:3]
-    assert " Shy |" in heading
-    assert f"{share:.2f}" in row
+    table = results_table(panel)
+    place = [column.heading for column in table.columns].index("Shy")
+    assert table.rows[0].cells[place].text == f"{share:.2f}"
 
 
 def test_its_backbone_is_tuned(acme: Path, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from recalign.data.catalog import ItemCatalog
     from recalign.data.samples import SampleSet
     from recalign.evaluation.evaluate import evaluate
-    from recalign.evaluation.saved import load_saved as load_scorer
+    from recalign.evaluation.evaluate import load_saved as load_scorer
     from recalign.experiment.tune import tune
     from recalign.recommender import Recommender
     from recalign.scoring.base import Scorer
@@ -41,7 +41,7 @@ _PUBLIC = {
     "Scorer": ("recalign.scoring.base", "Scorer"),
     "errors": ("recalign.errors", ""),
     "evaluate": ("recalign.evaluation.evaluate", "evaluate"),
-    "load_scorer": ("recalign.evaluation.saved", "load_saved"),
+    "load_scorer": ("recalign.evaluation.evaluate", "load_saved"),
     "metrics": ("recalign.metrics", ""),
     "prepare": ("recalign.api", "prepare"),
     "prior": ("recalign.baselines.priors", "prior"),

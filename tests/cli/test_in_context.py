@@ -14,8 +14,7 @@ from recalign.evaluation.document import Panel
 from recalign.evaluation.rows import NO_LOG_ODDS
 from recalign.evaluation.score import score_split
 from recalign.evaluation.score_file import ScoreFile
-from recalign.models.config import BackboneConfig
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.testing.scripted_teacher import Reply, ScriptedTeacher
 
 from .conftest import Cli
@@ -61,7 +60,7 @@ def test_a_backbone_ranks_and_takes_settings(cli: Cli, workshop: Path, tmp_path:
 def test_nano_is_built_from_the_data(cli: Cli, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = {"hidden": 32, "layers": 1, "heads": 2, "intermediate": 32, "vocabulary": 600, "steps": 2}
     config = NanoConfig(**tiny, batch_tokens=128, row_tokens=64, instructions=5)
-    monkeypatch.setattr("recalign.models.nano_config.NanoConfig", lambda: config)
+    monkeypatch.setattr("recalign.models.config.NanoConfig", lambda: config)
     monkeypatch.setenv("RECALIGN_CACHE", str(tmp_path))
     given = ["in-context", "--backbone", "nano", "--data", workshop / "data", "--json", *FAST]
     code, out, err = cli("evaluate", *given)

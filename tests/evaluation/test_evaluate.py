@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from recalign.artifacts import read_manifest
+from recalign.artifacts import read_manifest, write_directory
 from recalign.baselines.artifact import train_baseline
 from recalign.baselines.config import BaselineConfig
-from recalign.data.samples import SampleSet
-from recalign.errors import ConfigError, DataError
+from recalign.baselines.network import SequenceScorer
+from recalign.data.samples import HistoryEntry, Sample, SampleSet
+from recalign.errors import ArtifactError, ConfigError, DataError
+from recalign.evaluation import evaluate as module
 from recalign.evaluation.evaluate import ScoreKind, evaluate, named_models
 from recalign.evaluation.score_file import ScoreFile
 from recalign.scoring.base import Scorer
+from recalign.testing.data import write_sample_set
 
 from .conftest import Taste, samples
 
@@ -83,3 +86,36 @@ def test_named_models_can_be_compared(data: SampleSet) -> None:
     (comparison,) = panel.comparisons
     assert (comparison.a, comparison.b, comparison.metric) == ("taste", "prior:like-rate", "auc")
     assert comparison.outcome == "above"
+
+
+@pytest.fixture
+def saved_data(tmp_path: Path) -> SampleSet:
+    history = (HistoryEntry("a", True),)
+    splits = {"train": [Sample(f"t{n}", "u", "b", n % 2, history) for n in range(4)]}
+    return write_sample_set(tmp_path / "data", {"a": "Alien", "b": "Brazil"}, splits)
+
+
+def test_a_baseline(saved_data: SampleSet, tmp_path: Path) -> None:
+    config = BaselineConfig(model="caser", selection="last", weight_decays=(1e-5,), max_steps=1)
+    train_baseline(saved_data, config, tmp_path / "b")
+    scorer = module.load_saved(tmp_path / "b", saved_data)
+    assert isinstance(scorer, SequenceScorer)
+    assert scorer.log_odds
+    with pytest.raises(ConfigError, match=r"found a baseline; expected a language model"):
+        module.load_saved(tmp_path / "b", saved_data, kind="paper")
+
+
+def test_a_model(saved_data: SampleSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(module, "load_scorer", lambda *given, **options: asked.append((given, options)))
+    with write_directory(tmp_path / "m", "model", config={}) as stage:
+        (stage / "x").write_text("y")
+    module.load_saved(tmp_path / "m", saved_data, kind="paper")
+    assert asked == [((tmp_path / "m", saved_data), {"kind": "paper"})]
+
+
+def test_nothing_and_something_else(saved_data: SampleSet, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError):
+        module.load_saved(tmp_path / "none", saved_data)
+    with pytest.raises(ArtifactError, match="samples"):
+        module.load_saved(saved_data.path, saved_data)

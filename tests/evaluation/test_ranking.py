@@ -16,13 +16,12 @@ from recalign.data.ranking_lists import RankingConfig, ranking_candidates, write
 from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet
 from recalign.data.schema import SCORES
 from recalign.errors import ArtifactError, ConfigError, DataError, ModelError
-from recalign.evaluation.comparisons import compare
 from recalign.evaluation.document import Panel, PanelFacts, Row
-from recalign.evaluation.panel import build_panel, sample_counts
+from recalign.evaluation.panel import build_panel, compare, sample_counts
 from recalign.evaluation.priors import Fold, prior_rows
 from recalign.evaluation.ranking import RandomRanker, RankingTask, load_task, ranked, score_task
 from recalign.evaluation.ranking import freeze as freeze_lists
-from recalign.evaluation.render import panel_markdown, print_panel
+from recalign.evaluation.render import print_panel
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings, measure_row
 from recalign.evaluation.score import score_split
 from recalign.evaluation.score_file import ScoreFile
@@ -259,16 +258,15 @@ def test_the_table_shows_all_with_intervals_and_a_verdict(data: SampleSet, task:
     judged = {row.model: row.verdicts["ndcg"] for row in found.rows if "ndcg" in row.verdicts}
     assert {name: verdict.prior for name, verdict in judged.items()} == {"good": best, "bad": best}
     assert judged["bad"].beats is False
-    text, markdown = shown(found), panel_markdown(found)
+    text = shown(found)
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
     for row in found.rows:
         assert row.model in text
-        assert f"| {row.model} |" in markdown
         for metric in ("ndcg", "recall", "mrr"):
             assert f"{row.mean(metric):.4f}" in text
-            assert f"{row.mean(metric):.4f} | [" in markdown
-    assert "20 lists of 20 users" in markdown
-    assert "strong rival" in markdown
+    sentences = " ".join(text.split())
+    assert "20 lists of 20 users" in sentences
+    assert "strong rival" in sentences
     assert task.fingerprint[:12] in text
     assert Panel.model_validate_json(found.model_dump_json()) == found
 
@@ -288,6 +286,5 @@ def test_seeds_of_one_model_share_a_row(data: SampleSet, task: RankingTask) -> N
 
 def test_names_from_strangers_are_inert(data: SampleSet, task: RankingTask) -> None:
     found = panel(data, task, [Numbers("[red]m\x1b[31m|x")], resamples=10)
-    assert "\x1b" not in shown(found) + panel_markdown(found)
+    assert "\x1b" not in shown(found)
     assert "[red]m|x" in shown(found)
-    assert r"[red]m\|x" in panel_markdown(found)

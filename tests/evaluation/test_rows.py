@@ -9,9 +9,9 @@ import pytest
 
 from recalign.errors import DataError
 from recalign.evaluation.metric import METRICS, UNSEEN_TITLES, Metric, Observed, Value
-from recalign.evaluation.rows import NO_LOG_ODDS, RowScores, TestSettings, measure_row
-from recalign.evaluation.score_file import ScoreFile
-from recalign.evaluation.temperature import Temperature
+from recalign.evaluation.rows import RowScores, TestSettings, measure_row
+from recalign.evaluation.score import NO_LOG_ODDS
+from recalign.evaluation.score_file import ScoreFile, Temperature
 
 from .made_up import EACH, TESTED, USERS, frame, lists, rows, sampled, scored, tuned
 

@@ -12,8 +12,7 @@ from recalign.artifacts import read_manifest, write_directory
 from recalign.baselines.priors import prior
 from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError
-from recalign.evaluation.score import score_split
-from recalign.evaluation.temperature import NOT_ALLOWED, may_fit
+from recalign.evaluation.score import NOT_ALLOWED, may_fit, score_split
 
 from .conftest import Taste, samples
 

@@ -14,8 +14,7 @@ from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet
 from recalign.data.schema import SCORES
 from recalign.errors import ArtifactError, ConfigError, DataError, ModelError
 from recalign.evaluation.score import score_split
-from recalign.evaluation.score_file import ScoreFile
-from recalign.evaluation.temperature import Temperature
+from recalign.evaluation.score_file import ScoreFile, Temperature
 from recalign.scoring.base import Scores
 from recalign.testing.data import write_sample_set
 

@@ -13,11 +13,10 @@ from rich.console import Console
 from recalign.data.schema import SCORES
 from recalign.errors import DataError
 from recalign.evaluation import tables
-from recalign.evaluation.cells import Table
+from recalign.evaluation.cells import Cell, Table, deviation, fixed, interval, p_value
 from recalign.evaluation.document import Estimate, Panel, PanelFacts, Row, Unseen, Verdict
-from recalign.evaluation.formats import deviation, fixed, interval, p_value
 from recalign.evaluation.panel import build_panel, sample_counts
-from recalign.evaluation.render import panel_markdown, print_panel
+from recalign.evaluation.render import print_panel
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings
 from recalign.evaluation.score_file import ScoreFile
 
@@ -116,16 +115,14 @@ def test_seeds_of_one_model_share_a_row_with_mean_and_sd() -> None:
     text = shown(found)
     assert f"{auc.mean:.4f}" in text
     assert f"±{auc.sd:.3f}" in text
-    assert f"| {auc.mean:.4f} ±{auc.sd:.3f} |" in panel_markdown(found)
+    assert tables.results_table(found).rows[1].cells[2] == Cell(f"{auc.mean:.4f}", f"±{auc.sd:.3f}")
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
     assert column(tables.results_table(found), "Seeds") == ["", "3"]
 
 
-def test_markdown_has_all_rows_and_sentences(found: Panel) -> None:
-    text = panel_markdown(found)
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + len(found.rows)
-    assert len({line.count("|") for line in lines}) == 1
+def test_the_terminal_has_all_rows_and_sentences(found: Panel) -> None:
+    text = " ".join(shown(found).split())
+    assert len(tables.results_table(found).rows) == len(found.rows)
     assert "Above it: strong (+" in text
     assert "the best prior (like-rate, AUC 0." in text
     assert "p < 0.001" in text or "p 0.0" in text
@@ -158,7 +155,6 @@ def test_names_from_strangers_are_inert() -> None:
     found = panel(row(score_file("[red]m\x1b[31m|x", 1.0)), row(score_file("prior:like-rate", 1.0)), resamples=10)
     assert "\x1b" not in shown(found)
     assert "[red]m|x" in shown(found)
-    assert r"[red]m\|x" in panel_markdown(found)
 
 
 def test_nothing_to_show_or_other_samples_are_errors() -> None:

@@ -11,8 +11,7 @@ import pytest
 
 from recalign.errors import ConfigError
 from recalign.experiment.store import FOLDERS, CandidatesWork, Cost, Job, NanoWork, Store, make_job
-from recalign.models.config import BackboneConfig
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import BackboneConfig, NanoConfig
 
 
 def job(name: str = "x", seed: int = 0) -> Job:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from recalign.errors import DataError
 from recalign.metrics.ranking import (
     RankingMetric,
+    as_frame,
     candidate_values,
     labelled_ndcg,
-    metric_frame,
     random_ranker,
 )
 from recalign.metrics.significance import bootstrap_ci, paired_bootstrap
@@ -31,6 +31,10 @@ def candidates(*lists: Sequence[float], truth: int = 0, users: Sequence[str] = (
         for place, score in enumerate(scores)
     ]
     return pl.DataFrame(rows, schema=["sample_id", "user_id", "item_id", "label", "score"], orient="row")
+
+
+def metric_frame(values: pl.DataFrame, metric: RankingMetric) -> pl.DataFrame:
+    return as_frame(values["sample_id"], values["user_id"], values[metric])
 
 
 def labelled(**users: Sequence[tuple[int, float]]) -> pl.DataFrame:
@@ -128,9 +132,10 @@ def test_labelled_lists_by_hand() -> None:
     result = labelled_ndcg(frame)
     ann = (1 + 1 / math.log2(4)) / (1 + 1 / math.log2(3))
     assert result.value == pytest.approx((ann + 1 / math.log2(3) + 1) / 3)
-    assert (result.n_users, result.excluded, result.reason) == (3, 1, None)
-    assert result.per_user["user_id"].to_list() == ["ann", "bob", "dan"]
-    assert result.per_user["score"].to_list() == pytest.approx([ann, 1 / math.log2(3), 1.0])
+    assert (result.counts, result.reason) == ({"users": 3, "excluded": 1}, "")
+    assert result.lists is not None
+    assert result.lists["user_id"].to_list() == ["ann", "bob", "dan"]
+    assert result.lists["score"].to_list() == pytest.approx([ann, 1 / math.log2(3), 1.0])
 
 
 def test_more_liked_items_than_places_can_be_perfect() -> None:
@@ -155,8 +160,9 @@ def test_what_says_nothing_is_null_with_a_reason(
     result = labelled_ndcg(frame)
     assert result.value is None
     assert reason in str(result.reason)
-    assert (result.n_users, result.excluded) == (counted, excluded)
-    assert result.per_user.is_empty()
+    assert result.counts == {"users": counted, "excluded": excluded}
+    assert result.lists is not None
+    assert result.lists.is_empty()
 
 
 @pytest.mark.parametrize("metric", ["ndcg", "recall", "mrr"])

@@ -122,8 +122,8 @@ def test_undefined_resamples_are_left_out_and_counted() -> None:
 @pytest.mark.parametrize(("defined", "there"), [(0, False), (3, False), (4, False), (5, True), (8, True)])
 def test_there_is_an_interval_where_more_than_half_of_the_replicates_are_defined(defined: int, there: bool) -> None:
     replicates = np.array([0.5] * defined + [np.nan] * (8 - defined))
-    interval = _interval(replicates, 0.95)
-    assert interval == (Interval(0.5, 0.5, 0.95, defined) if there else None)
+    interval = _interval(replicates)
+    assert interval == (Interval(0.5, 0.5, defined) if there else None)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_there_is_an_interval_where_more_than_half_of_the_replicates_are_defined
 def test_a_difference_is_above_or_below_zero_with_its_whole_interval(
     low: float, high: float, above: bool, below: bool
 ) -> None:
-    difference = PairedDifference(0.1, Interval(low, high, 0.95, 10), 0.5)
+    difference = PairedDifference(0.1, Interval(low, high, 10), 0.5)
     assert (difference.above_zero, difference.below_zero) == (above, below)
     assert not PairedDifference(0.1, None, None).above_zero
     assert not PairedDifference(-0.1, None, None).below_zero
@@ -198,13 +198,9 @@ def test_frames_on_other_samples_are_refused() -> None:
         bootstrap_ci("auc", frame.with_columns(score=float("nan")))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"n_resamples": 0}, "resamples"), ({"level": 1.0}, "confidence level")],
-)
-def test_bad_options_are_refused(options: dict[str, float], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        bootstrap_ci("auc", scores(20, 4, seed=0), **options)  # type: ignore[arg-type]
+def test_bad_options_are_refused() -> None:
+    with pytest.raises(DataError, match="resamples"):
+        bootstrap_ci("auc", scores(20, 4, seed=0), n_resamples=0)
     with pytest.raises(DataError, match="statistic"):
         bootstrap_ci("ndcg", scores(20, 4, seed=0))  # type: ignore[arg-type]
     with pytest.raises(DataError, match="at least one"):
@@ -226,9 +222,8 @@ def test_holm_by_hand() -> None:
 
 
 def test_mean_and_sd_over_seeds() -> None:
-    result = mean_sd([1.0, 2.0, 3.0])
-    assert (result.mean, result.sd, result.n) == (2.0, 1.0, 3)
-    assert mean_sd([0.5]).sd is None
+    assert mean_sd([1.0, 2.0, 3.0]) == (2.0, 1.0)
+    assert mean_sd([0.5]) == (0.5, None)
     with pytest.raises(DataError):
         mean_sd([])
 

@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from recalign.artifacts import read_manifest, write_directory
 from recalign.errors import ArtifactError, ModelError
-from recalign.models.adapter import LoraSettings, Mode, attach, load_adapter, merged, read_record, save_adapter
+from recalign.models.adapter import Mode, attach, load_adapter, merged, read_record, save_adapter
 from recalign.models.backbone import Backbone, BackboneConfig, load_backbone
+from recalign.models.config import LoraSettings
 from recalign.models.weights import unique_tensors
 from recalign.testing.tiny import ARCHITECTURES, make_tiny
 

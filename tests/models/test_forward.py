@@ -11,9 +11,9 @@ import pytest
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from recalign.models.adapter import LoraSettings, attach
+from recalign.models.adapter import attach
 from recalign.models.backbone import Backbone, load_backbone
-from recalign.models.config import BackboneConfig
+from recalign.models.config import BackboneConfig, LoraSettings
 from recalign.models.forward import head_at, logits_at, supports_fusion, supports_packing
 from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.prompting.packing import Forest, grow_tree, grow_trees, pack

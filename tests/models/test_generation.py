@@ -8,7 +8,7 @@ import torch
 from recalign.models.adapter import attach
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig, LoraSettings
-from recalign.models.generation import generate
+from recalign.models.forward import generate
 from recalign.testing.tiny import ARCHITECTURES, make_tiny
 
 PROMPT = [7, 300, 21, 33, 290, 11]

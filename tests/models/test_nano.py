@@ -1,4 +1,4 @@
-"""nano's shape and tokenizer; how it is trained is tested with `recalign.tuning.pretrain`."""
+"""nano's shape and tokenizer; how it is trained is tested with `recalign.tuning.backbones.nano`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from recalign.data.domain import Domain
 from recalign.data.samples import CandidateList, HistoryEntry
 from recalign.models.adapter import attach, load_adapter, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
-from recalign.models.config import BackboneConfig, LoraSettings
-from recalign.models.linear import OneDnnLinear, accelerate_linears
+from recalign.models.config import Architecture, BackboneConfig, LoraSettings, NanoConfig
 from recalign.models.nano import BOS, EOS, PAD, init_model, train_tokenizer
-from recalign.models.nano_config import Architecture, NanoConfig
+from recalign.models.onednn import OneDnnLinear, accelerate_linears
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
 from recalign.scoring import yes_no
@@ -29,7 +28,7 @@ from recalign.scoring.base import Scores
 from recalign.scoring.yes_no import YesNoScorer
 from recalign.seeding import derive_seed
 from recalign.testing.data import write_sample_set
-from recalign.tuning.pretrain import Corpus, build_nano
+from recalign.tuning.backbones.nano import Corpus, build_nano
 
 LINES = ["The Heat (1995)", "Amélie (2001)", "Answer with Yes. or No.", "A movie: “Léon”"] * 30
 SMALL = NanoConfig(hidden=32, layers=1, heads=2, intermediate=32, vocabulary=400)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recalign.data.domain import Domain
-from recalign.prompting.cot_parsing import read_items, read_pairs
+from recalign.prompting.parsing import read_items, read_pairs
 from recalign.prompting.prompts import CotFields
 from recalign.prompting.template import PromptTemplate
 

@@ -5,9 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
+from recalign.data.domain import Domain
 from recalign.errors import DataError, ModelError
 from recalign.prompting.encoding import IGNORE, PromptEncoder
-from recalign.prompting.template import Domain, HistoryText, Instruction, PromptTemplate
+from recalign.prompting.prompts import HistoryText, Instruction
+from recalign.prompting.template import PromptTemplate
 
 Tokenizers = dict[str, PreTrainedTokenizerBase]
 MOVIE = Domain(noun="movie")
@@ -225,7 +227,3 @@ def test_answers_that_start_alike_are_refused(tokenizers: Tokenizers) -> None:
     domain = Domain(yes="Yes please.", no="Yes but no.")
     with pytest.raises(ModelError, match="do not differ at the first token"):
         PromptEncoder(PromptTemplate.load("default"), domain, tokenizers["gpt2"], max_length=500)
-
-
-def test_pad_id_is_always_there(tokenizers: Tokenizers) -> None:
-    assert encoder(tokenizers, "gpt2", "default").pad_id == tokenizers["gpt2"].eos_token_id

@@ -9,15 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from recalign.data.domain import Domain
 from recalign.errors import ConfigError, DataError
-from recalign.prompting.template import (
-    CotFields,
-    Domain,
-    HistoryText,
-    Instruction,
-    PromptTemplate,
-)
-from recalign.prompting.template_files import TEMPLATES
+from recalign.prompting.prompts import CotFields, HistoryText, Instruction
+from recalign.prompting.template import TEMPLATES, PromptTemplate
 from recalign.prompting.titles import clean_title
 
 MOVIE = Domain(noun="movie")
@@ -190,7 +185,7 @@ def test_cot_stages_follow_table_2() -> None:
         template.instruction(MOVIE, HISTORY, "x", 1)
     with pytest.raises(ConfigError, match="kind cot"):
         PromptTemplate.load("default").cot(MOVIE, 3, fields)
-    with pytest.raises(ValueError, match="stage"):
+    with pytest.raises(ValueError, match="step"):
         template.cot(MOVIE, 4, fields)
 
 

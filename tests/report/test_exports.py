@@ -10,7 +10,7 @@ from recalign.evaluation.metric import METRICS
 from recalign.evaluation.tables import results_table
 from recalign.experiment.results import Results
 from recalign.report.exports import csv_tables, slugs
-from recalign.report.missing import missing_table
+from recalign.report.write import missing_table
 
 
 def test_slugs_are_different_and_harmless() -> None:

@@ -12,15 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recalign.evaluation.comparisons import best_prior
 from recalign.evaluation.document import Curve, Panel
+from recalign.evaluation.panel import best_prior
 from recalign.experiment.results import Figure, Results
-from recalign.report import canvas, selection
-from recalign.report.curves import Series, draw_shots, spread
-from recalign.report.diagnostics import Training, Users, draw_training, draw_users
-from recalign.report.figures import Plot, _stage, plots
-from recalign.report.intervals import Bar, Reference, draw_bars, wrapped
-from recalign.report.theme import DARK, LIGHT, SAVED
+from recalign.report import canvas
+from recalign.report.canvas import DARK, LIGHT, SAVED
+from recalign.report.charts import Bar, Reference, Series, draw_bars, draw_shots, spread, wrapped
+from recalign.report.diagnostics import draw_training, draw_users
+from recalign.report.figures import Plot, _stage, bar_rows, plots, shot_lines
 
 
 def by_title(results: Results) -> dict[str, Plot]:
@@ -29,7 +28,7 @@ def by_title(results: Results) -> dict[str, Plot]:
 
 def test_bars_are_the_rows_at_their_shots(results: Results) -> None:
     figure, panel = results.figures[2], results.panels[0]
-    rows = selection.bar_rows(panel, figure)
+    rows = bar_rows(panel, figure)
     assert [(row.model, row.shots) for row in rows][:2] == [("TLRec", 64), ("TALLRec", 64)]
     assert rows[-1].kind == "prior"
     assert not any(row.control for row in rows)
@@ -40,9 +39,11 @@ def test_bars_are_the_rows_at_their_shots(results: Results) -> None:
 
 
 def test_lines_are_in_the_order_of_k_with_what_has_none_apart(results: Results) -> None:
-    lines = selection.shot_lines(results.panels[0], results.figures[0])
-    assert [[row.shots for row in line.points] for line in lines] == [[16, 64, 256]] * 2
-    assert all(line.level is not None and line.level.shots is None for line in lines)
+    panel = results.panels[0]
+    lines = shot_lines(panel, results.figures[0])
+    assert [[k for k, _, _ in line.points] for line in lines] == [[16, 64, 256]] * 2
+    without = {row.model: row.mean("auc") for row in panel.plain_rows if row.shots is None}
+    assert [line.level for line in lines] == [without[line.label] for line in lines]
     alt = by_title(results)["Fig. 4: few-shot tuning"].alt
     assert re.search(r"TLRec: K=16 0\.\d+, K=64 0\.\d+, K=256 0\.\d+, without K 0\.\d+", alt)
 
@@ -129,8 +130,8 @@ def test_ticks_of_a_narrow_range_are_told_apart() -> None:
 
 
 def test_curves_without_points_draw() -> None:
-    canvas.render(lambda theme: draw_training([Training("m", ())], theme), "a")
-    canvas.render(lambda theme: draw_users([Users("m", (math.nan,)), Users("n", (0.5,))], theme), "b")
+    canvas.render(lambda theme: draw_training([("m", ())], theme), "a")
+    canvas.render(lambda theme: draw_users([("m", (math.nan,)), ("n", (0.5,))], theme), "b")
 
 
 def test_nothing_of_a_drawing_stays_behind() -> None:

@@ -13,15 +13,16 @@ import pytest
 import torch
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.samples import CandidateList, HistoryEntry
 from recalign.data.schema import ITEMS
 from recalign.errors import ConfigError, DataError, ModelError
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
-from recalign.models.generation import Generation
+from recalign.models.forward import Generation
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.prompts import CotFields
-from recalign.prompting.template import Domain, PromptTemplate
+from recalign.prompting.template import PromptTemplate
 from recalign.scoring import pairs as module
 from recalign.scoring.base import Scores
 from recalign.scoring.pairs import CANDIDATES, GeneratedPairs, generate_pairs

@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.samples import CandidateList, HistoryEntry, SampleSet
 from recalign.errors import DataError
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.prompting.encoding import PromptEncoder
-from recalign.prompting.template import Domain, HistoryText, PromptTemplate
+from recalign.prompting.prompts import HistoryText
+from recalign.prompting.template import PromptTemplate
 from recalign.scoring.yes_no import YesNoScorer
 from recalign.testing.contracts import ScorerContract
 from recalign.testing.data import write_sample_set

@@ -7,10 +7,8 @@ import importlib.metadata
 import pytest
 
 from recalign.data.samples import SampleSet
-from recalign.experiment.backbones import resolve_backbone
-from recalign.models.config import BackboneConfig
-from recalign.models.nano_config import NanoConfig
-from recalign.tuning.backbones import BACKBONES, BackboneData, BackbonePlugin
+from recalign.models.config import BackboneConfig, NanoConfig
+from recalign.tuning.backbones import BACKBONES, BackboneData, BackbonePlugin, resolve_backbone
 
 
 def third_party(config: BackboneConfig, data: BackboneData) -> BackboneConfig:

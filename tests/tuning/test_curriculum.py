@@ -16,11 +16,10 @@ from recalign.errors import ConfigError
 from recalign.models.config import BackboneConfig
 from recalign.prompting.prompts import Instruction
 from recalign.testing.tiny import make_tiny
-from recalign.tuning.chain import tune_curriculum
 from recalign.tuning.config import CotStage
 from recalign.tuning.curriculum import CotRow, arrange, read_cot, substages
 from recalign.tuning.provenance import StageInputs
-from recalign.tuning.stage import Progress, tune_stage
+from recalign.tuning.stage import Progress, tune_curriculum, tune_stage
 
 ROWS = [CotRow(stage, Instruction(f"s{stage}", f"r{row}", "x" * (7 - row))) for stage in (1, 2, 3) for row in range(2)]
 
@@ -63,7 +62,7 @@ def test_a_stage_learns_from_what_the_teacher_wrote_and_says_whose_labels_it_use
     source: SampleSet, cot: Path, tmp_path: Path
 ) -> None:
     rows, manifest = read_cot(cot)
-    counts = [sum(row.stage == stage for row in rows) for stage in (1, 2, 3)]
+    counts = [sum(row.step == stage for row in rows) for stage in (1, 2, 3)]
     assert len(set(counts)) == 1
     assert counts[0] == len((cot / stage_file(2)).read_text("utf-8").splitlines())
     config = CotStage(mode="lora", max_length=2000, batch_size=4, max_steps=2, precision="fp32")

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.schema import ITEMS
 from recalign.errors import ConfigError, DataError
-from recalign.prompting.template import Domain, Instruction
-from recalign.tuning.catalogue_facts import read_facts
-from recalign.tuning.catalogue_tasks import TASKS
+from recalign.prompting.prompts import Instruction
+from recalign.tuning.catalogue_tasks import TASKS, read_facts
 from recalign.tuning.instructions import generate_instructions, languages, read_instructions
 
 MOVIES = Domain(noun="movie")
@@ -108,9 +108,9 @@ def test_each_column_adds_its_questions(options: dict[str, bool], asked: str) ->
 def test_answers_are_right() -> None:
     frame = table()
     facts = read_facts(catalogue(frame))
-    year = dict(zip(facts.titles, facts.years, strict=True))
-    genres = dict(zip(facts.titles, facts.genres, strict=True))
-    author = dict(zip(facts.titles, facts.authors, strict=True))
+    year = {title: int(known[0]) for title, known in zip(facts.titles, facts.values["year"], strict=True)}
+    genres = dict(zip(facts.titles, facts.values["genre"], strict=True))
+    author = {title: known[0] for title, known in zip(facts.titles, facts.values["author"], strict=True)}
     checked = Counter[str]()
     for row in generate_instructions(catalogue(frame), MOVIES, n=3000, seed=1):
         listed, answers = quoted(row.input), quoted(row.output)

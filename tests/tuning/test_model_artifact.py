@@ -16,7 +16,8 @@ from recalign.models.config import BackboneConfig
 from recalign.scoring.base import one_item_lists
 from recalign.testing.tiny import make_tiny
 from recalign.tuning.model_artifact import backbone_of, load_catalog, load_model, load_scorer
-from recalign.tuning.stage import StageInputs, tune_stage
+from recalign.tuning.provenance import StageInputs
+from recalign.tuning.stage import tune_stage
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from recalign.models.config import BackboneConfig
 from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.prompting.packing import grow_tree
 from recalign.testing.tiny import make_tiny
-from recalign.tuning.objective import StepForests
+from recalign.tuning.optim import StepForests
 
 
 @pytest.fixture(scope="module")

@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 
 from recalign.artifacts import read_manifest
+from recalign.data.domain import Domain
 from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError
 from recalign.models.backbone import load_backbone
-from recalign.models.config import BackboneConfig
+from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.models.nano import EOS
-from recalign.models.nano_config import NanoConfig
-from recalign.prompting.template import Domain
 from recalign.testing.data import write_sample_set
+from recalign.tuning.backbones.nano import KIND, Corpus, _chunks, build_nano, cache_directory, train_tokenizer
 from recalign.tuning.loop import StepReport
-from recalign.tuning.pretrain import KIND, Corpus, _chunks, build_nano, cache_directory, train_tokenizer
 
 TINY = NanoConfig(
     hidden=32, layers=1, heads=2, intermediate=32, vocabulary=400, steps=3, batch_tokens=256, row_tokens=64

@@ -25,8 +25,9 @@ from recalign.testing.data import write_sample_set
 from recalign.testing.tiny import make_tiny
 from recalign.tuning.loop import StepReport
 from recalign.tuning.model_artifact import load_scorer
+from recalign.tuning.provenance import StageInputs
 from recalign.tuning.sources import holdout_users
-from recalign.tuning.stage import StageInputs, find_finished, tune_stage
+from recalign.tuning.stage import find_finished, tune_stage
 
 Build = Callable[..., StageInputs]
 

@@ -119,7 +119,7 @@ def load_in_context(
 ) -> YesNoScorer:
     """Load an untuned backbone and make it a `Scorer` of the data's items; see `in_context_scorer`.
 
-    A nano backbone must be resolved already (`recalign.experiment.backbones.resolve_backbone`). The m demonstrations
+    A nano backbone must be resolved already (`recalign.tuning.backbones.resolve_backbone`). The m demonstrations
     are those samples of the train split that an m-shot run of this seed would be given; the name in tables is
     "in-context m-shot" by default.
 

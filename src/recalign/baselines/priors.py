@@ -56,11 +56,7 @@ class ItemStatistics:
     """
 
     def __init__(self, fit: SampleSet) -> None:
-        """Count.
-
-        Raises:
-            DataError: The train split has no samples.
-        """
+        """Count. Raises DataError where the train split has no samples."""
         pairs = train_interactions(fit)
         self.interactions = pairs.height
         self.mean = (float(pairs["liked"].sum()) + 0.5) / (pairs.height + 1)
@@ -90,13 +86,6 @@ class ItemStatistics:
                 counts[item] = self._by_title.get(title, (0.0, 0.0)) if title else (0.0, 0.0)
         return counts
 
-    def item_means(self, catalog: ItemCatalog) -> dict[str, float]:
-        """Smoothed mean label m in (0, 1) of each item of `catalog`."""
-        return {
-            item: (likes + SMOOTHING * self.mean) / (count + SMOOTHING)
-            for item, (likes, count) in self.look_up(catalog).items()
-        }
-
 
 def train_interactions(fit: SampleSet) -> pl.DataFrame:
     """Distinct train interactions: user_id, item_id and `liked` (mean label in [0, 1]); order unspecified.
@@ -106,11 +95,8 @@ def train_interactions(fit: SampleSet) -> pl.DataFrame:
     """
     frame = fit.frame("train")
     if frame.is_empty():
-        raise DataError(
-            "the data that the priors may learn from (--fit)",
-            found="no train samples",
-            expected="a prepared directory with a train split",
-        )
+        expected = "a prepared directory with a train split"
+        raise DataError("the data that the priors may learn from (--fit)", found="no train samples", expected=expected)
     targets = frame.select("user_id", "item_id", liked=pl.col("label").cast(pl.Float64))
     entries = frame.select("user_id", "history").explode("history").drop_nulls("history").unnest("history")
     histories = entries.select("user_id", "item_id", pl.col("liked").cast(pl.Float64))
@@ -136,25 +122,17 @@ class LikeRate:
 
     def score(self, lists: Sequence[CandidateList]) -> Scores:
         """Score; needs no catalogue. See the module's definitions."""
-        shares = [like_share(candidates.history) for candidates in lists]
         return Scores(
             tuple(
-                np.full(len(candidates.item_ids), logit((10 * share + 0.5) / 11))
-                for candidates, share in zip(lists, shares, strict=True)
+                np.full(len(candidates.item_ids), logit((10 * like_share(candidates.history) + 0.5) / 11))
+                for candidates in lists
             )
         )
 
 
 @dataclass(frozen=True)
 class ItemPrior:
-    """A value per item id, plus the share of liked entries in the history if `with_share`.
-
-    Attributes:
-        name: Name in tables.
-        values: By item id.
-        log_odds: Whether the values are log-odds.
-        with_share: Whether the share is added.
-    """
+    """A value per item id, plus the share of liked entries in the history if `with_share`."""
 
     name: str
     values: dict[str, float]
@@ -162,11 +140,7 @@ class ItemPrior:
     with_share: bool = False
 
     def score(self, lists: Sequence[CandidateList]) -> Scores:
-        """Score.
-
-        Raises:
-            DataError: An item is not in the catalogue that the scorer was made for.
-        """
+        """Score. Raises DataError where an item is not in the catalogue that the scorer was made for."""
         return Scores(tuple(self._scores(candidates) for candidates in lists))
 
     def _scores(self, candidates: CandidateList) -> NDArray[np.float64]:
@@ -215,18 +189,17 @@ def prior(name: str, fit: SampleSet | ItemStatistics | None = None, catalog: Ite
         raise ConfigError(
             f"{PREFIX}{bare} has nothing to learn from", expected="prepared data", hint="Name it with --fit DIR."
         )
-    if isinstance(fit, ItemStatistics):
-        if catalog is None:
-            raise ConfigError(f"{PREFIX}{bare} from counted statistics", expected="the catalogue of the items to score")
-        statistics = fit
-    else:
-        statistics, catalog = ItemStatistics(fit), catalog or fit.catalog
+    if isinstance(fit, SampleSet):
+        catalog = catalog or fit.catalog
+        fit = ItemStatistics(fit)
+    if catalog is None:
+        raise ConfigError(f"{PREFIX}{bare} from counted statistics", expected="the catalogue of the items to score")
     name = f"{PREFIX}{bare}"
+    counts = fit.look_up(catalog).items()
     if bare == "popularity":
-        column = 0 if statistics.sampled_negatives else 1
-        counts = statistics.look_up(catalog).items()
+        column = 0 if fit.sampled_negatives else 1
         return ItemPrior(name, {item: likes_and_all[column] for item, likes_and_all in counts}, log_odds=False)
-    means = statistics.item_means(catalog)
+    means = {item: (likes + SMOOTHING * fit.mean) / (count + SMOOTHING) for item, (likes, count) in counts}
     if bare == "item-mean":
         return ItemPrior(name, {item: float(logit(mean)) for item, mean in means.items()}, log_odds=True)
     return ItemPrior(name, means, log_odds=False, with_share=True)

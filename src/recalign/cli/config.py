@@ -15,7 +15,7 @@ CONFIGURATIONS: Final = {
     "cot": "recalign.tuning.config:CotStage",
     "rec": "recalign.tuning.config:RecStage",
     "backbone": "recalign.models.config:BackboneConfig",
-    "nano": "recalign.models.nano_config:NanoConfig",
+    "nano": "recalign.models.config:NanoConfig",
     "prepare": "recalign.experiment.prepare_config:PrepareConfig",
     "teach": "recalign.cot.config:TeachConfig",
     "baseline": "recalign.baselines.config:BaselineConfig",

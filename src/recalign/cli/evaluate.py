@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from recalign.cli import client_options, in_context
-
-if TYPE_CHECKING:
-    from recalign.evaluation.evaluate import ScoreKind
 
 
 def evaluate(
@@ -92,10 +89,14 @@ def evaluate(
     from rich.console import Console
 
     from recalign.data.samples import SampleSet
+    from recalign.errors import ConfigError
+    from recalign.evaluation.evaluate import ScoreKind
     from recalign.evaluation.evaluate import evaluate as evaluate_models
     from recalign.evaluation.render import print_panel
 
-    kind = _score_kind(score)
+    if score not in ("log-odds", "paper"):
+        raise ConfigError(f"--score {score!r}", expected="log-odds or paper")
+    kind: ScoreKind = "paper" if score == "paper" else "log-odds"
     asked = in_context.read(
         models, seed=seed, split=split, candidates=candidates, output=output, score=score, backbone=backbone,
         demonstrations=demonstrations, template=template, teacher=teacher, base_url=base_url, key_env=key_env,
@@ -115,13 +116,3 @@ def evaluate(
         sys.stdout.write(panel.model_dump_json() + "\n")
     else:
         print_panel(Console(highlight=False), panel)
-
-
-def _score_kind(score: str) -> ScoreKind:
-    from recalign.errors import ConfigError
-
-    if score == "log-odds":
-        return "log-odds"
-    if score == "paper":
-        return "paper"
-    raise ConfigError(f"--score {score!r}", expected="log-odds or paper")

@@ -61,9 +61,9 @@ class InContext:
         """The backbone as a scorer of the data's items; nano is built (or found) first, as `recalign tune` does."""
         from recalign.baselines.in_context import load_in_context
         from recalign.cli.progress import TerminalReporter
-        from recalign.experiment.backbones import resolve_backbone
         from recalign.experiment.progress import of_steps
-        from recalign.models.nano_config import NanoConfig
+        from recalign.models.config import NanoConfig
+        from recalign.tuning.backbones import resolve_backbone
 
         assert self.backbone is not None
         with TerminalReporter() as reporter:

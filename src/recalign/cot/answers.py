@@ -11,7 +11,7 @@ from recalign.cot.cases import STEPS, Case, CotQuestion, Source
 from recalign.llm.base import Completion
 from recalign.llm.calls import Calls, GivenUp, Reply
 from recalign.llm.reading import NO_ANSWER, off_schema, refuses, unusable, without_thoughts
-from recalign.prompting.cot_parsing import read_items, read_pairs
+from recalign.prompting.parsing import read_items, read_pairs
 from recalign.prompting.prompts import CotFields
 from recalign.prompting.titles import clean_title
 

@@ -49,11 +49,7 @@ def controlled(sample_set: SampleSet, control: str, seed: int, *, splits: Sequen
 
     Path, manifest and fingerprint are those of the data, so candidates fit; a score file does not tell the control.
 
-    Args:
-        sample_set: Prepared data.
-        control: One of `CONTROLS`.
-        seed: Seeds orders (with the sample's id), exchanges and numbers.
-        splits: The splits whose histories are changed.
+    `seed` seeds orders (with the sample's id), exchanges and numbers.
 
     Raises:
         ConfigError: There is no such control.
@@ -96,14 +92,9 @@ def _foreign(part: pl.DataFrame, seed: int) -> pl.DataFrame:
 
 
 def derangement(groups: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """A random permutation that sends every place to a place of another group.
+    """A random permutation, shape (n,), that sends every place to a place of another group.
 
-    Args:
-        groups: Group of each place, counted from 0, shape (n,); no group has more than half of the places.
-        rng: Decides.
-
-    Returns:
-        Place of each place, shape (n,).
+    `groups` has the group of each place, counted from 0; none has more than half of the places.
     """
     n, counts = len(groups), np.bincount(groups)
     # Groups stand in blocks; a shift by the longest block leads out of every block, also round the end.
@@ -138,13 +129,7 @@ def unseen_titles(target: SampleSet, split: str, trained_on: Sequence[SampleSet 
     and year, and if they share an alternative name in parentheses. So the doubtful ones count as seen: a remake, or
     two books that are both called "Poems".
 
-    Args:
-        target: The data that is scored.
-        split: Its split.
-        trained_on: What the model was tuned on, all stages together.
-
-    Raises:
-        ConfigError: There is no such split.
+    `trained_on` is what the model was tuned on, all stages together. Raises ConfigError where there is no such split.
     """
     seen: set[str] = set()
     for source in trained_on:

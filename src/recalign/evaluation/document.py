@@ -25,13 +25,12 @@ class Document(BaseModel):
 
 
 class Estimate(Document):
-    """A metric over training seeds.
+    """A metric over `n` training seeds.
 
     Attributes:
-        mean: Mean over the seeds; None where it is undefined.
-        sd: Sample standard deviation over the seeds; None for one seed.
+        mean: None where it is undefined.
+        sd: Sample standard deviation; None for one seed.
         ci: User-clustered 95 % interval of the mean.
-        n: Number of seeds.
         reason: Why there is no mean, or no interval.
         counts: Numbers that belong to it, under the keys of `Metric.counts`; of the first seed.
     """
@@ -48,8 +47,7 @@ class Difference(Document):
     """A metric of one row minus that of another on the same samples.
 
     Attributes:
-        difference: The difference.
-        interval: Its paired, user-clustered 95 % interval; None where it is undefined.
+        interval: Paired, user-clustered 95 % interval; None where it is undefined.
         p_value: Two-sided, adjusted by Holm's method over its family of tests; None as `interval`.
     """
 
@@ -116,20 +114,16 @@ class Row(Document):
     """A model at one point of a grid, over its seeds.
 
     Attributes:
-        model: Its name.
-        kind: What it is.
         backbone: The language model below it; "" where there is none.
         shots: Training samples of the target; None where there is no such number.
         control: What was done to its test samples; "" for nothing.
         seeds: Training seeds that it has scores of.
-        status: Whether all its seeds have been scored.
-        reason: Why not.
+        status: Whether all its seeds have been scored; `reason` says why not.
         metrics: By the name of the metric; those that do not apply are left out.
         verdicts: Against the best prior, by the name of the metric.
         published: The paper's numbers for this very cell, by the name of the metric.
         reliability: Bins over all seeds; empty where scores are no log-odds.
         user_auc: AUC within each user who has both labels, mean over seeds, ascending.
-        training: Training logs.
     """
 
     model: str
@@ -166,8 +160,8 @@ class Learned(Document):
 
     Attributes:
         fit: Name of the data set; "" for the evaluated data itself.
-        interactions: Distinct interactions of its train split, one number per fold; empty where the item-based priors
-            are left out, because there was nothing to learn from.
+        interactions: Distinct interactions of its train split, per fold; empty where there was nothing to learn from,
+            and the item-based priors are left out.
     """
 
     fit: str = ""
@@ -178,9 +172,7 @@ class Ranked(Document):
     """The candidate lists of a panel: one liked target among `negatives` items that the user never met.
 
     Attributes:
-        negatives: Items beside the target.
         lists: Number of lists; 0: no candidates could be drawn.
-        users: Number of users.
         fingerprints: Of the frozen candidates, one per fold.
     """
 
@@ -201,7 +193,7 @@ class Answered(Document):
     """How an endpoint answered the samples that it was asked about.
 
     Attributes:
-        asked: Samples asked about; the panel is about those that were answered.
+        asked: Samples; the panel is about those that were answered.
         right: Answered samples whose answer was the user's.
         excluded: Samples without a usable answer, by reason.
         tokens: Billed tokens in the ledger.
@@ -227,18 +219,12 @@ class PanelFacts(Document):
     """What a panel is about, without its rows.
 
     Attributes:
-        name: A short name.
-        title: A title for people.
         data: Name of the data set.
-        split: The split that was scored.
         fingerprints: Of the prepared data, one per fold.
-        n: Samples.
-        n_users: Users.
-        positive_share: Share of liked samples, in [0, 1].
-        learned: What the item-based priors learned from.
-        ranked: The candidate lists; None where nothing is ranked.
-        unseen: Targets with unseen titles; None where nobody asked.
-        answered: How an endpoint answered; None where none was asked.
+        n, n_users, positive_share: Samples, users, and the share of liked samples in [0, 1].
+        ranked: None where nothing is ranked.
+        unseen: None where nobody asked.
+        answered: None where no endpoint was asked.
     """
 
     name: str

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
+from recalign.artifacts import read_manifest
+from recalign.baselines.artifact import KIND as BASELINE
+from recalign.baselines.artifact import load_baseline
 from recalign.baselines.priors import NEEDS_FIT, PREFIX, prior_name
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
@@ -16,11 +19,10 @@ from recalign.evaluation.panel import build_panel, facts_of
 from recalign.evaluation.priors import Fold, prior_rows, priors_for
 from recalign.evaluation.ranking import RankingTask, load_task, ranked, score_task
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings
-from recalign.evaluation.saved import load_saved, saved_kind
 from recalign.evaluation.score import log_test_read, score_split
 from recalign.metrics.significance import RESAMPLES
 from recalign.scoring.base import Scorer
-from recalign.tuning.model_artifact import model_directory
+from recalign.tuning.model_artifact import load_scorer, model_directory
 
 ScoreKind = Literal["log-odds", "paper"]
 
@@ -30,13 +32,9 @@ class Untuned(Protocol):
     """An untuned language model that is loaded when its turn comes."""
 
     @property
-    def name(self) -> str:
-        """Name in tables."""
-        ...
+    def name(self) -> str: ...
 
-    def scorer(self, data: SampleSet, kind: ScoreKind) -> Scorer:
-        """Load it as a scorer of the data's items."""
-        ...
+    def scorer(self, data: SampleSet, kind: ScoreKind) -> Scorer: ...
 
 
 Model = str | Path | Scorer | Untuned
@@ -71,7 +69,7 @@ def evaluate(
             (``NAME.candidates.parquet``); for several models a directory.
         seed: Seeds the resampling; a column of the score files.
         resamples: Bootstrap resamples of users, at least 1.
-        calibrate: Whether temperatures are fitted on validation labels; by default as `temperature.may_fit` says.
+        calibrate: Whether temperatures are fitted on validation labels; by default as `score.may_fit` says.
         kind: What tuned models are asked for (`recalign.scoring.yes_no.YesNoScorer`).
         pairs: Names of models to compare with each other.
 
@@ -117,10 +115,25 @@ def named_models(models: Sequence[Model]) -> dict[str, Model]:
     return dict(zip(names, resolved, strict=True))
 
 
+def load_saved(directory: Path, data: SampleSet, *, kind: ScoreKind = "log-odds") -> Scorer:
+    """A directory that `recalign tune` or `recalign baseline` wrote, as a scorer of the data's items.
+
+    `kind` is that of `recalign.scoring.yes_no.YesNoScorer`; baselines give log-odds.
+
+    Raises:
+        ArtifactError: Neither is there, or it is incomplete or altered.
+        ConfigError: Another kind of score was asked of a baseline.
+        ModelError: The backbone (or text encoder) cannot be loaded, or is another one.
+    """
+    if _saved_kind(directory) == "tuned":
+        return load_scorer(directory, data, kind=kind)
+    if kind != "log-odds":
+        raise ConfigError(f"score {kind!r} of {directory}", found="a baseline", expected="a language model")
+    return load_baseline(directory, data)
+
+
 @dataclass(frozen=True)
 class _Scoring:
-    """How each model is scored."""
-
     data: SampleSet
     split: str
     task: RankingTask | None
@@ -151,7 +164,7 @@ class _Scoring:
 
     def _load(self, model: Path | Untuned | Scorer) -> tuple[RowKind, Scorer]:
         if isinstance(model, Path):
-            return saved_kind(model), load_saved(model, self.data, kind=self.kind)
+            return _saved_kind(model), load_saved(model, self.data, kind=self.kind)
         if isinstance(model, Untuned):
             return "in-context", model.scorer(self.data, self.kind)
         return ("prior" if model.name.startswith(PREFIX) else "other"), model
@@ -160,6 +173,10 @@ class _Scoring:
         if self.output is None or not self.several:
             return self.output
         return self.output / f"{name.replace('/', '-')}.parquet"
+
+
+def _saved_kind(directory: Path) -> Literal["tuned", "baseline"]:
+    return "baseline" if read_manifest(directory, verify=False).kind == BASELINE else "tuned"
 
 
 def _name(model: Model) -> str:

@@ -22,13 +22,12 @@ from recalign.evaluation.panel import build_panel, facts_of
 from recalign.evaluation.priors import Fold, prior_rows, priors_for
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings
 from recalign.evaluation.score import samples_of
-from recalign.evaluation.score_file import ScoreFile
+from recalign.evaluation.score_file import ScoreFile, Temperature
 from recalign.evaluation.sentences import excluded
-from recalign.evaluation.temperature import Temperature
 from recalign.metrics.significance import RESAMPLES
 from recalign.seeding import generator
 
-_NO_TEMPERATURE: Final = "an endpoint is asked about one split"
+_NO_TEMPERATURE: Final = Temperature(reason="an endpoint is asked about one split")
 
 
 def evaluate_endpoint(
@@ -63,8 +62,7 @@ def evaluate_endpoint(
         logprobs: Ask for log probabilities, and score by them where all answers have them.
         output: Where to write the score file (Parquet); nowhere by default.
         resamples: Bootstrap resamples of users.
-        announce: See `ask_endpoint`.
-        progress: See `ask_endpoint`.
+        announce, progress: See `ask_endpoint`.
 
     Raises:
         ConfigError: No such split or template; no key for the endpoint.
@@ -87,9 +85,7 @@ def evaluate_endpoint(
             expected="answers that begin with one of the two labels",
             hint="Try another --template, or longer answers: --set max_tokens=2048.",
         )
-    scores = ScoreFile(
-        answers.frame, answers.log_odds, split, data.fingerprint, temperature=Temperature(reason=_NO_TEMPERATURE)
-    )
+    scores = ScoreFile(answers.frame, answers.log_odds, split, data.fingerprint, temperature=_NO_TEMPERATURE)
     if output is not None:
         scores.write(output)
     rows = [ScoredRow(Row(model=label, kind="in-context", seeds=(seed,)), RowScores.of([[scores]]))]

@@ -7,12 +7,14 @@ Rows, the results document, tables, CSV and the report go through `METRICS` and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
 
 import polars as pl
+from numpy.typing import NDArray
 
-from recalign.metrics.ranking import RankingMetric, metric_frame
+from recalign.metrics.classification import Value
+from recalign.metrics.ranking import RankingMetric, as_frame
 from recalign.metrics.significance import Statistic
 from recalign.plugins import PluginGroup
 
@@ -27,29 +29,28 @@ class Observed:
         frame: Over samples: a row per sample with the columns of `schema.SCORES`, perhaps `label_mass`, and
             `temperature` (the temperature that a sample's log-odds are divided by, null where there is none). Over
             candidates: a row per list with `sample_id`, `user_id`, `ndcg`, `recall` and `mrr`.
-        no_temperature: Why there is no temperature; "" where there is one.
+        why_no_temperature: Why there is no temperature; "" where there is one.
     """
 
     frame: pl.DataFrame
-    no_temperature: str = ""
+    why_no_temperature: str = ""
 
+    @property
+    def labels(self) -> NDArray[Any]:
+        """Labels of the samples, shape (n,)."""
+        return self.frame["label"].to_numpy()
 
-@dataclass(frozen=True)
-class Value:
-    """A metric of one model of one training seed.
+    @property
+    def scores(self) -> NDArray[Any]:
+        """Scores of the samples, shape (n,)."""
+        return self.frame["score"].to_numpy()
 
-    Attributes:
-        value: The number; None where it is undefined.
-        reason: Why it is undefined.
-        counts: Numbers that belong to it, under the keys of `Metric.counts`.
-        lists: One value per list in the form of `recalign.metrics.ranking.as_frame`, where `Metric.statistic` is
-            "mean".
-    """
-
-    value: float | None
-    reason: str = ""
-    counts: Mapping[str, int] = field(default_factory=dict)
-    lists: pl.DataFrame | None = None
+    @property
+    def no_temperature(self) -> str:
+        """Why some of the scores have no temperature; "" where all have one."""
+        if self.why_no_temperature:
+            return self.why_no_temperature
+        return "some of the scores have no temperature" if self.frame["temperature"].null_count() else ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,6 @@ class Metric:
         statistic: How users are resampled for its interval: by the statistic itself ("auc", "gauc") or by the mean of
             `Value.lists` ("mean"). None: it has no interval.
         needs_log_odds: Whether scores that are only an order have none.
-        higher_is_better: Its direction.
         digits: Decimals in a table.
         decides: Whether models are compared by it: with the best prior, and in pairs.
         chance: What guessing gets; bars in figures begin there.
@@ -103,11 +103,30 @@ def over_candidates(
     """A metric that is the mean of a column of `recalign.metrics.ranking.candidate_values` over the lists."""
 
     def value(observed: Observed) -> Value:
-        lists = metric_frame(observed.frame, column)
+        lists = as_frame(*observed.frame.select("sample_id", "user_id", column))
         return Value(float(lists["score"].to_numpy().mean()), lists=lists)
 
     return Metric(
         heading, meaning, value, "candidates", "mean", decides=decides, position=position, detail="over candidates"
+    )
+
+
+def after_temperature(metric: Metric) -> Metric:
+    """A metric of log-odds, computed after they are divided by their temperatures."""
+
+    def value(observed: Observed) -> Value | None:
+        if reason := observed.no_temperature:
+            return Value(None, reason)
+        frame = observed.frame.with_columns(pl.col("score") / pl.col("temperature"))
+        return metric.value(replace(observed, frame=frame))
+
+    return replace(
+        metric,
+        value=value,
+        detail="with temperature",
+        meaning=f"{metric.heading} after the log-odds are divided by the temperature.",
+        column=False,
+        position=metric.position + 30,
     )
 
 

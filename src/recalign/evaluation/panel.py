@@ -1,17 +1,25 @@
-"""A panel from rows with scores: metrics, verdicts, comparisons. Where the scores come from is not known here."""
+"""A panel from rows with scores: metrics, verdicts, comparisons. Where the scores come from is not known here.
+
+All p-values come from here. Differences are paired and user-clustered (`recalign.metrics.significance`), and several
+seeds count as their mean. P-values are adjusted by Holm's method within a family. There are two kinds of families: the
+verdicts of a panel by one metric, and the comparisons of a panel. A row beats the best prior if the whole interval of
+its difference lies above zero.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypedDict
 
 import polars as pl
 
 from recalign.data.samples import SampleSet
 from recalign.errors import DataError
-from recalign.evaluation.comparisons import compare, judge
-from recalign.evaluation.document import Learned, Panel, PanelFacts
-from recalign.evaluation.rows import ScoredRow, TestSettings, measure_row
+from recalign.evaluation.document import DIGITS, Comparison, Difference, Learned, Panel, PanelFacts, Row, Verdict
+from recalign.evaluation.metric import Metric, deciding
+from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings, measure_row, resampled_frames, rounded
+from recalign.metrics.significance import PairedDifference, holm, paired_bootstrap
 
 
 class SampleCounts(TypedDict):
@@ -36,16 +44,10 @@ def sample_counts(frame: pl.DataFrame) -> SampleCounts:
 
 def facts_of(data: SampleSet, split: str, frame: pl.DataFrame, learned: Learned) -> PanelFacts:
     """What a panel of one data set is about: the samples in `frame`, and what its priors learned from."""
-    name = data.path.name
+    name, counts = data.path.name, sample_counts(frame)
     fingerprints = (data.fingerprint,)
     return PanelFacts(
-        name=name,
-        title=name,
-        data=name,
-        split=split,
-        fingerprints=fingerprints,
-        learned=learned,
-        **sample_counts(frame),
+        name=name, title=name, data=name, split=split, fingerprints=fingerprints, learned=learned, **counts
     )
 
 
@@ -54,11 +56,7 @@ def build_panel(
 ) -> Panel:
     """Measure all rows, hold them against the best prior, and compare them in pairs.
 
-    Args:
-        facts: What the panel is about.
-        rows: Rows without metrics, and their scores.
-        settings: How they are tested.
-        pairs: Names of models to compare; controlled rows are compared with their plain ones in any case.
+    `pairs` names models to compare. Controlled rows are compared with their plain ones in any case.
 
     Raises:
         DataError: Rows were not scored on the same samples or candidate lists, or scores are not finite.
@@ -67,7 +65,101 @@ def build_panel(
     if len(lists) > 1:
         found = f"{len(lists)} sets of candidate lists"
         raise DataError("rankings to compare", found=found, expected="one that all models rank")
-    measured = [ScoredRow(measure_row(scored.row, scored.scores, settings), scored.scores) for scored in rows]
+    measured = [replace(scored, row=measure_row(scored.row, scored.scores, settings)) for scored in rows]
     judged = judge(measured, settings)
     comparisons = compare(judged, pairs, settings)
     return Panel(**dict(facts), rows=tuple(scored.row for scored in judged), comparisons=comparisons)
+
+
+def best_prior(rows: Sequence[Row], metric: str, *, higher_is_better: bool = True) -> Row | None:
+    """The prior with the best value of a metric, the first of several; None where no prior has one."""
+    sign = 1 if higher_is_better else -1
+    known = [
+        (sign * value, row)
+        for row in rows
+        if row.kind == "prior" and not row.control and (value := row.mean(metric)) is not None
+    ]
+    return max(known, key=lambda pair: pair[0])[1] if known else None
+
+
+def judge(rows: Sequence[ScoredRow], settings: TestSettings) -> list[ScoredRow]:
+    """The rows with their verdicts: by every metric that decides, against the prior that is best by it."""
+    judged = list(rows)
+    for name, metric in deciding():
+        for place, verdict in _verdicts(rows, name, metric, settings).items():
+            row = judged[place].row
+            judged[place] = replace(
+                rows[place], row=row.model_copy(update={"verdicts": {**row.verdicts, name: verdict}})
+            )
+    return judged
+
+
+def compare(
+    rows: Sequence[ScoredRow], pairs: Sequence[tuple[str, str]], settings: TestSettings
+) -> tuple[Comparison, ...]:
+    """Paired differences: named models at equal backbone and shots, and controlled rows against their plain ones.
+
+    A prior has neither, so it is compared with every row of the model that it is named with.
+    """
+    tests = [
+        (left.row.title, right.row.title, name, difference)
+        for left in rows
+        for right in rows
+        if _belong_together(left.row, right.row, pairs)
+        for name, metric in deciding()
+        if (difference := _difference(left.scores, right.scores, metric, settings)) is not None
+    ]
+    adjusted = _adjusted([difference for *_, difference in tests])
+    return tuple(
+        Comparison(a=left, b=right, metric=name, **dict(difference))
+        for (left, right, name, _), difference in zip(tests, adjusted, strict=True)
+    )
+
+
+def _belong_together(left: Row, right: Row, pairs: Sequence[tuple[str, str]]) -> bool:
+    shots = left.shots == right.shots or "prior" in (left.kind, right.kind)
+    backbone = len({left.backbone, right.backbone} - {""}) < 2  # a baseline has none and is compared with any
+    named = not left.control and not right.control and (left.model, right.model) in pairs
+    controlled = bool(left.control) and not right.control and left.model == right.model
+    return shots and backbone and (named or controlled)
+
+
+def _verdicts(rows: Sequence[ScoredRow], name: str, metric: Metric, settings: TestSettings) -> dict[int, Verdict]:
+    """By the place of the row."""
+    best = best_prior([scored.row for scored in rows], name, higher_is_better=metric.higher_is_better)
+    if best is None:
+        return {}
+    prior = next(scored.scores for scored in rows if scored.row is best)
+    differences = {
+        place: difference
+        for place, scored in enumerate(rows)
+        if scored.row.kind != "prior"
+        and (difference := _difference(scored.scores, prior, metric, settings)) is not None
+    }
+    beats = [each.above_zero if metric.higher_is_better else each.below_zero for each in differences.values()]
+    adjusted = _adjusted(list(differences.values()))
+    return {
+        place: Verdict(prior=best.model, beats=better, **dict(difference))
+        for place, better, difference in zip(differences, beats, adjusted, strict=True)
+    }
+
+
+def _difference(left: RowScores, right: RowScores, metric: Metric, settings: TestSettings) -> PairedDifference | None:
+    """None where one of them was not scored so, or the metric is undefined or has no statistic."""
+    sides = [resampled_frames(metric, scores, settings) for scores in (left, right)]
+    if metric.statistic is None or not all(sides):
+        return None
+    return paired_bootstrap(metric.statistic, *sides, n_resamples=settings.resamples, seed=settings.seed)
+
+
+def _adjusted(differences: Sequence[PairedDifference]) -> list[Difference]:
+    """The differences of one family as a document has them, with Holm-adjusted p-values, in the order given."""
+    adjusted = iter(holm([difference.p_value for difference in differences if difference.p_value is not None]))
+    return [
+        Difference(
+            difference=round(difference.difference, DIGITS),
+            interval=rounded(difference.interval),
+            p_value=None if difference.p_value is None else round(next(adjusted), DIGITS),
+        )
+        for difference in differences
+    ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recalign.baselines.priors import NEEDS_FIT, PREFIX, ItemStatistics, Prior, prior
 from recalign.data.samples import SampleSet
-from recalign.errors import ConfigError
 from recalign.evaluation.document import Learned, Row
 from recalign.evaluation.ranking import RandomRanker, RankingTask, score_task
 from recalign.evaluation.rows import RowScores, ScoredRow
@@ -17,12 +17,7 @@ from recalign.evaluation.score_file import ScoreFile
 
 @dataclass(frozen=True)
 class PriorSet:
-    """The priors of one data set.
-
-    Attributes:
-        scorers: ``like-rate`` always; the item-based ones where there is something to learn from.
-        interactions: Distinct train interactions that they learned from; None where there are none.
-    """
+    """The priors of one data set, and the number of distinct train interactions that they learned from, if any."""
 
     scorers: tuple[Prior, ...]
     interactions: int | None
@@ -33,15 +28,8 @@ class PriorSet:
         Raises:
             ConfigError: It is an item-based one, and there was nothing to learn from.
         """
-        for scorer in self.scorers:
-            if scorer.name == f"{PREFIX}{bare_name}":
-                return scorer
-        raise ConfigError(
-            f"{PREFIX}{bare_name} has nothing to learn from",
-            found="data without a train split",
-            expected="prepared data with train samples",
-            hint="Name it with --fit DIR.",
-        )
+        named = {scorer.name: scorer for scorer in self.scorers}
+        return named.get(f"{PREFIX}{bare_name}") or prior(bare_name)
 
 
 @dataclass(frozen=True)
@@ -54,10 +42,9 @@ class Fold:
 
 
 def priors_for(data: SampleSet, fit: SampleSet | None = None) -> PriorSet:
-    """The priors to show beside a model.
+    """The priors to show beside a model: ``like-rate``, and the item-based ones where there is something to learn from.
 
-    ``like-rate`` is always there. The item-based ones learn from the train split of `fit` where it is given, otherwise
-    from the train split of the evaluated data itself, and are left out where that is empty.
+    They learn from the train split of `fit` where it is given, otherwise from that of the evaluated data itself.
 
     Raises:
         DataError: `fit` has no train samples.
@@ -74,12 +61,7 @@ def prior_rows(
 ) -> tuple[list[ScoredRow], Learned]:
     """Rows of all priors, pooled over the folds, and of a random ranker where candidates are ranked.
 
-    Args:
-        folds: The parts of the evaluated data.
-        split: The split to score.
-        fit_name: Name of the data set that `Fold.fit` comes from.
-        seed: A column of the score files.
-        calibrate: See `score_split`.
+    `fit_name` names the data set that `Fold.fit` comes from. Other arguments are those of `score_split`.
 
     Returns:
         The rows without metrics, and what the priors learned from.
@@ -87,16 +69,15 @@ def prior_rows(
     Raises:
         DataError: The split is empty, or `Fold.fit` has no train samples.
     """
-    samples: dict[str, list[ScoreFile]] = {}
-    candidates: dict[str, list[ScoreFile]] = {}
+    samples: defaultdict[str, list[ScoreFile]] = defaultdict(list)
+    candidates: defaultdict[str, list[ScoreFile]] = defaultdict(list)
     sets = [priors_for(fold.data, fold.fit) for fold in folds]
     for fold, priors in zip(folds, sets, strict=True):
         for scorer in priors.scorers:
-            scores = score_split(scorer, fold.data, split, seed=seed, calibrate=calibrate)
-            samples.setdefault(scorer.name, []).append(scores)
+            samples[scorer.name].append(score_split(scorer, fold.data, split, seed=seed, calibrate=calibrate))
         if fold.task is not None:
             for ranker in (*priors.scorers, RandomRanker()):
-                candidates.setdefault(ranker.name, []).append(score_task(ranker, fold.task, seed=seed))
+                candidates[ranker.name].append(score_task(ranker, fold.task, seed=seed))
     rows = [
         ScoredRow(
             Row(model=name, kind="prior"),

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import polars as pl
 
 from recalign.artifacts import read_manifest
 from recalign.baselines.priors import PREFIX
@@ -25,12 +24,10 @@ from recalign.data.ranking_lists import (
     write_ranking_candidates,
 )
 from recalign.data.samples import CandidateList, SampleSet
-from recalign.data.schema import SCORES
 from recalign.errors import ConfigError
 from recalign.evaluation.document import Ranked
 from recalign.evaluation.score import score_lists
-from recalign.evaluation.score_file import ScoreFile
-from recalign.evaluation.temperature import Temperature
+from recalign.evaluation.score_file import ScoreFile, Temperature
 from recalign.scoring.base import Scorer, Scores
 
 RANDOM: Final = f"{PREFIX}random"
@@ -39,14 +36,9 @@ _RANKED: Final = Temperature(reason="candidates are ranked, and an order needs n
 
 @dataclass(frozen=True)
 class RankingTask:
-    """Frozen candidate lists with the histories to rank them for.
+    """Frozen candidate lists, and the same as `questions` to a scorer: with the histories to rank them for.
 
-    Attributes:
-        lists: The candidates.
-        questions: The same as a scorer is asked.
-        split: The split that they come from.
-        data: Fingerprint of the prepared data.
-        fingerprint: Of the candidates.
+    `data` is the fingerprint of the prepared data, `fingerprint` that of the lists.
     """
 
     lists: tuple[RankingList, ...]
@@ -79,12 +71,7 @@ class RandomRanker:
 
 
 def load_task(directory: Path, sample_set: SampleSet, split: str | None = None) -> RankingTask:
-    """Read frozen candidates of this data.
-
-    Args:
-        directory: Where they are.
-        sample_set: The data.
-        split: The split that they must come from; any by default.
+    """Read frozen candidates of this data, and of this split if one is given.
 
     Raises:
         ArtifactError: There are none, they are damaged, or they were drawn from other data.
@@ -125,17 +112,12 @@ def freeze(sample_set: SampleSet, config: RankingConfig, directory: Path) -> Ran
 def score_task(scorer: Scorer, task: RankingTask, *, seed: int = 0, name: str = "") -> ScoreFile:
     """Score all candidates; `label` is 1 for the truth of a list, 0 for its negatives.
 
-    Args:
-        scorer: Any scorer of the data's items.
-        task: The lists.
-        seed: Training seed of the model, recorded in the file.
-        name: Name of the model in the file; the scorer's own by default.
+    The file records `seed`, the training seed of the model, and its `name`, by default the scorer's own.
 
     Raises:
         ModelError: The scorer gave a score that is not finite, or not one per candidate.
     """
     ids = [candidates.sample_id for candidates in task.lists]
-    frame = score_lists(scorer, task.questions, ids, seed=seed, name=name or scorer.name)
     labels = [int(item == candidates.truth) for candidates in task.lists for item in candidates.item_ids]
-    frame = frame.with_columns(pl.Series("label", labels, dtype=SCORES["label"]))
+    frame = score_lists(scorer, task.questions, ids, labels, seed=seed, name=name or scorer.name)
     return ScoreFile(frame, scorer.log_odds, task.split, task.data, task.fingerprint, _RANKED)

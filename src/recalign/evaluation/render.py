@@ -1,9 +1,9 @@
-"""Tables as text: for a terminal of 80 columns, and as Markdown. The report's page shows the same cells as HTML."""
+"""A panel's tables in a terminal of 80 columns. The report's page shows the same cells as HTML."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console
@@ -13,30 +13,21 @@ from rich.text import Text
 from recalign.evaluation import sentences
 from recalign.evaluation.cells import Cell, Table
 from recalign.evaluation.document import Panel
-from recalign.evaluation.summary import summarise_panel
 from recalign.evaluation.tables import panel_tables
 from recalign.terminal import printable
 
 
 def print_panel(console: Console, panel: Panel) -> None:
     """Print all tables of a panel, and what they mean in words."""
+    told = [sentences.about(panel)]
+    told += [sentences.answered(panel.answered, panel.n)] if panel.answered else []
+    told += [sentences.headline(panel), *sentences.outcomes(panel)]
     for place, table in enumerate(panel_tables(panel)):
         if place:
             console.print()
         console.print(rich_table(table))
-        for note in (*_headlines(panel, place), *table.notes):
-            console.print(Text(printable(note)))
-    for remark in sentences.remarks(panel):
-        console.print(Text(printable(remark)))
-
-
-def panel_markdown(panel: Panel) -> str:
-    """The same as Markdown."""
-    parts = []
-    for place, table in enumerate(panel_tables(panel)):
-        notes = [f"* {printable(note)}" for note in (*_headlines(panel, place), *table.notes)]
-        parts.append("\n".join([f"**{printable(table.caption)}**", "", *_markdown(table), "", *notes]))
-    return "\n\n".join(parts) + "\n"
+        _print_lines(console, [*table.notes] if place else [*told, *table.notes])
+    _print_lines(console, sentences.remarks(panel))
 
 
 def rich_table(table: Table) -> RichTable:
@@ -53,14 +44,9 @@ def rich_table(table: Table) -> RichTable:
     return shown
 
 
-def _headlines(panel: Panel, place: int) -> list[str]:
-    """What the first table says, in words."""
-    if place:
-        return []
-    summary = summarise_panel(panel)
-    facts = [sentences.about(panel)]
-    facts += [sentences.answered(panel.answered, panel.n)] if panel.answered else []
-    return [*facts, summary.headline, *summary.sentences]
+def _print_lines(console: Console, lines: Sequence[str]) -> None:
+    for line in lines:
+        console.print(Text(printable(line)))
 
 
 def _terminal_cells(table: Table, cells: tuple[Cell, ...]) -> Iterator[Text]:
@@ -77,13 +63,3 @@ def _terminal_cells(table: Table, cells: tuple[Cell, ...]) -> Iterator[Text]:
             lines.append(printable(cell.text))
         lines += [printable(cell.minor)] if cell.minor else []
     yield Text("\n".join(lines))
-
-
-def _markdown(table: Table) -> list[str]:
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(printable(cell).replace("|", r"\|") for cell in cells) + " |"
-
-    headings = [f"{column.heading} ({column.minor})" if column.minor else column.heading for column in table.columns]
-    rule = "|" + "".join("---:|" if column.numeric else "---|" for column in table.columns)
-    rows = [line([f"{cell.text} {cell.minor}".strip() for cell in row.cells]) for row in table.rows]
-    return [line(headings), rule, *rows]

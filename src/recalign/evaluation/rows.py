@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 import polars as pl
@@ -12,14 +11,12 @@ import polars as pl
 from recalign.data.schema import LABEL_MASS, SCORES
 from recalign.errors import DataError
 from recalign.evaluation.document import DIGITS, Bin, Ends, Estimate, Row
-from recalign.evaluation.metric import Metric, Observed, Value, ordered_metrics
+from recalign.evaluation.metric import Metric, Observed, ordered_metrics
+from recalign.evaluation.score import NO_LOG_ODDS
 from recalign.evaluation.score_file import ScoreFile
-from recalign.metrics.calibration import probability, reliability
-from recalign.metrics.classification import grouped_auc, index_users
+from recalign.metrics.classification import grouped_auc, index_users, probability, reliability
 from recalign.metrics.ranking import candidate_values
 from recalign.metrics.significance import RESAMPLES, Interval, bootstrap_ci, mean_sd
-
-NO_LOG_ODDS: Final = "the scores are an order, not log-odds"
 
 
 @dataclass(frozen=True)
@@ -27,9 +24,8 @@ class RowScores:
     """Scores of a row.
 
     Attributes:
-        samples: Per training seed a row per sample, with `temperature` (`metric.Observed`); empty where not scored.
+        samples: Per training seed a row per sample (`metric.Observed`); empty where not scored.
         candidates: Per training seed a row per list (`candidate_values`); empty where none were ranked.
-        log_odds: Whether scores are log-odds.
         lists: Fingerprints of the candidate lists, one per fold.
         no_temperature: Why there is no temperature; "" where there is one.
     """
@@ -42,20 +38,21 @@ class RowScores:
 
     @classmethod
     def of(cls, samples: Sequence[Sequence[ScoreFile]], candidates: Sequence[Sequence[ScoreFile]] = ()) -> RowScores:
-        """From score files.
-
-        Args:
-            samples: Per training seed the files of all folds.
-            candidates: The same for candidate lists.
+        """From score files: per training seed those of all folds.
 
         Raises:
             DataError: A file of candidates has a row per sample, or broken lists (`candidate_values`).
         """
+
+        def with_temperature(file: ScoreFile) -> pl.DataFrame:
+            columns = [name for name in file.frame.columns if name in SCORES or name == LABEL_MASS]
+            return file.frame.select(*columns, pl.lit(file.temperature.value, pl.Float64).alias("temperature"))
+
         files = [file for parts in samples for file in parts]
         if any(not file.candidates for parts in candidates for file in parts):
             raise DataError("score file", found="a row per sample", expected="a row per ranking candidate")
         return cls(
-            samples=tuple(pl.concat([_with_temperature(file) for file in parts], how="diagonal") for parts in samples),
+            samples=tuple(pl.concat([with_temperature(file) for file in parts], how="diagonal") for parts in samples),
             candidates=tuple(pl.concat([candidate_values(file.frame) for file in parts]) for parts in candidates),
             log_odds=bool(files) and all(file.log_odds for file in files),
             lists=tuple(file.candidates for file in candidates[0]) if candidates else (),
@@ -65,12 +62,9 @@ class RowScores:
 
 @dataclass(frozen=True)
 class TestSettings:
-    """How rows are tested.
+    """How rows are tested: `resamples` bootstrap replicates of users, at least 1, and their seed.
 
-    Attributes:
-        resamples: Bootstrap replicates of users, at least 1.
-        seed: Seeds the resampling.
-        subsets: Sample ids by the name of the subset (`Metric.subset`) that is measured apart.
+    `subsets` has sample ids by the name of the subset (`Metric.subset`) that is measured apart.
     """
 
     __test__ = False  # no class of tests, whatever its name
@@ -94,11 +88,8 @@ def measure_row(row: Row, scores: RowScores, settings: TestSettings) -> Row:
     Raises:
         DataError: Scores are not finite, or the seeds were scored on different samples.
     """
-    metrics = {}
-    for name, metric in ordered_metrics():
-        estimate = _estimate(metric, scores, settings)
-        if estimate is not None:
-            metrics[name] = estimate
+    estimates = {name: _estimate(metric, scores, settings) for name, metric in ordered_metrics()}
+    metrics = {name: estimate for name, estimate in estimates.items() if estimate is not None}
     return row.model_copy(
         update={"metrics": metrics, "reliability": _bins(scores), "user_auc": _user_aucs(scores.samples)}
     )
@@ -119,11 +110,6 @@ def resampled_frames(metric: Metric, scores: RowScores, settings: TestSettings) 
 def rounded(interval: Interval | None) -> Ends | None:
     """Both ends of an interval as a document has them."""
     return None if interval is None else (round(interval.low, DIGITS), round(interval.high, DIGITS))
-
-
-def _with_temperature(file: ScoreFile) -> pl.DataFrame:
-    columns = [name for name in file.frame.columns if name in SCORES or name == LABEL_MASS]
-    return file.frame.select(*columns, pl.lit(file.temperature.value, pl.Float64).alias("temperature"))
 
 
 def _observed(metric: Metric, scores: RowScores, settings: TestSettings) -> list[Observed]:
@@ -150,37 +136,24 @@ def _estimate(metric: Metric, scores: RowScores, settings: TestSettings) -> Esti
     counts = dict(values[0].counts)
     known = [value.value for value in values if value.value is not None]
     if len(known) < len(values):
-        return Estimate(n=len(values), reason=_reason(values), counts=counts)
-    summary = mean_sd(known)
-    interval = _interval(metric, observed, values, settings)
-    missing = metric.statistic is not None and interval is None
+        reason = next(value.reason for value in values if value.value is None)
+        return Estimate(n=len(values), reason=reason or "undefined", counts=counts)
+    mean, sd = mean_sd(known)
+    interval, reason = None, ""
+    if metric.statistic is not None:
+        frames = resampled_frames(metric, scores, settings)
+        interval = bootstrap_ci(metric.statistic, frames, n_resamples=settings.resamples, seed=settings.seed)
+        users = observed[0].frame["user_id"].n_unique()
+        why = "fewer than two users" if users < 2 else "most resamples are undefined"
+        reason = why if interval is None else ""
     return Estimate(
-        mean=round(summary.mean, DIGITS),
-        sd=None if summary.sd is None else round(summary.sd, DIGITS),
+        mean=round(mean, DIGITS),
+        sd=None if sd is None else round(sd, DIGITS),
         ci=rounded(interval),
-        n=summary.n,
-        reason=_no_interval(observed[0].frame) if missing else "",
+        n=len(known),
+        reason=reason,
         counts=counts,
     )
-
-
-def _reason(values: Sequence[Value]) -> str:
-    return next((value.reason for value in values if value.value is None), "") or "undefined"
-
-
-def _no_interval(frame: pl.DataFrame) -> str:
-    users = frame["user_id"].n_unique()
-    return "fewer than two users" if users < 2 else "most resamples are undefined"
-
-
-def _interval(
-    metric: Metric, observed: Sequence[Observed], values: Sequence[Value], settings: TestSettings
-) -> Interval | None:
-    if metric.statistic is None:
-        return None
-    lists = [value.lists for value in values if value.lists is not None]
-    frames = lists if metric.statistic == "mean" else [seed.frame for seed in observed]
-    return bootstrap_ci(metric.statistic, frames, n_resamples=settings.resamples, seed=settings.seed)
 
 
 def _bins(scores: RowScores) -> tuple[Bin, ...]:
@@ -188,7 +161,7 @@ def _bins(scores: RowScores) -> tuple[Bin, ...]:
         return ()
     pooled = pl.concat([frame.select("label", "score") for frame in scores.samples])
     bins = reliability(pooled["label"].to_numpy(), probability(pooled["score"].to_numpy()))
-    return tuple(Bin(predicted=round(it.predicted, 4), observed=round(it.observed, 4), count=it.count) for it in bins)
+    return tuple(Bin(predicted=round(mean, 4), observed=round(share, 4), count=count) for mean, share, count in bins)
 
 
 def _user_aucs(frames: Sequence[pl.DataFrame]) -> tuple[float, ...]:

@@ -1,22 +1,30 @@
-"""A scorer in, a score file out: of a split or of candidate lists. Reads of a test split are logged."""
+"""A scorer in, a score file out: of a split or of candidate lists. Reads of a test split are logged.
+
+A temperature is fitted on validation labels. So priors get one, which no label can have selected, and models that were
+selected on validation labels of this very data. Zero-shot and strict-k models have seen none of them and get none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import polars as pl
 
-from recalign.artifacts import append_info
+from recalign.artifacts import append_info, read_manifest
+from recalign.baselines.priors import PREFIX
 from recalign.data.samples import CandidateList, Sample, SampleSet
 from recalign.data.schema import LABEL_MASS, SCORES, SPLITS
 from recalign.errors import ConfigError, DataError, ModelError
-from recalign.evaluation.score_file import ScoreFile
-from recalign.evaluation.temperature import NOT_ALLOWED, Temperature, may_fit
-from recalign.metrics.calibration import fit_temperature
+from recalign.evaluation.score_file import ScoreFile, Temperature
+from recalign.metrics.classification import fit_temperature
 from recalign.scoring.base import Scorer, one_item_lists
+
+NO_LOG_ODDS: Final = "the scores are an order, not log-odds"
+NOT_ALLOWED: Final = Temperature(reason="validation labels were not to be used")
 
 
 def score_split(
@@ -35,11 +43,10 @@ def score_split(
         scorer: Any scorer of the data's items.
         data: Prepared data.
         split: "train", "valid" or "test".
-        seed: Training seed of the model, recorded in the file.
-        name: Name of the model in the file; the scorer's own by default.
+        seed, name: Training seed and name of the model, recorded in the file; by default the scorer's own name.
         model: The directory that the scorer comes from. Its manifest logs each read of a test split, and says whether
             validation labels have been seen.
-        calibrate: Whether to fit a temperature; by default as `temperature.may_fit` says.
+        calibrate: Whether to fit a temperature; by default as `may_fit` says.
 
     Raises:
         ConfigError: There is no such split.
@@ -53,6 +60,20 @@ def score_split(
         calibrate = may_fit(scorer, data, model)
     temperature = _fit(scorer, data, split) if calibrate else NOT_ALLOWED
     return ScoreFile(scores.frame, scores.log_odds, split, data.fingerprint, temperature=temperature)
+
+
+def may_fit(scorer: Scorer, data: SampleSet, model: Path | None) -> bool:
+    """Whether a temperature may be fitted on the data's validation labels.
+
+    `model` is the directory that the scorer comes from; None for priors and untuned models.
+
+    Raises:
+        ArtifactError: `model` holds no artefact.
+    """
+    if model is None:
+        return scorer.name.startswith(PREFIX)
+    seen = read_manifest(model, verify=False).config.get("labels_seen", {})
+    return bool(seen.get(data.fingerprint, {}).get("valid", 0))
 
 
 def samples_of(data: SampleSet, split: str) -> list[Sample]:
@@ -72,9 +93,7 @@ def samples_of(data: SampleSet, split: str) -> list[Sample]:
 
 
 def log_test_read(model: Path | None, scores: ScoreFile) -> None:
-    """Append to ``info["test_reads"]`` of a model's manifest that a test split was read.
-
-    Other splits are not logged, and nothing is where there is no model directory.
+    """Append to ``info["test_reads"]`` of a model's manifest, where there is a model, that a test split was read.
 
     Raises:
         ArtifactError: `model` holds no artefact, or cannot be written.
@@ -93,19 +112,18 @@ def log_test_read(model: Path | None, scores: ScoreFile) -> None:
 
 
 def score_lists(
-    scorer: Scorer, lists: Sequence[CandidateList], sample_ids: Sequence[str], *, seed: int, name: str
+    scorer: Scorer,
+    lists: Sequence[CandidateList],
+    sample_ids: Sequence[str],
+    labels: Sequence[int | None],
+    *,
+    seed: int,
+    name: str,
 ) -> pl.DataFrame:
-    """Score candidate lists: a row per item with the columns of `schema.SCORES`, its `label` still null.
+    """Score candidate lists: a row per item with the columns of `schema.SCORES`.
 
-    Args:
-        scorer: Any scorer of the items.
-        lists: The lists.
-        sample_ids: The sample of each list.
-        seed: Training seed of the model.
-        name: Name of the model.
-
-    Returns:
-        The items in the order of the lists; `label_mass` follows where the scorer is a language model.
+    Items are in the order of the lists; `label_mass` follows where the scorer is a language model. `sample_ids` names
+    the sample of each list, `seed` the training seed of the model, `name` the model.
 
     Raises:
         ModelError: The scorer gave a score that is not finite, or not one per item.
@@ -123,7 +141,7 @@ def score_lists(
         "sample_id": np.repeat(np.array(sample_ids, dtype=object), sizes),
         "user_id": np.repeat(np.array([candidates.user_id for candidates in lists], dtype=object), sizes),
         "item_id": [item for candidates in lists for item in candidates.item_ids],
-        "label": [None] * values.size,
+        "label": labels,
         "score": values,
         "model": [name] * values.size,
         "seed": [seed] * values.size,
@@ -136,15 +154,15 @@ def score_lists(
 
 def _score_split(scorer: Scorer, data: SampleSet, split: str, seed: int, name: str) -> ScoreFile:
     samples = samples_of(data, split)
-    frame = score_lists(scorer, one_item_lists(samples), [it.sample_id for it in samples], seed=seed, name=name)
-    frame = frame.with_columns(pl.Series("label", [it.label for it in samples], dtype=SCORES["label"]))
+    ids, labels = [sample.sample_id for sample in samples], [sample.label for sample in samples]
+    frame = score_lists(scorer, one_item_lists(samples), ids, labels, seed=seed, name=name)
     return ScoreFile(frame, scorer.log_odds, split, data.fingerprint)
 
 
 def _fit(scorer: Scorer, data: SampleSet, split: str) -> Temperature:
     """The temperature with the smallest LogLoss on the validation split."""
     if not scorer.log_odds:
-        return Temperature(reason="the scores are an order, not log-odds")
+        return Temperature(reason=NO_LOG_ODDS)
     if split == "valid":
         return Temperature(reason="the validation split itself is scored")
     if data.frame("valid").is_empty():

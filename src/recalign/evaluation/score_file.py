@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
@@ -12,9 +12,18 @@ import polars as pl
 from recalign.artifacts import write_file_atomic
 from recalign.data.schema import FORMAT_VERSION, SCORES
 from recalign.errors import ArtifactError
-from recalign.evaluation.temperature import Temperature
 
 _METADATA_PREFIX: Final = "recalign."
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """What log-odds are divided by, above 0; or None, and the reason why there is nothing to divide by."""
+
+    value: float | None = None
+    reason: str = ""
+
+
 _NO_TEMPERATURE: Final = Temperature(reason="the score file was written without one")
 
 
@@ -36,14 +45,10 @@ class ScoreFile:
     split: str
     data: str
     candidates: str = ""
-    temperature: Temperature = field(default=_NO_TEMPERATURE)
+    temperature: Temperature = _NO_TEMPERATURE
 
     def write(self, path: Path) -> None:
-        """Write as Parquet, atomically; the other attributes and the format version go into its metadata.
-
-        Raises:
-            ArtifactError: The file cannot be written.
-        """
+        """Write as Parquet, atomically; the other attributes and the format version go into its metadata."""
         metadata = {
             "format_version": str(FORMAT_VERSION),
             "log_odds": "true" if self.log_odds else "false",
@@ -64,21 +69,20 @@ class ScoreFile:
         Raises:
             ArtifactError: The file is missing, no score file, damaged, or of a newer format.
         """
+        where = f"score file {path}"
         try:
             stored = pl.read_parquet_metadata(path)
             frame = pl.read_parquet(path)
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise ArtifactError(f"score file {path}", found=str(error), expected="a readable Parquet file") from error
+            raise ArtifactError(where, found=str(error), expected="a readable Parquet file") from error
         metadata = {key.removeprefix(_METADATA_PREFIX): value for key, value in stored.items()}
         needed = ("format_version", "log_odds", "split", "data")
         missing = [name for name in SCORES if name not in frame.columns]
         if absent := [*missing, *(key for key in needed if key not in metadata)]:
-            raise ArtifactError(
-                f"score file {path}", found=f"no {', '.join(absent)}", expected="a file written by `evaluate`"
-            )
+            raise ArtifactError(where, found=f"no {', '.join(absent)}", expected="a file written by `evaluate`")
         if metadata["format_version"] != str(FORMAT_VERSION):
             raise ArtifactError(
-                f"score file {path}",
+                where,
                 found=f"format version {metadata['format_version']}",
                 expected=str(FORMAT_VERSION),
                 hint="It was written by another version of recalign; run `recalign evaluate` again.",
@@ -89,16 +93,15 @@ class ScoreFile:
             metadata["split"],
             metadata["data"],
             metadata.get("candidates", ""),
-            _temperature(metadata, path),
+            _temperature(metadata, where),
         )
 
 
-def _temperature(metadata: dict[str, str], path: Path) -> Temperature:
+def _temperature(metadata: dict[str, str], where: str) -> Temperature:
     stored = metadata.get("temperature", "")
     if not stored:
-        reason = metadata.get("no_temperature", "")
-        return Temperature(reason=reason) if reason else _NO_TEMPERATURE
+        return Temperature(reason=metadata.get("no_temperature") or _NO_TEMPERATURE.reason)
     try:
         return Temperature(float(stored))
     except ValueError:
-        raise ArtifactError(f"score file {path}", found=f"temperature {stored!r}", expected="a number") from None
+        raise ArtifactError(where, found=f"temperature {stored!r}", expected="a number") from None

@@ -1,10 +1,13 @@
-"""What a panel's facts say in words. The document holds numbers and names; all sentences about them are made here."""
+"""What a panel says in words. The document holds numbers and names; all sentences about them are made here."""
 
 from __future__ import annotations
 
-from recalign.evaluation.document import Answered, Learned, Panel, PanelFacts, Ranked, Unseen
-from recalign.evaluation.formats import fixed, plural
-from recalign.evaluation.metric import METRICS, ordered_metrics
+from collections.abc import Sequence
+
+from recalign.evaluation.cells import fixed, interval, p_value, plural, prior_name, short_titles
+from recalign.evaluation.document import Answered, Learned, Panel, PanelFacts, Ranked, Row, Unseen, Verdict
+from recalign.evaluation.metric import Metric, deciding, ordered_metrics
+from recalign.evaluation.panel import best_prior
 from recalign.metrics.ranking import CUTOFF, random_ranker
 from recalign.terminal import printable
 
@@ -13,6 +16,48 @@ SAMPLED_NEGATIVES = (
     "separates many of them from something that somebody chose. It is a strong rival here, and the figures compare "
     "models on these lists only."
 )
+
+
+Judged = Sequence[tuple[Row, Verdict]]
+
+
+def headline(panel: Panel) -> str:
+    """How many rows beat the best prior."""
+    (name, metric), *_ = deciding("samples")
+    judged = _judged(panel, name)
+    if not judged:
+        return "No model was compared with a prior here."
+    best = best_prior(panel.rows, name, higher_is_better=metric.higher_is_better)
+    prior = judged[0][1].prior
+    value = f", {metric.heading} {fixed(best.mean(name), 3)}" if best is not None and best.model == prior else ""
+    winners = sum(verdict.beats for _, verdict in judged)
+    if len(judged) == 1:
+        subject = "The only row beats" if winners else "The only row does not beat"
+    else:
+        count = f"{winners:,}" if winners else "None"
+        subject = f"{count} of {plural(len(judged), 'row')} {'beat' if winners > 1 else 'beats'}"
+    return f"{subject} the best prior ({prior_name(prior)}{value})."
+
+
+def outcomes(panel: Panel) -> list[str]:
+    """Which rows stand where to the best prior, who ranks better, and what is missing."""
+    rows = panel.plain_rows
+    (name, _), *_ = deciding("samples")
+    judged = _judged(panel, name)
+    winners, undecided, below = (
+        [pair for pair in judged if pair[1].standing == standing] for standing in ("better", "open", "worse")
+    )
+    sentences = [f"Above it: {_told(winners, rows, 8)}."] if winners else []
+    if undecided:
+        sentences.append(f"Not distinguishable from it, {len(undecided):,}: {_told(undecided, rows, 4)}.")
+    if below:
+        sentences.append(f"Below it, {len(below):,}: {_told(below, rows, 4)}.")
+    for ranking_name, ranking in deciding("candidates"):
+        sentences += _ranking(panel, ranking_name, ranking)
+    for status, what in (("partial", "with fewer seeds than planned."), ("not run", "not run; the table says why.")):
+        if count := sum(row.status == status for row in rows):
+            sentences.append(f"{plural(count, 'row')} {what}")
+    return sentences
 
 
 def about(facts: PanelFacts) -> str:
@@ -65,9 +110,8 @@ def unseen(facts: Unseen, n: int) -> str:
 
 def excluded(counts: dict[str, int]) -> str:
     """How many samples were left out, by reason."""
-    if not counts:
-        return "none excluded"
-    return "excluded: " + ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    named = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    return f"excluded: {named}" if named else "none excluded"
 
 
 def answered(facts: Answered, n: int) -> str:
@@ -103,9 +147,35 @@ def remarks(panel: Panel) -> list[str]:
     return lines
 
 
-def metric_title(name: str) -> str:
-    """What a sentence calls a metric; its name where the package that brings it is not installed."""
-    return METRICS.find(name).title if name in METRICS.names() else name
+def _judged(panel: Panel, metric: str) -> Judged:
+    return [(row, row.verdicts[metric]) for row in panel.plain_rows if metric in row.verdicts]
+
+
+def _told(pairs: Judged, rows: Sequence[Row], most: int) -> str:
+    """Rows with their margins, the largest first."""
+    title = short_titles(rows)
+    ordered = sorted(pairs, key=lambda pair: -pair[1].difference)
+    names = [f"{title(row)} ({_margin(verdict)})" for row, verdict in ordered[:most]]
+    return "; ".join(names) + (f"; and {len(pairs) - most} more" if len(pairs) > most else "")
+
+
+def _margin(verdict: Verdict) -> str:
+    parts = [fixed(verdict.difference, 3, signed=True)]
+    parts += [interval(verdict.interval, signed=True)] if verdict.interval else []
+    parts += [f"p {p_value(verdict.p_value)}"] if verdict.p_value is not None else []
+    return ", ".join(parts)
+
+
+def _ranking(panel: Panel, name: str, metric: Metric) -> list[str]:
+    judged = _judged(panel, name)
+    if not judged:
+        return []
+    title = short_titles(panel.plain_rows)
+    winners = [title(row) for row, verdict in judged if verdict.beats]
+    who = f"{len(winners)} of {len(judged)}" if winners else f"none of {len(judged)}"
+    more = f"; and {len(winners) - 6} more" if len(winners) > 6 else ""
+    names = f": {'; '.join(winners[:6])}{more}" if winners else ""
+    return [f"Ranking ({metric.title}): {who} above the best prior ({prior_name(judged[0][1].prior)}){names}."]
 
 
 def _scored(facts: Answered, n: int) -> str:

@@ -1,7 +1,7 @@
 """The tables of a panel as plain cells: what stands in them, how it is aligned, what is dimmed. Knows no markup.
 
-The terminal, Markdown and the report's page show the same cells (`recalign.evaluation.render`). Columns come from the
-metrics (`recalign.evaluation.metric`); a column in which nothing is defined is left out, and a note says so.
+Columns come from the metrics (`recalign.evaluation.metric`). A column in which nothing is defined is left out, and a
+note says so.
 """
 
 from __future__ import annotations
@@ -11,21 +11,25 @@ from functools import partial
 from typing import Final, Literal
 
 from recalign.evaluation import sentences
-from recalign.evaluation.cells import Cell, Column, Table, TableRow, Tone
+from recalign.evaluation.cells import (
+    UNDEFINED,
+    Cell,
+    Column,
+    Table,
+    TableRow,
+    Tone,
+    deviation,
+    fixed,
+    interval,
+    p_value,
+    several_backbones,
+)
 from recalign.evaluation.document import Comparison, Panel, Row
-from recalign.evaluation.formats import UNDEFINED, deviation, fixed, interval, p_value, several_backbones
-from recalign.evaluation.metric import Metric, deciding, ordered_metrics
+from recalign.evaluation.metric import METRICS, Metric, deciding, ordered_metrics
 
-CONTROL_NAMES: Final = {
-    "shuffled-history": "Shuffled history",
-    "foreign-history": "Foreign history",
-    "masked-titles": "Masked titles",
-}
 TONES: Final[dict[str, Tone]] = {"better": "good", "worse": "bad", "open": "muted"}
 
-
-Read = Callable[[Row], Cell]
-Spec = tuple[Column, Read]
+Spec = tuple[Column, Callable[[Row], Cell]]
 
 
 def results_table(panel: Panel) -> Table:
@@ -65,18 +69,26 @@ def controls_table(panel: Panel) -> Table | None:
     rows = [row for place, row in plain.items() if place in places]
     rows += list({_place(row): row for row in controlled.values() if _place(row) not in plain}.values())
 
+    def as_it_is(name: str, metric: Metric, row: Row) -> Cell:
+        return Cell() if row.control else _value(name, metric, row)
+
     def under(name: str, metric: Metric, control: str, row: Row) -> Cell:
         return _changed(metric, name, plain.get(_place(row)), name, controlled.get((_place(row), control)))
 
+    def on_subset(name: str, metric: Metric, row: Row) -> Cell:
+        """The metric on its subset, and the change from the metric of the same heading on all samples."""
+        whole = next(old for old, other in ordered_metrics() if other.heading == metric.heading and not other.subset)
+        return Cell() if row.control else _changed(metric, whole, row, name, row)
+
     specs = _names(rows)[:3]
     for name, metric in deciding("samples"):
-        specs.append((Column("As it is", metric.heading), partial(_as_it_is, name, metric)))
+        specs.append((Column("As it is", metric.heading), partial(as_it_is, name, metric)))
         for control in dict.fromkeys(row.control for row in panel.rows if row.control):
-            column = Column(CONTROL_NAMES.get(control, control), f"{metric.heading}, change")
+            column = Column(control.replace("-", " ").capitalize(), f"{metric.heading}, change")
             specs.append((column, partial(under, name, metric, control)))
     for name, metric in subsets:
         column = Column(metric.subset.capitalize(), f"{metric.heading}, change")
-        specs.append((column, partial(_on_subset, name, metric)))
+        specs.append((column, partial(on_subset, name, metric)))
     notes = [sentences.unseen(panel.unseen, panel.n)] if panel.unseen else []
     return _table(f"Controls on {panel.title}", priors_first(rows), specs, notes)
 
@@ -124,19 +136,39 @@ def _metric_columns(
     name: str, metric: Metric, rows: Sequence[Row], *, narrow: bool, intervals: bool = False
 ) -> list[Spec]:
     """The columns of a metric; `narrow`: its value and the paper's alone."""
+
+    def span(row: Row) -> Cell:
+        estimate = row.metrics.get(name)
+        return Cell(interval(estimate.ci if estimate else None))
+
+    def margin(row: Row) -> Cell:
+        if name not in row.verdicts:
+            return absent(row)
+        verdict = row.verdicts[name]
+        minor = "" if verdict.interval is None else interval(verdict.interval, signed=True)
+        return Cell(fixed(verdict.difference, 3, signed=True), minor)
+
+    def beats(row: Row) -> Cell:
+        if name not in row.verdicts:
+            return absent(row)
+        return Cell("yes" if row.verdicts[name].beats else "no", tone=TONES[row.verdicts[name].standing])
+
+    def absent(row: Row) -> Cell:
+        return Cell("" if row.kind == "prior" else UNDEFINED)
+
     minor = metric.detail or ("mean ± sd" if metric.decides else "")
     shown: Literal["column", "none"] = "none" if narrow else "column"
     specs: list[Spec] = [
         (Column(metric.heading, minor, meaning=metric.meaning, terminal=shown), partial(_value, name, metric))
     ]
     if not narrow and (metric.decides or intervals):
-        specs.append((Column("95 % interval", terminal="below"), partial(_interval, name)))
+        specs.append((Column("95 % interval", terminal="below"), span))
     if not narrow and metric.decides:
-        specs.append((Column(f"{metric.heading} − best prior", terminal="none"), partial(_margin, name)))
-        specs.append((Column("Beats it?", numeric=False), partial(_beats, name)))
+        specs.append((Column(f"{metric.heading} − best prior", terminal="none"), margin))
+        specs.append((Column("Beats it?", numeric=False), beats))
     if any(name in row.published for row in rows):
         column = Column("Paper", metric.heading, terminal="none")
-        specs.append((column, partial(_published, name, metric)))
+        specs.append((column, lambda row: Cell(fixed(row.published.get(name), metric.digits))))
     return specs
 
 
@@ -144,32 +176,6 @@ def _value(name: str, metric: Metric, row: Row) -> Cell:
     if row.status == "not run" and metric.decides and metric.over == "samples":
         return Cell("not run", tone="muted")
     return Cell(fixed(row.mean(name), metric.digits), deviation(row.metrics.get(name)))
-
-
-def _interval(name: str, row: Row) -> Cell:
-    estimate = row.metrics.get(name)
-    return Cell(interval(estimate.ci if estimate else None))
-
-
-def _published(name: str, metric: Metric, row: Row) -> Cell:
-    return Cell(fixed(row.published.get(name), metric.digits))
-
-
-def _margin(name: str, row: Row) -> Cell:
-    verdict = row.verdicts.get(name)
-    if verdict is None:
-        return Cell("" if row.kind == "prior" else UNDEFINED)
-    return Cell(
-        fixed(verdict.difference, 3, signed=True),
-        "" if verdict.interval is None else interval(verdict.interval, signed=True),
-    )
-
-
-def _beats(name: str, row: Row) -> Cell:
-    verdict = row.verdicts.get(name)
-    if verdict is None:
-        return Cell("" if row.kind == "prior" else UNDEFINED)
-    return Cell("yes" if verdict.beats else "no", tone=TONES[verdict.standing])
 
 
 def _table(caption: str, rows: Sequence[Row], specs: Sequence[Spec], notes: Sequence[str] = ()) -> Table:
@@ -222,16 +228,6 @@ def _place(row: Row) -> tuple[str, str, int | None]:
     return row.model, row.backbone, row.shots
 
 
-def _as_it_is(name: str, metric: Metric, row: Row) -> Cell:
-    return Cell() if row.control else _value(name, metric, row)
-
-
-def _on_subset(name: str, metric: Metric, row: Row) -> Cell:
-    """The metric on its subset, and the change from the metric of the same heading on all samples."""
-    whole = next(known for known, other in ordered_metrics() if other.heading == metric.heading and not other.subset)
-    return Cell() if row.control else _changed(metric, whole, row, name, row)
-
-
 def _changed(metric: Metric, old_name: str, before: Row | None, new_name: str, after: Row | None) -> Cell:
     old, new = before.mean(old_name) if before else None, after.mean(new_name) if after else None
     change = "" if old is None or new is None else fixed(new - old, 3, signed=True)
@@ -245,7 +241,7 @@ def _compared(comparison: Comparison) -> tuple[Cell, ...]:
     return (
         Cell(comparison.a),
         Cell(comparison.b),
-        Cell(sentences.metric_title(comparison.metric)),
+        Cell(METRICS.find(name).title if (name := comparison.metric) in METRICS.names() else name),
         Cell(fixed(comparison.difference, 4, signed=True)),
         Cell(interval(comparison.interval, signed=True)),
         Cell(p_value(comparison.p_value)),

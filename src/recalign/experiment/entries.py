@@ -16,8 +16,7 @@ from recalign.baselines.config import BaselineConfig
 from recalign.baselines.networks import BASELINES
 from recalign.cot.config import TeachConfig
 from recalign.evaluation.controls import CONTROLS
-from recalign.models.config import BackboneConfig
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.tuning.config import Selection, StageConfig
 
 NAME: Final = r"^[a-z0-9][a-z0-9.-]*$"

@@ -15,9 +15,9 @@ from typing import Final
 
 import numpy as np
 
-from recalign.experiment.backbones import NANO
 from recalign.experiment.store import BaselineWork, Job, NanoWork, Store, TuneWork
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import NanoConfig
+from recalign.tuning.backbones import NANO
 from recalign.tuning.config import RecStage
 
 _PROMPT_TOKENS: Final = 200  # of a history of ten with one target; targets that share a history add about 25

@@ -14,11 +14,10 @@ from recalign.data.ranking_lists import RankingConfig
 from recalign.data.samples import SampleSet, choose_shots
 from recalign.errors import ConfigError
 from recalign.evaluation.controls import controlled
+from recalign.evaluation.evaluate import load_saved
 from recalign.evaluation.ranking import freeze, load_task, score_task
-from recalign.evaluation.saved import load_saved
 from recalign.evaluation.score import log_test_read, score_split
 from recalign.evaluation.score_file import ScoreFile
-from recalign.experiment.backbones import resolve_backbone
 from recalign.experiment.prepare import prepare
 from recalign.experiment.progress import Reporter, of_steps
 from recalign.experiment.store import (
@@ -35,9 +34,10 @@ from recalign.experiment.store import (
 )
 from recalign.models.backbone import load_backbone
 from recalign.scoring.base import Scorer
-from recalign.tuning.chain import tune_curriculum
+from recalign.tuning.backbones import resolve_backbone
 from recalign.tuning.loop import StepReport
-from recalign.tuning.stage import StageInputs
+from recalign.tuning.provenance import StageInputs
+from recalign.tuning.stage import tune_curriculum
 
 
 def execute(job: Job, store: Store, reporter: Reporter) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from recalign.artifacts import fingerprint, hash_file
 from recalign.errors import DataError
-from recalign.experiment.backbones import NANO
 from recalign.experiment.config import Experiment
 from recalign.experiment.entries import StageEntry, StagePoint
 from recalign.experiment.store import BackboneRef, Job, NanoWork, PrepareWork, TeachWork, TuneWork, Work, make_job
+from recalign.tuning.backbones import NANO
 from recalign.tuning.config import InstructionStage, RecStage
 
 

@@ -30,7 +30,8 @@ from recalign.data.source import SourceData, read_source
 from recalign.data.splitting import make_table, plan, resolve_protocol
 from recalign.errors import ConfigError
 from recalign.experiment.prepare_config import PrepareConfig
-from recalign.prompting.template import HistoryText, PromptTemplate
+from recalign.prompting.prompts import HistoryText
+from recalign.prompting.template import PromptTemplate
 from recalign.seeding import generator
 
 __all__ = ["PrepareConfig", "prepare"]

@@ -30,8 +30,7 @@ from recalign.cot.config import TeachConfig
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
 from recalign.experiment.prepare_config import PrepareConfig
-from recalign.models.config import BackboneConfig
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.tuning.config import StageConfig
 
 FOLDERS = ("data", "backbones", "cot", "models", "candidates", "scores", "log", "failed")

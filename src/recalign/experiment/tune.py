@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from recalign.data.samples import SampleSet
-from recalign.experiment.backbones import resolve_backbone
-from recalign.models.config import BackboneConfig
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.settings import validated
-from recalign.tuning.backbones import BACKBONES
+from recalign.tuning.backbones import BACKBONES, resolve_backbone
 from recalign.tuning.config import RecStage, stage_config
 from recalign.tuning.model_artifact import backbone_of
-from recalign.tuning.provenance import check_data
-from recalign.tuning.stage import Progress, StageInputs, find_finished, tune_stage
+from recalign.tuning.provenance import StageInputs, check_data
+from recalign.tuning.stage import Progress, find_finished, tune_stage
 
 WHERE = "options of recalign tune"
 
@@ -39,9 +37,8 @@ def tune(
         output: Directory of the model.
         backbone: "nano", a local checkpoint directory or a hub id; or the settings of a `BackboneConfig`. With a parent
             and the name of a plug-in such as nano, the parent's own backbone is meant.
-        parent: Model to continue from.
+        parent, cot: Model to continue from; what `recalign teach` wrote, for kind "cot".
         validation: Target data of selection "paper"; by default the last data set.
-        cot: What `recalign teach` wrote, for kind "cot".
         settings: Keys of the stage, see `recalign config rec`: ``{"kind": "rec", "shots": 64, "optim": {"lr": 3e-4}}``.
             The template is by default the one that the data names; the mode is "full" for a fresh plug-in backbone.
         restart: Discard checkpoints and a model made from other inputs.

@@ -8,7 +8,8 @@ from typing import Any
 from recalign.errors import TeacherError
 from recalign.llm.base import Completion, Question, Usage
 from recalign.models.config import BackboneConfig
-from recalign.prompting.template import Instruction, PromptTemplate
+from recalign.prompting.prompts import Instruction
+from recalign.prompting.template import PromptTemplate
 from recalign.seeding import derive_seed
 
 

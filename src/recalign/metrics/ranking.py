@@ -16,7 +16,6 @@ Two kinds of lists:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
@@ -24,7 +23,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recalign.errors import DataError
-from recalign.metrics.classification import as_labels, as_scores
+from recalign.metrics.classification import Value, as_labels, as_scores
 
 RankingMetric = Literal["ndcg", "recall", "mrr"]
 Float = NDArray[np.float64]
@@ -33,32 +32,8 @@ Places = NDArray[np.intp]
 CUTOFF: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledNdcg:
-    """NDCG@10 within users' own labelled items.
-
-    Attributes:
-        value: In [0, 1]; None where it is undefined or the same for every order.
-        per_user: One row per user who counts, for intervals and tests (columns of `as_frame`); empty where `value` is
-            None.
-        n_users: Users who count.
-        excluded: Users without a liked item.
-        reason: Why `value` is None; None where it is not.
-    """
-
-    value: float | None
-    per_user: pl.DataFrame
-    n_users: int
-    excluded: int
-    reason: str | None
-
-
 def candidate_values(scores: pl.DataFrame, *, cutoff: int = CUTOFF) -> pl.DataFrame:
-    """The three metrics of each candidate list.
-
-    Args:
-        scores: A per-candidate score file: `sample_id` names the list, `label` is 1 for its truth alone.
-        cutoff: Places that NDCG and Recall look at.
+    """The three metrics of each list of a per-candidate score file, whose `label` is 1 for a truth alone.
 
     Returns:
         One row per list, by sample id: `sample_id`, `user_id`, `ndcg`, `recall`, `mrr`, each in [0, 1].
@@ -97,12 +72,11 @@ def random_ranker(items: int, *, cutoff: int = CUTOFF) -> dict[RankingMetric, fl
     return {name: float(gain[-1] / items) for name, gain in _cumulative(items, cutoff).items()}
 
 
-def labelled_ndcg(scores: pl.DataFrame, *, cutoff: int = CUTOFF) -> LabelledNdcg:
-    """NDCG@10 of each user's own items, ranked by score, with the label as relevance.
+def labelled_ndcg(scores: pl.DataFrame, *, cutoff: int = CUTOFF) -> Value:
+    """NDCG@10 of each user's own items in a per-sample score file, ranked by score, with the label as relevance.
 
-    Args:
-        scores: A per-sample score file.
-        cutoff: Places that count.
+    A number in [0, 1], with one list per user who counts. It is undefined where it is the same for every order.
+    Counted are ``users`` and the users without a liked item, who are ``excluded``.
 
     Raises:
         DataError: Labels are not 0 or 1, or scores are not finite.
@@ -113,7 +87,8 @@ def labelled_ndcg(scores: pl.DataFrame, *, cutoff: int = CUTOFF) -> LabelledNdcg
     sizes = np.bincount(users, minlength=len(names))
     liked = np.bincount(users, weights=labels, minlength=len(names))
     counted = liked > 0
-    n_users, excluded = int(counted.sum()), int(np.count_nonzero(~counted))
+    n_users = int(counted.sum())
+    counts = {"users": n_users, "excluded": len(names) - n_users}
     reason = None
     if labels.size == 0:
         reason = "no samples"
@@ -123,23 +98,18 @@ def labelled_ndcg(scores: pl.DataFrame, *, cutoff: int = CUTOFF) -> LabelledNdcg
         longest = "one item each" if sizes[counted].max() == 1 else "liked items only"
         reason = f"users with a liked item have {longest}, so every order is the best one"
     if reason is not None:
-        return LabelledNdcg(None, as_frame(names.head(0), names.head(0), np.empty(0)), n_users, excluded, reason)
+        return Value(None, reason, counts, as_frame(names.head(0), names.head(0), np.empty(0)))
     gain = _cumulative(int(sizes.max()), cutoff)["ndcg"]
     reached = _expected(labels, values, users, len(names), gain)[counted]
     per_user = reached / gain[liked[counted].astype(np.intp)]
     kept = names.filter(pl.Series(counted))
-    return LabelledNdcg(float(per_user.mean()), as_frame(kept, kept, per_user), n_users, excluded, None)
+    return Value(float(per_user.mean()), counts=counts, lists=as_frame(kept, kept, per_user))
 
 
 def as_frame(samples: pl.Series, users: pl.Series, values: Float | pl.Series) -> pl.DataFrame:
     """Values of lists in the form that `significance` resamples with statistic "mean"."""
     columns = {"sample_id": samples, "user_id": users, "score": values}
     return pl.DataFrame(columns, schema_overrides={"score": pl.Float64()}).with_columns(label=pl.lit(1, pl.Int8()))
-
-
-def metric_frame(values: pl.DataFrame, metric: RankingMetric) -> pl.DataFrame:
-    """One metric of `candidate_values` in the form of `as_frame`."""
-    return as_frame(values["sample_id"], values["user_id"], values[metric])
 
 
 def _numbered(names: pl.Series) -> tuple[Places, pl.Series]:

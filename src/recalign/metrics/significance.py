@@ -34,20 +34,18 @@ _ROUNDING: Final = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Percentile interval. `resamples` counts the replicates it comes from (those with one class only are left out)."""
+    """Percentile interval at `LEVEL`; `resamples` counts the replicates that it comes from, all with both classes."""
 
     low: float
     high: float
-    level: float
     resamples: int
 
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """Statistic of a minus statistic of b on the same samples.
+    """Statistic of a minus statistic of b on the same samples, in [-1, 1].
 
     Attributes:
-        difference: On the samples as they are, in [-1, 1].
         interval: Of the difference; None with fewer than two users, or where half the replicates are undefined.
         p_value: Two-sided bootstrap p in (0, 1]: one minus the level at which the interval would just touch 0; None
             where `interval` is.
@@ -66,15 +64,6 @@ class PairedDifference:
     def below_zero(self) -> bool:
         """Whether the whole interval lies below zero."""
         return self.interval is not None and self.interval.high < 0
-
-
-@dataclass(frozen=True, slots=True)
-class MeanSd:
-    """Mean and sample standard deviation (n - 1); `sd` is None for a single value."""
-
-    mean: float
-    sd: float | None
-    n: int
 
 
 class _Weighted:
@@ -113,7 +102,7 @@ class _Weighted:
 
 
 def bootstrap_ci(
-    statistic: Statistic, scores: Frames, *, n_resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
+    statistic: Statistic, scores: Frames, *, n_resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval | None:
     """Percentile interval of a statistic from users resampled with replacement.
 
@@ -122,7 +111,6 @@ def bootstrap_ci(
         scores: One score frame, or one per training seed on the same samples (interval of the mean over the seeds).
         n_resamples: Replicates, at least 1.
         seed: Seeds the resampling only.
-        level: Confidence level in (0, 1).
 
     Returns:
         The interval; None where there are fewer than two users, or where the statistic is undefined (one class only) in
@@ -132,40 +120,22 @@ def bootstrap_ci(
         DataError: For an unknown statistic, NaN scores, missing columns, or frames on different samples.
     """
     replicates, _ = _replicates(statistic, _aligned(_as_list(scores)), [], n_resamples, seed)
-    return _interval(replicates, level)
+    return _interval(replicates)
 
 
 def paired_bootstrap(
-    statistic: Statistic,
-    scores_a: Frames,
-    scores_b: Frames,
-    *,
-    n_resamples: int = RESAMPLES,
-    seed: int = 0,
-    level: float = LEVEL,
+    statistic: Statistic, scores_a: Frames, scores_b: Frames, *, n_resamples: int = RESAMPLES, seed: int = 0
 ) -> PairedDifference | None:
-    """Difference of a statistic between two models on the same samples, both under the same resampled users.
+    """Difference a - b of a statistic between two models on the same samples, both under the same resampled users.
 
-    Args:
-        statistic: "auc", "gauc" or "mean".
-        scores_a: One score frame, or one per training seed (then the statistic is the mean over the seeds).
-        scores_b: The same for the model to compare with.
-        n_resamples: Replicates, at least 1.
-        seed: Seeds the resampling only.
-        level: Confidence level in (0, 1).
-
-    Returns:
-        The difference a - b; None where the statistic itself is undefined on these samples.
-
-    Raises:
-        DataError: Where the frames do not hold the same sample ids, users and labels; otherwise as for `bootstrap_ci`.
+    Arguments and errors are those of `bootstrap_ci`. None where the statistic itself is undefined on these samples.
     """
     first, second = _as_list(scores_a), _as_list(scores_b)
     frames = _aligned([*first, *second])
     replicates, point = _replicates(statistic, frames[: len(first)], frames[len(first) :], n_resamples, seed)
     if math.isnan(point):
         return None
-    interval = _interval(replicates, level)
+    interval = _interval(replicates)
     p_value = None
     if interval is not None:
         defined = replicates[~np.isnan(replicates)]
@@ -190,8 +160,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def mean_sd(values: Sequence[float]) -> MeanSd:
-    """Mean and sample standard deviation over seeds.
+def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation (n - 1) over seeds; the latter is None for a single value.
 
     Raises:
         DataError: Where there is no value, or one that is not finite.
@@ -199,7 +169,7 @@ def mean_sd(values: Sequence[float]) -> MeanSd:
     if not values or not all(math.isfinite(value) for value in values):
         raise DataError("values over seeds", found=str(list(values)), expected="at least one, all finite")
     array = np.asarray(values, dtype=np.float64)
-    return MeanSd(float(array.mean()), float(array.std(ddof=1)) if array.size > 1 else None, array.size)
+    return float(array.mean()), float(array.std(ddof=1)) if array.size > 1 else None
 
 
 def _as_list(scores: Frames) -> list[pl.DataFrame]:
@@ -227,9 +197,8 @@ def _aligned(frames: list[pl.DataFrame]) -> list[pl.DataFrame]:
             raise DataError("score files to compare", found=found, expected="the same sample ids in both")
         for column in ("user_id", "label"):
             if not first[column].equals(frame[column]):
-                raise DataError(
-                    f"score files to compare: column {column}", found="different values", expected="the same in both"
-                )
+                where = f"score files to compare: column {column}"
+                raise DataError(where, found="different values", expected="the same in both")
     return ordered
 
 
@@ -269,11 +238,9 @@ def _replicates(
     return np.concatenate(parts), point
 
 
-def _interval(replicates: Float, level: float) -> Interval | None:
-    if not 0 < level < 1:
-        raise DataError("confidence level", found=str(level), expected="a number between 0 and 1")
+def _interval(replicates: Float) -> Interval | None:
     defined = replicates[~np.isnan(replicates)]
     if 2 * defined.size <= replicates.size:
         return None
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high), level, int(defined.size))
+    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high), int(defined.size))

@@ -6,10 +6,8 @@ An adapter directory is a set of plain files inside an artefact that someone els
   builds on it can read it too. Where the LoRA sits on a parent of mode ``full``, that parent's weights lie beside it as
   ``base.safetensors``: the directory and the backbone are all that is needed.
 * mode ``full``: ``model.safetensors``, all parameters.
-* ``recalign_adapter.json`` in both: the backbone's fingerprint, the settings, the hashes, the ancestors.
-
-Only the last file decides what is loaded. ``adapter_config.json`` names a base model, and following that name would
-mean the network and somebody else's weights: it is written for others and never read here.
+* ``recalign_adapter.json`` in both, see `AdapterRecord`. It alone decides what is loaded: ``adapter_config.json`` is
+  written for others and never read here, because it names a base model of the network.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import (
@@ -30,20 +28,68 @@ from peft import (
     prepare_model_for_kbit_training,
     set_peft_model_state_dict,
 )
+from pydantic import ValidationError
 from torch import Tensor
 
 from recalign.errors import ModelError
-from recalign.models.adapter_record import RECORD, AdapterRecord, Ancestor, Mode, read_record
 from recalign.models.backbone import Backbone
-from recalign.models.config import LoraSettings
+from recalign.models.config import Frozen, LoraSettings
 from recalign.models.targets import fan_in_fan_out, resolve_targets
 from recalign.models.weights import check_fit, fill, read_tensors, unique_tensors, write_tensors
 from recalign.seeding import derive_seed
 
-__all__ = ["AdapterRecord", "LoraSettings", "Mode", "attach", "load_adapter", "merged", "read_record", "save_adapter"]
-
+Mode = Literal["lora", "full"]
+RECORD = "recalign_adapter.json"
 LORA_WEIGHTS, FULL_WEIGHTS, BASE_WEIGHTS = "adapter_model.safetensors", "model.safetensors", "base.safetensors"
 _NAME = "default"  # PEFT's name of a model's first adapter
+
+
+class Ancestor(Frozen):
+    """An adapter that another one was started from."""
+
+    mode: Mode
+    weights: str
+
+
+class AdapterRecord(Frozen):
+    """Content of ``recalign_adapter.json``.
+
+    Attributes:
+        mode: What was trained.
+        backbone: The backbone's hub id, or the name of its directory; for reading only, it is never followed. No
+            path: the same run in another place gives the same bytes.
+        revision: Its hub commit.
+        base_fingerprint: `Backbone.fingerprint` of it: the adapter loads on no other.
+        lora: Settings with resolved targets; None in mode ``full``.
+        weights: SHA-256 of the weights file.
+        base_weights: SHA-256 of ``base.safetensors``.
+        ancestors: The adapters it was continued from, the oldest first.
+    """
+
+    format_version: Literal[1] = 1
+    mode: Mode
+    backbone: str
+    revision: str | None
+    base_fingerprint: str
+    lora: LoraSettings | None
+    weights: str
+    base_weights: str | None
+    ancestors: tuple[Ancestor, ...]
+
+
+def read_record(directory: Path) -> AdapterRecord:
+    """Read ``recalign_adapter.json``. Raises ModelError where there is none that this version understands."""
+    path = directory / RECORD
+    try:
+        return AdapterRecord.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ModelError(f"{directory} is no adapter of recalign", found=f"no {RECORD} in it") from error
+    except OSError as error:
+        raise ModelError(f"cannot read {path}", found=error.strerror or type(error).__name__) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "document"
+        raise ModelError(f"{path} is no adapter record", found=f"{field}: {first['msg']}") from error
 
 
 @dataclass(frozen=True)
@@ -67,13 +113,12 @@ def attach(backbone: Backbone, mode: Mode, lora: LoraSettings, parent: Path | No
     ``full``          its LoRA is merged, all is tuned   continues with its weights
     ================  =================================  ==================================================
 
-    A new LoRA changes nothing at first (its B is zero). Mode ``full`` is float32 in training and use, whatever type was
-    loaded.
+    Mode ``full`` is float32 in training and use, whatever type was loaded.
 
     Args:
         backbone: Freshly loaded; it can be used once.
         mode: Train a LoRA or all parameters.
-        lora: LoRA settings; with a LoRA parent, rank, alpha and targets must be its own (the dropout may change).
+        lora: With a LoRA parent, rank, alpha and targets must be its own (the dropout may change).
         parent: Adapter directory to start from.
         seed: Root of the LoRA initialisation, which depends on nothing else.
 
@@ -82,10 +127,7 @@ def attach(backbone: Backbone, mode: Mode, lora: LoraSettings, parent: Path | No
             ``full`` (or a parent of that mode) on a quantised backbone; a backbone used before.
         ArtifactError: a file of the parent is missing or altered.
     """
-    record = _claim(backbone, parent)
-    if (mode == "full" or _holds_full_weights(record)) and backbone.config.quantization is not None:
-        found = f"quantization {backbone.config.quantization}"
-        raise ModelError("full weights need an unquantised backbone", found=found, hint="Use mode lora from the start.")
+    record = _claim(backbone, parent, mode)
     ancestors: tuple[Ancestor, ...] = ()
     if record is not None:
         ancestors = (*record.ancestors, Ancestor(mode=record.mode, weights=record.weights))
@@ -113,22 +155,14 @@ def load_adapter(backbone: Backbone, directory: Path) -> Any:
     """Apply a saved adapter and return the model for inference: in evaluation mode, nothing trainable.
 
     Raises:
-        ModelError: the adapter belongs to another backbone (the network is not asked), or its shapes differ.
-        ArtifactError: a file is missing or altered.
+        ModelError, ArtifactError: as `attach`, for the adapter instead of the parent.
     """
-    record = _claim(backbone, directory)
-    if _holds_full_weights(record) and backbone.config.quantization is not None:
-        found = f"quantization {backbone.config.quantization}"
-        raise ModelError(f"adapter {directory} holds full weights", found=found, expected="an unquantised backbone")
-    model, _ = _restore(backbone, record, directory)
+    model, _ = _restore(backbone, _claim(backbone, directory), directory)
     return model.requires_grad_(False).eval()
 
 
 def save_adapter(model: Any, directory: Path) -> AdapterRecord:
-    """Write the adapter of a model that `attach` returned into `directory` (created if need be).
-
-    The same weights give the same bytes. Crash safety is the business of the artefact around it.
-    """
+    """Write the adapter of a model that `attach` returned; the same weights give the same bytes."""
     origin: _Origin = model.recalign_origin
     directory.mkdir(parents=True, exist_ok=True)
     base = None
@@ -136,7 +170,9 @@ def save_adapter(model: Any, directory: Path) -> AdapterRecord:
         weights = write_tensors(unique_tensors(model), directory / FULL_WEIGHTS)
     else:
         weights = write_tensors(_lora_tensors(model), directory / LORA_WEIGHTS)
-        _write_json(_peft_config(model, origin.backbone), directory / "adapter_config.json")
+        names = {"base_model_name_or_path": _public_name(origin.backbone), "revision": origin.backbone.revision}
+        config = {**model.peft_config[_NAME].to_dict(), **names, "inference_mode": True}
+        _write_json(config, directory / "adapter_config.json")
         if origin.base is not None:
             base = write_tensors(origin.base, directory / BASE_WEIGHTS)
     record = AdapterRecord(
@@ -155,13 +191,11 @@ def save_adapter(model: Any, directory: Path) -> AdapterRecord:
 
 def merged(model: Any) -> Any:
     """The plain model with the LoRA added into its weights; a model without one is returned as it is."""
-    if not isinstance(model, PeftModel):
-        return model
-    return model.merge_and_unload(safe_merge=True)
+    return model.merge_and_unload(safe_merge=True) if isinstance(model, PeftModel) else model
 
 
-def _claim(backbone: Backbone, directory: Path | None) -> AdapterRecord | None:
-    """Check that the adapter in `directory`, if any, belongs to this unused backbone."""
+def _claim(backbone: Backbone, directory: Path | None, mode: Mode = "lora") -> AdapterRecord | None:
+    """Check that the adapter in `directory`, if any, and the mode go with this unused backbone."""
     if backbone.adapted:
         raise ModelError(f"backbone {backbone.name}", found="one that carries an adapter", expected="a fresh one")
     record = None if directory is None else read_record(directory)
@@ -172,12 +206,16 @@ def _claim(backbone: Backbone, directory: Path | None) -> AdapterRecord | None:
             expected=f"{backbone.name} ({backbone.fingerprint[:12]})",
             hint="Pass the backbone that it was tuned from.",
         )
+    full = mode == "full" or (record is not None and (record.mode == "full" or record.base_weights is not None))
+    if full and backbone.config.quantization is not None:
+        thing = "mode full" if mode == "full" else f"adapter {directory} holds full weights"
+        raise ModelError(
+            f"{thing}: full weights need an unquantised backbone",
+            found=f"quantization {backbone.config.quantization}",
+            hint="Use mode lora from the start.",
+        )
     backbone.adapted = True
     return record
-
-
-def _holds_full_weights(record: AdapterRecord | None) -> bool:
-    return record is not None and (record.mode == "full" or record.base_weights is not None)
 
 
 def _restore(
@@ -237,12 +275,6 @@ def _check_same_lora(wanted: LoraSettings, parent: LoraSettings, directory: Path
 def _lora_tensors(model: PeftModel) -> dict[str, Tensor]:
     # Left to itself PEFT asks the hub whether the base model's vocabulary was resized.
     return dict(get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=False))
-
-
-def _peft_config(model: PeftModel, backbone: Backbone) -> dict[str, object]:
-    config: dict[str, object] = model.peft_config[_NAME].to_dict()
-    names = {"base_model_name_or_path": _public_name(backbone), "revision": backbone.revision, "inference_mode": True}
-    return {**config, **names}
 
 
 def _public_name(backbone: Backbone) -> str:

@@ -1,12 +1,10 @@
 """Attention over a forest of packed prompts: every token attends to the way to its root and to nothing else.
 
-The groups of a `Forest` say which tokens see which spans, so no mask over all pairs of tokens is built and no pair that
-is masked is computed: the cost grows with the forest, not with its square. A token's scores come in two parts, the
-shared prefix and its own segment, which are joined through their log-sum-exp (as in FlashAttention; Dao et al. 2022);
-the backward pass recomputes the weights from it.
+No mask over all pairs of tokens is built and no pair that is masked is computed: the cost grows with the forest, not
+with its square. A token's scores come in two parts, the shared prefix and its own segment, which are joined through
+their log-sum-exp (as in FlashAttention; Dao et al. 2022); the backward pass recomputes the weights from it.
 
-The function registers with transformers' attention interface, which all its current decoders call. Within
-`forest_attention` a model uses it; outside, the model is as it was.
+The function registers with transformers' attention interface, which all its current decoders call.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ _plans: ContextVar[tuple[Plan, ...]] = ContextVar("forest")
 
 @contextmanager
 def forest_attention(model: nn.Module, forest: Forest) -> Iterator[None]:
-    """Within the context, `model` must be called on the ids of `forest` alone: input of shape (1, T)."""
+    """Within the context `model` attends over `forest`; it must be called on its ids alone, of shape (1, T)."""
     config: Any = model.config
     configs = {id(inner): inner for inner in (config, config.get_text_config())}
     before = {key: inner._attn_implementation for key, inner in configs.items()}

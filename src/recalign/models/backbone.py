@@ -1,9 +1,7 @@
 """Backbones: any Hugging Face causal language model, from a local directory or the hub's cache.
 
-Nothing of a checkpoint is executed: weights are read from safetensors only (a pickle runs code when it is opened), the
-architecture must be one that transformers has itself (no remote code), and a directory that is an adapter is refused
-(transformers would follow the base model that it names). A hub id is resolved to a directory of the local cache first,
-from the network only where it is not there yet; all that follows reads that directory and never the network.
+Nothing of a checkpoint is executed: weights are read from safetensors only, and the architecture must be one that
+transformers has itself. A hub id is resolved to a directory first; all that follows never reads the network.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 from recalign.errors import ModelError
 from recalign.models.config import BackboneConfig
 from recalign.models.hf_checkpoint import Checkpoint, inspect_checkpoint, locate
-from recalign.models.linear import accelerate_linears
+from recalign.models.onednn import accelerate_linears
 
 UNLIMITED = 1 << 30
 _POSITION_FIELDS = (
@@ -39,17 +37,15 @@ _LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeEr
 
 @dataclass
 class Backbone:
-    """A loaded causal language model with its tokenizer.
+    """A loaded causal language model with its (fast) tokenizer.
 
     Attributes:
         model: In evaluation mode, on its device. `recalign.models.adapter` changes it in place.
-        tokenizer: A fast tokenizer.
         name: As asked for: a hub id or a path.
         revision: Commit of a hub model; None for a local directory.
         fingerprint: SHA-256 over config, weights and tokenizer: equal for equal files, wherever they lie.
         max_positions: Longest sequence in tokens (`UNLIMITED` where the architecture has no limit).
         pad_id: Token id for padding, which attention never sees: the tokenizer's, or that of another special token.
-        config: What was asked for.
         adapted: Whether `model` carries an adapter (or other full weights) already; then it is no base any more.
     """
 
@@ -68,9 +64,8 @@ def load_backbone(config: BackboneConfig) -> Backbone:
     """Load a causal language model and its tokenizer.
 
     Raises:
-        ModelError: no such directory; a hub id that is not cached and cannot be downloaded; pickled weights only;
-            remote code needed; not a causal language model; damaged or incomplete files; a device, type or quantisation
-            that is not there.
+        ModelError: see `locate`, `inspect_checkpoint` and `resolve_device`; damaged files; no fast tokenizer, or one
+            of another model; a quantisation that this machine cannot do.
     """
     device = resolve_device(config.device)
     quantization = _quantization(config, device)
@@ -101,11 +96,7 @@ def position_limit(config: Any) -> int:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The torch device of that name; ``auto`` is the first GPU, or the CPU where there is none.
-
-    Raises:
-        ModelError: no device has that name, or this machine does not have it.
-    """
+    """The torch device of that name (``auto``: a GPU where there is one). Raises ModelError where there is none."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -205,10 +196,9 @@ def _load_tokenizer(checkpoint: Checkpoint) -> Any:
     except _LOAD_ERRORS as error:
         raise _cannot_load(checkpoint, error, "tokenizer of backbone") from error
     if not getattr(tokenizer, "is_fast", False):
+        thing = f"tokenizer of backbone {checkpoint.name}"
         hint = "Convert it: AutoTokenizer.from_pretrained(…).save_pretrained(…) with a tokenizer.json."
-        raise ModelError(
-            f"tokenizer of backbone {checkpoint.name}", found="a slow one", expected="a fast one", hint=hint
-        )
+        raise ModelError(thing, found="a slow one", expected="a fast one", hint=hint)
     return tokenizer
 
 

@@ -26,9 +26,9 @@ class Padding:
 
     Attributes:
         shape: (n, L).
-        places: Which token stands at each of the n·L places. None where all stretches are equally long.
-        back: At which place each token stands. None with `places`.
-        real: 1.0 where a place is no padding, shape (n·L,). None with `places`.
+        places: Which token stands at each of the n·L places. This and the next are None without padding.
+        back: At which place each token stands.
+        real: 1.0 where a place is no padding, shape (n·L,).
     """
 
     shape: tuple[int, int]

@@ -1,15 +1,15 @@
 """The one forward pass of this project: a forest of prompts in, logits at chosen positions out.
 
 The output head runs at the positions asked for and nowhere else. That is done by narrowing the *input* of the model's
-own head, so that head bias, logit scale and soft-capping of every architecture still apply (tested against the full
-logits), under PEFT as well.
+own head, so that head bias, logit scale and soft-capping of every architecture still apply, under PEFT as well.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recalign.models.attention import forest_attention
-from recalign.models.fused import hidden_at, is_fusible
+from recalign.models.onednn import hidden_at, is_fusible
 from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.prompting.packing import Forest, grow_tree, pack
 
@@ -44,12 +44,7 @@ def head_at(model: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[None]:
 
 
 def logits_at(
-    model: nn.Module,
-    forest: Forest,
-    positions: NDArray[np.int64],
-    *,
-    packed: bool = True,
-    fused: bool = False,
+    model: nn.Module, forest: Forest, positions: NDArray[np.int64], *, packed: bool = True, fused: bool = False
 ) -> Tensor:
     """Logits of shape (n, vocabulary) at n positions of a forest.
 
@@ -58,7 +53,7 @@ def logits_at(
         forest: Packed prompts; with ``packed=False`` prompts that share nothing (``pack(…, share=False)``), which then
             run side by side, padded, through the model's own attention.
         positions: Where logits are wanted; shape (n,).
-        fused: Take the shorter way of `recalign.models.fused` (see `supports_fusion`; no gradients).
+        fused: Take the shorter way of `recalign.models.onednn` (see `supports_fusion`; no gradients).
     """
     device = next(model.parameters()).device
     where = torch.from_numpy(positions).to(device)
@@ -83,15 +78,45 @@ def logits_at(
     return logits[0]
 
 
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Token ids without the end token, and whether the model `ended` by itself or was cut at the length limit."""
+
+    ids: tuple[int, ...]
+    ended: bool
+
+
+@torch.inference_mode()
+def generate(model: nn.Module, prompt: Sequence[int], *, most: int, ends: Collection[int]) -> Generation:
+    """Continue `prompt` (token ids, at least one) greedily, with the model in evaluation mode.
+
+    transformers' own `generate` takes over what a checkpoint's ``generation_config.json`` says (penalties, forced and
+    suppressed tokens, sampling); here the likeliest token comes next, always.
+
+    The answer has at most `most` tokens, which must fit into the model's positions, and `ends` are ids that end it.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    step = torch.tensor([list(prompt)], device=device)
+    cache = None
+    written: list[int] = []
+    for _ in range(most):
+        last = torch.tensor([step.shape[1] - 1], device=device)
+        with head_at(model, torch.zeros_like(last), last):
+            output = model(input_ids=step, past_key_values=cache, use_cache=True)
+        token = int(output.logits[0, -1].argmax())
+        if token in ends:
+            return Generation(tuple(written), ended=True)
+        written.append(token)
+        cache, step = output.past_key_values, torch.tensor([[token]], device=device)
+    return Generation(tuple(written), ended=False)
+
+
 def supports_packing(model: nn.Module, *, longest: int) -> bool:
     """Whether `model` gives packed prompts the numbers that they get alone; checked by running it, once.
 
-    Sliding windows shorter than the longest prompt, ALiBi and recurrent layers do not, and a model may do without the
-    attention interface; then prompts run one by one, padded, and the reason is logged.
-
-    Args:
-        model: A causal language model, with or without PEFT; its mode is left as it is.
-        longest: Length of the longest prompt in tokens. The run is of short ones, so windows are looked up.
+    Sliding windows shorter than the `longest` prompt (in tokens), ALiBi and recurrent layers do not, and a model may do
+    without the attention interface; then prompts run one by one, padded, and the reason is logged.
     """
     name = type(model).__name__
     window = _window(model)

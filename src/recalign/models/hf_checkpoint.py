@@ -48,13 +48,9 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A directory that holds a loadable causal language model.
+    """A directory that holds a loadable causal language model, called `name` by the user.
 
-    Attributes:
-        directory: Where its files are.
-        name: As the user calls it.
-        config: Content of ``config.json``.
-        weights: Names of the safetensors files.
+    `config` is the content of ``config.json``, `weights` names the safetensors files.
     """
 
     directory: Path
@@ -64,24 +60,19 @@ class Checkpoint:
 
     @property
     def weight_bytes(self) -> int:
-        """Size of the weights on disk."""
         return sum((self.directory / name).stat().st_size for name in self.weights)
 
     def fingerprint(self) -> str:
         """SHA-256 over the config (less the version of its writer) and the hashes of weights and tokenizer files."""
-        config = {
-            key: value for key, value in self.config.items() if key not in ("transformers_version", "_name_or_path")
-        }
+        of_writer = ("transformers_version", "_name_or_path")
+        config = {key: value for key, value in self.config.items() if key not in of_writer}
         others = [name for name in (*_TOKENIZER_FILES, WEIGHTS_INDEX) if (self.directory / name).is_file()]
-        return fingerprint(
-            {"config": config, "files": {name: hash_file(self.directory / name) for name in (*self.weights, *others)}}
-        )
+        files = {name: hash_file(self.directory / name) for name in (*self.weights, *others)}
+        return fingerprint({"config": config, "files": files})
 
 
 def locate(name: str, revision: str | None) -> tuple[Path, str | None]:
-    """The directory of a backbone and, for a hub id, the commit it is at.
-
-    A hub id that is cached (at that revision) is taken from there without asking the network.
+    """The directory of a backbone and, for a hub id, the commit it is at; of a cached one the network is not asked.
 
     Raises:
         ModelError: no such directory, or a hub id that is neither cached nor to be had from the hub.
@@ -125,9 +116,8 @@ def _download(name: str, revision: str | None) -> Path:
         raise ModelError(f"backbone {name}", found=f"no revision {revision!r} on the hub") from error
     except RepositoryNotFoundError as error:
         found = "neither a local directory nor a public model on the hub"
-        raise ModelError(
-            f"backbone {shown}", found=found, hint="Check the name; for a private one: hf auth login."
-        ) from error
+        hint = "Check the name; for a private one: hf auth login."
+        raise ModelError(f"backbone {shown}", found=found, hint=hint) from error
     except _NETWORK_ERRORS as error:
         wanted = f"hf download {name}" + (f" --revision {revision}" if revision else "")
         raise ModelError(
@@ -153,15 +143,24 @@ def inspect_checkpoint(directory: Path, name: str) -> Checkpoint:
             or no complete safetensors weights.
     """
     if (directory / "adapter_config.json").exists():
-        hint = "Pass the base model as the backbone and the adapter as the parent."
-        raise ModelError(
-            f"backbone {name}", found="an adapter (adapter_config.json)", expected="a base model", hint=hint
+        found, hint = (
+            "an adapter (adapter_config.json)",
+            "Pass the base model as the backbone, the adapter as the parent.",
         )
+        raise ModelError(f"backbone {name}", found=found, expected="a base model", hint=hint)
     config = _read_json(directory / "config.json", name)
     _check_architecture(config, name)
     weights = _weights(directory)
+    pickled = sorted(path.name for path in directory.iterdir() if path.suffix in _PICKLED)
+    if not weights and pickled:
+        raise ModelError(
+            f"backbone {name}",
+            found=f"pickled weights only ({pickled[0]}), which run code when they are opened",
+            expected="safetensors",
+            hint="Use a revision with safetensors, or convert it with save_pretrained where you trust its source.",
+        )
     if not weights:
-        raise _no_weights(directory, name)
+        raise ModelError(f"backbone {name}", found=f"no {WEIGHTS} in {directory}", expected="safetensors weights")
     for weight in weights:
         if PurePath(weight).name != weight or not (directory / weight).is_file():
             raise ModelError(f"backbone {name} is incomplete", found=f"no file {weight}", hint="Download it again.")
@@ -204,15 +203,3 @@ def _weights(directory: Path) -> tuple[str, ...]:
     if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
         raise ModelError(f"backbone {directory}: {WEIGHTS_INDEX}", found="no weight_map", hint="Download it again.")
     return tuple(sorted(set(shards.values())))
-
-
-def _no_weights(directory: Path, name: str) -> ModelError:
-    pickled = sorted(path.name for path in directory.iterdir() if path.suffix in _PICKLED)
-    if not pickled:
-        return ModelError(f"backbone {name}", found=f"no {WEIGHTS} in {directory}", expected="safetensors weights")
-    return ModelError(
-        f"backbone {name}",
-        found=f"pickled weights only ({pickled[0]}), which run code when they are opened",
-        expected="safetensors",
-        hint="Use a revision with safetensors, or convert it with save_pretrained where you trust its source.",
-    )

@@ -1,9 +1,7 @@
 """nano, the embedded backbone: a small language model for machines without a network, Llama-like by default.
 
-Here are its network, of the shape that `nano_config` declares, and its tokenizer; `recalign.tuning.pretrain` trains it
-as a language model (and as nothing else) and caches it. Once built it is an ordinary local checkpoint directory, loaded
-like any other backbone. The other architectures are for comparisons of backbones: same tokenizer, same text, another
-network.
+Here are its network and its tokenizer; `recalign.tuning.backbones.nano` trains and caches it. The other architectures
+are for comparisons of backbones: same tokenizer, same text, another network.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from recalign.models.nano_config import Architecture, NanoConfig
+from recalign.models.config import Architecture, NanoConfig
 from recalign.seeding import derive_seed
 
 PAD, BOS, EOS = "<|pad|>", "<|begin|>", "<|end|>"
@@ -96,7 +94,7 @@ def _own_options(config: NanoConfig) -> dict[str, object]:
     }
     width = config.hidden // config.heads
     if config.architecture == "qwen3":
-        options |= {"head_dim": width}
+        options["head_dim"] = width
     elif config.architecture == "mistral":
         options |= {"sliding_window": None}  # as later Mistrals; windows shorter than prompts cannot be packed
     elif config.architecture == "gemma2":

@@ -24,21 +24,16 @@ def linear_layers(model: Any) -> dict[str, nn.Module]:
 
 
 def resolve_targets(model: Any, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Names (last components, or whole paths) of the layers to adapt.
-
-    Args:
-        model: A causal language model without an adapter.
-        wanted: What the user asks for; None: the architecture's default.
+    """Names (last components, or whole paths) of the layers to adapt: those `wanted`, else the architecture's default.
 
     Raises:
-        ModelError: a wanted name is no linear layer of the model, or the architecture has no default; the message lists
-            the names there are.
+        ModelError: a wanted name is no linear layer of the model, or the architecture has no default.
     """
     layers = linear_layers(model)
     available = sorted({name.rpartition(".")[2] for name in layers})
     if wanted is not None:
         for target in wanted:
-            if not any(name == target or name.endswith(f".{target}") for name in layers):
+            if not any(_is(name, target) for name in layers):
                 raise ModelError(f"LoRA target {target!r}", found="no such layer", expected=f"some of {available}")
         return wanted
     for names in _BY_NAME:
@@ -57,8 +52,9 @@ def resolve_targets(model: Any, wanted: tuple[str, ...] | None) -> tuple[str, ..
 
 def fan_in_fan_out(model: Any, targets: tuple[str, ...]) -> bool:
     """Whether the adapted layers store their weights transposed (GPT-2's Conv1D), which PEFT wants to be told."""
-    layers = linear_layers(model).items()
-    chosen = [
-        layer for name, layer in layers if any(name == target or name.endswith(f".{target}") for target in targets)
-    ]
+    chosen = (layer for name, layer in linear_layers(model).items() if any(_is(name, target) for target in targets))
     return any(isinstance(layer, Conv1D) for layer in chosen)
+
+
+def _is(name: str, target: str) -> bool:
+    return name == target or name.endswith(f".{target}")

@@ -35,11 +35,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> str:
 
 
 def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
-    """Read a safetensors file to the CPU.
-
-    Raises:
-        ArtifactError: it is missing, unreadable, or not the file of that hash.
-    """
+    """Read a safetensors file to the CPU. Raises ArtifactError where there is none of that hash."""
     try:
         found = hash_file(path).sha256
         if found != sha256:
@@ -53,17 +49,12 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def check_fit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
-    """Check that `found` has the names and shapes of `expected`.
-
-    Raises:
-        ModelError: it has not; the message names `what` and the first differences.
-    """
+    """Raise ModelError, with `what` and the first differences, where `found` has other names or shapes."""
     for problem, names in (("lacks", expected.keys() - found.keys()), ("has besides", found.keys() - expected.keys())):
         if names:
             shown = ", ".join(sorted(names)[:_SHOWN])
-            raise ModelError(
-                f"{what} does not fit the backbone", found=f"that it {problem} {len(names)} tensors: {shown}"
-            )
+            found_ = f"that it {problem} {len(names)} tensors: {shown}"
+            raise ModelError(f"{what} does not fit the backbone", found=found_)
     for name in sorted(expected):
         if found[name].shape != expected[name].shape:
             raise ModelError(
@@ -74,11 +65,7 @@ def check_fit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what:
 
 
 def fill(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
-    """Copy `tensors` into the model's own (converted to their type and device); tied ones follow.
-
-    Raises:
-        ModelError: names or shapes differ; then nothing is copied.
-    """
+    """Copy `tensors` into the model's own (converted to their type and device), after `check_fit`; tied ones follow."""
     own = unique_tensors(model)
     check_fit(tensors, own, what)
     with torch.no_grad():

@@ -14,6 +14,7 @@ from typing import Final
 from transformers import PreTrainedTokenizerBase
 
 from recalign.errors import DataError
+from recalign.prompting.tokens import tokenise
 
 _BRACKETS: Final = frozenset("<>[]{}|")
 _BYTE: Final = re.compile(r"<0x[0-9A-Fa-f]{2}>")  # what byte fallback makes of strange letters: no control token
@@ -35,11 +36,8 @@ class ControlTokens:
         ids: dict[str, int] = {}
         for index, token in tokenizer.added_tokens_decoder.items():
             content = str(token.content)
-            if (
-                content.strip()
-                and not _BYTE.fullmatch(content)
-                and (token.special or content in special or _BRACKETS & set(content))
-            ):
+            control = token.special or content in special or _BRACKETS & set(content)
+            if control and content.strip() and not _BYTE.fullmatch(content):
                 ids[content] = int(index)
         for content in special - set(ids):
             ids[content] = int(tokenizer.convert_tokens_to_ids(content))
@@ -70,15 +68,7 @@ class ControlTokens:
         return [self._inert[text, clean] for text in texts]
 
     def _harmful(self, texts: Sequence[str]) -> list[bool]:
-        if not texts:
-            return []
-        encoded = self._tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
+        encoded = tokenise(self._tokenizer, texts, special=False)
         return [
             not self.ids.isdisjoint(ids) or self._unseen.search(text) is not None
             for ids, text in zip(encoded, texts, strict=True)

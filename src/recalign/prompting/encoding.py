@@ -1,9 +1,8 @@
 """The one way from samples to token ids; tuning, scoring and serving all use it.
 
 The whole prompt is tokenised jointly with either answer. The *answer position* is the last id that the two share: the
-model is asked there, and the loss starts at the id after it. A prompt that is too long loses its oldest history items
-(and states its counts for those that are left), never its target or its answer, and what it loses does not depend on
-the label. Titles cannot become control tokens (`recalign.prompting.control`).
+model is asked there, and the loss starts at the id after it. A prompt that is too long loses its oldest history items,
+never its target or its answer, and what it loses does not depend on the label.
 
 BOS and the like are what the tokenizer adds by default, once; in chat mode what the chat template writes. With a label
 the answer ends with EOS where the tokenizer has one, so the model also learns to stop; EOS bears loss.
@@ -24,8 +23,7 @@ from recalign.prompting.control import ControlTokens
 from recalign.prompting.prompts import HistoryText, Instruction, Prompt
 from recalign.prompting.template import PromptTemplate
 from recalign.prompting.titles import clean_title
-from recalign.prompting.tokens import common_prefix, tokenise
-from recalign.prompting.verbalizer import Verbalizer
+from recalign.prompting.tokens import answer_ids, common_prefix, tokenise
 
 IGNORE: Final = -100
 _BOUNDARY: Final = 3  # tokens before the answer that must be those of the probe, see `_known`
@@ -59,9 +57,7 @@ class PromptEncoder:
     """Encodes samples and instruction-tuning data for one template, domain and tokenizer.
 
     Attributes:
-        yes_id: First token of the positive answer.
-        no_id: First token of the negative answer.
-        pad_id: The tokenizer's padding token, else EOS, else 0 (padding is always masked, so any id will do).
+        yes_id, no_id: First tokens of the positive and the negative answer.
     """
 
     def __init__(
@@ -78,7 +74,7 @@ class PromptEncoder:
         Args:
             template: A Yes/No template.
             domain: Words of the domain.
-            tokenizer: The backbone's tokenizer; it is not changed.
+            tokenizer: The backbone's; it is not changed.
             max_length: Longest prompt in tokens, answer and EOS included.
             train_on_inputs: Loss on the whole prompt, as TALLRec's public code does, instead of the answer alone.
 
@@ -90,17 +86,14 @@ class PromptEncoder:
         self.max_length, self.train_on_inputs = max_length, train_on_inputs
         eos = tokenizer.eos_token_id
         self._eos: int | None = None if eos is None else int(eos)
-        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos
-        self.pad_id = 0 if pad is None else int(pad)
         empty = self._texts([template.frame(Instruction("x", "", "")), template.frame(Instruction("x", "x", ""))])
         self._control = ControlTokens(tokenizer, "\n".join(empty))
         self._answers = tuple(template.frame(template.instruction(domain, (), "", label)).answer for label in (0, 1))
         self._endings: tuple[list[int], list[int], list[int]] | None = None
-        self.verbalizer = self._verify()
-        self.yes_id, self.no_id = self.verbalizer.yes_id, self.verbalizer.no_id
+        self.yes_id, self.no_id = self._verify()
 
     def encode(self, history: Sequence[HistoryText], target: str, label: int | None) -> EncodedPrompt:
-        """Encode one sample (history oldest first); see `encode_many`."""
+        """One sample of `encode_many`."""
         return self.encode_many([history], [target], [label])[0]
 
     def encode_many(
@@ -112,8 +105,7 @@ class PromptEncoder:
         """Encode samples; each comes out as it would alone.
 
         Args:
-            histories: One history per sample, oldest item first.
-            targets: One target text per sample.
+            histories, targets: Per sample a history, oldest item first, and a target text.
             labels: 1, 0 or None per sample. None (or no `labels`): the ids end at the answer position.
 
         Raises:
@@ -127,7 +119,7 @@ class PromptEncoder:
         return [self._finish(pair, label) for pair, label in zip(pairs, labels, strict=True)]
 
     def encode_instruction(self, instruction: Instruction) -> EncodedPrompt:
-        """Encode instruction-tuning data; see `encode_instructions`."""
+        """One row of `encode_instructions`."""
         return self.encode_instructions([instruction])[0]
 
     def encode_instructions(self, instructions: Sequence[Instruction]) -> list[EncodedPrompt]:
@@ -155,25 +147,20 @@ class PromptEncoder:
             encoded.append(self._labelled(full, start))
         return encoded
 
-    def _verify(self) -> Verbalizer:
+    def _verify(self) -> tuple[int, int]:
         context = self._contexts([()], ["x"])[0]
         no, yes = self._answers
         context_ids, no_ids, yes_ids = self._tokenise([context, context + no, context + yes])
         shared = common_prefix([no_ids, yes_ids])
         if shared >= _BOUNDARY:
             self._endings = (no_ids[shared - _BOUNDARY : shared], no_ids[shared:], yes_ids[shared:])
-        return Verbalizer.from_tokenizer(
-            self.tokenizer, yes=yes, no=no, context_ids=context_ids, yes_ids=yes_ids, no_ids=no_ids
-        )
+        return answer_ids(self.tokenizer, yes=yes, no=no, context_ids=context_ids, yes_ids=yes_ids, no_ids=no_ids)
 
     def _contexts(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[str]:
         template, domain = self.template, self.domain
-        return self._texts(
-            [
-                template.frame(template.instruction(domain, history, target, None))
-                for history, target in zip(histories, targets, strict=True)
-            ]
-        )
+        samples = zip(histories, targets, strict=True)
+        rows = [template.instruction(domain, history, target, None) for history, target in samples]
+        return self._texts([template.frame(row) for row in rows])
 
     def _texts(self, prompts: Sequence[Prompt]) -> list[str]:
         """What is tokenised before the answer: the context, or the chat rendered around it."""
@@ -223,7 +210,6 @@ class PromptEncoder:
         return _Pair((yes[:shared] + no, yes), shared)
 
     def _joined(self, no: list[int], yes: list[int]) -> _Pair:
-        """The pair of both tokenisations, compared id by id."""
         shared = common_prefix([no, yes])
         if not 0 < shared < min(len(no), len(yes)) or (no[shared], yes[shared]) != (self.no_id, self.yes_id):
             raise ModelError(
@@ -271,11 +257,8 @@ class PromptEncoder:
 
     def _labelled(self, ids: list[int], start: int) -> EncodedPrompt:
         if not 0 < start < len(ids):
-            raise DataError(
-                "a prompt without answer tokens",
-                found=f"{len(ids)} tokens, the answer from {start}",
-                expected="an answer",
-            )
+            found = f"{len(ids)} tokens, the answer from {start}"
+            raise DataError("a prompt without answer tokens", found=found, expected="an answer")
         masked = 0 if self.train_on_inputs else start
         return EncodedPrompt(tuple(ids), (IGNORE,) * masked + tuple(ids[masked:]), start)
 

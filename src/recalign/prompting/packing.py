@@ -4,9 +4,8 @@ Prompts of one history become a *tree*: the ids that they have in common (instru
 *branch* per prompt (its target and answer). Trees become a *forest*: what all its trees begin with (the frame) is its
 root and stands there once. A forest is one row without padding; positions restart at every fork, and the segments that
 a token may see (those on its way to the root, and its own up to itself) are listed as `Group`s, so every prompt gets
-exactly the numbers that it would get alone. Shared prefixes are found in the ids of jointly tokenised prompts, never by
-tokenising pieces. Forests depend on the configured token budget alone, so the same inputs give the same ones on every
-machine.
+exactly the numbers that it would get alone. Forests depend on the configured token budget alone, so the same inputs
+give the same ones on every machine.
 """
 
 from __future__ import annotations
@@ -68,11 +67,10 @@ class Forest:
         ids: Token ids (int64).
         labels: The token itself where a loss is due at this token, `IGNORE` elsewhere.
         positions: Position of the token within its own prompt.
-        previous: Index of the token that precedes this one in its prompt, -1 for a first token: the end of the stem for
-            the first token of a branch. The loss at a token is computed from there.
+        previous: Index of the token that precedes this one in its prompt, -1 for a first token. The loss at a token is
+            computed from there.
         weights: In how many prompts the token stands (float64).
-        answers: Index of the answer position of every prompt, in the order given: the last token before its answer (the
-            last token of a prompt without an answer); shape (prompts,).
+        answers: Index of the answer position of every prompt, in the order given; shape (prompts,).
         groups: Which tokens see which; together they cover the forest in order.
     """
 
@@ -113,11 +111,9 @@ def grow_trees(prompts: Sequence[EncodedPrompt], budget: int) -> list[Tree]:
         size = total + len(prompt.ids) - stem * len(group) if group else len(prompt.ids)
         if group and size > budget:
             trees.append(grow_tree(group))
-            group, total, shared = [], 0, 0
-            stem = 0
+            group, total, stem = [], 0, 0
         group.append(prompt)
-        total += len(prompt.ids)
-        shared = stem
+        total, shared = total + len(prompt.ids), stem
     if group:
         trees.append(grow_tree(group))
     return trees

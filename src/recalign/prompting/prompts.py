@@ -25,11 +25,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class CotFields:
-    """What chain-of-thought stages are rendered from; stage n needs the answers of the stages before it.
+    """What chain-of-thought steps are rendered from; step n needs the answers of the steps before it.
 
     Attributes:
-        consumed_items: Texts of the items that the user watched, read, ...
-        candidates: Texts of the candidate set.
+        consumed_items, candidates: Texts of what the user watched, read, ... and of the candidate set.
         preferences: Answer 1, plain text.
         featured: Answer 2: items in descending order.
         pairs: Answer 3: (item of the history, recommended candidate).

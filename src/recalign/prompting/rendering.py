@@ -4,13 +4,7 @@ Values are inserted, never interpreted: a title that reads ``{{ 7 * 7 }}`` stays
 strangers too, so they run in the immutable sandbox: no attribute with an underscore, no method that changes anything. A
 variable that does not exist is an error, not an empty string.
 
-Beyond Jinja's own filters there are:
-
-* ``quoted``: the text in double quotes, unless it brings its own, as ``"Title" written by Author`` does.
-* ``number``: a rating without superfluous zeros: 4.0 is ``4``, 4.5 is ``4.5``.
-* ``bare``: an answer without the full stop (or other closing mark) that the papers' answers carry.
-* ``single_quoted``: double quotes inside the text become single ones, so that it cannot close the quotes around it.
-* ``upper_first``: the first letter in upper case, the others unchanged.
+Beyond Jinja's own filters there are ``quoted``, ``bare``, ``single_quoted``, ``number`` and ``upper_first`` (below).
 """
 
 from __future__ import annotations
@@ -35,17 +29,17 @@ def quoted(text: str) -> str:
 
 
 def bare(answer: str) -> str:
-    """`answer` without closing punctuation: ``Yes.`` becomes ``Yes``; an answer of nothing else stays as it is."""
+    """`answer` without closing punctuation; an answer of nothing else stays as it is."""
     return answer.rstrip(".!。！") or answer
 
 
 def single_quoted(text: str) -> str:
-    """`text` with its double quotes turned into single ones."""
+    """`text` with its double quotes turned into single ones, so that it cannot close the quotes around it."""
     return text.replace('"', "'")
 
 
 def number(value: float) -> str:
-    """Shortest decimal form: ``4``, ``4.5``."""
+    """A rating without superfluous zeros: ``4``, ``4.5``."""
     return f"{value:g}"
 
 

@@ -34,7 +34,7 @@ class Wording(_Spec):
 
 
 class CotWording(Wording):
-    """One chain-of-thought stage; `ask` tells a teacher in which form to answer, and is no part of a training row."""
+    """One chain-of-thought step; `ask` tells a teacher in which form to answer, and is no part of a training row."""
 
     ask: str = ""
 
@@ -101,11 +101,7 @@ class TemplateSpec(_Spec):
 
 
 def read_spec(text: str, where: str) -> TemplateSpec:
-    """Parse and validate a template file; `where` names it in errors.
-
-    Raises:
-        ConfigError: no TOML, an unknown or missing key, a value of the wrong kind; all problems at once.
-    """
+    """Parse and validate a template file, named `where`. Raises ConfigError with all problems at once."""
     try:
         return TemplateSpec.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

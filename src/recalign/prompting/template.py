@@ -8,11 +8,13 @@ variables:
 * of the sample: ``history`` (oldest first; each with ``.text``, ``.liked``, ``.rating`` or none), ``liked`` and
   ``disliked`` (texts), ``n_history``, ``n_liked``, ``n_disliked``, ``target``, ``label`` (1, 0 or none);
 * in the frame: ``instruction``, ``input``, ``output``;
-* in chain-of-thought stages: ``consumed_items``, ``candidates``, ``preferences``, ``featured``, ``pairs``,
+* in chain-of-thought steps: ``consumed_items``, ``candidates``, ``preferences``, ``featured``, ``pairs``,
   ``n_recommend``, ``n_featured``.
 
-Every item text goes through `clean_title` here, so no caller can forget it. This module knows no tokenizer: what a
-prompt costs in tokens and what is dropped when it is too long is up to `recalign.prompting.encoding`.
+Every text that is inserted goes through `clean_title` here, so no caller can forget it. This module knows no tokenizer.
+
+A template is one TOML file. Shipped ones are in ``templates/``. Another package names its file through an entry point
+``recalign.templates`` whose value is a `TemplatePlugin` (``my_package:TEMPLATE``).
 """
 
 from __future__ import annotations
@@ -20,51 +22,74 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from recalign.data.domain import Domain
 from recalign.errors import ConfigError, DataError
+from recalign.plugins import PluginGroup
 from recalign.prompting.parsing import list_readings, parsed_domain, target_readings
 from recalign.prompting.prompts import CotFields, HistoryText, Instruction, ParsedSample, Prompt
 from recalign.prompting.rendering import Rendering
 from recalign.prompting.spec import TemplateSpec, Wording, read_spec
-from recalign.prompting.stages import CotStages
-from recalign.prompting.template_files import TEMPLATES
 from recalign.prompting.titles import clean_title
-
-__all__ = [
-    "CotFields",
-    "Domain",
-    "HistoryText",
-    "Instruction",
-    "ParsedSample",
-    "Prompt",
-    "PromptTemplate",
-]
 
 _T = TypeVar("_T")
 
 
-class _Parts:
-    """A compiled `Wording`."""
+@dataclass(frozen=True)
+class TemplatePlugin:
+    """A prompt template.
 
-    def __init__(self, wording: Wording, where: str) -> None:
-        self.instruction = Rendering(wording.instruction, f"{where}.instruction")
-        self.input = Rendering(wording.input, f"{where}.input")
-        self.output = Rendering(wording.output, f"{where}.output")
+    Attributes:
+        file: Its TOML file, such as ``importlib.resources.files("my_package") / "shop.toml"``.
+    """
+
+    file: Traversable
+
+
+class _TemplateFiles(PluginGroup[TemplatePlugin]):
+    """Built-in templates are the TOML files of the package's folder."""
+
+    def _built_in(self) -> dict[str, str]:
+        folder = resources.files(self.package)
+        return {file.name.removesuffix(".toml"): file.name for file in folder.iterdir() if file.name.endswith(".toml")}
+
+    def _load_built_in(self, module: str) -> object:
+        return TemplatePlugin(resources.files(self.package) / module)
+
+
+TEMPLATES: Final = _TemplateFiles("templates", "prompt template", "recalign.prompting.templates", TemplatePlugin)
 
 
 class PromptTemplate:
-    """A named, versioned prompt wording. Immutable; two templates are equal if their files are."""
+    """A named, versioned prompt wording. Immutable; two templates are equal if their files are.
+
+    Attributes:
+        name, version, description: As its file says; versions count from 1.
+        kind: ``yes-no``, or ``cot`` for chain-of-thought steps.
+        chat: Whether prompts go through the tokenizer's chat template.
+        ends: Whether EOS follows a Yes/No answer in training.
+        parses: Whether `parse` is possible.
+        languages: Languages that the template has a wording for.
+    """
 
     def __init__(self, spec: TemplateSpec, source: str) -> None:
         """Use `PromptTemplate.load` or `from_toml`. Raises ConfigError where a piece does not render."""
-        self._spec, self._source = spec, source
+        self._patterns, self._source = spec.parse, source
+        self.name, self.version, self.description, self.kind = spec.name, spec.version, spec.description, spec.kind
+        self.chat, self.ends, self.parses = spec.chat, spec.frame.ends, spec.parse is not None
+        self.languages = tuple(spec.wording or spec.stages)
         name = spec.name
-        self._wording = {key: _Parts(part, f"{name}: wording.{key}") for key, part in spec.wording.items()}
-        self._stages = {key: CotStages(parts, f"{name}: stages.{key}") for key, parts in spec.stages.items()}
+        self._wording = {key: _compiled(part, f"{name}: wording.{key}") for key, part in spec.wording.items()}
+        self._steps = {
+            key: [_compiled(part, f"{name}: stages.{key}[{index}]") for index, part in enumerate(parts)]
+            for key, parts in spec.stages.items()
+        }
         self._with_input = Rendering(spec.frame.with_input, f"{name}: frame.with_input")
         self._without_input = Rendering(spec.frame.without_input, f"{name}: frame.without_input")
         self._answer = Rendering(spec.frame.answer, f"{name}: frame.answer")
@@ -72,11 +97,7 @@ class PromptTemplate:
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> PromptTemplate:
-        """Load a template by name (`recalign.prompting.template_files`), or a file by its path (ending in ``.toml``).
-
-        Raises:
-            ConfigError: no such template or file, or a malformed one.
-        """
+        """Load a template by name, or a file by its path (in ``.toml``). Raises ConfigError where that fails."""
         path = Path(name_or_path)
         if path.suffix != ".toml":
             return _named(str(name_or_path))
@@ -91,48 +112,8 @@ class PromptTemplate:
         return cls(read_spec(text, where), text)
 
     def to_toml(self) -> str:
-        """The template's file, to be stored with an adapter; `from_toml` gives the template back."""
+        """The text of its file; `from_toml` gives the template back."""
         return self._source
-
-    @property
-    def name(self) -> str:
-        """Name of the template."""
-        return self._spec.name
-
-    @property
-    def version(self) -> int:
-        """Version of its wording, from 1."""
-        return self._spec.version
-
-    @property
-    def description(self) -> str:
-        """One line for people."""
-        return self._spec.description
-
-    @property
-    def kind(self) -> str:
-        """``yes-no``, or ``cot`` for chain-of-thought stages."""
-        return self._spec.kind
-
-    @property
-    def chat(self) -> bool:
-        """Whether prompts go through the tokenizer's chat template."""
-        return self._spec.chat
-
-    @property
-    def parses(self) -> bool:
-        """Whether `parse` is possible."""
-        return self._spec.parse is not None
-
-    @property
-    def ends(self) -> bool:
-        """Whether EOS follows a Yes/No answer in training."""
-        return self._spec.frame.ends
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """Languages that the template has a wording for."""
-        return tuple(self._wording or self._stages)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PromptTemplate) and other._source == self._source
@@ -159,33 +140,29 @@ class PromptTemplate:
         context = frame({"instruction": instruction.instruction, "input": instruction.input})
         return Prompt(context, self._answer({"output": instruction.output}), self.chat)
 
-    def cot(self, domain: Domain, stage: int, fields: CotFields) -> Instruction:
-        """Render chain-of-thought stage 1, 2 or 3; `output` is the answer of that stage.
+    def cot(self, domain: Domain, step: int, fields: CotFields) -> Instruction:
+        """Render chain-of-thought step 1, 2 or 3; `output` is the answer of that step.
 
         Raises:
             ConfigError: this is no chain-of-thought template, or it lacks the domain's language.
-            ValueError: `stage` is not 1, 2 or 3.
         """
-        return self._in_language(self._stages, domain, "cot").row(domain, stage, fields)
+        return Instruction(**self._rendered_step(domain, step, fields, ("instruction", "input", "output")))
 
-    def cot_question(self, domain: Domain, stage: int, fields: CotFields) -> str:
-        """What a teacher is asked in stage 1, 2 or 3: instruction, input with the answers before, form of the answer.
-
-        Raises:
-            ConfigError, ValueError: as `cot`.
-        """
-        return self._in_language(self._stages, domain, "cot").question(domain, stage, fields)
+    def cot_question(self, domain: Domain, step: int, fields: CotFields) -> str:
+        """What a teacher is asked in step 1, 2 or 3. Raises ConfigError as `cot` does."""
+        texts = self._rendered_step(domain, step, fields, ("instruction", "input", "ask"))
+        return "\n\n".join(filter(None, texts.values()))
 
     def parse(self, instruction: Instruction) -> ParsedSample:
         """Take a rendered sample apart; rendering the result gives the same strings back, byte for byte.
 
-        The history comes liked items first, as rendered: their order in time is not in the text.
+        The history comes liked items first: their order in time is not in the text.
 
         Raises:
             ConfigError: the template does not say how to parse.
             DataError: the text does not have this template's form, or it cannot be rendered back.
         """
-        patterns = self._spec.parse
+        patterns = self._patterns
         if patterns is None:
             raise ConfigError(f"prompt template {self.name!r} cannot be parsed", expected="one with a [parse] section")
         first = re.fullmatch(patterns.instruction, instruction.instruction)
@@ -214,7 +191,7 @@ class PromptTemplate:
         label: int | None,
         clean: Callable[[str], str],
     ) -> Instruction:
-        parts = self._in_language(self._wording, domain, "yes-no")
+        pieces = self._in_language(self._wording, domain, "yes-no")
         entries = [HistoryText(clean(entry.text), entry.liked, entry.rating) for entry in history]
         liked = [entry.text for entry in entries if entry.liked]
         disliked = [entry.text for entry in entries if not entry.liked]
@@ -228,8 +205,23 @@ class PromptTemplate:
             "target": clean(target),
             "label": label,
         }
-        output = "" if label is None else parts.output(values)
-        return Instruction(parts.instruction(values), parts.input(values), output)
+        output = "" if label is None else pieces["output"](values)
+        return Instruction(pieces["instruction"](values), pieces["input"](values), output)
+
+    def _rendered_step(self, domain: Domain, step: int, fields: CotFields, wanted: Sequence[str]) -> dict[str, str]:
+        steps = self._in_language(self._steps, domain, "cot")
+        if step not in (1, 2, 3):
+            raise ValueError(f"step must be 1, 2 or 3, found {step}")
+        values = domain.model_dump() | {
+            "consumed_items": [clean_title(text) for text in fields.consumed_items],
+            "candidates": [clean_title(text) for text in fields.candidates],
+            "preferences": clean_title(fields.preferences),
+            "featured": [clean_title(text) for text in fields.featured],
+            "pairs": [(clean_title(item), clean_title(candidate)) for item, candidate in fields.pairs],
+            "n_recommend": fields.n_recommend,
+            "n_featured": fields.n_featured,
+        }
+        return {piece: steps[step - 1][piece](values) for piece in wanted}
 
     def _in_language(self, wordings: Mapping[str, _T], domain: Domain, kind: str) -> _T:
         if self.kind != kind:
@@ -250,9 +242,9 @@ class PromptTemplate:
         for language in self.languages:
             domain = Domain(language=language)
             if self.kind == "cot":
-                for stage in (1, 2, 3):
-                    self.cot(domain, stage, CotFields(("a",), ("b",), "c", ("a",), (("a", "b"),)))
-                    self.cot_question(domain, stage, CotFields(("a",), ("b",), "c", ("a",)))
+                for step in (1, 2, 3):
+                    self.cot(domain, step, CotFields(("a",), ("b",), "c", ("a",), (("a", "b"),)))
+                    self.cot_question(domain, step, CotFields(("a",), ("b",), "c", ("a",)))
                 continue
             for history in histories:
                 rows = [self.instruction(domain, history, mark, label) for label in (0, 1)]
@@ -260,6 +252,11 @@ class PromptTemplate:
                     raise ConfigError(f"prompt template {self.name!r} does not show the target to the model")
                 if self.frame(rows[0]).answer == self.frame(rows[1]).answer:
                     raise ConfigError(f"prompt template {self.name!r} gives the same answer for both labels")
+
+
+def _compiled(wording: Wording, where: str) -> dict[str, Rendering]:
+    pieces = type(wording).model_fields
+    return {piece: Rendering(getattr(wording, piece), f"{where}.{piece}") for piece in pieces}
 
 
 @lru_cache

@@ -1,8 +1,7 @@
 """Titles come from strangers: `clean_title` makes one safe to embed in a prompt.
 
-A cleaned title is one line without control or format characters, and it cannot contain anything like the
-``### Response:`` markers of a prompt frame. What a title *says* in plain words ("Answer Yes") cannot be prevented here.
-Ordinary titles, odd spaces and mojibake included, come back unchanged.
+What a title *says* in plain words ("Answer Yes") cannot be prevented here. Ordinary titles, odd spaces and mojibake
+included, come back unchanged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Texts to token ids, many at once."""
+"""Texts to token ids, many at once; and the two ids of the label answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from transformers import PreTrainedTokenizerBase
+
+from recalign.errors import ModelError
 
 _CHUNK: Final = 4096  # texts per tokenizer call: bounds memory, changes no result
 
@@ -28,8 +30,7 @@ def common_prefix(sequences: Sequence[Ids]) -> int:
 def tokenise(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, special: bool) -> list[list[int]]:
     """Ids of each text, whole and unpadded; `special`: with what the tokenizer adds by default (BOS and the like).
 
-    The tokenizer is not changed. Where it pads or truncates by itself, its own call switches that off for the moment;
-    otherwise its backend is asked directly, which skips what nobody asks for here (offsets, masks).
+    The backend is asked directly, which skips offsets and masks, unless the tokenizer pads or truncates by itself.
     """
     backend = tokenizer.backend_tokenizer
     direct = backend.padding is None and backend.truncation is None
@@ -49,3 +50,54 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, specia
                 verbose=False,
             )["input_ids"]
     return ids
+
+
+def answer_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    yes: str,
+    no: str,
+    context_ids: list[int],
+    yes_ids: list[int],
+    no_ids: list[int],
+) -> tuple[int, int]:
+    """First token ids of the answers `yes` and `no` at the answer position, verified to differ.
+
+    Args:
+        tokenizer: For messages, and to tell a blank shared token from a shared piece of the answers.
+        yes, no: Texts of the answers.
+        context_ids, yes_ids, no_ids: A prompt without an answer, and tokenised jointly with either.
+
+    Raises:
+        ModelError: the answers do not differ at their first token, or that token of one is unknown or blank.
+    """
+    shared = common_prefix([yes_ids, no_ids])
+    kept = max(common_prefix([context_ids, answered]) for answered in (yes_ids, no_ids))
+    own = min(kept, shared)
+    problem = _problem(tokenizer, yes_ids[own:], no_ids[own:], shared - kept)
+    if problem:
+        shown = [f"{list(ids[own : own + 6])} {tokenizer.decode(list(ids[own:]))!r}" for ids in (yes_ids, no_ids)]
+        raise ModelError(
+            f"the answers {yes!r} and {no!r} {problem}",
+            found=f"{yes!r} = {shown[0]}, {no!r} = {shown[1]}",
+            expected="two different first tokens, each with a part of its word",
+            hint="Choose other answers for the domain (yes, no), or a template that ends differently.",
+        )
+    return int(yes_ids[shared]), int(no_ids[shared])
+
+
+def _problem(tokenizer: PreTrainedTokenizerBase, yes: Sequence[int], no: Sequence[int], shared: int) -> str:
+    """What is wrong with the ids of the two answers, of which the first `shared` are the same; empty if nothing is.
+
+    `shared` is negative where only one of the answers has grown together with the last token of the prompt.
+    """
+    if shared < 0:
+        return "are not both joined with the text before them, or both apart from it"
+    if shared >= min(len(yes), len(no)) or tokenizer.decode(list(yes[:shared])).strip():
+        return "do not differ at the first token"
+    first = (yes[shared], no[shared])
+    if tokenizer.unk_token_id in first:
+        return "are not both known to the tokenizer"
+    if not all(tokenizer.decode([index]).strip() for index in first):
+        return "do not both begin with a token that says something (one is blank)"
+    return ""

@@ -1,6 +1,11 @@
-"""From a drawing to files: deterministic SVG and PNG with real colours, and an SVG that takes the page's colours.
+"""The report's colours, and from a drawing to files: SVG and PNG with real colours, and an SVG with the page's colours.
 
-matplotlib's object-oriented interface only: no pyplot, no global figure, no display. This module knows no data.
+The page's CSS and the figures take their colours from here. The series are distinguishable with the common
+colour-vision deficiencies (blue, orange, teal, purple … after Okabe and Ito, darkened or lightened until each has a
+contrast of 3:1 to its background); markers and labels say the same again.
+
+Drawings are deterministic. They use matplotlib's object-oriented interface only: no pyplot, no global figure, no
+display. This module knows no data.
 """
 
 from __future__ import annotations
@@ -18,7 +23,78 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from recalign.report.theme import INLINE, SAVED, Theme, with_variables
+LIGHT: Final = {
+    "paper": "#ffffff",
+    "raised": "#f6f7f9",
+    "ink": "#1b2026",
+    "muted": "#5c6670",
+    "faint": "#dfe3e8",
+    "accent": "#0b63a5",
+    "good": "#00705a",
+    "bad": "#a83f00",
+    "series-1": "#0b63a5",
+    "series-2": "#c25100",
+    "series-3": "#00836a",
+    "series-4": "#a3478f",
+    "series-5": "#8a6d00",
+    "series-6": "#2d8cc0",
+    "series-7": "#5c6670",
+    "series-8": "#7a3b1d",
+}
+DARK: Final = {
+    "paper": "#14181d",
+    "raised": "#1c2229",
+    "ink": "#e6e9ed",
+    "muted": "#9aa5b1",
+    "faint": "#323a44",
+    "accent": "#6bb5ee",
+    "good": "#41c4a2",
+    "bad": "#f0995c",
+    "series-1": "#6bb5ee",
+    "series-2": "#f0935a",
+    "series-3": "#41c4a2",
+    "series-4": "#dd92cb",
+    "series-5": "#d8bb4a",
+    "series-6": "#4a90c8",
+    "series-7": "#9aa5b1",
+    "series-8": "#c98a66",
+}
+N_SERIES: Final = sum(role.startswith("series-") for role in LIGHT)
+# Colours that no figure uses otherwise: drawn for inline figures and then replaced by the page's variables.
+_SENTINELS: Final = {role: f"#0101{number:02x}" for number, role in enumerate(LIGHT, start=1)}
+
+
+@dataclass(frozen=True)
+class Theme:
+    """What a figure is drawn with: colours by role, as ``#rrggbb``, and that behind the figure, or ``none``."""
+
+    colours: dict[str, str]
+    background: str
+
+    def __getitem__(self, role: str) -> str:
+        """The colour of a role."""
+        return self.colours[role]
+
+    def series(self, number: int) -> str:
+        """The colour of the series `number`, from 0; they repeat after `N_SERIES`."""
+        return self.colours[f"series-{number % N_SERIES + 1}"]
+
+
+SAVED: Final = Theme(LIGHT, LIGHT["paper"])
+INLINE: Final = Theme(_SENTINELS, "none")
+
+
+def with_variables(svg: str) -> str:
+    """Replace the colours of `INLINE` by the page's CSS variables, so that the figure follows light and dark."""
+    for role, sentinel in _SENTINELS.items():
+        svg = svg.replace(sentinel, f"var(--{role})")
+    return svg
+
+
+def css_variables(colours: dict[str, str]) -> str:
+    """The declarations of a palette: ``--ink: #1b2026; …``."""
+    return " ".join(f"--{role}: {colour};" for role, colour in colours.items())
+
 
 _STYLE: Final[dict[str, Any]] = {
     "font.family": "DejaVu Sans",
@@ -29,6 +105,7 @@ _STYLE: Final[dict[str, Any]] = {
     "svg.fonttype": "none",  # text stays text: searchable, selectable, in the page's font
     "text.parse_math": False,  # names come from strangers, and a dollar is a dollar
 }
+PAGE_INCHES: Final = 12.0  # width of a figure that fills the page
 _DPI: Final = 160
 _LEAST, _GREATEST = 0.8, 1.36  # CSS pixels per point of a figure
 _METADATA_SVG: Final = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -46,9 +123,7 @@ class Drawing:
 def render(draw: Callable[[Theme], Canvas], name: str) -> Drawing:
     """Draw with real colours for the files and with the page's for the page.
 
-    Args:
-        draw: Gives the figure in the colours of a theme.
-        name: Unique among the figures of a page; ids inside the markup begin with it.
+    `name` is unique among the figures of a page; ids inside the markup begin with it.
     """
     with matplotlib.style.context(["default", {**_STYLE, "svg.hashsalt": name}]), warnings.catch_warnings():
         # The page and any SVG viewer choose a font that has the letters of a title; only the PNG shows a box.

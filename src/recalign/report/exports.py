@@ -8,10 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from recalign.evaluation.document import Estimate, Panel, Row, Verdict
+from recalign.evaluation.document import Estimate, Panel, Verdict
 from recalign.evaluation.metric import deciding, ordered_metrics
 from recalign.experiment.results import Results
 from recalign.terminal import printable
@@ -47,7 +47,7 @@ def panel_slugs(results: Results) -> list[str]:
 def slugs(texts: list[str]) -> list[str]:
     """A part of a file name for each text, all different: a name that is taken gets a number.
 
-    Each has lower-case letters, digits and single hyphens, is never empty, and has at most 60 characters and a number.
+    Each has lower-case letters, digits and single hyphens, at least one and at most 60 (and a number).
     """
     names: list[str] = []
     for text in texts:
@@ -61,6 +61,30 @@ def slugs(texts: list[str]) -> list[str]:
 
 
 def _panel(panel: Panel) -> dict[str, bytes]:
+    compared = [
+        (test.a, test.b, test.metric, test.difference, *(test.interval or (None, None)), test.p_value)
+        for test in panel.comparisons
+    ]
+    keyed = [((row.model, row.kind, row.backbone, row.shots, row.control), row) for row in panel.rows]
+    bins = [(*key, point.predicted, point.observed, point.count) for key, row in keyed for point in row.reliability]
+    users = [(*key, value) for key, row in keyed for value in row.user_auc]
+    training = [
+        (*key, curve.seed, curve.stage, point.step, point.loss, point.validation)
+        for key, row in keyed
+        for curve in row.training
+        for point in curve.points
+    ]
+    return {
+        "results": _results(panel),
+        "comparisons": _csv(("a", "b", "metric", "difference", "low", "high", "p_value"), compared),
+        "reliability": _csv((*_KEY, "predicted", "observed", "count"), bins),
+        "users": _csv((*_KEY, "auc"), users),
+        "training": _csv((*_KEY, "seed", "stage", "step", "loss", "validation"), training),
+    }
+
+
+def _results(panel: Panel) -> bytes:
+    """Every row with every metric."""
     metrics = [name for name, _ in ordered_metrics()]
     metrics += sorted({name for row in panel.rows for name in row.metrics} - set(metrics))
     decisive = [name for name, _ in deciding()]
@@ -68,38 +92,17 @@ def _panel(panel: Panel) -> dict[str, bytes]:
     header += [f"{metric}_{part}" for metric in metrics for part in _PARTS]
     header += [f"published_{metric}" for metric in decisive]
     header += [f"verdict_{metric}_{part}" for metric in decisive for part in _VERDICT]
-    compared = [
-        (test.a, test.b, test.metric, test.difference, *(test.interval or (None, None)), test.p_value)
-        for test in panel.comparisons
-    ]
-    return {
-        "results": _csv(header, (_result(row, metrics, decisive) for row in panel.rows)),
-        "comparisons": _csv(("a", "b", "metric", "difference", "low", "high", "p_value"), compared),
-        "reliability": _csv(
-            (*_KEY, "predicted", "observed", "count"),
-            (
-                (*_key(row), point.predicted, point.observed, point.count)
-                for row in panel.rows
-                for point in row.reliability
-            ),
-        ),
-        "users": _csv((*_KEY, "auc"), ((*_key(row), value) for row in panel.rows for value in row.user_auc)),
-        "training": _csv((*_KEY, "seed", "stage", "step", "loss", "validation"), _training(panel)),
-    }
-
-
-def _key(row: Row) -> tuple[Value, ...]:
-    return row.model, row.kind, row.backbone, row.shots, row.control
-
-
-def _result(row: Row, metrics: Sequence[str], decisive: Sequence[str]) -> list[Value]:
-    values: list[Value] = [*_key(row), " ".join(map(str, row.seeds)), row.status, row.reason]
-    for metric in metrics:
-        values += _estimate(row.metrics.get(metric))
-    values += [row.published.get(metric) for metric in decisive]
-    for metric in decisive:
-        values += _verdict(row.verdicts.get(metric))
-    return values
+    lines = []
+    for row in panel.rows:
+        values: list[Value] = [row.model, row.kind, row.backbone, row.shots, row.control]
+        values += [" ".join(map(str, row.seeds)), row.status, row.reason]
+        for metric in metrics:
+            values += _estimate(row.metrics.get(metric))
+        values += [row.published.get(metric) for metric in decisive]
+        for metric in decisive:
+            values += _verdict(row.verdicts.get(metric))
+        lines.append(values)
+    return _csv(header, lines)
 
 
 def _estimate(estimate: Estimate | None) -> tuple[Value, ...]:
@@ -112,13 +115,6 @@ def _verdict(verdict: Verdict | None) -> tuple[Value, ...]:
     if verdict is None:
         return (None,) * len(_VERDICT)
     return verdict.prior, verdict.difference, *(verdict.interval or (None, None)), verdict.p_value, verdict.beats
-
-
-def _training(panel: Panel) -> Iterator[tuple[Value, ...]]:
-    for row in panel.rows:
-        for curve in row.training:
-            for point in curve.points:
-                yield *_key(row), curve.seed, curve.stage, point.step, point.loss, point.validation
 
 
 def _csv(header: Sequence[str], rows: Iterable[Iterable[Value]]) -> bytes:

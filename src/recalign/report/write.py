@@ -1,35 +1,46 @@
-"""Writing a report: the page, and beside it a folder with its tables, its figures and the results it was made from."""
+"""Writing a report: the page, and beside it a folder with its tables, its figures and the results it was made from.
+
+Everything that a stranger may have written goes through autoescape and `printable`. The page forbids itself the network
+by its own content security policy, which admits this package's script only, by its hash.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
 from pathlib import Path
 from typing import Final
 
+import jinja2
+from markupsafe import Markup, escape
+
 from recalign.artifacts import write_file_atomic
 from recalign.errors import ArtifactError, ConfigError
-from recalign.experiment.results import RESULTS_FILE, Results
-from recalign.report.canvas import Drawing, render
+from recalign.evaluation import sentences, tables
+from recalign.evaluation.cells import UNDEFINED, Cell, Column, Table, TableRow, fixed
+from recalign.experiment.results import RESULTS_FILE, Missing, Results
+from recalign.metrics.ranking import random_ranker
+from recalign.report.canvas import DARK, LIGHT, Drawing, css_variables, render
 from recalign.report.exports import csv_tables, panel_slugs, slugs
 from recalign.report.figures import Plot, plots
-from recalign.report.page import page
+from recalign.terminal import printable
 
 PAGE_NAME: Final = "report.html"
 _LIST: Final = "files.txt"  # what the last report wrote into the folder, so that the next one leaves nothing stale
 _OURS: Final = re.compile(r"(tables/[a-z0-9-]+\.csv|figures/[a-z0-9-]+\.(svg|png))")
+_PAPER_CANDIDATES: Final = 51  # over so many candidates TLRec says that it ranks
+_CONTROL_CHARACTERS: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
-
-    Attributes:
-        page: The HTML file.
-        folder: The folder with ``results.json``, ``tables/`` and ``figures/``.
-        tables: Number of CSV files.
-        figures: Number of figures, each as SVG and PNG.
-    """
+    """What was written: the page, the folder beside it, and how many tables and figures that has."""
 
     page: Path
     folder: Path
@@ -42,9 +53,7 @@ def write_report(run: Path, output: Path | None = None) -> Report:
 
     The same results give the same bytes. The folder beside the page has its name without ``.html``.
 
-    Args:
-        run: Directory with ``results.json``.
-        output: The page; ``report.html`` in `run` if not given.
+    `run` is a directory with ``results.json``, `output` the page; by default ``report.html`` in `run`.
 
     Raises:
         ArtifactError: There are no results, or not of this version, or the disk does not take the report.
@@ -66,7 +75,7 @@ def write_report(run: Path, output: Path | None = None) -> Report:
     for name, (_, drawing) in zip(names, figures, strict=True):
         if drawing is not None:
             files |= {f"figures/{name}.svg": drawing.svg, f"figures/{name}.png": drawing.png}
-    document = page(results, figures, folder.name)
+    document = _page(results, figures, folder.name)
     _write(folder, files)
     write_file_atomic(folder / RESULTS_FILE, (run / RESULTS_FILE).read_bytes())
     write_file_atomic(target, document.encode())
@@ -98,3 +107,103 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
         if name not in files and _OURS.fullmatch(name):
             (folder / name).unlink(missing_ok=True)
     write_file_atomic(listing, "".join(f"{name}\n" for name in sorted(files)).encode())
+
+
+def _page(results: Results, figures: list[tuple[Plot, Drawing | None]], folder: str) -> str:
+    """The HTML document, with every figure that has a drawing. `folder` beside the page holds its files."""
+    # The drawings' text was escaped by the SVG writer.
+    shown = [(plot, None if drawing is None else Markup(drawing.inline)) for plot, drawing in figures]
+    script = _asset("theme.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    panels = [
+        {
+            "panel": panel,
+            "id": name,
+            "headline": sentences.headline(panel),
+            "outcomes": sentences.outcomes(panel),
+            "about": sentences.about(panel),
+            "results": tables.results_table(panel),
+            "controls": tables.controls_table(panel),
+            "comparisons": tables.comparisons_table(panel),
+            "ranking": tables.ranking_table(panel),
+            "figures": [(plot, markup) for plot, markup in shown if plot.panel == panel.name],
+            "published": any(row.published for row in panel.rows),
+        }
+        for name, panel in zip(panel_slugs(results), results.panels, strict=True)
+    ]
+    return _environment().get_template("page.html.jinja").render(
+        results=results,
+        panels=panels,
+        paper_figures=[(plot, markup) for plot, markup in shown if plot.place == "paper"],
+        training=[(plot, markup) for plot, markup in shown if plot.place == "training"],
+        missing=missing_table(results.missing),
+        folder=folder,
+        random_ndcg=fixed(random_ranker(_PAPER_CANDIDATES)["ndcg"], 3),
+        finished=_moment(results.finished),
+        script=Markup(script),
+        script_hash=digest,
+        style=Markup(_style()),
+    )  # fmt: skip
+
+
+def missing_table(missing: Sequence[Missing]) -> Table | None:
+    """Jobs without a result; None where all are there."""
+    if not missing:
+        return None
+    columns = tuple(Column(name, numeric=False) for name in ("Job", "Status", "Reason"))
+    rows = tuple(
+        TableRow((Cell(job.job), Cell(job.status, tone="bad" if job.status == "failed" else ""), Cell(job.reason)))
+        for job in missing
+    )
+    return Table("Jobs without a result", columns, rows)
+
+
+def _moment(text: str) -> str:
+    """A time stamp for people, to the minute; what is none stays as it is."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{moment:%Y-%m-%d %H:%M} {moment.tzname() or ''}".strip()
+
+
+def _asset(name: str) -> str:
+    return resources.files("recalign.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _style() -> str:
+    """The style sheet: the palettes of `recalign.report.canvas`, then the rules."""
+    light, dark = css_variables(LIGHT), css_variables(DARK)
+    return (
+        f":root {{ color-scheme: light; {light} }}\n"
+        f'@media screen and (prefers-color-scheme: dark) {{ :root:not([data-theme="light"]) '
+        f"{{ color-scheme: dark; {dark} }} }}\n"
+        f'@media screen {{ :root[data-theme="dark"] {{ color-scheme: dark; {dark} }} }}\n'
+        f"{_asset('style.css')}"
+    )
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Whatever text a template prints is one harmless line; `lines` and our own markup are exempt by their type.
+        finalize=_safe,
+    )
+    environment.filters["lines"] = _lines
+    environment.filters["fixed"] = fixed
+    environment.globals["UNDEFINED"] = UNDEFINED
+    return environment
+
+
+def _safe(value: object) -> object:
+    return printable(value) if type(value) is str else value
+
+
+def _lines(text: str) -> Markup:
+    """Escaped text with its lines and indentation as they are, and without control and format characters."""
+    kept = (char for char in text if char in "\n\t" or unicodedata.category(char) not in _CONTROL_CHARACTERS)
+    return Markup(escape("".join(kept)))

@@ -36,25 +36,22 @@ class Scores:
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Anything that scores items for a history. `recalign.testing.ScorerContract` states what it must keep to:
+    """Anything that scores items for a history and keeps to `recalign.testing.ScorerContract`.
 
-    finite values, shapes as asked, no dependence on the other lists of the call, on their order, or on the other items
-    of the same list (to 1e-5 in fp32), and no change of state between calls.
+    Values are finite. They depend neither on the other lists and items of the call (to 1e-5 in fp32) nor on calls
+    before it.
     """
 
     @property
     def name(self) -> str:
         """Short name for tables and score files."""
-        ...
 
     @property
     def log_odds(self) -> bool:
         """Whether scores are log-odds (LogLoss and ECE are defined) or only an order."""
-        ...
 
     def score(self, lists: Sequence[CandidateList]) -> Scores:
         """Score every item of every list. An empty sequence gives empty `Scores`."""
-        ...
 
 
 def one_item_lists(samples: Sequence[Sample]) -> list[CandidateList]:

@@ -53,18 +53,11 @@ class YesNoScorer:
         self.encoder = encoder
         self.catalog = catalog
         self.kind = kind
-        self._name = name
+        self.name = name
+        self.log_odds = kind == "log-odds"
         self._batch_tokens = batch_tokens
         self._packed = supports_packing(model, longest=encoder.max_length)
         self._fused = self._packed and supports_fusion(model)
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def log_odds(self) -> bool:
-        return self.kind == "log-odds"
 
     def score(self, lists: Sequence[CandidateList]) -> Scores:
         """Score every item of every list; see `Scorer`. Raises DataError where an item is not in the catalogue."""
@@ -78,10 +71,9 @@ class YesNoScorer:
     def score_prompts(
         self, prompts: Sequence[EncodedPrompt], sizes: Sequence[int]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Score encoded prompts; the first `sizes[0]` are of one history, the next `sizes[1]` of another, and so on.
+        """Score and probability mass of the two answers per prompt, each of shape (prompts,).
 
-        Returns:
-            Score and probability mass of the two answers per prompt, each of shape (prompts,).
+        The first `sizes[0]` prompts are of one history, the next `sizes[1]` of another, and so on.
         """
         self.model.eval()
         scores, mass = np.empty(len(prompts)), np.empty(len(prompts))
@@ -107,9 +99,7 @@ class YesNoScorer:
         start = 0
         for size in sizes:
             group = prompts[start : start + size]
-            trees += (
-                grow_trees(group, self._batch_tokens) if self._packed else [grow_tree([prompt]) for prompt in group]
-            )
+            trees += grow_trees(group, self._batch_tokens) if self._packed else [grow_tree([one]) for one in group]
             start += size
         ends = np.cumsum([len(tree.branches) for tree in trees])
         order = np.arange(len(trees))

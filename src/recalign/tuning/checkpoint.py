@@ -1,9 +1,8 @@
 """Checkpoints: what the loop needs to go on exactly where it stopped.
 
-A checkpoint is an artefact (kind ``checkpoint``) with ``weights.safetensors`` (what is trained),
-``optimizer.safetensors``, ``rng.safetensors``, ``state.json`` and optionally ``ema.safetensors`` and
-``best.safetensors``. It names what it belongs to (stage configuration, data, parent): one that belongs to something
-else is refused with the difference. The newest one that is whole is used; a damaged one is reported and passed over.
+A checkpoint is an artefact (kind ``checkpoint``) with ``state.json`` and a safetensors file for each of the tensors of
+`LoopState`. It names what it belongs to (stage configuration, data, parent): one that belongs to something else is
+refused with the difference. The newest one that is whole is used; a damaged one is reported and passed over.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ logger = logging.getLogger(__name__)
 
 KIND = "checkpoint"
 KEPT = 2  # the newest and the one before it, to fall back on
-REQUIRED = ("weights.safetensors", "optimizer.safetensors", "rng.safetensors", "state.json")
-
+REQUIRED = ("weights", "optimizer", "rng")
+OPTIONAL = ("ema", "best")
 
 LogEntry = dict[str, float]  # {"step", "loss", "lr"} or {"step", "validation"}
 
@@ -54,8 +53,7 @@ class LoopState:
 
     Attributes:
         step: Optimizer steps done.
-        weights: Trained tensors by parameter name.
-        optimizer: Optimizer tensors, flattened to ``<parameter>/<slot>``.
+        weights, optimizer: Trained tensors by parameter name; optimizer tensors by ``<parameter>/<slot>``.
         rng: States of torch's generators by device name (uint8).
         ema: Averaged weights, where averaging is on.
         best: Weights of the best validation so far, where the stage selects.
@@ -72,12 +70,7 @@ class LoopState:
 
 
 class CheckpointStore:
-    """The checkpoints of one stage, in one working directory.
-
-    Args:
-        directory: Working directory of the stage.
-        identity: All that the stage is a function of, as plain JSON values.
-    """
+    """The checkpoints of one stage in its working directory; `identity` is all that the stage is a function of."""
 
     def __init__(self, directory: Path, identity: Mapping[str, object]) -> None:
         self.directory = directory
@@ -89,13 +82,11 @@ class CheckpointStore:
         target = self.directory / f"step-{state.step:08d}"
         config = {"identity": self.identity, "step": state.step}
         with write_directory(target, KIND, config=config, overwrite=True) as staging:
-            _save(state.weights, staging / "weights.safetensors")
-            _save(state.optimizer, staging / "optimizer.safetensors")
-            _save(state.rng, staging / "rng.safetensors")
-            if state.ema is not None:
-                _save(state.ema, staging / "ema.safetensors")
-            if state.best is not None:
-                _save(state.best, staging / "best.safetensors")
+            for name in (*REQUIRED, *OPTIONAL):
+                tensors: Mapping[str, Tensor] | None = getattr(state, name)
+                if tensors is not None:
+                    plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+                    save_file(plain, staging / f"{name}.safetensors")
             content = {"step": state.step, "progress": asdict(state.facts)}
             (staging / "state.json").write_text(json.dumps(content), encoding="utf-8")
         for old in self._directories()[:-KEPT]:
@@ -105,8 +96,7 @@ class CheckpointStore:
         """The newest whole checkpoint, or None where there is none.
 
         Raises:
-            ArtifactError: It belongs to another configuration, data set or parent; or checkpoints are there and none
-                is whole.
+            ArtifactError: It belongs to another configuration, data set or parent; or none of several is whole.
         """
         directories = self._directories()
         for directory in reversed(directories):
@@ -127,7 +117,7 @@ class CheckpointStore:
         return None
 
     def clear(self) -> None:
-        """Remove the working directory (after the stage's artefact has been published)."""
+        """Remove the working directory."""
         if self.directory.exists():
             shutil.rmtree(self.directory)
 
@@ -146,12 +136,9 @@ class CheckpointStore:
             )
 
 
-def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-
-
 def _load(directory: Path, manifest: Manifest) -> LoopState:
-    missing = [name for name in REQUIRED if name not in manifest.files]
+    files = [*(f"{name}.safetensors" for name in REQUIRED), "state.json"]
+    missing = [name for name in files if name not in manifest.files]
     if missing:
         raise ArtifactError(
             f"checkpoint {directory}",
@@ -160,19 +147,12 @@ def _load(directory: Path, manifest: Manifest) -> LoopState:
             hint="Start the stage again with --restart",
         )
     content = json.loads((directory / "state.json").read_text(encoding="utf-8"))
-
-    def optional(name: str) -> dict[str, Tensor] | None:
-        return load_file(directory / name) if name in manifest.files else None
-
-    return LoopState(
-        step=content["step"],
-        weights=load_file(directory / "weights.safetensors"),
-        optimizer=load_file(directory / "optimizer.safetensors"),
-        rng=load_file(directory / "rng.safetensors"),
-        ema=optional("ema.safetensors"),
-        best=optional("best.safetensors"),
-        facts=LoopFacts(**content["progress"]),
-    )
+    tensors = {
+        name: load_file(directory / f"{name}.safetensors")
+        for name in (*REQUIRED, *OPTIONAL)
+        if f"{name}.safetensors" in manifest.files
+    }
+    return LoopState(step=content["step"], **tensors, facts=LoopFacts(**content["progress"]))
 
 
 def _differences(old: object, new: object, path: str = "") -> list[str]:

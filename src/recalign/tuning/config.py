@@ -1,7 +1,6 @@
 """Configuration of tuning: one way to train, and three kinds of stage around it.
 
-A parameter's default, meaning and limits are declared here and nowhere else. `TrainingConfig` is what the loop needs,
-whatever it trains; nano's pretraining uses it as it is. Each kind of stage adds the keys that mean something to it.
+`TrainingConfig` is what the loop needs, whatever it trains. Each kind of stage adds the keys that mean something to it.
 """
 
 from __future__ import annotations
@@ -9,21 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from recalign.errors import ConfigError
-from recalign.models.config import LoraSettings
+from recalign.models.config import Frozen, LoraSettings
 from recalign.settings import validated
 
 Selection = Literal["last", "strict-k", "source", "paper"]
 Curriculum = Literal["ordered", "staged", "mixed", "stage1-only", "stage2-only", "stage3-only"]
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class OptimConfig(_Config):
+class OptimConfig(Frozen):
     """AdamW and its schedule. The defaults are TALLRec's published settings."""
 
     lr: float = Field(1e-4, gt=0, description="Peak learning rate.")
@@ -38,7 +33,7 @@ class OptimConfig(_Config):
     )
 
 
-class SamplingConfig(_Config):
+class SamplingConfig(Frozen):
     """How rec-tuning lays out histories and targets.
 
     With the defaults each prepared sample is one prompt, as in both papers. With ``targets_per_history`` T > 1 every
@@ -68,7 +63,7 @@ class SamplingConfig(_Config):
         return self
 
 
-class TrainingConfig(_Config):
+class TrainingConfig(Frozen):
     """Optimizer, batches, precision and checkpoints: what the loop is given, whatever it trains."""
 
     optim: OptimConfig = Field(default_factory=OptimConfig, description="Optimizer and schedule.")
@@ -146,9 +141,7 @@ STAGES: Final[Mapping[str, type[StageConfig]]] = {"instruction": InstructionStag
 def stage_config(settings: Mapping[str, object], where: str) -> StageConfig:
     """A stage from flat settings as TOML or ``--set`` has them; without `kind` it is rec-tuning.
 
-    Args:
-        settings: The keys of the stage.
-        where: What they are, for messages: "options of recalign tune".
+    `where` says what they are, for messages: "options of recalign tune".
 
     Raises:
         ConfigError: No such kind; keys that are unknown or belong to another kind; wrong values.

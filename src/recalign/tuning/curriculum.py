@@ -1,12 +1,12 @@
 """The curriculum over chain-of-thought data: which rows are learnt from, and in which order (TLRec §4.2).
 
-TLRec joins the rows of the three stages into one data set, easy before hard, and tunes on it once, unshuffled. The
-stage is the difficulty. The variants take one part of that away at a time:
+TLRec joins the rows of the three chain-of-thought steps into one data set, easy before hard, and tunes on it once,
+unshuffled. The step is the difficulty. The variants take one part of that away at a time:
 
-* ``ordered``, as in the paper: stages 1, 2, 3 one after the other, in one tuning stage;
-* ``staged``: a tuning stage (with an optimizer of its own) per chain-of-thought stage;
+* ``ordered``, as in the paper: steps 1, 2, 3 one after the other, in one tuning stage;
+* ``staged``: a tuning stage (with an optimizer of its own) per step;
 * ``mixed``: the same rows, shuffled ("w/o curriculum");
-* ``stage1-only``, ``stage2-only``, ``stage3-only``: one stage's rows (the paper's public code trains on stage 3 alone).
+* ``stage1-only``, ``stage2-only``, ``stage3-only``: one step's rows (the paper's public code trains on step 3 alone).
 
 "w/o CoT" is an experiment without such a stage.
 """
@@ -25,14 +25,14 @@ from recalign.prompting.prompts import Instruction
 from recalign.tuning.config import Curriculum
 from recalign.tuning.instructions import read_instructions
 
-STAGES: Final = (1, 2, 3)
+STEPS: Final = (1, 2, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class CotRow:
-    """One row of chain-of-thought data: its stage (1, 2 or 3) and its text."""
+    """One row of chain-of-thought data: its step (1, 2 or 3) and its text."""
 
-    stage: int
+    step: int
     row: Instruction
 
 
@@ -42,21 +42,21 @@ def _length(row: CotRow) -> float:
 
 # What makes a row hard. Rows of equal difficulty stay in the teacher's order.
 DIFFICULTIES: Final[dict[str, Callable[[CotRow], float]]] = {
-    "stage": lambda row: float(row.stage),
+    "stage": lambda row: float(row.step),
     "length": _length,
     "answer-length": lambda row: float(len(row.row.output)),
 }
 
 
 def read_cot(directory: Path) -> tuple[list[CotRow], Manifest]:
-    """Rows that ``recalign teach`` wrote, stage by stage, and their manifest.
+    """Rows that ``recalign teach`` wrote, step by step, and their manifest.
 
     Raises:
         ArtifactError: no chain-of-thought data there, or damaged.
         DataError: a row is no instruction row.
     """
     manifest = read_manifest(directory, kind=KIND)
-    rows = [CotRow(stage, row) for stage in STAGES for row in read_instructions(directory / stage_file(stage))]
+    rows = [CotRow(step, row) for step in STEPS for row in read_instructions(directory / stage_file(step))]
     if not rows:
         raise DataError(f"chain-of-thought data {directory}", found="no rows", expected="at least one")
     return rows, manifest
@@ -66,12 +66,9 @@ def arrange(rows: Sequence[CotRow], curriculum: str, difficulty: str = "stage") 
     """Rows of one tuning stage in the order of the curriculum, and whether epochs shuffle them.
 
     Args:
-        rows: All rows, stage by stage in the teacher's order.
+        rows: All rows, step by step in the teacher's order.
         curriculum: ``ordered``, ``mixed`` or ``stageN-only`` (``staged`` is a list of the latter, see `substages`).
-        difficulty: Name in `DIFFICULTIES`; only ``ordered`` asks for it.
-
-    Raises:
-        ConfigError: No such curriculum or difficulty.
+        difficulty: Name in `DIFFICULTIES`; only ``ordered`` asks for it. Raises ConfigError where there is none.
     """
     if difficulty not in DIFFICULTIES:
         raise ConfigError(f"difficulty {difficulty!r}", expected=f"one of {', '.join(DIFFICULTIES)}")
@@ -79,9 +76,9 @@ def arrange(rows: Sequence[CotRow], curriculum: str, difficulty: str = "stage") 
         return [row.row for row in sorted(rows, key=DIFFICULTIES[difficulty])], False
     if curriculum == "mixed":
         return [row.row for row in rows], True
-    for stage in STAGES:
-        if curriculum == f"stage{stage}-only":
-            return [row.row for row in rows if row.stage == stage], True
+    for step in STEPS:
+        if curriculum == f"stage{step}-only":
+            return [row.row for row in rows if row.step == step], True
     raise ConfigError(f"curriculum {curriculum!r}", found="several tuning stages", expected="one of them at a time")
 
 

@@ -70,8 +70,11 @@ def collected_signals() -> Iterator[list[int]]:
 
     def note(number: int, _frame: FrameType | None) -> None:
         pending.append(number)
-        for name in old:
-            signal.signal(name, old[name])
+        restore()
+
+    def restore() -> None:
+        for name, handler in old.items():
+            signal.signal(name, handler)
 
     old: dict[signal.Signals, Any] = {}
     try:
@@ -83,5 +86,4 @@ def collected_signals() -> Iterator[list[int]]:
     try:
         yield pending
     finally:
-        for name, handler in old.items():
-            signal.signal(name, handler)
+        restore()

@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.json_rows import read_json_rows
 from recalign.errors import ConfigError, DataError
-from recalign.prompting.template import Domain, Instruction
+from recalign.prompting.prompts import Instruction
 from recalign.seeding import generator
-from recalign.tuning.catalogue_facts import read_facts
-from recalign.tuning.catalogue_tasks import TASKS
+from recalign.tuning.catalogue_tasks import TASKS, read_facts
 
-Wordings = Mapping[str, Sequence[Mapping[str, str]]]
-
+_PARTS: Final = ("instruction", "input", "output")
 _TRIES_PER_ROW: Final = 30  # of the same or of impossible questions, before a small catalogue counts as exhausted
 
 
@@ -37,14 +36,12 @@ def generate_instructions(catalog: ItemCatalog, domain: Domain, *, n: int, seed:
 
     What can be asked depends on what the catalogue has: titles alone give completions, places in lists, alphabetical
     order and shared words; years (a column, or "(1995)" after the title), genres and authors add their own questions.
-    Each task that the catalogue allows is equally likely. Ratings and labels have no way in: only the columns title,
-    year, author and genres are read.
+    Each task that the catalogue allows is equally likely. Ratings and labels have no way in.
 
     Args:
-        catalog: The items.
-        domain: Nouns and language of the wordings.
+        catalog, domain: The items; nouns and language of the wordings.
         n: Rows wanted; a small catalogue has fewer distinct questions and then gives fewer rows.
-        seed: The same catalogue, domain, `n` and seed give the same rows.
+        seed: The same arguments give the same rows.
 
     Raises:
         ConfigError: There are no wordings in the domain's language.
@@ -52,7 +49,7 @@ def generate_instructions(catalog: ItemCatalog, domain: Domain, *, n: int, seed:
     """
     wordings = _wordings(domain.primary_language)
     facts = read_facts(catalog)
-    possible = [name for name, (needs, _) in TASKS.items() if getattr(facts, needs)]
+    possible = [name for name, (needs, _) in TASKS.items() if facts.having[needs]]
     rng = generator(seed, "instructions")
     nouns = {"noun": domain.noun, "noun_plural": domain.noun_plural}
     rows: dict[Instruction, None] = {}
@@ -63,7 +60,7 @@ def generate_instructions(catalog: ItemCatalog, domain: Domain, *, n: int, seed:
         fields = TASKS[name][1](facts, rng)
         if fields is not None:
             wording = wordings[name][int(rng.integers(len(wordings[name])))]
-            text = {part: wording[part].format_map({**nouns, **fields}) for part in ("instruction", "input", "output")}
+            text = {part: wording[part].format_map({**nouns, **fields}) for part in _PARTS}
             rows[Instruction(**text)] = None
     if n > 0 and not rows:
         raise DataError(
@@ -76,7 +73,7 @@ def generate_instructions(catalog: ItemCatalog, domain: Domain, *, n: int, seed:
 
 
 @cache
-def _wordings(language: str) -> Wordings:
+def _wordings(language: str) -> Mapping[str, Sequence[Mapping[str, str]]]:
     if language not in languages():
         raise ConfigError(
             f"language {language!r} of the domain",
@@ -107,12 +104,11 @@ def _row(value: object, where: str) -> Instruction:
     if isinstance(value, DataError):
         raise DataError(where, found=value.found, expected="one JSON object")
     if not isinstance(value, dict):
-        raise DataError(
-            where, found=f"a {type(value).__name__}", expected="an object with instruction, input and output"
-        )
-    parts = {key: value[key] for key in ("instruction", "input", "output") if key in value}
+        expected = "an object with instruction, input and output"
+        raise DataError(where, found=f"a {type(value).__name__}", expected=expected)
+    parts = {key: value[key] for key in _PARTS if key in value}
     parts["input"] = "" if parts.get("input") is None else parts["input"]
-    for key in ("instruction", "input", "output"):
+    for key in _PARTS:
         part = parts.get(key)
         if not isinstance(part, str):
             found = "no such key" if key not in parts else f"a {type(part).__name__}"

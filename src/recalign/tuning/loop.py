@@ -1,14 +1,14 @@
 """The one training loop: trees of prompts in, tuned weights out.
 
-Every tuning stage and the pretraining of nano run through `train`. What is trained, on what and when to stop is decided
-by its arguments; it knows nothing of recommendation, files of a run, or the command line.
+Every tuning stage and the pretraining of nano run through `train`. It knows nothing of recommendation, files of a run,
+or the command line.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,16 +23,20 @@ from recalign.seeding import derive_seed, generator
 from recalign.tuning.checkpoint import CheckpointStore, LogEntry, LoopFacts, LoopState, restore_rng, rng_state
 from recalign.tuning.config import TrainingConfig
 from recalign.tuning.guards import collected_signals, deterministic, mixed_precision
-from recalign.tuning.objective import StepForests
-from recalign.tuning.optim import Averager, build_optimizer, flatten_optimizer, learning_rate, restore_optimizer
+from recalign.tuning.optim import (
+    Averager,
+    StepForests,
+    build_optimizer,
+    flatten_optimizer,
+    learning_rate,
+    restore_optimizer,
+)
 
 
 class BatchSource(Protocol):
-    """Training data of a stage as a pure function of the step, which is what makes resuming exact."""
+    """Training data as a pure function of the step (from 0), which is what makes resuming exact."""
 
-    def batch(self, step: int) -> Sequence[Tree]:
-        """The trees of optimizer step `step` (from 0)."""
-        ...
+    def batch(self, step: int) -> Sequence[Tree]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,7 @@ class LoopResult:
     """What came of the loop; the model holds the kept weights.
 
     Attributes:
-        kept_step: Step whose weights were kept.
-        steps_done: Steps run; early stopping ends before the last one.
+        kept_step, steps_done: Step whose weights were kept; steps run.
         log: One entry per validation or 10 steps: ``{"step", "loss", "lr"}`` and ``{"step", "validation"}``.
         seconds: Wall time of this process in the loop (a resumed run counts its own part).
     """
@@ -92,9 +95,8 @@ def train(
     """Tune the parameters of `model` that require a gradient.
 
     Args:
-        model: The model; trained in place, and left in evaluation mode with the kept weights.
-        source: Training trees by step.
-        config: Optimizer, budgets, precision.
+        model: It is trained in place, and left in evaluation mode with the kept weights.
+        source, config: Training trees by step; optimizer, budgets, precision.
         steps: Optimizer steps.
         max_length: Longest prompt of the source, in tokens.
         validation: The best step by it is kept. Without it the last step is kept.
@@ -106,31 +108,30 @@ def train(
         ModelError: The loss is not finite.
         ArtifactError: A checkpoint cannot be used or written.
     """
-    loop = _Loop(model, source, config, steps, supports_packing(model, longest=max_length), validation, store, progress)
+    packed = supports_packing(model, longest=max_length)
+    loop = _Loop(model, source, config, steps, packed, validation, store, progress)
     with deterministic(loop.device), mixed_precision(model, config.precision), collected_signals() as pending:
         return loop.run(pending)
 
 
+@dataclass(eq=False)
 class _Loop:
     """State and steps of one call of `train`."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        source: BatchSource,
-        config: TrainingConfig,
-        steps: int,
-        packed: bool,
-        validation: Validation | None,
-        store: CheckpointStore | None,
-        progress: Callable[[StepReport], None] | None,
-    ) -> None:
-        self.model, self.source, self.config, self.steps, self.packed = model, source, config, steps, packed
-        self.validation, self.store, self.progress = validation, store, progress
-        self.device = next(model.parameters()).device
-        self.trained = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
-        self.optimizer = build_optimizer(self.trained, config.optim)
-        self.average = Averager(self.trained, config.optim.ema) if config.optim.ema else None
+    model: nn.Module
+    source: BatchSource
+    config: TrainingConfig
+    steps: int
+    packed: bool
+    validation: Validation | None
+    store: CheckpointStore | None
+    progress: Callable[[StepReport], None] | None
+
+    def __post_init__(self) -> None:
+        self.device = next(self.model.parameters()).device
+        self.trained = {name: tensor for name, tensor in self.model.named_parameters() if tensor.requires_grad}
+        self.optimizer = build_optimizer(self.trained, self.config.optim)
+        self.average = Averager(self.trained, self.config.optim.ema) if self.config.optim.ema else None
         self.best: dict[str, Tensor] | None = None
         self.facts = LoopFacts()
         self.step = 0
@@ -171,9 +172,8 @@ class _Loop:
             (answers + config.lm_weight * others).backward()  # type: ignore[no-untyped-call]
             total += float(answers.detach())
         if not math.isfinite(total):
-            raise ModelError(
-                f"loss at step {self.step + 1}", found=str(total), expected="a finite number", hint="Lower optim.lr"
-            )
+            thing = f"loss at step {self.step + 1}"
+            raise ModelError(thing, found=str(total), expected="a finite number", hint="Lower optim.lr")
         nn.utils.clip_grad_norm_(list(self.trained.values()), config.optim.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -205,8 +205,7 @@ class _Loop:
 
     def _kept(self) -> dict[str, Tensor]:
         """A copy of the weights that would be kept now: averaged where averaging is on."""
-        source = self.average.values if self.average else self.trained
-        return {name: tensor.detach().clone() for name, tensor in source.items()}
+        return _copy(self.average.values if self.average else self.trained)
 
     @contextmanager
     def _kept_weights(self) -> Iterator[None]:
@@ -214,7 +213,7 @@ class _Loop:
         if not self.average:
             yield
             return
-        own = {name: tensor.detach().clone() for name, tensor in self.trained.items()}
+        own = _copy(self.trained)
         self._load(self.average.values)
         try:
             yield
@@ -229,16 +228,10 @@ class _Loop:
     def _save(self) -> None:
         if self.store is None:
             return
+        optimizer = flatten_optimizer(self.optimizer, self.trained)
+        average = self.average.values if self.average else None
         self.store.save(
-            LoopState(
-                step=self.step,
-                weights=dict(self.trained),
-                optimizer=flatten_optimizer(self.optimizer, self.trained),
-                rng=rng_state(),
-                ema=self.average.values if self.average else None,
-                best=self.best,
-                facts=self.facts,
-            )
+            LoopState(self.step, dict(self.trained), optimizer, rng_state(), average, self.best, self.facts)
         )
 
     def _resume(self) -> None:
@@ -260,3 +253,7 @@ class _Loop:
         self._load(self.best if self.best is not None else self._kept())
         self.model.eval()
         return LoopResult(kept_step, self.step, self.facts.log, seconds)
+
+
+def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in weights.items()}

@@ -18,13 +18,14 @@ from torch import nn
 
 from recalign.artifacts import Manifest, read_manifest
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
 from recalign.models.adapter import load_adapter
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.prompting.encoding import PromptEncoder
-from recalign.prompting.template import Domain, PromptTemplate
+from recalign.prompting.template import PromptTemplate
 from recalign.scoring.yes_no import ScoreKind, YesNoScorer
 
 KIND = "model"
@@ -62,7 +63,7 @@ def load_model(
     Args:
         directory: The model artefact.
         backbone: Path or hub id of the backbone, where it is no longer where the artefact says.
-        device: "auto", "cpu" or "cuda".
+        device: See `BackboneConfig`.
 
     Raises:
         ArtifactError: The artefact is missing, altered or incomplete.

@@ -29,9 +29,8 @@ class StageInputs:
 
     Attributes:
         config: The stage's full configuration.
-        data: Training data sets; several for a multi-domain stage. The last one's catalogue and domain stay with the
-            model.
-        backbone: The backbone; its name is a local path or a hub id.
+        data: Training data sets; the last one's catalogue and domain stay with the model.
+        backbone: Its name is a local path or a hub id.
         parent: Model artefact of the stage before, or None to start from the bare backbone.
         validation: The target data set, for selection "paper" alone: its validation labels are then read.
         cot: Chain-of-thought data of `recalign teach`, for kind "cot".
@@ -136,7 +135,12 @@ def stage_identity(inputs: StageInputs, backbone: str, labels: Labels) -> StageI
     if config.template.endswith(".toml"):
         parents["template"] = fingerprint(PromptTemplate.load(config.template).to_toml())
     if isinstance(config, InstructionStage) and config.instruction_file is not None:
-        parents["instructions"] = _content(Path(config.instruction_file))
+        path = Path(config.instruction_file)
+        try:
+            parents["instructions"] = hash_file(path).sha256
+        except OSError as error:
+            found = error.strerror or str(error)
+            raise DataError(f"instruction file {path}", found=found, expected="a file") from error
     if isinstance(config, CotStage):
         parents["cot"] = read_manifest(taught_data(inputs), verify=False).fingerprint
     if inputs.parent is not None:
@@ -168,10 +172,3 @@ def taught_data(inputs: StageInputs) -> Path:
             hint="Run: recalign teach DATA --output DIR, then pass --cot DIR (in an experiment: teacher = 'NAME').",
         )
     return inputs.cot
-
-
-def _content(path: Path) -> str:
-    try:
-        return hash_file(path).sha256
-    except OSError as error:
-        raise DataError(f"instruction file {path}", found=error.strerror or str(error), expected="a file") from error

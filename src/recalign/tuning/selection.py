@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import polars as pl
 from torch import nn
@@ -24,36 +23,15 @@ from recalign.tuning.loop import Validation
 from recalign.tuning.provenance import StageInputs
 from recalign.tuning.sources import DomainPrompts, holdout_users, lay_out, user_sequences
 
-
-@dataclass(frozen=True, slots=True)
-class LabelledLists:
-    """Candidate lists, and the labels of all their items in order."""
-
-    lists: list[CandidateList]
-    labels: list[int]
-
-    def checked(self) -> LabelledLists:
-        """Itself. Raises DataError where an AUC is undefined, for want of both classes."""
-        if len(set(self.labels)) < 2:
-            raise DataError(
-                "validation samples of the stage",
-                found=f"{len(self.labels)} of one class" if self.labels else "none",
-                expected="liked and disliked ones",
-                hint="Set a larger holdout or max_eval_samples, or selection = 'last'",
-            )
-        return self
+_Labelled = tuple[list[CandidateList], list[int]]  # candidate lists, and the labels of all their items in order
 
 
 def validation(
     inputs: StageInputs, domains: Sequence[DomainPrompts], target: DomainPrompts | None, model: nn.Module
 ) -> Validation | None:
-    """What selection maximises over the steps, or None where the last step is kept.
+    """What selection maximises over the steps of `model`, or None where the last step is kept.
 
-    Args:
-        inputs: What the stage is made from.
-        domains: Prompts of each training data set.
-        target: Prompts of the validation data set.
-        model: The model that is being tuned.
+    `domains` and `target` are the prompts of each training data set and of the validation data set of `inputs`.
 
     Raises:
         ConfigError: Selection "paper" without a target data set.
@@ -68,20 +46,28 @@ def validation(
         parts = [(target, _samples(inputs.validation.frame("valid"), config))]
     else:
         parts = [(domain, _held_out(config, data)) for data, domain in zip(inputs.data, domains, strict=True)]
-    scorers = [(YesNoScorer(model, domain.encoder, domain.catalog), part.checked()) for domain, part in parts]
+    for _, (_, labels) in parts:
+        if len(set(labels)) < 2:
+            raise DataError(
+                "validation samples of the stage",
+                found=f"{len(labels)} of one class" if labels else "none",
+                expected="liked and disliked ones",
+                hint="Set a larger holdout or max_eval_samples, or selection = 'last'",
+            )
+    scorers = [(YesNoScorer(model, domain.encoder, domain.catalog), *part) for domain, part in parts]
 
     def mean_auc() -> float:
         values = []
-        for scorer, part in scorers:
-            value = auc(part.labels, scorer.score(part.lists).flat())
-            assert value is not None, "checked() saw both classes"
+        for scorer, lists, labels in scorers:
+            value = auc(labels, scorer.score(lists).flat())
+            assert value is not None, "both classes were seen above"
             values.append(value)
         return sum(values) / len(values)
 
     return Validation(mean_auc, every=config.eval_steps, patience=config.patience)
 
 
-def _held_out(config: RecStage, data: SampleSet) -> LabelledLists:
+def _held_out(config: RecStage, data: SampleSet) -> _Labelled:
     """What is asked of held-out users. Nothing of the test split is, because nothing is selected on it.
 
     Where the stage trains on several targets per history, several are asked here too, in order of time. A user's
@@ -107,12 +93,12 @@ def _held_out(config: RecStage, data: SampleSet) -> LabelledLists:
         user_id, block = blocks[index]
         lists.append(CandidateList(user_id, block.history, tuple(entry.item_id for entry in block.targets)))
         labels += [int(entry.liked) for entry in block.targets]
-    return LabelledLists(lists, labels)
+    return lists, labels
 
 
-def _samples(rows: pl.DataFrame, config: RecStage) -> LabelledLists:
+def _samples(rows: pl.DataFrame, config: RecStage) -> _Labelled:
     """A seeded subset of prepared samples, one target each."""
     samples = to_samples(rows)
     order = generator(config.seed, "validation").permutation(len(samples))[: config.max_eval_samples]
     chosen = [samples[index] for index in sorted(order)]
-    return LabelledLists(one_item_lists(chosen), [sample.label for sample in chosen])
+    return one_item_lists(chosen), [sample.label for sample in chosen]

@@ -1,7 +1,6 @@
 """Training data of a stage as trees by step: `BatchSource` implementations.
 
-Each is a pure function of (data, configuration, seed, step); nothing is consumed, so a resumed run sees the same
-batches.
+Each is a pure function of (data, configuration, seed, step): a resumed run sees the same batches.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from recalign.tuning.config import SamplingConfig
 
 @dataclass(frozen=True, slots=True)
 class DomainPrompts:
-    """What it takes to turn samples of one data set into prompts: its encoder and its catalogue."""
+    """What it takes to turn samples of one data set into prompts."""
 
     encoder: PromptEncoder
     catalog: ItemCatalog
@@ -38,15 +37,11 @@ class UserSequence:
     entries: tuple[HistoryEntry, ...]
 
 
-def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """A seeded permutation of ``range(n)`` for one epoch."""
-    return generator(seed, "order", epoch).permutation(n)
+_Part = tuple[DomainPrompts, Sequence[UserSequence]]
 
 
 class PromptSource:
-    """Ready prompts, one tree each: single-target samples, instruction and chain-of-thought data.
-
-    Epochs are reshuffled, unless the order is the point (`shuffle` False: a curriculum).
+    """Ready prompts, one tree each. Epochs are reshuffled, unless the order is the point (a curriculum).
 
     Raises:
         DataError: There are no prompts.
@@ -63,13 +58,13 @@ class PromptSource:
         return len(self.prompts) / self.batch_size
 
     def batch(self, step: int) -> list[Tree]:
-        """The next `batch_size` prompts of the endless sequence of shuffled epochs."""
+        """The next `batch_size` prompts of the endless sequence of epochs."""
         n = len(self.prompts)
         trees: list[Tree] = []
         for place in range(step * self.batch_size, (step + 1) * self.batch_size):
             epoch, index = divmod(place, n)
             if index == 0 or place == step * self.batch_size:
-                order = epoch_order(n, self.seed, epoch) if self.shuffle else np.arange(n)
+                order = generator(self.seed, "order", epoch).permutation(n) if self.shuffle else np.arange(n)
             trees.append(grow_tree([self.prompts[order[index]]]))
         return trees
 
@@ -97,21 +92,13 @@ class BlockSource:
         DataError: No user has a history and a target.
     """
 
-    def __init__(
-        self,
-        parts: Sequence[tuple[DomainPrompts, Sequence[UserSequence]]],
-        config: SamplingConfig,
-        batch_size: int,
-        seed: int,
-        budget: int,
-    ) -> None:
+    def __init__(self, parts: Sequence[_Part], config: SamplingConfig, batch_size: int, seed: int, budget: int) -> None:
         self.config, self.seed, self.budget = config, seed, budget
         self.prompts = [prompts for prompts, _ in parts]
         self.users = [(part, user) for part, (_, users) in enumerate(parts) for user in users if len(user.entries) > 1]
         if not self.users:
-            raise DataError(
-                "training data of the stage", found="no user with a history and a target", expected="at least one"
-            )
+            found = "no user with a history and a target"
+            raise DataError("training data of the stage", found=found, expected="at least one")
         self.blocks_per_step = max(1, batch_size // config.targets_per_history)
         self._starts = [0]
         self._epoch: tuple[int, list[Block]] = (-1, [])
@@ -122,7 +109,7 @@ class BlockSource:
         return len(self._blocks(0)) / self.blocks_per_step
 
     def batch(self, step: int) -> list[Tree]:
-        """Trees of the next `blocks_per_step` blocks of the endless sequence of shuffled epochs."""
+        """Trees of the next `blocks_per_step` blocks of the endless sequence of epochs."""
         trees: list[Tree] = []
         for place in range(step * self.blocks_per_step, (step + 1) * self.blocks_per_step):
             epoch = self._epoch_of(place)
@@ -192,8 +179,7 @@ def lay_out(
 def user_sequences(train: pl.DataFrame) -> list[UserSequence]:
     """Each user's interactions, recovered from the train split: histories and targets in their order, each item once.
 
-    Args:
-        train: Rows of the train split (`schema.SAMPLES`), each user's rows in order of time.
+    `train` has the columns of `schema.SAMPLES`, each user's rows in order of time.
     """
     seen: dict[str, dict[str, HistoryEntry]] = {}
     columns = ("user_id", "item_id", "label", "rating", "history")

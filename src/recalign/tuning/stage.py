@@ -1,7 +1,7 @@
 """One stage of tuning, a pure function from artefacts to an artefact: samples, parent and configuration in, model out.
 
-Tuning in several stages is a chain of `tune_stage` (TALLRec §2.2: instruction tuning, then rec-tuning; TLRec §4). Each
-stage starts from the model artefact of the one before it and writes its own.
+Tuning in several stages is a chain of `tune_stage` (TALLRec §2.2: instruction tuning, then rec-tuning; TLRec §4), each
+from the model of the one before. So is a curriculum with a tuning stage per chain-of-thought step (`tune_curriculum`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -25,7 +26,7 @@ from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.prompting.template import PromptTemplate
 from recalign.tuning.checkpoint import CheckpointStore
 from recalign.tuning.config import CotStage, InstructionStage, RecStage, StageConfig
-from recalign.tuning.curriculum import arrange, read_cot
+from recalign.tuning.curriculum import arrange, read_cot, substages
 from recalign.tuning.instructions import generate_instructions, read_instructions
 from recalign.tuning.loop import LoopResult, StepReport, train
 from recalign.tuning.model_artifact import KIND
@@ -42,18 +43,42 @@ from recalign.tuning.provenance import (
 from recalign.tuning.selection import validation
 from recalign.tuning.sources import BlockSource, DomainPrompts, PromptSource, holdout_users, user_sequences
 
-__all__ = ["Progress", "StageInputs", "find_finished", "tune_stage"]
-
 Progress = Callable[[StepReport], None]
 
 
-def tune_stage(
+def tune_curriculum(
+    name: str,
     inputs: StageInputs,
-    output: Path,
+    models: Path,
     *,
     restart: bool = False,
-    progress: Progress | None = None,
+    note: Callable[[str], None] = lambda text: None,
+    progress_for: Callable[[str], Progress | None] = lambda stage: None,
 ) -> Path:
+    """Tune a stage of any kind; a staged curriculum is a chain of stages, ``NAME-stage1-only`` and so on before NAME.
+
+    Args:
+        name: Name of the last stage's model; its directory is returned.
+        inputs, restart: See `tune_stage`, which also says what is raised.
+        models: Folder of models.
+        note: Told, in one line, which stages are found finished.
+        progress_for: The progress callback of the stage of that name.
+    """
+    config = inputs.config
+    stages: dict[str, StageConfig] = {name: config}
+    if isinstance(config, CotStage):
+        *before, last = [config.model_copy(update={"curriculum": step}) for step in substages(config.curriculum)]
+        stages = {**{f"{name}-{step.curriculum}": step for step in before}, name: last}
+    for stage, config in stages.items():
+        inputs, target = replace(inputs, config=config), models / stage
+        if find_finished(inputs, target):
+            note(f"stage {stage}: already tuned")
+        tune_stage(inputs, target, restart=restart, progress=progress_for(stage))
+        inputs = replace(inputs, parent=target)
+    return target
+
+
+def tune_stage(inputs: StageInputs, output: Path, *, restart: bool = False, progress: Progress | None = None) -> Path:
     """Tune one stage and write its model artefact to `output`.
 
     Called again with the same inputs, an interrupted stage continues from its newest checkpoint and a finished one is
@@ -76,7 +101,13 @@ def tune_stage(
         shutil.rmtree(working, ignore_errors=True)  # left by a crash just after the artefact was published
         return output
     if _occupied(output) and not restart:
-        raise _refused(output)
+        outdated = is_outdated(read_manifest(output, verify=False))
+        raise ArtifactError(
+            f"model {output}",
+            found="a model made by an earlier version of recalign" if outdated else "a model made from other inputs",
+            expected="none, or the one that these inputs make",
+            hint="Choose another --output, or discard it with --restart",
+        )
     backbone = load_backbone(inputs.backbone)
     parent = inputs.parent / "adapter" if inputs.parent else None
     model = attach(backbone, config.mode, config.lora, parent, seed=config.seed)
@@ -97,7 +128,7 @@ def tune_stage(
         store=store,
         progress=progress,
     )
-    _write(inputs, output, model, identity, result, overwrite=restart)
+    _write(inputs, output, model, identity, result, restart)
     store.clear()
     return output
 
@@ -112,16 +143,6 @@ def find_finished(inputs: StageInputs, output: Path) -> Manifest | None:
     identity = stage_identity(inputs, backbone, labels_seen(inputs))
     same = all(manifest.config.get(key) == value for key, value in identity.config.items())
     return manifest if same and manifest.parents == identity.parents else None
-
-
-def _refused(output: Path) -> ArtifactError:
-    outdated = is_outdated(read_manifest(output, verify=False))
-    return ArtifactError(
-        f"model {output}",
-        found="a model made by an earlier version of recalign" if outdated else "a model made from other inputs",
-        expected="none, or the one that these inputs make",
-        hint="Choose another --output, or discard it with --restart",
-    )
 
 
 def _occupied(output: Path) -> bool:
@@ -188,17 +209,13 @@ def _training_rows(config: RecStage, data: SampleSet) -> pl.DataFrame:
 
 
 def _write(
-    inputs: StageInputs,
-    output: Path,
-    model: nn.Module,
-    identity: StageIdentity,
-    result: LoopResult,
-    *,
-    overwrite: bool,
+    inputs: StageInputs, output: Path, model: nn.Module, identity: StageIdentity, result: LoopResult, overwrite: bool
 ) -> None:
-    """Publish the model artefact: adapter, template, catalogue, log, manifest."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    config = {**identity.config, "location": {"backbone": _relative(inputs.backbone.name, output)}}
+    name = inputs.backbone.name
+    # A backbone directory is named relative to the artefact, so that both can move together; a hub id stays.
+    location = os.path.relpath(name, output) if Path(name).is_dir() else name
+    config = {**identity.config, "location": {"backbone": location}}
     info = {
         "seconds": round(result.seconds, 2),
         "kept_step": result.kept_step,
@@ -214,8 +231,3 @@ def _write(
         inputs.data[-1].catalog.frame.write_parquet(staging / "items.parquet")
         lines = "".join(json.dumps(entry) + "\n" for entry in result.log)
         (staging / "metrics.jsonl").write_text(lines, encoding="utf-8")
-
-
-def _relative(name: str, output: Path) -> str:
-    """A backbone directory is named relative to the artefact, so that both can move together; a hub id stays."""
-    return os.path.relpath(name, output) if Path(name).is_dir() else name

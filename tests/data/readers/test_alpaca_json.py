@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.domain import Domain
 from recalign.data.published import PublishedSamples
 from recalign.data.readers.alpaca_json import item_id, read_alpaca
 from recalign.errors import ConfigError, DataError
-from recalign.prompting.template import Domain, HistoryText, Instruction, PromptTemplate
+from recalign.prompting.prompts import HistoryText, Instruction
+from recalign.prompting.template import PromptTemplate
 
 TALLREC = PromptTemplate.load("tallrec")
 

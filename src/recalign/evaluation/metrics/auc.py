@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from recalign.evaluation.metric import Metric, Observed, Value
-from recalign.metrics.classification import auc, undefined_reason
-
-
-def _value(observed: Observed) -> Value:
-    labels = observed.frame["label"].to_numpy()
-    return Value(auc(labels, observed.frame["score"].to_numpy()), undefined_reason(labels) or "")
-
+from recalign.evaluation.metric import Metric
+from recalign.metrics.classification import Value, auc, undefined_reason
 
 PLUGIN = Metric(
     heading="AUC",
     meaning="Probability that a liked sample scores above a disliked one; a tie counts one half.",
-    value=_value,
+    value=lambda observed: Value(auc(observed.labels, observed.scores), undefined_reason(observed.labels) or ""),
     statistic="auc",
     decides=True,
     chance=0.5,

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from recalign.evaluation.metric import Metric, Observed, Value
-from recalign.metrics.calibration import ece, probability
-
-
-def _value(observed: Observed) -> Value:
-    return Value(ece(observed.frame["label"].to_numpy(), probability(observed.frame["score"].to_numpy())))
-
+from recalign.evaluation.metric import Metric
+from recalign.metrics.classification import Value, ece, probability
 
 PLUGIN = Metric(
     heading="ECE",
     meaning="Expected calibration error: the mean distance of a probability from the share that was liked.",
-    value=_value,
+    value=lambda observed: Value(ece(observed.labels, probability(observed.scores))),
     needs_log_odds=True,
     higher_is_better=False,
     digits=3,

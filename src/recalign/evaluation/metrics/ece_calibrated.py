@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from recalign.evaluation.metric import after_temperature
 from recalign.evaluation.metrics.ece import PLUGIN as ECE
-from recalign.evaluation.temperature import after_temperature
 
 PLUGIN = after_temperature(ECE)

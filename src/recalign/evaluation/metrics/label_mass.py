@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from recalign.data.schema import LABEL_MASS
-from recalign.evaluation.metric import Metric, Observed, Value
+from recalign.evaluation.metric import Metric, Observed
+from recalign.metrics.classification import Value
 
 
 def _value(observed: Observed) -> Value | None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from recalign.evaluation.metric import Metric, Observed, Value
-from recalign.metrics.classification import log_loss
-
-
-def _value(observed: Observed) -> Value:
-    return Value(log_loss(observed.frame["label"].to_numpy(), observed.frame["score"].to_numpy()))
-
+from recalign.evaluation.metric import Metric
+from recalign.metrics.classification import Value, log_loss
 
 PLUGIN = Metric(
     heading="LogLoss",
     meaning="Mean negative log-likelihood of the labels, in nats.",
-    value=_value,
+    value=lambda observed: Value(log_loss(observed.labels, observed.scores)),
     needs_log_odds=True,
     higher_is_better=False,
     digits=3,

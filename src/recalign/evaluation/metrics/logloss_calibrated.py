@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from recalign.evaluation.metric import after_temperature
 from recalign.evaluation.metrics.logloss import PLUGIN as LOGLOSS
-from recalign.evaluation.temperature import after_temperature
 
 PLUGIN = after_temperature(LOGLOSS)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from recalign.evaluation.metric import Metric, Observed, Value
-from recalign.evaluation.temperature import no_temperature
+from recalign.evaluation.metric import Metric, Observed
+from recalign.metrics.classification import Value
 
 
 def _value(observed: Observed) -> Value:
-    reason = no_temperature(observed)
+    reason = observed.no_temperature
     return Value(None if reason else float(observed.frame["temperature"].to_numpy().mean()), reason)
 
 

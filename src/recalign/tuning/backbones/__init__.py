@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from recalign.data.samples import SampleSet
-from recalign.models.config import BackboneConfig
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.plugins import PluginGroup
 from recalign.tuning.loop import StepReport
 
@@ -21,8 +20,7 @@ class BackboneData:
     """What a backbone may be made from.
 
     Attributes:
-        sources: Data sets whose catalogue and unlabelled train sequences may be read.
-        targets: Data sets whose catalogue alone may be read.
+        sources, targets: Data sets whose catalogue may be read; of `sources` the unlabelled train sequences as well.
         settings: Shape and pretraining of nano; other backbones may ignore them.
         progress: Called after every pretraining step.
     """
@@ -45,4 +43,23 @@ class BackbonePlugin:
     resolve: Callable[[BackboneConfig, BackboneData], BackboneConfig]
 
 
+NANO: Final = "nano"
 BACKBONES: Final = PluginGroup("backbones", "backbone", "recalign.tuning.backbones", BackbonePlugin)
+
+
+def resolve_backbone(
+    config: BackboneConfig,
+    nano: NanoConfig,
+    sources: Sequence[SampleSet],
+    targets: Sequence[SampleSet] = (),
+    *,
+    progress: Callable[[StepReport], None] | None = None,
+) -> BackboneConfig:
+    """What the backbone plug-in of that name makes of a `BackboneData`; any other name is a path or hub id and stays.
+
+    Raises:
+        ConfigError: See `PluginGroup.find`.
+    """
+    if config.name not in BACKBONES.names():
+        return config
+    return BACKBONES.find(config.name).resolve(config, BackboneData(sources, targets, nano, progress))

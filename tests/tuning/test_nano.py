@@ -8,11 +8,10 @@ import polars as pl
 import pytest
 
 from recalign.data.samples import SampleSet
-from recalign.experiment.backbones import resolve_backbone
 from recalign.experiment.prepare import PrepareConfig, prepare
 from recalign.models.backbone import load_backbone
-from recalign.models.config import BackboneConfig
-from recalign.models.nano_config import NanoConfig
+from recalign.models.config import BackboneConfig, NanoConfig
+from recalign.tuning.backbones import resolve_backbone
 from recalign.tuning.backbones.nano import build_corpus
 
 TINY = NanoConfig(

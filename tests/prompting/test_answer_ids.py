@@ -6,12 +6,12 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from recalign.errors import ModelError
-from recalign.prompting.verbalizer import Verbalizer
+from recalign.prompting.tokens import answer_ids
 
 
-def make(tokenizer: PreTrainedTokenizerBase, yes: str, no: str, context: str = "Answer:\n") -> Verbalizer:
+def make(tokenizer: PreTrainedTokenizerBase, yes: str, no: str, context: str = "Answer:\n") -> tuple[int, int]:
     ids = tokenizer([context, context + yes, context + no])["input_ids"]
-    return Verbalizer.from_tokenizer(tokenizer, yes=yes, no=no, context_ids=ids[0], yes_ids=ids[1], no_ids=ids[2])
+    return answer_ids(tokenizer, yes=yes, no=no, context_ids=ids[0], yes_ids=ids[1], no_ids=ids[2])
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "chatml"])
@@ -20,10 +20,10 @@ def test_label_ids_come_from_the_joint_encoding(
     tokenizers: dict[str, PreTrainedTokenizerBase], name: str, context: str
 ) -> None:
     tokenizer = tokenizers[name]
-    found = make(tokenizer, "Yes.", "No.", context)
-    assert found.yes_id != found.no_id
-    assert tokenizer.decode([found.yes_id]).strip()[0] == "Y"
-    assert tokenizer.decode([found.no_id]).strip()[0] == "N"
+    yes_id, no_id = make(tokenizer, "Yes.", "No.", context)
+    assert yes_id != no_id
+    assert tokenizer.decode([yes_id]).strip()[0] == "Y"
+    assert tokenizer.decode([no_id]).strip()[0] == "N"
 
 
 @pytest.mark.parametrize(("yes", "no"), [("Yes, A.", "Yes, B."), ("Yes.", "Yes. But"), ("Да.", "Нет.")])
@@ -56,13 +56,11 @@ def test_an_answer_that_grows_together_with_the_prompt_needs_the_other_to_do_so_
         def decode(ids: list[int]) -> str:
             return "".join(map(chr, ids))
 
-    def made(yes_ids: list[int], no_ids: list[int]) -> Verbalizer:
+    def made(yes_ids: list[int], no_ids: list[int]) -> tuple[int, int]:
         tokenizer = cast("PreTrainedTokenizerBase", Letters())
-        return Verbalizer.from_tokenizer(
-            tokenizer, yes="Y", no="N", context_ids=[*b"a:"], yes_ids=yes_ids, no_ids=no_ids
-        )
+        return answer_ids(tokenizer, yes="Y", no="N", context_ids=[*b"a:"], yes_ids=yes_ids, no_ids=no_ids)
 
     for yes_ids, no_ids in (([*b"a:Y"], [*b"aN"]), ([*b"aY"], [*b"a:N"])):
         with pytest.raises(ModelError, match="both joined"):
             made(yes_ids, no_ids)
-    assert made([*b"aY"], [*b"aN"]).yes_id == ord("Y")
+    assert made([*b"aY"], [*b"aN"]) == (ord("Y"), ord("N"))

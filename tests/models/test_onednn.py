@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from recalign.models.linear import OneDnnLinear, accelerate_linears
+from recalign.models.onednn import OneDnnLinear, accelerate_linears
 
 
 def layers(bias: bool) -> tuple[nn.Linear, nn.Linear]:

@@ -1,4 +1,4 @@
-"""The three stages in each language: what a teacher is asked, and what the model learns from."""
+"""The three steps in each language: what a teacher is asked, and what the model learns from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEMPLATE = PromptTemplate.load("tlrec-cot")
 
 @pytest.mark.parametrize("domain", [MOVIE, Domain(noun="book"), SHOE])
 def test_each_question_carries_the_answers_before_it_and_no_later_one(domain: Domain) -> None:
-    asked = [TEMPLATE.cot_question(domain, stage, FIELDS) for stage in (1, 2, 3)]
+    asked = [TEMPLATE.cot_question(domain, step, FIELDS) for step in (1, 2, 3)]
     assert ["Enjoys crime." in text for text in asked] == [False, True, True]
     assert ['1. "B"' in text for text in asked] == [False, False, True]
     assert all('"C", "D"' in text and '"A", "B"' in text for text in asked)
@@ -30,15 +30,15 @@ def test_words_of_the_domain() -> None:
 
 
 def test_the_form_of_the_answer_is_told_to_teachers_only() -> None:
-    for stage, told in ((1, "three sentences"), (2, "at most 4 of the watched movies"), (3, "exactly 7 lines")):
-        row = TEMPLATE.cot(MOVIE, stage, FIELDS)
-        question = TEMPLATE.cot_question(MOVIE, stage, FIELDS)
+    for step, told in ((1, "three sentences"), (2, "at most 4 of the watched movies"), (3, "exactly 7 lines")):
+        row = TEMPLATE.cot(MOVIE, step, FIELDS)
+        question = TEMPLATE.cot_question(MOVIE, step, FIELDS)
         assert told in question
         assert told not in row.instruction + row.input
         assert question.startswith(f"{row.instruction}\n\n{row.input}\n\n")
 
 
-def test_questions_are_of_stages_and_of_templates_that_have_them() -> None:
+def test_questions_are_of_steps_and_of_templates_that_have_them() -> None:
     with pytest.raises(ValueError, match="1, 2 or 3"):
         TEMPLATE.cot_question(MOVIE, 0, FIELDS)
     with pytest.raises(ConfigError, match="kind cot"):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from recalign.errors import DataError
-from recalign.evaluation.comparisons import best_prior, compare, judge
 from recalign.evaluation.document import Difference, Estimate, Row, Verdict
 from recalign.evaluation.metric import Metric, Observed, Value
+from recalign.evaluation.panel import best_prior, compare, judge
 from recalign.evaluation.rows import RowScores, ScoredRow
 from recalign.metrics.ranking import as_frame
 from recalign.metrics.significance import paired_bootstrap
@@ -107,7 +107,7 @@ def _distance(observed: Observed) -> Value:
 
 def test_where_lower_is_better_a_row_beats_the_prior_from_below(monkeypatch: pytest.MonkeyPatch) -> None:
     metric = Metric("Distance", "Distance.", _distance, statistic="mean", decides=True, higher_is_better=False)
-    monkeypatch.setattr("recalign.evaluation.comparisons.deciding", lambda: [("distance", metric)])
+    monkeypatch.setattr("recalign.evaluation.panel.deciding", lambda: [("distance", metric)])
     monkeypatch.setattr("recalign.evaluation.rows.ordered_metrics", lambda: [("distance", metric)])
     near, far = scored(0.6), scored(6.0)
     entries = rows((prior("far"), far), (prior("middle"), scored(2.0)), (tuned("near"), near), (tuned("far"), far))

@@ -1,11 +1,11 @@
-"""Llama-family decoders on a CPU without gradients: the same layers with fewer passes over memory.
+"""oneDNN on CPUs: float32 products, and Llama-family decoders without gradients with fewer passes over memory.
 
-Once shared tokens are computed once and products run at the processor's rate, a third of the time goes into what lies
-between the products. Here the activation, the gate's product and the residual sums are done by oneDNN while a product's
-result is still in the cache, rotary embeddings are applied while queries and keys are laid out for attention, and the
-last layer computes queries and its feed-forward part at the positions asked for only. Architectures that are not built
-of exactly these parts run as they are; the result is checked against the model's own forward pass
-(`recalign.models.forward.supports_fusion`).
+PyTorch multiplies float32 matrices with MKL, which on processors that are not Intel's leaves half of their vector units
+idle; the oneDNN that PyTorch also carries does not (measured in docs/performance.md).
+
+`hidden_at` lets oneDNN do the activation, the gate's product and the residual sums while a product's result is still in
+the cache, applies rotary embeddings while queries and keys are laid out for attention, and computes the last layer's
+feed-forward part at the positions asked for only. `recalign.models.forward.supports_fusion` checks the result.
 """
 
 from __future__ import annotations
@@ -17,8 +17,71 @@ from torch import Tensor, nn
 
 from recalign.models.attention import Dropout, attend
 from recalign.models.forest_plan import plan
-from recalign.models.linear import OneDnnLinear
 from recalign.prompting.packing import Forest
+
+_ONEDNN = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def accelerate_linears(model: nn.Module) -> int:
+    """Let every plain `nn.Linear` of `model` multiply through oneDNN on a CPU; returns how many.
+
+    Parameters, names and gradients stay as they are. Layers on other devices, in other types or under autocast take
+    PyTorch's own path. Nothing changes where this build of PyTorch has no oneDNN.
+    """
+    if not _ONEDNN:
+        return 0
+    plain = [module for module in model.modules() if type(module) is nn.Linear]
+    for module in plain:
+        module.__class__ = OneDnnLinear
+    return len(plain)
+
+
+class OneDnnLinear(nn.Linear):
+    """An `nn.Linear` with another way to multiply."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Input (…, in), output (…, out)."""
+        weight = self.weight
+        usable = input.dtype == weight.dtype == torch.float32 and input.device.type == "cpu" and input.numel() > 0
+        if not usable or torch.is_autocast_enabled("cpu"):
+            return super().forward(input)
+        if torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
+            result: Tensor = _Product.apply(input, weight, self.bias)  # type: ignore[no-untyped-call]
+            return result
+        return _linear(input, weight, self.bias)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``x @ weight.T + bias``. oneDNN is slow by orders on strided operands, except for transposed matrices."""
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(_dense(x), _dense(weight), bias, "none", [], "")
+    return result
+
+
+def _dense(x: Tensor) -> Tensor:
+    transposed = x.dim() == 2 and x.t().is_contiguous()
+    return x if transposed else x.contiguous()
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x if weight.requires_grad else None, weight)
+        return _linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        (gradient,) = gradients
+        x, weight = ctx.saved_tensors
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        for_x = for_weight = for_bias = None
+        if ctx.needs_input_grad[0]:
+            for_x = _linear(rows, weight.t(), None).view(*gradient.shape[:-1], weight.shape[1])
+        if ctx.needs_input_grad[1]:
+            for_weight = _linear(rows.t(), x.reshape(-1, x.shape[-1]).t(), None)
+        if ctx.needs_input_grad[2]:
+            for_bias = rows.sum(0)
+        return for_x, for_weight, for_bias
+
 
 _FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 _LINEARS = [f"self_attn.{name}_proj" for name in "qkvo"] + [f"mlp.{name}_proj" for name in ("gate", "up", "down")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recalign.evaluation.document import Row, Verdict
-from recalign.evaluation.summary import summarise_panel
+from recalign.evaluation.sentences import headline, outcomes
 
 from .test_tables import a_panel, a_row
 
@@ -22,18 +22,18 @@ def test_verdicts_in_words() -> None:
         a_row("down", 0.5, verdicts=verdict(-0.2, -0.3, -0.1)),
         a_row("m", status="partial", reason="seeds"),
     )
-    found = summarise_panel(a_panel(*rows))
-    assert found.headline == "1 of 3 rows beats the best prior (p, AUC 0.700)."
-    assert found.sentences == (
+    panel = a_panel(*rows)
+    assert headline(panel) == "1 of 3 rows beats the best prior (p, AUC 0.700)."
+    assert outcomes(panel) == [
         "Above it: up (+0.050, [+0.010, +0.090], p 0.010).",
         "Not distinguishable from it, 1: level (+0.010, [−0.010, +0.030], p 0.010).",
         "Below it, 1: down (−0.200, [−0.300, −0.100], p 0.010).",
         "1 row with fewer seeds than planned.",
-    )
+    ]
 
 
 @pytest.mark.parametrize(
-    ("rows", "headline"),
+    ("rows", "expected"),
     [
         ((), "No model was compared with a prior here."),
         ((a_row("m", 0.5, verdicts=verdict(-0.2, -0.3, -0.1)),), "The only row does not beat the best prior (p)."),
@@ -41,5 +41,5 @@ def test_verdicts_in_words() -> None:
         ((a_row("m", 0.5, verdicts=verdict(0.0, -0.1, 0.3)),) * 2, "None of 2 rows beats the best prior (p)."),
     ],
 )
-def test_headlines(rows: tuple[Row, ...], headline: str) -> None:
-    assert summarise_panel(a_panel(*rows)).headline == headline
+def test_headlines(rows: tuple[Row, ...], expected: str) -> None:
+    assert headline(a_panel(*rows)) == expected
