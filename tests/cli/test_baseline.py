@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from recalign.artifacts import read_manifest
+from recalign.evaluation.document import Panel
 
 from .conftest import Cli
 
@@ -28,13 +28,14 @@ def trained(cli: Cli, workshop: Path, tmp_path: Path) -> Path:
 def test_it_is_evaluated_like_a_model_and_its_test_reads_are_logged(cli: Cli, workshop: Path, trained: Path) -> None:
     code, out, err = cli("evaluate", trained, "--data", workshop / "data", "--json", "--resamples", 20)
     assert code == 0, err
-    answer = json.loads(out)
-    assert answer["model"] == "gru"
-    assert answer["logloss"] > 0
-    assert answer["temperature"] is not None  # it was selected on validation, so that may calibrate it, too
-    assert answer["best_prior"] is not None
+    panel = Panel.model_validate_json(out)
+    row = panel.rows[0]
+    assert row.model == "gru"
+    assert row.metrics["logloss"].mean > 0
+    assert row.mean("temperature") is not None  # it was selected on validation, so that may calibrate it, too
+    assert row.verdicts["auc"].prior.startswith("prior:")
     reads = read_manifest(trained).info["test_reads"]
-    assert [(each["model"], each["n"]) for each in reads] == [("gru", answer["n"])]
+    assert [(read["model"], read["n"]) for read in reads] == [("gru", panel.n)]
 
 
 def test_a_model_selected_on_nothing_is_not_calibrated(cli: Cli, workshop: Path, tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ def test_a_model_selected_on_nothing_is_not_calibrated(cli: Cli, workshop: Path,
     assert code == 0, err
     assert "validation AUC none" in out
     out = cli("evaluate", tmp_path / "b", "--data", workshop / "data", "--json", "--resamples", 20)[1]
-    assert json.loads(out)["temperature"] is None
+    assert Panel.model_validate_json(out).rows[0].mean("temperature") is None
 
 
 def test_what_is_wrong_is_one_line(cli: Cli, workshop: Path, tmp_path: Path, trained: Path) -> None:
