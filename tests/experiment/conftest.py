@@ -141,7 +141,7 @@ data = "target"
 stages = ["zero-shot", "few"]
 zero_shot = ["zero-shot"]
 fit = "source"
-candidates = 9
+negatives = 9
 resamples = 100
 """
 

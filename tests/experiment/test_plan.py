@@ -93,7 +93,7 @@ def test_data_of_another_seed_and_all_that_reads_them(change: Change) -> None:
 
 
 def test_fewer_candidates_are_ranked_again_but_nothing_else(change: Change) -> None:
-    found = new_jobs(change(), change(("candidates = 20", "candidates = 19")))
+    found = new_jobs(change(), change(("negatives = 20", "negatives = 19")))
     assert found[0] == "candidates movie"
     assert all(name.startswith("rank ") for name in found[1:])
     assert len(found) == 1 + 2 * 3 + 4

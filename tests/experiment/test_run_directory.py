@@ -87,7 +87,7 @@ def test_links_of_a_former_plan_go_and_those_of_another_store_are_changed(
 def test_folds_and_the_stages_of_a_staged_curriculum_have_names(
     tmp_path: Path, write: Callable[..., Path], plan_of: PlanOf
 ) -> None:
-    book = '\n[[panels]]\nname = "book"\ndata = "book"\nstages = ["cot"]\ncandidates = 5\n'
+    book = '\n[[panels]]\nname = "book"\ndata = "book"\nstages = ["cot"]\nnegatives = 5\n'
     plan, store, run = plan_of(write(more=STAGED + book)), Store(tmp_path / "store"), tmp_path / "run"
     finish(plan, store)
     (job,) = [job for job in plan.jobs.values() if isinstance(job.work, TuneWork)]

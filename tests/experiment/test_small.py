@@ -175,7 +175,7 @@ def test_rows_of_the_results(small: Done) -> None:
 def test_without_candidates_there_is_no_ranking(
     small: Done, tmp_path: Path, write_small: Callable[..., Path], stage: Stage
 ) -> None:
-    run = run_experiment(write_small(("candidates = 9\n", "")), tmp_path / "out", small.store)
+    run = run_experiment(write_small(("negatives = 9\n", "")), tmp_path / "out", small.store)
     assert stage.begun() == []
     (panel,) = run.results.panels
     assert all(row.mean("ndcg") is None for row in panel.rows)
@@ -187,12 +187,12 @@ def test_scores_that_are_gone_are_made_again_and_the_read_is_logged_again(
     small: Done, tmp_path: Path, write_small: Callable[..., Path]
 ) -> None:
     changes = ('name = "few"', 'name = "some"'), ('stages = ["zero-shot", "few"]', 'stages = ["zero-shot"]')
-    run = run_experiment(write_small(*changes, ("candidates = 9\n", "")), tmp_path / "out", tmp_path / "store")
+    run = run_experiment(write_small(*changes, ("negatives = 9\n", "")), tmp_path / "out", tmp_path / "store")
     (score,) = [job for job in run.plan.jobs.values() if job.work.kind == "score"]
     model = tmp_path / "out" / "models" / "zero-shot"
     kept = (tmp_path / "store" / score.output).read_bytes()
     (tmp_path / "store" / score.output).unlink()
-    run_experiment(write_small(*changes, ("candidates = 9\n", "")), tmp_path / "out", tmp_path / "store")
+    run_experiment(write_small(*changes, ("negatives = 9\n", "")), tmp_path / "out", tmp_path / "store")
     assert (tmp_path / "store" / score.output).read_bytes() == kept
     assert len(read_manifest(model).info["test_reads"]) == 2
 

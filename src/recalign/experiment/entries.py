@@ -186,7 +186,7 @@ class PanelEntry(_Entry):
     fit: str | None = Field(
         None, description="Data set that the item priors may learn from; default: its own train split."
     )
-    candidates: int = Field(0, ge=0, description="Rank each liked target among this many negatives; 0: no ranking.")
+    negatives: int = Field(0, ge=0, description="Rank each liked target among this many negatives; 0: no ranking.")
     ranked: tuple[str, ...] = Field((), description="Stages that rank the candidates; all of the panel's if not given.")
     controls: tuple[str, ...] = Field((), description=f"Controls: {', '.join(CONTROLS)}.")
     controlled: tuple[str, ...] = Field((), description="Stages under the controls; all of the panel's if not given.")

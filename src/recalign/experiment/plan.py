@@ -122,10 +122,10 @@ class _Planner:
         plan = PanelPlan(entry, self.graph.all_folds(entry.data))
         plan.fit = self.graph.all_folds(entry.fit) if entry.fit else []
         plan.unseen_by = [self.graph.all_folds(name) for name in entry.unseen_by]
-        if entry.candidates:
+        if entry.negatives:
             for data in plan.data:
-                work = CandidatesWork(data=data.output, split=entry.split, negatives=entry.candidates)
-                depends, name = [entry.split, entry.candidates], f"candidates {data.name}"
+                work = CandidatesWork(data=data.output, split=entry.split, negatives=entry.negatives)
+                depends, name = [entry.split, entry.negatives], f"candidates {data.name}"
                 plan.candidates.append(self.graph.add("candidates", name, work, depends, (data,)))
         stages = {stage.name: stage for stage in self.experiment.stages}
         for name in entry.stages:

@@ -134,7 +134,7 @@ def _ranked(panel: PanelPlan, folds: Sequence[Fold]) -> Ranked | None:
     if not panel.candidates:
         return None
     tasks = [fold.task for fold in folds if fold.task is not None]
-    return ranked(tasks) if tasks else Ranked(negatives=panel.entry.candidates)
+    return ranked(tasks) if tasks else Ranked(negatives=panel.entry.negatives)
 
 
 def _row(
