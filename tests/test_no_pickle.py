@@ -1,4 +1,4 @@
-"""Nothing in the package unpickles, evaluates or runs code that came with data (FAULTS 39)."""
+"""Nothing in the package unpickles, evaluates or runs code that came with data."""
 
 from __future__ import annotations
 
