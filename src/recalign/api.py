@@ -52,18 +52,8 @@ def recommend(
 
     It loads the model for this one answer. Keep a `Recommender` where there are several.
 
-    Args:
-        run: Directory of a tuned model.
-        likes, dislikes: Titles or ids.
-        k: How many items.
-        explain: "influences", "pairs" or None; see `recalign.answer.answer`.
-        data: Prepared data whose catalogue is used instead of the model's.
-        backbone: Path or hub id of the backbone, where it has moved since tuning.
-        device: "auto", "cpu" or "cuda".
-        progress: Called with items scored and items to score.
-
-    Raises:
-        RecalignError: See `Recommender.load` and `recalign.answer.answer`.
+    Where the model comes from is said as to `Recommender.load`, what is asked as to `recalign.answer.answer`. Both say
+    what they raise.
     """
     recommender = Recommender.load(run, data, backbone=backbone, device=device)
     return answer(recommender, likes, dislikes, k, explain=explain, progress=progress)
@@ -80,16 +70,7 @@ def run(
 ) -> ExperimentRun:
     """Run an experiment's file and write ``results.json`` and ``report.html``, as `recalign run` does.
 
-    Args:
-        file: The experiment, a TOML file.
-        output: Directory of the run; by default ``runs/`` and the file's name.
-        store: Where what jobs make is kept; by default ``store`` beside the run.
-        jobs: Worker processes.
-        seeds: Run only so many of the first seeds of every list.
-        reporter: Told what happens.
-
-    Raises:
-        RecalignError: See `run_experiment`.
+    Arguments and errors are those of `recalign.experiment.run.run_experiment`.
     """
     places = [None if path is None else Path(path) for path in (output, store)]
     done = run_experiment(Path(file), *places, jobs=jobs, seeds=seeds, reporter=reporter)

@@ -50,7 +50,26 @@ def test_labels_are_those_of_the_domain() -> None:
 def test_refusals_in_fields_of_their_own() -> None:
     assert read_label(Completion("Yes.", refusal="I must not."), ENGLISH) == "refusal"
     assert read_label(Completion("Yes.", finish_reason="content_filter"), ENGLISH) == "refusal"
-    assert read_label(Completion("Yes. The us", finish_reason="length"), ENGLISH) is True
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Yes. The us", True),
+        ("**No**, because", False),
+        ("Yes", True),
+        ("No strong preference is vis", "cut at the length limit"),
+        ("Okay, they liked it, no", "cut at the length limit"),
+        ("<think>No", "cut at the length limit"),
+        ("They like it, so.</think>\n\nNo.", False),
+    ],
+)
+def test_an_answer_that_was_cut_counts_where_it_has_decided(text: str, expected: bool | str) -> None:
+    assert read_label(Completion(text, finish_reason="length"), ENGLISH) == expected
+
+
+def test_thoughts_without_their_opening_tag_are_no_answer() -> None:
+    assert read_label(Completion("No. Or rather, they like it.</think>\n\nYes."), ENGLISH) is True
 
 
 def ask(

@@ -93,13 +93,43 @@ def test_replies_that_are_none(body: bytes) -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [b'{"content": null}', b'{"content": ["a"]}', b"{}", b'{"content": 5}'],
+    [
+        b'{"content": null}',
+        b'{"content": ["a"]}',
+        b"{}",
+        b'{"content": 5}',
+        b'{"content": null, "reasoning_content": "Yes"}',
+    ],
 )
 def test_messages_without_text_are_empty(message: bytes) -> None:
     body = b'{"choices": [{"message": ' + message + b'}], "usage": {"prompt_tokens": -1, "completion_tokens": "x"}}'
     with ScriptedTeacher([Reply.garbage(body)]) as server:
         completion = ask(server)
     assert (completion.text, completion.usage) == ("", None)
+
+
+def test_a_message_may_come_in_parts() -> None:
+    parts = b'[{"type": "text", "text": "Ye"}, {"type": "image_url", "text": null}, {"type": "text", "text": "s."}]'
+    with ScriptedTeacher([Reply.garbage(b'{"choices": [{"message": {"content": ' + parts + b"}}]}")]) as server:
+        assert ask(server).text == "Yes."
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (
+            Reply.garbage(b'{"error": {"message": "model \\n overloaded", "code": 502}}'),
+            "an error in it: model overloaded",
+        ),
+        (Reply.garbage(b'{"error": "quota"}'), "an error in it: quota"),
+        (Reply.error(500, "CUDA out of memory"), r"HTTP 500 \(CUDA out of memory\)"),
+        (Reply.garbage(b"{}"), "no answer in it"),
+    ],
+)
+def test_what_a_server_says_of_its_trouble_is_shown_in_one_line(reply: Reply, message: str) -> None:
+    with ScriptedTeacher([reply]) as server, pytest.raises(CallFailed, match=message) as stop:
+        ask(server)
+    assert "\n" not in stop.value.reason
 
 
 @pytest.mark.parametrize(

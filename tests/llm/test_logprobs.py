@@ -68,7 +68,6 @@ def test_an_endpoint_that_ignores_them() -> None:
         {"content": [{"token": "Yes", "logprob": "-1"}]},
         {"content": [{"token": "Yes", "logprob": 3.5}]},  # no probability has this logarithm
         {"content": [{"token": "Yes", "logprob": float("nan")}]},
-        {"content": [{"token": "Yes", "logprob": -1, "top_logprobs": [{"token": "No"}]}]},
         {"content": [{"token": "Yes", "logprob": -1, "top_logprobs": []}, {"token": "."}]},
         {"tokens": ["Yes"], "token_logprobs": [-0.25], "top_logprobs": [{"Yes": -0.25, "No": -1.75}]},
     ],
@@ -85,6 +84,35 @@ def test_lists_may_be_left_out_and_rounding_may_pass_one() -> None:
     choice = {"message": {"content": "Yes."}, "logprobs": {"content": content}}
     with ScriptedTeacher([Reply.garbage(json.dumps({"choices": [choice]}).encode())]) as server:
         assert ask(server).logprobs == (TokenLogprobs("Yes", 0.0), TokenLogprobs(".", -9999.0))
+
+
+def test_an_alternative_without_a_number_is_left_out_alone() -> None:
+    """Servers say null or -Infinity of what a grammar forbids; the others of the list still count."""
+    listed = [
+        {"token": "No", "logprob": None},
+        {"token": "Y", "logprob": float("-inf")},
+        {"token": "no", "logprob": -2},
+    ]
+    content = [{"token": "Yes", "logprob": -1, "top_logprobs": listed}]
+    choice = {"message": {"content": "Yes"}, "logprobs": {"content": content}}
+    with ScriptedTeacher([Reply.garbage(json.dumps({"choices": [choice]}).encode())]) as server:
+        assert ask(server).logprobs == (TokenLogprobs("Yes", -1.0, (("no", -2.0),)),)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "top_logprobs must be less than or equal to 1",
+        "Invalid value for 'top_logprobs': must be between 0 and 1.",
+        "top_logprobs: Input should be less than or equal to 1, got 2 (see v1.2)",
+    ],
+)
+def test_a_server_that_lists_fewer_is_asked_for_as_many_as_it_allows(message: str) -> None:
+    with ScriptedTeacher([Reply.error(400, message)], default=Reply.tokens(YES)) as server:
+        told = ask(server).logprobs
+    assert told is not None
+    assert told[0] == TokenLogprobs("Yes", -0.25, (("Yes", -0.25),))
+    assert [request.body["top_logprobs"] for request in server.requests] == [2, 1]
 
 
 def test_tokens_that_spell_the_key_are_dropped() -> None:

@@ -13,8 +13,13 @@ from recalign.llm.reading import EMPTY, LENGTH, OFF_SCHEMA, REFUSAL, off_schema,
     [
         ("<think>Yes? No.</think>\n\nNo.", "No."),
         (" <Thinking>a\nb</thinking>Yes", "Yes"),
-        ("Yes, <think>really</think>.", "Yes, <think>really</think>."),
-        ("<think>never closed", "<think>never closed"),
+        ("They liked it. Yes? No.</think>\n\nNo.", "No."),  # servers that show the closing tag alone
+        ("<think>a</think> b </think> Yes", "Yes"),
+        ("<think>never closed", ""),
+        ("<|channel|>analysis<|message|>Yes?<|end|><|start|>assistant<|channel|>final<|message|>No.<|return|>", "No."),
+        ("<|channel|>analysis<|message|>Yes, but", ""),
+        ("Yes.<|end|>", "Yes."),
+        ("  Yes.", "  Yes."),
     ],
 )
 def test_thoughts_before_an_answer_are_taken_off(text: str, rest: str) -> None:
@@ -32,6 +37,8 @@ def test_thoughts_before_an_answer_are_taken_off(text: str, rest: str) -> None:
         (Completion("Yes.", "tool_calls"), OFF_SCHEMA),
         (Completion("", "tool_calls"), EMPTY),
         (Completion("<think>Hm.</think> \n"), EMPTY),
+        (Completion("<think>Yes, yes"), EMPTY),
+        (Completion("<think>Yes, yes", "length"), LENGTH),
     ],
 )
 def test_answers_that_cannot_be_used_whatever_they_say(completion: Completion, reason: str) -> None:

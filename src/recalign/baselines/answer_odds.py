@@ -16,9 +16,8 @@ from typing import Final
 
 from recalign.data.domain import Domain
 from recalign.llm.base import UNTOLD, Completion, TokenLogprobs
-from recalign.llm.reading import without_thoughts
+from recalign.llm.reading import answer_start, without_thoughts
 
-_THOUGHT_END: Final = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _WORD: Final = re.compile(r"[^\W_]+")
 _LEAST: Final = 2  # listed tokens; one alone says nothing of what it was preferred to
 
@@ -109,8 +108,7 @@ def _start(completion: Completion, told: Sequence[TokenLogprobs], length: int) -
     said = list(_WORD.finditer(answer))
     if len(said) < length:
         return None
-    ends = [end.end() for end in _THOUGHT_END.finditer(spelled)]
-    rest = spelled[ends[-1] if ends else 0 :].lstrip()
+    rest = spelled[answer_start(spelled) :].lstrip()
     if rest.startswith(answer[: said[length - 1].end()]):
         return len(spelled) - len(rest) + said[0].start()
     place = spelled.rfind(answer)

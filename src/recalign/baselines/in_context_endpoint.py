@@ -10,6 +10,7 @@ others make no common order, and an AUC over both would measure the mixture.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ from recalign.prompting.template import PromptTemplate
 from recalign.terminal import printable
 
 _TOP: Final = 20  # tokens listed at each place: the most that the API gives
+_FIRST_CLAUSE: Final = re.compile(r"[\W_]*[\w ]*")  # of an answer: up to the first mark after its first word
 _ANSWER: Final = 24  # tokens of an answer, for the estimate
 
 
@@ -145,13 +147,17 @@ def ask_endpoint(
 def read_label(completion: Completion, domain: Domain) -> bool | str:
     """Whether the answer is the positive one; or the reason why it is neither.
 
-    The first word decides, whatever its case and the marks around it ("**Yes**, because ...").
+    The first word decides, whatever its case and the marks around it ("**Yes**, because ..."). Where the length limit
+    cut the answer, the label must stand alone or before a mark: "No strong" may have been the begin of a thought.
     """
     if is_refused(completion):
         return REFUSAL
-    said = words(without_thoughts(completion.text))
+    text = without_thoughts(completion.text)
+    if completion.finish_reason == "length":
+        text = _FIRST_CLAUSE.match(text)[0]  # type: ignore[index]
+    said = words(text)
     for liked, label in ((True, words(domain.yes)), (False, words(domain.no))):
-        if label and said[: len(label)] == label:
+        if label and (said == label if completion.finish_reason == "length" else said[: len(label)] == label):
             return liked
     return unusable(completion) or off_schema(completion.text)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import email.utils
 import math
 import os
+import re
+import sys
 import time
 from collections.abc import Mapping
 from json import JSONDecodeError
@@ -42,6 +44,7 @@ class EndpointTeacher:
         self._model, self._url = model, config.base_url or OPENAI_URL
         self.settings: Mapping[str, object] = {"model": model, "base_url": self._url}
         self._length = config.length_parameter
+        self._most_alternatives = sys.maxsize
         self._key = _read_key(config, os.environ if environment is None else environment)
         try:
             import openai
@@ -64,11 +67,7 @@ class EndpointTeacher:
         """One call; see `recalign.llm.base.Teacher`."""
         errors = self._errors
         try:
-            options: dict[str, Any] = {self._length: question.max_tokens, "temperature": question.temperature}
-            if question.top_logprobs:
-                options |= {"logprobs": True, "top_logprobs": question.top_logprobs}
-            messages: Any = [{"role": "user", "content": question.prompt}]
-            reply = await self._client.chat.completions.create(model=self._model, messages=messages, **options)
+            reply = await self._sent(question)
             return self._read(reply, logprobs=question.top_logprobs > 0)
         except errors.APIStatusError as error:
             raised: Exception = self._refused(error, logprobs=question.top_logprobs > 0)
@@ -78,20 +77,38 @@ class EndpointTeacher:
             # Without a connection nothing was asked; a connection that broke later may have been billed.
             cause = type(error.__cause__).__name__
             raised = CallFailed(f"connection: {cause}", billed=cause not in ("ConnectError", "ConnectTimeout"))
-        except (errors.OpenAIError, JSONDecodeError, UnicodeDecodeError, _MalformedReply) as error:
+        except _MalformedReply as error:
+            raised = CallFailed(f"malformed reply: {error}", billed=True)
+        except (errors.OpenAIError, JSONDecodeError, UnicodeDecodeError) as error:
             raised = CallFailed(f"malformed reply: {type(error).__name__}", billed=True)
         raise raised from None
+
+    async def _sent(self, question: Question) -> Any:
+        """The reply. A server that lists fewer alternatives than were asked for is asked for as many as it allows."""
+        options: dict[str, Any] = {self._length: question.max_tokens, "temperature": question.temperature}
+        asked = min(question.top_logprobs, self._most_alternatives)
+        if asked:
+            options |= {"logprobs": True, "top_logprobs": asked}
+        messages: Any = [{"role": "user", "content": question.prompt}]
+        try:
+            return await self._client.chat.completions.create(model=self._model, messages=messages, **options)
+        except self._errors.APIStatusError as error:
+            allowed = _allowed_alternatives(error, asked)
+            if not allowed:
+                raise
+            self._most_alternatives = allowed
+        return await self._sent(question)
 
     def _read(self, reply: Any, *, logprobs: bool) -> Completion:
         """A reply of the client; servers leave fields out and put others in."""
         choices = getattr(reply, "choices", None)
         if not isinstance(choices, list) or not choices or getattr(choices[0], "message", None) is None:
-            raise _MalformedReply
+            raise _MalformedReply(self._redact(_instead_of_choices(reply)))
         message = choices[0].message
-        text, refusal = getattr(message, "content", None), getattr(message, "refusal", None)
+        text, refusal = _joined(getattr(message, "content", None)), getattr(message, "refusal", None)
         reason, model = getattr(choices[0], "finish_reason", None), getattr(reply, "model", None)
         return Completion(
-            text=self._redact(text) if isinstance(text, str) else "",
+            text=self._redact(text),
             finish_reason=self._redact(reason) if isinstance(reason, str) else None,
             usage=_usage(getattr(reply, "usage", None)),
             refusal=self._redact(refusal) if isinstance(refusal, str) and refusal else None,
@@ -115,7 +132,8 @@ class EndpointTeacher:
         if codes & _NO_QUOTA:
             return self._fatal(f"no quota left ({message})", "Add credit; all answers are kept in the ledger.")
         if status in _RETRY or status >= 500:
-            return CallFailed(f"HTTP {status}", retry_after=_retry_after(error.response.headers))
+            said = f"HTTP {status} ({message})" if fields.get("message") else f"HTTP {status}"
+            return CallFailed(said, retry_after=_retry_after(error.response.headers))
         # Servers word it in many ways, but all name the parameter. Were it about something else, the question that is
         # then asked without it meets the same answer, and that one counts.
         if logprobs and status in _BAD_REQUEST and "logprobs" in str(body).casefold():
@@ -145,8 +163,9 @@ def _usage(usage: Any) -> Usage | None:
 def _logprobs(told: Any) -> tuple[TokenLogprobs, ...] | None:
     """What ``choices[0].logprobs`` of a reply holds, whole or not at all.
 
-    None where it holds nothing, has another form (servers send what older APIs had), or a number in it is no
-    logarithm of a probability: a list with holes could show the wrong token as the first that decides.
+    None where it holds nothing, has another form (servers send what older APIs had), or the number of one of the
+    answer's own tokens is no logarithm of a probability: a list with holes could show the wrong token as the first that
+    decides. An alternative without such a number (null, -inf) is left out alone.
     """
     content = getattr(told, "content", None)
     if not isinstance(content, list) or not content:
@@ -155,10 +174,9 @@ def _logprobs(told: Any) -> tuple[TokenLogprobs, ...] | None:
     for entry in content:
         own, top = _token(entry), getattr(entry, "top_logprobs", None)
         listed = [_token(alternative) for alternative in top] if isinstance(top, list) else []
-        known = tuple(pair for pair in listed if pair is not None)
-        if own is None or len(known) < len(listed):
+        if own is None:
             return None
-        places.append(TokenLogprobs(*own, known))
+        places.append(TokenLogprobs(*own, tuple(pair for pair in listed if pair is not None)))
     return tuple(places)
 
 
@@ -170,7 +188,36 @@ def _token(told: Any) -> tuple[str, float] | None:
 
 
 class _MalformedReply(Exception):
-    """A reply of status 200 without a message in it."""
+    """A reply of status 200 without a message in it; its text says what there was instead."""
+
+
+def _instead_of_choices(reply: Any) -> str:
+    """What a reply without an answer holds, for a message: the server's own error, a page, or neither."""
+    error = getattr(reply, "error", None)
+    if error:
+        said = error.get("message") if isinstance(error, dict) else error
+        return f"an error in it: {' '.join(str(said or error).split())[:_MESSAGE]}"
+    if isinstance(reply, str) and reply.lstrip()[:1] == "<":
+        return "a page (HTML) instead of JSON; check --base-url, which often ends in /v1"
+    return "no answer in it"
+
+
+def _joined(content: Any) -> str:
+    """The text of a message: a string, or the texts of a list of parts."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") if isinstance(part, dict) else getattr(part, "text", None) for part in parts]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _allowed_alternatives(error: Any, asked: int) -> int:
+    """How many alternatives a server allows that refuses so many; 0 where it says nothing of it."""
+    said = str(error.body)
+    if int(error.status_code) not in _BAD_REQUEST or "top_logprobs" not in said:
+        return 0
+    numbers = [int(number) for number in re.findall(r"(?<![\w.])\d+(?![\w.]*\w)", said)]
+    return max((number for number in numbers if 0 < number < asked), default=0)
 
 
 def _read_key(config: ClientConfig, environment: Mapping[str, str]) -> str:

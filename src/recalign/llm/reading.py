@@ -20,14 +20,25 @@ _REFUSED: Final = re.compile(
     r"|(?:es )?tut mir leid|leider kann ich|ich kann (?:das|dies|dir|ihnen)? ?(?:leider )?nicht",
     re.IGNORECASE,
 )
-# What reasoning models think aloud before they answer.
-_THOUGHT: Final = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>\s*", re.DOTALL | re.IGNORECASE)
+# What reasoning models think aloud before they answer. Servers often show the closing tag alone. In the harmony format
+# thoughts and answer stand in channels of their own.
+_THOUGHT_END: Final = re.compile(r"</think(?:ing)?>|<\|channel\|>\s*final\b[^<]*<\|message\|>", re.IGNORECASE)
+_THOUGHT_START: Final = re.compile(r"\s*(?:<think(?:ing)?>|<\|channel\|>)", re.IGNORECASE)
+_ANSWER_END: Final = re.compile(r"\s*<\|(?:return|end)\|>\s*\Z")
+
+
+def answer_start(text: str) -> int:
+    """Where the answer begins: after the last thought that ends; at the end of the text where a thought never ends."""
+    ends = [end.end() for end in _THOUGHT_END.finditer(text)]
+    if ends:
+        return ends[-1]
+    return len(text) if _THOUGHT_START.match(text) else 0
 
 
 def without_thoughts(text: str) -> str:
-    """The text without the thoughts that it begins with."""
-    thought = _THOUGHT.match(text)
-    return text[thought.end() :] if thought else text
+    """The answer alone: without the thoughts before it, and without the mark of its end that some servers show."""
+    start = answer_start(text)
+    return _ANSWER_END.sub("", text[start:].lstrip() if start else text)
 
 
 def is_refused(completion: Completion) -> bool:
