@@ -23,9 +23,7 @@ class Answer:
     """Recommendations with what was asked.
 
     Attributes:
-        model: Name of the scorer.
-        log_odds: Whether scores are log-odds.
-        catalogue_items: Items of the catalogue.
+        model, log_odds: Name of the scorer; whether its scores are log-odds.
         likes, dislikes: What the titles that were given were taken for.
         items: The best first.
         explain: Which explanation was asked for; influences stand in `items`.
@@ -76,7 +74,6 @@ def answer(
     Args:
         recommender: A scorer and its catalogue.
         likes, dislikes: Matched forgivingly (`recalign.data.matching`).
-        k: How many items.
         explain: "influences": what each entry of the history does to each score. "pairs": also the pairs "watched →
             recommended" that a model tuned on chain-of-thought data writes.
         progress: See `Progress`.

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from recalign import load_scorer, tune
 from recalign.artifacts import read_manifest
+from recalign.data.samples import SampleSet
+from recalign.errors import ConfigError
 
 Cli = Callable[..., tuple[int, str, str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -51,6 +55,37 @@ def test_options_and_settings_reach_the_stage(tmp_path: Path, cli: Cli, workshop
     assert config["backbone"]["dtype"] == "float32"
     assert "model: 2/2 steps  loss " in err
     assert f"next: recalign evaluate {tmp_path / 'model'}" in err.replace("\n", "")
+
+
+def test_the_library_takes_paths_as_text_and_settings_of_nano(tmp_path: Path, workshop: Path) -> None:
+    small = {
+        "steps": 1,
+        "hidden": 16,
+        "layers": 1,
+        "heads": 2,
+        "intermediate": 32,
+        "vocabulary": 300,
+        "instructions": 5,
+    }
+    settings = {"max_steps": 1, "batch_size": 2, "shots": 2, "nano": small}
+    data = str(workshop / "data")
+    model = tune([data], str(tmp_path / "rt"), settings=settings)
+    assert model == tmp_path / "rt"
+    child = tune([data], str(tmp_path / "child"), parent=str(model), settings={**settings, "mode": "lora"})
+    assert read_manifest(child).parents["parent"] == read_manifest(model).fingerprint
+    assert load_scorer(str(model), SampleSet.load(workshop / "data")).name == "rt"
+    with pytest.raises(ConfigError, match=r"nano; found stepz: unknown key, did you mean steps\?"):
+        tune([data], tmp_path / "x", settings={"nano": {"stepz": 1}})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+def test_quantization_of_a_parents_backbone_is_not_ignored(tmp_path: Path, cli: Cli, workshop: Path) -> None:
+    assert cli(*options(workshop, tmp_path / "rt"))[0] == 0
+    given = ("--parent", tmp_path / "rt", "--quantization", "4bit")
+    code, _, err = cli("tune", "--data", workshop / "data", "--output", tmp_path / "q", *given)
+    assert code == 2
+    assert "quantization" in err
+    assert not (tmp_path / "q").exists()
 
 
 def test_a_finished_model_is_not_tuned_again(tmp_path: Path, cli: Cli, workshop: Path) -> None:

@@ -16,7 +16,7 @@ def tune(
     backbone: Annotated[str, typer.Option(help="'nano', a local checkpoint directory, or a hub id.")] = "nano",
     revision: Annotated[str | None, typer.Option(help="Hub revision of the backbone.")] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    quantization: Annotated[str | None, typer.Option(help="4bit or 8bit (needs a GPU and recalign[quant]).")] = None,
+    quantization: Annotated[str | None, typer.Option(help="4bit or 8bit: needs a GPU and the extra 'quant'.")] = None,
     parent: Annotated[Path | None, typer.Option(help="Model to continue from.")] = None,
     validation: Annotated[Path | None, typer.Option(help="Target data, for --selection paper.")] = None,
     kind: Annotated[str, typer.Option(help="rec (rec-tuning), instruction, or cot (curriculum).")] = "rec",

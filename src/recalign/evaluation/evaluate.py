@@ -115,7 +115,7 @@ def named_models(models: Sequence[Model]) -> dict[str, Model]:
     return dict(zip(names, resolved, strict=True))
 
 
-def load_saved(directory: Path, data: SampleSet, *, kind: ScoreKind = "log-odds") -> Scorer:
+def load_saved(directory: str | Path, data: SampleSet, *, kind: ScoreKind = "log-odds") -> Scorer:
     """A directory that `recalign tune` or `recalign baseline` wrote, as a scorer of the data's items.
 
     `kind` is that of `recalign.scoring.yes_no.YesNoScorer`; baselines give log-odds.
@@ -125,6 +125,7 @@ def load_saved(directory: Path, data: SampleSet, *, kind: ScoreKind = "log-odds"
         ConfigError: Another kind of score was asked of a baseline.
         ModelError: The backbone (or text encoder) cannot be loaded, or is another one.
     """
+    directory = Path(directory)
     if _saved_kind(directory) == "tuned":
         return load_scorer(directory, data, kind=kind)
     if kind != "log-odds":

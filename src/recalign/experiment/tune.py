@@ -18,13 +18,13 @@ WHERE = "options of recalign tune"
 
 
 def tune(
-    data: Sequence[Path],
-    output: Path,
+    data: Sequence[str | Path],
+    output: str | Path,
     *,
     backbone: str | Mapping[str, object] = "nano",
-    parent: Path | None = None,
-    validation: Path | None = None,
-    cot: Path | None = None,
+    parent: str | Path | None = None,
+    validation: str | Path | None = None,
+    cot: str | Path | None = None,
     settings: Mapping[str, object] | None = None,
     restart: bool = False,
     note: Callable[[str], None] = lambda text: None,
@@ -41,9 +41,9 @@ def tune(
         validation: Target data of selection "paper"; by default the last data set.
         settings: Keys of the stage, see `recalign config rec`: ``{"kind": "rec", "shots": 64, "optim": {"lr": 3e-4}}``.
             The template is by default the one that the data names; the mode is "full" for a fresh plug-in backbone.
+            Under "nano" stand the keys of `recalign config nano`, for a nano that is not there yet.
         restart: Discard checkpoints and a model made from other inputs.
-        note: Told, in one line, what was found finished.
-        progress_for: The progress callback of the training loop of that name.
+        note, progress_for: Told what was found finished; the progress callback of the training loop of a name.
 
     Raises:
         ConfigError, DataError, ModelError, ArtifactError: See `tune_stage`.
@@ -51,18 +51,21 @@ def tune(
     named = {"name": backbone} if isinstance(backbone, str) else backbone
     asked = validated(BackboneConfig, named, WHERE)
     built = asked.name in BACKBONES.names()
-    sets = [SampleSet.load(path) for path in data]
+    sets = [SampleSet.load(Path(path)) for path in data]
+    start, taught, target_path = (None if path is None else Path(path) for path in (parent, cot, validation))
     defaults = {"mode": "full" if built and parent is None else "lora", "template": sets[-1].template}
-    config = stage_config({**defaults, **(settings or {})}, WHERE)
+    chosen = {**defaults, **(settings or {})}
+    nano = validated(NanoConfig, chosen.pop("nano", {}), f"{WHERE}, nano")  # type: ignore[arg-type]
+    config = stage_config(chosen, WHERE)
     check_data(config, sets)
-    if parent is not None and built:
-        resolved = backbone_of(parent)
+    if start is not None and built:
+        resolved = backbone_of(start).model_copy(update=asked.model_dump(exclude={"name"}, exclude_defaults=True))
     else:
-        resolved = resolve_backbone(asked, NanoConfig(), sets, progress=progress_for(f"pretraining {asked.name}"))
-    target = SampleSet.load(validation) if validation else None
+        resolved = resolve_backbone(asked, nano, sets, progress=progress_for(f"pretraining {asked.name}"))
+    target = SampleSet.load(target_path) if target_path else None
     if target is None and isinstance(config, RecStage) and config.selection == "paper":
         target = sets[-1]
-    inputs = StageInputs(config=config, data=sets, backbone=resolved, parent=parent, validation=target, cot=cot)
-    if find_finished(inputs, output):
+    inputs = StageInputs(config=config, data=sets, backbone=resolved, parent=start, validation=target, cot=taught)
+    if find_finished(inputs, Path(output)):
         note("already tuned from these inputs")
-    return tune_stage(inputs, output, restart=restart, progress=progress_for(output.name))
+    return tune_stage(inputs, Path(output), restart=restart, progress=progress_for(Path(output).name))
