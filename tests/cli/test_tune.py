@@ -60,12 +60,12 @@ def test_options_and_settings_reach_the_stage(tmp_path: Path, cli: Cli, workshop
 def test_the_library_takes_paths_as_text_and_settings_of_nano(tmp_path: Path, workshop: Path) -> None:
     small = {
         "steps": 1,
-        "hidden": 16,
+        "hidden": 32,
         "layers": 1,
         "heads": 2,
-        "intermediate": 32,
-        "vocabulary": 300,
-        "instructions": 5,
+        "intermediate": 64,
+        "vocabulary": 800,
+        "instructions": 9,
     }
     settings = {"max_steps": 1, "batch_size": 2, "shots": 2, "nano": small}
     data = str(workshop / "data")
