@@ -132,7 +132,7 @@ class EndpointTeacher:
         if codes & _NO_QUOTA:
             return self._fatal(f"no quota left ({message})", "Add credit; all answers are kept in the ledger.")
         if status in _RETRY or status >= 500:
-            said = f"HTTP {status} ({message})" if fields.get("message") else f"HTTP {status}"
+            said = f"HTTP {status} ({message})" if status >= 500 and fields.get("message") else f"HTTP {status}"
             return CallFailed(said, retry_after=_retry_after(error.response.headers))
         # Servers word it in many ways, but all name the parameter. Were it about something else, the question that is
         # then asked without it meets the same answer, and that one counts.
