@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 # Tests that compare scores, losses, gradients or weights: processors differ in the last bits of these.
-NUMERIC := $(addprefix tests/,baselines experiment metrics models scoring test_recommender.py tuning)
+NUMERIC := $(addprefix tests/,baselines evaluation experiment metrics models scoring test_recommender.py tuning)
 
 .PHONY: demo test test-slow check bench install clean
 
@@ -17,7 +17,7 @@ test: $(STAMP)  ## the fast tests, in two processes of one thread (WORKERS=4 whe
 
 test-slow: $(STAMP)  ## the tests marked slow; and those of numbers again, as on a processor without AVX-512
 	$(BIN)/python -m pytest -m slow
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(NUMERIC)
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(NUMERIC)
 
 bench: $(STAMP)  ## speed and memory against references; needs RECALIGN_DATA and an otherwise idle machine
 	$(BIN)/python benchmarks/ranking.py
