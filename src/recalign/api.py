@@ -1,6 +1,5 @@
 """The verbs of the command for Python: the command's modules and a notebook call the same functions.
 
-`recalign` hands these names on, lazily: ``import recalign`` loads nothing, ``recalign.tune`` loads what tuning needs.
 `tune` and `evaluate` are the library's own functions; the others here combine two or three of its steps.
 """
 

@@ -180,4 +180,6 @@ def test_adapters_and_foreign_numbers_are_not_fused(
 def test_the_fused_pass_in_bfloat16(checkpoints: dict[str, Path]) -> None:
     backbone = load_backbone(BackboneConfig(name=str(checkpoints["llama"]), dtype="bfloat16", device="cpu"))
     in_onednn = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # ONEDNN_MAX_CPU_ISA may keep it from the processor's
-    assert supports_fusion(backbone.model) is (torch.cpu._is_avx512_bf16_supported() and in_onednn)
+    in_torch = torch.backends.cpu.get_cpu_capability() == "AVX512"  # ATEN_CPU_CAPABILITY likewise
+    native = torch.cpu._is_avx512_bf16_supported() and in_onednn and in_torch
+    assert supports_fusion(backbone.model) is native

@@ -25,6 +25,7 @@ from recalign.baselines.network import ItemFeatures, Network
 from recalign.baselines.networks.dros import nominal_weights, robust_term
 from recalign.errors import DataError
 from recalign.metrics.classification import auc, undefined_reason
+from recalign.models.onednn import computes_in_bf16
 from recalign.seeding import derive_seed, generator
 
 Lookup = Callable[[Places], ItemFeatures]
@@ -165,8 +166,7 @@ def _pass(
 def _arithmetic(network: Network, config: BaselineConfig) -> torch.autocast:
     """bfloat16 where `BaselineConfig.precision` says so: nearly four times as fast for GRUs of 1024 units."""
     device = next(network.parameters()).device.type
-    native = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
-    wanted = config.precision == "bf16" or (config.precision == "auto" and config.text and native)
+    wanted = config.precision == "bf16" or (config.precision == "auto" and config.text and computes_in_bf16(device))
     return torch.autocast(device, torch.bfloat16, enabled=wanted)
 
 

@@ -206,9 +206,8 @@ def _joined(content: Any) -> str:
     """The text of a message: a string, or the texts of a list of parts."""
     if isinstance(content, str):
         return content
-    parts = content if isinstance(content, list) else []
-    texts = [part.get("text") if isinstance(part, dict) else getattr(part, "text", None) for part in parts]
-    return "".join(text for text in texts if isinstance(text, str))
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
 
 
 def _allowed_alternatives(error: Any, asked: int) -> int:

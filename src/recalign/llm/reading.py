@@ -20,8 +20,7 @@ _REFUSED: Final = re.compile(
     r"|(?:es )?tut mir leid|leider kann ich|ich kann (?:das|dies|dir|ihnen)? ?(?:leider )?nicht",
     re.IGNORECASE,
 )
-# What reasoning models think aloud before they answer. Servers often show the closing tag alone. In the harmony format
-# thoughts and answer stand in channels of their own.
+# Thoughts before an answer. Servers often show the closing tag alone, and the harmony format has channels instead.
 _THOUGHT_END: Final = re.compile(r"</think(?:ing)?>|<\|channel\|>\s*final\b[^<]*<\|message\|>", re.IGNORECASE)
 _THOUGHT_START: Final = re.compile(r"\s*(?:<think(?:ing)?>|<\|channel\|>)", re.IGNORECASE)
 _ANSWER_END: Final = re.compile(r"\s*<\|(?:return|end)\|>\s*\Z")

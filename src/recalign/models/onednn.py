@@ -87,18 +87,23 @@ _FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 _LINEARS = [f"self_attn.{name}_proj" for name in "qkvo"] + [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
 
 
-def is_fusible(model: nn.Module) -> bool:
-    """Whether `hidden_at` is made for `model`: a Llama-family decoder on a CPU, without adapters.
+def computes_in_bf16(device: str) -> bool:
+    """Whether a device computes in bfloat16, where neither torch nor oneDNN is told to do without."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    capable = torch.cpu._is_avx512_bf16_supported() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return bool(capable and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
-    Its type is float32, or bfloat16 where the processor computes in it and oneDNN is not told to do without.
-    """
+
+def is_fusible(model: nn.Module) -> bool:
+    """Whether `hidden_at` is made for `model`: a Llama-family decoder on a CPU, in its arithmetic, without adapters."""
     config: Any = model.config
     layers: Any = getattr(getattr(model, "model", None), "layers", None)  # none where PEFT wraps the model
     if config.model_type not in _FAMILY or config.hidden_act != "silu" or layers is None:
         return False
     types = {(parameter.device.type, parameter.dtype) for parameter in model.parameters()}
     native = {("cpu", torch.float32)}
-    if torch.cpu._is_avx512_bf16_supported() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if computes_in_bf16("cpu"):
         native.add(("cpu", torch.bfloat16))
     linears = [layer.get_submodule(name) for layer in layers for name in _LINEARS]
     return len(types) == 1 and types <= native and all(type(linear) is OneDnnLinear for linear in linears)

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from recalign.models.onednn import computes_in_bf16
+
 
 @contextmanager
 def deterministic(device: torch.device) -> Iterator[None]:
@@ -32,16 +34,13 @@ def deterministic(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def mixed_precision(model: nn.Module, precision: str) -> Iterator[None]:
-    """Within the context, with precision bf16, the forward pass of `model` is under autocast; its logits are float32.
+    """Within the context the forward pass of `model` is under autocast with precision bf16; its logits are float32.
 
-    Args:
-        model: A causal language model. Its weights keep their type.
-        precision: "bf16", "fp32", or "auto" for bf16 where the processor computes in it.
+    Precision "auto" is bf16 where the device computes in it. The model's weights keep their type.
     """
     device = next(model.parameters()).device.type
     if precision == "auto":
-        native = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
-        precision = "bf16" if native else "fp32"
+        precision = "bf16" if computes_in_bf16(device) else "fp32"
     if precision == "fp32":
         yield
         return
