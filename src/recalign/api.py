@@ -51,8 +51,7 @@ def recommend(
 
     It loads the model for this one answer. Keep a `Recommender` where there are several.
 
-    Where the model comes from is said as to `Recommender.load`, what is asked as to `recalign.answer.answer`. Both say
-    what they raise.
+    Arguments are those of `Recommender.load` and of `recalign.answer.answer`, which say what they raise.
     """
     recommender = Recommender.load(run, data, backbone=backbone, device=device)
     return answer(recommender, likes, dislikes, k, explain=explain, progress=progress)

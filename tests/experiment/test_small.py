@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,9 +140,11 @@ def test_models_and_data_work_through_their_links(small: Done) -> None:
 
 
 def test_adapters_are_functions_of_the_file_alone(
-    small: Done, tmp_path: Path, write_small: Callable[..., Path], recorder: Recorder
+    small: Done, tmp_path: Path, write_small: Callable[..., Path], recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped after a stage and run again in another store, with other data sets first: the same bytes."""
+    monkeypatch.setenv("RECALIGN_CACHE", str(tmp_path / "cache"))  # nano is built anew
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # bits are those of a number of threads: one, as in `small`
     path = write_small()
     whole = path.read_text()
     path.write_text(whole.partition('[[stages]]\nname = "few"')[0])
