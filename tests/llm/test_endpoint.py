@@ -132,6 +132,15 @@ def test_what_a_server_says_of_its_trouble_is_shown_in_one_line(reply: Reply, me
     assert "\n" not in stop.value.reason
 
 
+def test_a_key_in_a_servers_message_is_masked_before_the_message_is_cut() -> None:
+    key = "sk-canary-1234"
+    for filler in range(270, 301):
+        body = b'{"error": "' + b"x" * filler + key.encode() + b'"}'
+        with ScriptedTeacher([Reply.garbage(body)]) as server, pytest.raises(CallFailed) as stop:
+            ask(server, {"OPENAI_API_KEY": key})
+        assert "sk-" not in stop.value.reason
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [({"Retry_After": "1.5"}, 1.5), ({"retry_after_ms": "250"}, 0.25), ({"Retry_After": "-3"}, None), ({}, None)],

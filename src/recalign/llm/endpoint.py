@@ -103,7 +103,7 @@ class EndpointTeacher:
         """A reply of the client; servers leave fields out and put others in."""
         choices = getattr(reply, "choices", None)
         if not isinstance(choices, list) or not choices or getattr(choices[0], "message", None) is None:
-            raise _MalformedReply(self._redact(_instead_of_choices(reply)))
+            raise _MalformedReply(self._redact(_instead_of_choices(reply))[:_MESSAGE])
         message = choices[0].message
         text, refusal = _joined(getattr(message, "content", None)), getattr(message, "refusal", None)
         reason, model = getattr(choices[0], "finish_reason", None), getattr(reply, "model", None)
@@ -196,7 +196,7 @@ def _instead_of_choices(reply: Any) -> str:
     error = getattr(reply, "error", None)
     if error:
         said = error.get("message") if isinstance(error, dict) else error
-        return f"an error in it: {' '.join(str(said or error).split())[:_MESSAGE]}"
+        return f"an error in it: {' '.join(str(said or error).split())}"
     if isinstance(reply, str) and reply.lstrip()[:1] == "<":
         return "a page (HTML) instead of JSON; check --base-url, which often ends in /v1"
     return "no answer in it"
