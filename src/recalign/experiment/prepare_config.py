@@ -49,7 +49,7 @@ class PrepareConfig(SplitConfig):
     noun_plural: str | None = Field(None, description="What several items are called.")
     verb: str | None = Field(None, description="What the question asks.")
     past: str | None = Field(None, description="Past participle of the verb.")
-    consumed: str | None = Field(None, description="What the user did with an item: watched, read, bought.")
+    consumed: str | None = Field(None, description="What the user has done with an item: watched, read, seen.")
     yes: str | None = Field(None, description="The positive answer.")
     no: str | None = Field(None, description="The negative answer.")
     language: str | None = Field(None, description="Language tag.")
