@@ -25,7 +25,7 @@ class Document(BaseModel):
 
 
 class Estimate(Document):
-    """A metric over `n` training seeds.
+    """A metric over `n` training seeds and order seeds: every pair of them counts.
 
     Attributes:
         mean: None where it is undefined.
@@ -160,8 +160,8 @@ class Learned(Document):
 
     Attributes:
         fit: Name of the data set; "" for the evaluated data itself.
-        interactions: Distinct interactions of its train split, per fold; empty where there was nothing to learn from,
-            and the item-based priors are left out.
+        interactions: Distinct interactions of its train split, per order seed and fold; empty where there was nothing
+            to learn from, and the item-based priors are left out.
     """
 
     fit: str = ""
@@ -173,7 +173,7 @@ class Ranked(Document):
 
     Attributes:
         lists: Number of lists; 0: no candidates could be drawn.
-        fingerprints: Of the frozen candidates, one per fold.
+        fingerprints: Of the frozen candidates, one per order seed and fold.
     """
 
     negatives: int
@@ -220,7 +220,8 @@ class PanelFacts(Document):
 
     Attributes:
         data: Name of the data set.
-        fingerprints: Of the prepared data, one per fold.
+        fingerprints: Of the prepared data, one per order seed and fold.
+        order_seeds: Of the prepared data, where they are several. `n` and `n_users` are then those of the first.
         n, n_users, positive_share: Samples, users, and the share of liked samples in [0, 1].
         ranked: None where nothing is ranked.
         unseen: None where nobody asked.
@@ -232,6 +233,7 @@ class PanelFacts(Document):
     data: str
     split: str
     fingerprints: tuple[str, ...] = ()
+    order_seeds: tuple[int, ...] = ()
     n: int
     n_users: int
     positive_share: float

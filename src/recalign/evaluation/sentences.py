@@ -68,6 +68,16 @@ def about(facts: PanelFacts) -> str:
     )
 
 
+def orders(seeds: Sequence[int]) -> list[str]:
+    """That the figures are means over several orders, where they are."""
+    if not seeds:
+        return []
+    return [
+        f"Means over {len(seeds)} orders of events at the same time (order seeds {', '.join(map(str, seeds))}); ± is "
+        "over these and the training seeds. Numbers of samples and users are those of the first order."
+    ]
+
+
 def counted(panel: Panel) -> list[str]:
     """What metrics are averages over: one sentence for each that counts something."""
     sentences = []
