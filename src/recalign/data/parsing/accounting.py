@@ -149,11 +149,11 @@ def sift(rows: pl.DataFrame, checks: fields.Checks, tally: FileTally) -> pl.Data
 
 
 def sift_ratings(rows: pl.DataFrame, of_rating: fields.Checks, tally: FileTally) -> pl.DataFrame:
-    """Give `user_id`, `item_id`, `rating` and `timestamp` (in seconds) their types, and keep the rows that have all."""
+    """Give the text of `user_id`, `item_id`, `rating` and `timestamp` (seconds) types; keep the rows that have all."""
     typed = rows.with_columns(
         fields.identifier("user_id"),
         fields.identifier("item_id"),
         fields.number("rating"),
-        fields.seconds("timestamp", "seconds"),
+        fields.seconds("timestamp"),
     )
     return sift(typed, [*fields.id_checks(), *of_rating, *fields.time_checks()], tally)

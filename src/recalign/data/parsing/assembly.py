@@ -40,10 +40,15 @@ _ROWS: Final[dict[str, pl.DataType]] = {
 
 
 class SourceBuilder:
-    """Collects the parsed rows of one dataset."""
+    """Collects the parsed rows of one dataset.
+
+    Attributes:
+        ledger: What was rejected so far.
+        time_form: `SourceData.time_form`.
+    """
 
     def __init__(self) -> None:
-        self.ledger = RejectLedger()
+        self.ledger, self.time_form = RejectLedger(), ""
         names = ("user_id", "item_id")
         self._ids = {name: pl.Categorical(pl.Categories.random("recalign", pl.UInt32)) for name in names}
         self._tallies: list[FileTally] = []
@@ -94,7 +99,7 @@ class SourceBuilder:
             raise self._nothing_left()
         interactions = _whole(ratings.drop("file", "line", "lines"))
         catalogue = catalogue.rename(rename or {})
-        return SourceData(interactions.select(*INTERACTIONS), catalogue, accounts, self.ledger, licence)
+        return SourceData(interactions.select(*INTERACTIONS), catalogue, accounts, self.ledger, licence, self.time_form)
 
     def _known(self, items: pl.Enum) -> pl.DataFrame:
         """All ratings of these items, their ids as Enums."""

@@ -13,6 +13,7 @@ from recalign.data.parsing.accounting import sift
 from recalign.data.parsing.assembly import SourceBuilder
 from recalign.data.parsing.columns import open_table, place_of, resolve_columns
 from recalign.data.parsing.files import find_one
+from recalign.data.parsing.times import TimeColumn, time_checks
 from recalign.data.reader import RatingsReader
 from recalign.data.source import ITEM_COLUMNS, SourceData, SourceOptions
 from recalign.errors import ConfigError
@@ -35,8 +36,8 @@ def read_table(path: Path, options: SourceOptions) -> SourceData:
     columns of the items file are kept under their own names.
 
     Ratings are any finite numbers (with a decimal comma where the separator is no comma); a `liked` column gives 1
-    and 0; with neither, the rows are implicit events and their rating is null. Times are whole seconds or ISO dates;
-    a time column that is blank throughout counts as none. Genres are separated by ``|`` where that occurs, else by
+    and 0; with neither, the rows are implicit events and their rating is null. Times are those of `parsing.times`; a
+    time column that is blank throughout counts as none. Genres are separated by ``|`` where that occurs, else by
     commas.
 
     Raises:
@@ -99,13 +100,17 @@ def _read_ratings(
     places = _rating_places(table.header, options, path, with_titles=with_titles)
     decimal_comma = table.separator not in (",", None)
     titles = []
+    times = TimeColumn(options.time_unit or "auto")
     for rows in table.rows(places):
+        if "timestamp" in places:
+            rows = times.read(rows, path)
         kept = sift(_typed(rows, decimal_comma), _rating_checks(places), tally)
         builder.add_ratings(kept, tally)
         if with_titles:
             named = kept.with_columns(fields.identifier("title")).filter(pl.col("title").is_not_null())
             named = named.select("item_id", "title", *[name for name in _DETAILS if name in kept.columns])
             titles.append(named.unique("item_id", keep="first", maintain_order=True))
+    builder.time_form = times.form
     if not with_titles:
         return None
     return _item_details(pl.concat(titles).unique("item_id", keep="first", maintain_order=True))
@@ -136,8 +141,6 @@ def _typed(rows: pl.DataFrame, decimal_comma: bool) -> pl.DataFrame:
         changes.append(fields.number("rating", decimal_comma=decimal_comma))
     if "liked" in rows.columns:
         changes.append(fields.yes_no("liked").alias("rating"))
-    if "timestamp" in rows.columns:
-        changes += [(pl.col("timestamp").str.strip_chars() == "").alias("timeless"), fields.seconds("timestamp", "any")]
     return rows.with_columns(changes)
 
 
@@ -148,12 +151,12 @@ def _rating_checks(places: Mapping[str, int]) -> fields.Checks:
     if "liked" in places:
         checks.append((pl.col("rating").is_null(), BAD_FLAG))
     if "timestamp" in places:
-        checks += [(condition & ~pl.col("timeless"), reason) for condition, reason in fields.time_checks()]
+        checks += time_checks()
     return checks
 
 
 PLUGIN: Final = RatingsReader(
     licence=LICENCE,
-    options=frozenset({"columns", "item_columns", "separator", "encoding", "items"}),
+    options=frozenset({"columns", "item_columns", "separator", "encoding", "items", "time_unit"}),
     read=read_table,
 )
