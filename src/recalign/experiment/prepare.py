@@ -81,8 +81,18 @@ def _from_ratings(config: PrepareConfig, template: PromptTemplate) -> None:
         "users": users,
         "users_without_sample": users - samples.samples["user_id"].n_unique(),
         "licence": source.licence,
+        "times": _times(source),
     }
     _write(config, template, source, samples, catalog, domain, settings, facts)
+
+
+def _times(source: SourceData) -> Json | None:
+    """The form of the times and the first and last of them (UTC), which show a unit that was misread; or None."""
+    times = source.interactions["timestamp"].drop_nulls()
+    if times.is_empty():
+        return None
+    ends = pl.Series([times.min(), times.max()]).cast(pl.Datetime("us")).dt.strftime("%Y-%m-%d %H:%M:%S")
+    return {"form": source.time_form, "first": ends[0], "last": ends[1]}
 
 
 def _from_published(config: PrepareConfig, reader: SamplesReader, template: PromptTemplate) -> None:
@@ -112,7 +122,7 @@ def _from_published(config: PrepareConfig, reader: SamplesReader, template: Prom
         "feedback": {"kind": "binary", "like_above": None},
         "item_text": "{text}",
     }
-    facts = {"users": len(samples), "users_without_sample": 0, "licence": reader.licence}
+    facts: Json = {"users": len(samples), "users_without_sample": 0, "licence": reader.licence, "times": None}
     table = SampleTable.from_frame(samples.select(*SAMPLES))
     _write(config, template, data, table, ItemCatalog(data.items), data.domain, settings, facts)
 
