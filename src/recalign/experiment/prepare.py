@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import numpy as np
 import polars as pl
 
-from recalign.artifacts import Json, check_free, hash_file, write_directory
+from recalign.artifacts import Json, check_free, hash_file, write_directory, write_file_atomic
 from recalign.data.audit import audit
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
+from recalign.data.parsing.accounting import NothingLeft, RejectLedger
 from recalign.data.protocols import cut_users, fold_users
 from recalign.data.published import PublishedSamples
 from recalign.data.reader import RatingsGenerator, SamplesReader
@@ -28,7 +30,7 @@ from recalign.data.samples import ITEMS_FILE, KIND, split_counts
 from recalign.data.schema import SAMPLES, SPLITS
 from recalign.data.source import SourceData, read_source
 from recalign.data.splitting import make_table, plan, resolve_protocol
-from recalign.errors import ConfigError
+from recalign.errors import ConfigError, DataError
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.prompting.prompts import HistoryText
 from recalign.prompting.template import PromptTemplate
@@ -47,6 +49,7 @@ def prepare(config: PrepareConfig) -> Path:
     Raises:
         ConfigError: settings that are missing or do not fit the dataset, protocol or template.
         DataError: an input file is missing or unusable, or lacks what the protocol or feedback needs.
+            Where rows were rejected before, OUTPUT.rejects.jsonl has them.
         ArtifactError: the output exists or cannot be written. Nothing half-written is left in any case.
     """
     if config.output is None:
@@ -63,13 +66,19 @@ def prepare(config: PrepareConfig) -> Path:
 def _from_ratings(config: PrepareConfig, template: PromptTemplate) -> None:
     domain = config.domain_words()
     template.instruction(domain, (), "title", 1)  # a template without the language fails before any reading
-    source = read_source(config.dataset, config.input, config.source_options())
+    try:
+        source = read_source(config.dataset, config.input, config.source_options())
+    except NothingLeft as error:
+        _raise_with_rejects(error, error.rejects, 0, config)
     item_text = config.item_text or config.defaults.item_text
     catalog = ItemCatalog.from_items(source.items, item_text)
     protocol = resolve_protocol(config.protocol, source.interactions)
     feedback = config.feedback_config()
     steps = plan(protocol, config, feedback)
-    samples = make_table(source.interactions, protocol, steps, feedback, item_ids=catalog.ids)
+    try:
+        samples = make_table(source.interactions, protocol, steps, feedback, item_ids=catalog.ids)
+    except DataError as error:
+        _raise_with_rejects(error, source.rejects, len(source.interactions), config)
     settings = {
         "protocol": {"name": protocol.name, "version": protocol.version, **steps.described()},
         "feedback": feedback.model_dump(),
@@ -84,6 +93,26 @@ def _from_ratings(config: PrepareConfig, template: PromptTemplate) -> None:
         "times": _times(source),
     }
     _write(config, template, source, samples, catalog, domain, settings, facts)
+
+
+def _raise_with_rejects(error: DataError, rejects: RejectLedger, left: int, config: PrepareConfig) -> NoReturn:
+    """Raise the error again, and first tell the rows that were rejected before it; they are written beside the output.
+
+    `left` rows were not rejected. Where they are many more, the others are not why; where they are fewer, the hint is
+    about the others.
+    """
+    if 10 * len(rejects) <= left:
+        raise error
+    assert config.output is not None
+    path = config.output.with_name(f"{config.output.name}.{REJECTS_FILE}")
+    content = BytesIO()
+    rejects.write(content)
+    write_file_atomic(path, content.getvalue())
+    found = f"{rejects.told()}; all are listed in {path}"
+    if not isinstance(error, NothingLeft):
+        found += f"; of the {left:,} rows left: {error.found}"
+    hint = config.reader.hints.get(next(iter(rejects.counts()))) if len(rejects) >= left else None
+    raise DataError(error.thing, found=found, expected=error.expected, hint=hint or error.hint) from error
 
 
 def _times(source: SourceData) -> Json | None:

@@ -10,10 +10,11 @@ import polars as pl
 
 from recalign.data.parsing import fields
 from recalign.data.parsing.accounting import sift
-from recalign.data.parsing.assembly import SourceBuilder
+from recalign.data.parsing.assembly import NO_TIME, UNKNOWN_ITEM, SourceBuilder
 from recalign.data.parsing.columns import open_table, place_of, resolve_columns
 from recalign.data.parsing.files import find_one
-from recalign.data.parsing.times import TimeColumn, time_checks
+from recalign.data.parsing.records import MALFORMED, UNREADABLE
+from recalign.data.parsing.times import BAD_TIME, TimeColumn, time_checks
 from recalign.data.reader import RatingsReader
 from recalign.data.source import ITEM_COLUMNS, SourceData, SourceOptions
 from recalign.errors import ConfigError
@@ -155,8 +156,23 @@ def _rating_checks(places: Mapping[str, int]) -> fields.Checks:
     return checks
 
 
+_OTHER_COLUMN: Final = "Name the right column: --columns {0}=NAME, or leave it out: --columns {0}="
+_HINTS: Final[dict[str, str]] = {
+    UNKNOWN_ITEM: "Check that both files write item ids alike, and that the right columns are named (--item-columns)",
+    MALFORMED: "Check the separator (--separator) and the lines that the rejected rows name",
+    UNREADABLE: "Name the encoding: --encoding latin-1",
+    BAD_TIME: _OTHER_COLUMN.format("timestamp"),
+    fields.TOO_LATE: "Name another unit: --time-unit milliseconds",
+    fields.BAD_RATING: _OTHER_COLUMN.format("rating"),
+    BAD_FLAG: _OTHER_COLUMN.format("liked"),
+    NO_TIME: "Leave the times out: --columns timestamp= --order file",
+    fields.NO_USER: "Name the right column: --columns user_id=NAME",
+    fields.NO_ITEM: "Name the right column: --columns item_id=NAME",
+}
+
 PLUGIN: Final = RatingsReader(
     licence=LICENCE,
+    hints=_HINTS,
     options=frozenset({"columns", "item_columns", "separator", "encoding", "items", "time_unit"}),
     read=read_table,
 )
