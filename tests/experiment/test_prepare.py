@@ -145,6 +145,19 @@ def test_binary_and_implicit_feedback_from_own_files(make: Make, shop: Path) -> 
     assert frame["label"].mean() == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize(("flags", "kind"), [((0, 1), "binary"), ((1, 1), "implicit"), ((0, 0), "binary")])
+def test_a_threshold_for_flags_is_refused(make: Make, tmp_path: Path, flags: tuple[int, int], kind: str) -> None:
+    rows = [f"{who},{item},{flags[(who + item) % 2]},T{item}" for who in range(4) for item in range(who, who + 4)]
+    path = tmp_path / "flags.csv"
+    path.write_text("\n".join(["user_id,item_id,rating,title", *rows, ""]))
+    source: dict[str, Any] = {"dataset": "table", "input": path, "order": "file"}
+    with pytest.raises(DataError, match=rf"like_above 0\.5 is for ratings on a scale.*--feedback {kind} instead"):
+        make(like_above=0.5, **source)
+    assert make(feedback=kind, **source)
+    path.write_text(path.read_text() + "9,1,2,T1\n9,2,1,T2\n")
+    assert make("scale", like_above=0.5, **source)
+
+
 ALPACA = {
     "instruction": "Given the user's preference and unpreference, identify whether the user will like the target movie "
     'by answering "Yes." or "No.".',

@@ -21,6 +21,7 @@ from recalign.data.audit import audit
 from recalign.data.audit_checks import tied_targets
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
+from recalign.data.feedback import FeedbackConfig
 from recalign.data.parsing.accounting import NothingLeft, RejectLedger
 from recalign.data.protocols import cut_users, fold_users
 from recalign.data.published import PublishedSamples
@@ -75,6 +76,7 @@ def _from_ratings(config: PrepareConfig, template: PromptTemplate) -> None:
     catalog = ItemCatalog.from_items(source.items, item_text)
     protocol = resolve_protocol(config.protocol, source.interactions)
     feedback = config.feedback_config()
+    _check_scale(source.interactions["rating"].drop_nulls(), feedback)
     steps = plan(protocol, config, feedback)
     try:
         samples = make_table(source.interactions, protocol, steps, feedback, item_ids=catalog.ids)
@@ -114,6 +116,18 @@ def _raise_with_rejects(error: DataError, rejects: RejectLedger, left: int, conf
         found += f"; of the {left:,} rows left: {error.found}"
     hint = config.reader.hints.get(next(iter(rejects.counts()))) if len(rejects) >= left else None
     raise DataError(error.thing, found=found, expected=error.expected, hint=hint or error.hint) from error
+
+
+def _check_scale(rating: pl.Series, feedback: FeedbackConfig) -> None:
+    """Refuse a threshold for flags: above 3.5 nobody would like anything."""
+    if feedback.kind != "explicit" or rating.is_empty() or not rating.is_in([0.0, 1.0]).all():
+        return
+    is_flag = 0.0 in rating
+    raise DataError(
+        f"like_above {feedback.like_above:g} is for ratings on a scale",
+        found=f"nothing but {'0 and 1' if is_flag else '1'}",
+        hint=f"Use --feedback {'binary' if is_flag else 'implicit'} instead of --like-above.",
+    )
 
 
 def _times(source: SourceData) -> Json | None:

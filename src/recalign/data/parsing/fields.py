@@ -22,6 +22,8 @@ BAD_RATING: Final = "rating is not a number"
 BAD_TIME: Final = "time is not a whole number of seconds"
 TOO_LATE: Final = "time is beyond the year 5138 in the unit that it is read in"
 
+# What programs write for a missing value, in lower case.
+PLACEHOLDERS: Final = ("nan", "null", "none", "n/a", "#n/a", "<na>", "nat", "\\n", "(null)", "undefined")
 # Microseconds: beyond it lies the year 5138.
 MAX_TIME: Final = 100_000_000_000 * SECOND
 
