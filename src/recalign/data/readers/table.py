@@ -17,7 +17,7 @@ from recalign.data.parsing.records import MALFORMED, UNREADABLE
 from recalign.data.parsing.times import BAD_TIME, TimeColumn, time_checks
 from recalign.data.reader import RatingsReader
 from recalign.data.source import ITEM_COLUMNS, SourceData, SourceOptions
-from recalign.errors import ConfigError
+from recalign.errors import ConfigError, DataError
 
 LICENCE: Final = "your own data: recalign knows no terms for it"
 BAD_FLAG: Final = "liked is neither yes nor no (1/0, true/false, yes/no)"
@@ -73,9 +73,24 @@ def _read_items(builder: SourceBuilder, path: Path, options: SourceOptions) -> d
         if name and place not in places.values() and name not in ITEM_COLUMNS
     }
     for rows in table.rows({**places, **{key: int(key[1:]) for key in extras}}):
-        shaped = _item_details(rows.with_columns(fields.identifier("item_id"), fields.identifier("title")))
+        _refuse_rounded_ids(rows, path)
+        shaped = _item_details(rows.with_columns(fields.own_identifier("item_id"), fields.identifier("title")))
         builder.add_items(sift(shaped, fields.item_checks(), tally), tally)
     return extras
+
+
+def _refuse_rounded_ids(rows: pl.DataFrame, path: Path) -> None:
+    """Refuse ids such as 1.23457E+12, which a spreadsheet has made of many different ones."""
+    for name in ("user_id", "item_id"):
+        if name in rows.columns:
+            rounded = rows.filter(pl.col(name).str.contains(r"^\s*\d(?:\.\d+)?[eE]\+\d+\s*$"))
+            if len(rounded):
+                raise DataError(
+                    f"column for {name} of {path}",
+                    found=f"{rounded[name][0].strip()!r} in line {rounded['line'][0]}, which has lost digits",
+                    expected="whole ids",
+                    hint="Export the column as text",
+                )
 
 
 def _item_details(rows: pl.DataFrame) -> pl.DataFrame:
@@ -103,6 +118,7 @@ def _read_ratings(
     titles = []
     times = TimeColumn(options.time_unit or "auto")
     for rows in table.rows(places):
+        _refuse_rounded_ids(rows, path)
         if "timestamp" in places:
             rows = times.read(rows, path)
         kept = sift(_typed(rows, decimal_comma), _rating_checks(places), tally)
@@ -137,7 +153,7 @@ def _rating_places(header: list[str], options: SourceOptions, path: Path, *, wit
 
 
 def _typed(rows: pl.DataFrame, decimal_comma: bool) -> pl.DataFrame:
-    changes = [fields.identifier("user_id"), fields.identifier("item_id")]
+    changes = [fields.own_identifier("user_id"), fields.own_identifier("item_id")]
     if "rating" in rows.columns:
         changes.append(fields.number("rating", decimal_comma=decimal_comma))
     if "liked" in rows.columns:
