@@ -177,7 +177,7 @@ _HINTS: Final[dict[str, str]] = {
     UNKNOWN_ITEM: "Check that both files write item ids alike, and that the right columns are named (--item-columns)",
     MALFORMED: "Check the separator (--separator) and the lines that the rejected rows name",
     UNREADABLE: "Name the encoding: --encoding latin-1",
-    BAD_TIME: _OTHER_COLUMN.format("timestamp"),
+    BAD_TIME: "Write times as 2024-05-01 10:30, or leave them out: --columns timestamp= --order file",
     fields.TOO_LATE: "Name another unit: --time-unit milliseconds",
     fields.BAD_RATING: _OTHER_COLUMN.format("rating"),
     BAD_FLAG: _OTHER_COLUMN.format("liked"),
