@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from recalign.data.codes import codes, encode, names
+from recalign.data.event_range import EventLog, EventRange
 from recalign.data.sample_ids import hexadecimal
 from recalign.data.schema import EVENTS, SAMPLES, SAMPLES_FORMAT, SPLITS, STORED_SAMPLES
 from recalign.errors import ArtifactError, DataError
@@ -28,6 +29,7 @@ EVENTS_FILE: Final = "events.parquet"
 GROUP_ROWS: Final = 1_000_000
 
 _VERSION_KEY: Final = "recalign.format_version"
+_RANGE: Final = ("history_end", "history_length", "past_length")
 # Ends of ranges grow by one from row to row in most protocols; ids are random, so neither has use for a dictionary.
 _PLAIN: Final = {"sample_id": "PLAIN", "history_end": "DELTA_BINARY_PACKED"}
 
@@ -47,7 +49,7 @@ class SampleTable:
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame) -> SampleTable:
-        """From rows with whole histories (`schema.SAMPLES`); every row gets events of its own."""
+        """From rows with whole histories (`schema.SAMPLES`); every row gets events of its own, and no longer past."""
         lengths = frame["history"].list.len().cast(pl.Int32)
         entries = frame["history"].explode(empty_as_null=False).struct.unnest()
         events = entries.select(
@@ -56,6 +58,7 @@ class SampleTable:
         ranges = frame.drop("history").with_columns(
             pl.Series("history_end", lengths.to_numpy().cumsum(dtype=np.int64), dtype=pl.Int64),
             lengths.alias("history_length"),
+            lengths.alias("past_length"),
             pl.col("split").cast(SPLIT),
         )
         return cls.coded(ranges, events)
@@ -144,11 +147,18 @@ def history_ranges(
 
 
 def trimmed(samples: pl.DataFrame, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Drop the events that no history refers to; the ranges follow."""
-    used = used_events(samples, len(events))
+    """Add ``past_length``: all that the user did before. Drop the events that are in no past; the ranges follow."""
+    end, lengths = (samples[name].to_numpy() for name in ("history_end", "history_length"))
+    new_user = (events["user_id"] != events["user_id"].shift(1)).fill_null(True).to_numpy()
+    first = np.maximum.accumulate(np.where(new_user, np.arange(len(events)), 0))  # event of each event's user
+    past = np.zeros(len(samples), dtype=np.int64)
+    some = lengths > 0  # an empty history has nothing before it
+    past[some] = end[some] - first[end[some] - 1]
+    samples = samples.with_columns(pl.Series("past_length", past, dtype=pl.Int32))
+    used = used_events(samples.select("history_end", history_length="past_length"), len(events))
     kept = np.concatenate([[0], np.cumsum(used)])
-    end = pl.Series("history_end", kept[samples["history_end"].to_numpy()], dtype=pl.Int64)
-    return samples.with_columns(end), events.filter(pl.Series(used))
+    moved = pl.Series("history_end", kept[end], dtype=pl.Int64)
+    return samples.with_columns(moved), events.filter(pl.Series(used))
 
 
 def used_events(samples: pl.DataFrame, count: int) -> NDArray[np.bool_]:
@@ -211,7 +221,7 @@ def _arrow(column: pl.Series) -> Any:
 
 
 class StoredSamples:
-    """Both files of a prepared directory, read when asked. Nothing is kept."""
+    """Both files of a prepared directory, read when asked. Nothing is kept but the events that a past was read from."""
 
     def __init__(self, directory: Path) -> None:
         """Look at the files' headers.
@@ -231,12 +241,28 @@ class StoredSamples:
             )
         for path, columns in ((self._samples, STORED_SAMPLES), (self._events, EVENTS)):
             check_columns(_read(path, pl.read_parquet_schema), columns, path.stem)
+        self._log = EventLog(lambda: _read(self._events, pl.read_parquet))
 
     def frame(self, split: str | None = None) -> pl.DataFrame:
         """The samples of one split, or all, with whole histories (columns of `schema.SAMPLES`)."""
         wanted = pl.lit(True) if split is None else pl.col("split") == split
         part = _read(self._samples, lambda path: pl.scan_parquet(path).filter(wanted).collect())
         return with_histories(part, _read(self._events, pl.read_parquet))
+
+    def earlier(self, split: str | None = None) -> dict[str, EventRange]:
+        """By sample id what came before the history, for the samples of one split, or all; no event is read here.
+
+        Raises:
+            DataError: a past is shorter than its history, or lies outside of the events.
+        """
+        wanted = pl.lit(True) if split is None else pl.col("split") == split
+        part = pl.scan_parquet(self._samples).filter(wanted).select("sample_id", *_RANGE).collect()
+        end, length, past = (part[name].to_numpy() for name in _RANGE)
+        start, stop = end - past, end - length
+        if len(part) and (start.min() < 0 or (start > stop).any()):
+            raise DataError("samples, past", found="a range that is not one", expected="the history and what is before")
+        ranges = zip(part["sample_id"], start.tolist(), stop.tolist(), strict=True)
+        return {sample_id: EventRange(self._log, first, last) for sample_id, first, last in ranges}
 
     def counts(self) -> dict[str, int]:
         """How many samples each split has."""
