@@ -11,6 +11,8 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from recalign.baselines.recent import Recency
+
 RowKind = Literal["tuned", "baseline", "in-context", "prior", "other"]
 RowStatus = Literal["done", "partial", "not run"]
 Ends = tuple[float, float]
@@ -155,6 +157,26 @@ class Row(Document):
         return value if value is not None and math.isfinite(value) else None
 
 
+class RecentWeights(Document):
+    """How the ``recent`` priors weigh (`recalign.baselines.recent.Recency`).
+
+    Attributes:
+        decay: h, in events; None where all events weigh the same.
+        weight: w, of the item mean.
+        reason: Why these are the defaults; "" where labels of the fit data have chosen them.
+    """
+
+    decay: float | None
+    weight: float
+    reason: str = ""
+
+    @classmethod
+    def of(cls, recency: Recency) -> RecentWeights:
+        """The same as data: JSON has no infinity."""
+        decay = recency.decay if math.isfinite(recency.decay) else None
+        return cls(decay=decay, weight=recency.weight, reason=recency.reason)
+
+
 class Learned(Document):
     """What the item-based priors of a panel learned from.
 
@@ -162,10 +184,12 @@ class Learned(Document):
         fit: Name of the data set; "" for the evaluated data itself.
         interactions: Distinct interactions of its train split, per fold; empty where there was nothing to learn from,
             and the item-based priors are left out.
+        recent: How the ``recent`` priors weigh, per fold; empty like `interactions`.
     """
 
     fit: str = ""
     interactions: tuple[int, ...] = ()
+    recent: tuple[RecentWeights, ...] = ()
 
 
 class Ranked(Document):

@@ -84,7 +84,7 @@ def evaluate(
     """
     wanted = named_models(models)
     task = None if candidates is None else load_task(candidates, data, split)
-    priors = priors_for(data, fit)
+    priors = priors_for(data, fit, split)
     loadable = {name: priors.pick(model) if isinstance(model, str) else model for name, model in wanted.items()}
     fit_name = fit.path.name if fit else ""
     beside, learned = prior_rows([Fold(data, fit, task)], split, fit_name=fit_name, seed=seed, calibrate=calibrate)

@@ -80,13 +80,14 @@ def counted(panel: Panel) -> list[str]:
 
 
 def learned(facts: Learned) -> str:
-    """What the item-based priors learned from."""
+    """What the item-based priors learned from, and how the ``recent`` ones weigh."""
     if not facts.interactions:
         return "Item-based priors are left out: the data has no train split, and --fit names no other data."
     where = f"data set {facts.fit}" if facts.fit else "the evaluated data itself"
     counts = [f"{count:,}" for count in facts.interactions]
     folds = f" ({len(counts)} folds)" if len(counts) > 1 else ""
-    return f"Item-based priors learned from {', '.join(counts)} interactions in the train split of {where}{folds}."
+    what = f"Item-based priors learned from {', '.join(counts)} interactions in the train split of {where}{folds}."
+    return " ".join([what, *_recent(facts)])
 
 
 def ranked(facts: Ranked) -> list[str]:
@@ -145,6 +146,21 @@ def remarks(panel: Panel) -> list[str]:
         who = "Every model" if 1 < len(rows) == len(models) else "; ".join(rows)
         lines.append(f"{who}: no {titles_text}, because {reason}.")
     return lines
+
+
+def _recent(facts: Learned) -> list[str]:
+    """How the ``recent`` priors weigh, and what has chosen it."""
+    if not facts.recent:
+        return []
+    decays = ", ".join(dict.fromkeys("∞" if each.decay is None else f"{each.decay:g}" for each in facts.recent))
+    weights = ", ".join(dict.fromkeys(f"{each.weight:g}" for each in facts.recent))
+    reasons = dict.fromkeys(each.reason for each in facts.recent)
+    chosen = ["chosen on the validation split of the same data"] if "" in reasons else []
+    chosen += [f"by default ({reason})" for reason in reasons if reason]
+    return [
+        f"recent: the k-th last event weighs exp(−k/h), and w × the item mean is added, with h = {decays} and "
+        f"w = {weights}, {'; '.join(chosen)}."
+    ]
 
 
 def _judged(panel: Panel, metric: str) -> Judged:
