@@ -1,12 +1,13 @@
 """``reference:mf``: biases and a matrix factorisation, fitted on all train labels of the evaluated data itself.
 
-It is no prior and no rival: it shows what these labels are worth to a model that knows no title. The score of user u and
-item i is an order, no log-odds::
+It is no prior and no rival: it shows what these labels are worth to a model that knows no title. The score of user u
+and item i is an order, no log-odds::
 
     g + b_u + b_i + p_u · q_i
 
-with g the mean label, biases shrunk by `SMOOTHING` labels, and 40 factors of what the biases leave, by alternating ridge
-regressions. Their regularisation is chosen on the validation split, by AUC. What is not in the train split has zeros.
+with g the mean label, biases shrunk by `SMOOTHING` labels, and 40 factors of what the biases leave, by alternating
+ridge regressions. Their regularisation is chosen on the validation split, by AUC. What is not in the train split has
+zeros.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from recalign.seeding import generator
 PREFIX: Final = "reference:"
 REFERENCES: Final = ("mf",)
 FACTORS: Final = 40
-REGULARISATIONS: Final = (6.0, 8.0, 12.0, 16.0)  # ridge penalty of each user's and item's factors
+REGULARISATIONS: Final = (4.0, 6.0, 8.0, 12.0, 16.0)  # ridge penalty of the factors of a user or an item
 DEFAULT: Final = 8.0  # where nothing can choose
 _BIAS_ROUNDS: Final = 15
 _ROUNDS: Final = 10
@@ -88,17 +89,19 @@ def reference_name(name: str) -> str:
     return PREFIX + bare
 
 
-def reference(data: SampleSet, split: str = "test", *, seed: int = 0) -> Factorisation:
-    """Fit ``reference:mf`` on the train split of the data whose `split` will be scored.
+def reference(name: str, data: SampleSet, split: str = "test", *, seed: int = 0) -> Factorisation:
+    """Fit a reference on the train split of the data whose `split` will be scored.
 
-    `seed` is that of the factors' start. The validation split chooses, unless it is the `split` that is scored.
+    `name` is that of `reference_name`, `seed` that of the factors' start. The validation split chooses, unless it is
+    the `split` that is scored.
 
     Raises:
+        ConfigError: There is no such reference.
         DataError: The train split has no samples.
     """
+    whole = reference_name(name)
     if not data.count("train"):
-        expected = "labels of the evaluated data to learn"
-        raise DataError(f"{PREFIX}mf", found="no train samples", expected=expected)
+        raise DataError(whole, found="no train samples", expected="labels of the evaluated data to learn")
     labels = _Labels(data)
     samples = [] if split == "valid" else data.samples("valid")
     truth = [sample.label for sample in samples]

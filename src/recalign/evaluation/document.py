@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 from recalign.baselines.recent import Recency
 
-RowKind = Literal["tuned", "baseline", "in-context", "prior", "other"]
+RowKind = Literal["tuned", "baseline", "in-context", "prior", "reference", "other"]
+BESIDE: Final[tuple[RowKind, ...]] = ("prior", "reference")  # rows that models are held against, and that are no models
 RowStatus = Literal["done", "partial", "not run"]
 Ends = tuple[float, float]
 
@@ -192,6 +193,21 @@ class Learned(Document):
     recent: tuple[RecentWeights, ...] = ()
 
 
+class ReferenceFit(Document):
+    """What a reference learned: all train labels of the evaluated data.
+
+    Attributes:
+        labels: Distinct interactions of the train split.
+        regularisation: Ridge penalty of the factors.
+        reason: Why that is the default; "" where the validation split has chosen it.
+    """
+
+    model: str
+    labels: int
+    regularisation: float
+    reason: str = ""
+
+
 class Ranked(Document):
     """The candidate lists of a panel: one liked target among `negatives` items that the user never met.
 
@@ -246,6 +262,7 @@ class PanelFacts(Document):
         data: Name of the data set.
         fingerprints: Of the prepared data, one per fold.
         n, n_users, positive_share: Samples, users, and the share of liked samples in [0, 1].
+        references: What the rows of kind "reference" learned, one per fold.
         ranked: None where nothing is ranked.
         unseen: None where nobody asked.
         answered: None where no endpoint was asked.
@@ -260,6 +277,7 @@ class PanelFacts(Document):
     n_users: int
     positive_share: float
     learned: Learned = Learned()
+    references: tuple[ReferenceFit, ...] = ()
     ranked: Ranked | None = None
     unseen: Unseen | None = None
     answered: Answered | None = None

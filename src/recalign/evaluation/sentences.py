@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recalign.evaluation.cells import fixed, interval, p_value, plural, prior_name, short_titles
-from recalign.evaluation.document import Answered, Learned, Panel, PanelFacts, Ranked, Row, Unseen, Verdict
+from recalign.evaluation.document import (
+    BESIDE,
+    Answered,
+    Learned,
+    Panel,
+    PanelFacts,
+    Ranked,
+    ReferenceFit,
+    Row,
+    Unseen,
+    Verdict,
+)
 from recalign.evaluation.metric import Metric, deciding, ordered_metrics
 from recalign.evaluation.panel import best_prior
 from recalign.metrics.ranking import CUTOFF, random_ranker
@@ -90,6 +101,25 @@ def learned(facts: Learned) -> str:
     return " ".join([what, *_recent(facts)])
 
 
+def references(fits: Sequence[ReferenceFit]) -> list[str]:
+    """What each reference is, and what it learned."""
+    sentences = []
+    for name in dict.fromkeys(fit.model for fit in fits):
+        own = [fit for fit in fits if fit.model == name]
+        labels = ", ".join(f"{fit.labels:,}" for fit in own)
+        penalties = ", ".join(dict.fromkeys(f"{fit.regularisation:g}" for fit in own))
+        why = "; ".join(
+            dict.fromkeys(
+                f"by default ({fit.reason})" if fit.reason else "chosen on its validation split" for fit in own
+            )
+        )
+        sentences.append(
+            f"{name} is fitted on all {labels} train labels of the evaluated data (regularisation {penalties}, {why}). "
+            "It shows what these labels are worth, and no verdict counts it."
+        )
+    return sentences
+
+
 def ranked(facts: Ranked) -> list[str]:
     """What was ranked, and what a random order gets."""
     if not facts.lists:
@@ -126,7 +156,7 @@ def answered(facts: Answered, n: int) -> str:
 
 def remarks(panel: Panel) -> list[str]:
     """What the tables of a panel have no column for: further metrics of each model, and why figures are missing."""
-    models = [row for row in panel.plain_rows if row.kind != "prior" and row.metrics]
+    models = [row for row in panel.plain_rows if row.kind not in BESIDE and row.metrics]
     lines, missing = list[str](), dict[tuple[str, str], list[str]]()
     for row in models:
         known, reasons = list[str](), dict[str, list[str]]()
