@@ -68,7 +68,7 @@ def plots(results: Results) -> list[Plot]:
 
 
 def bar_rows(panel: Panel, figure: Figure) -> list[Row]:
-    """The rows of a figure of kind ``bars``: its models at its K. Those beside the models have no K and are always there."""
+    """The rows of a figure of kind ``bars``: its models at its K. Priors and references have none and are shown."""
     return [row for row in _of_models(panel, figure) if row.kind in BESIDE or row.shots == figure.shots]
 
 
