@@ -1,6 +1,6 @@
 """The results document of a run: its panels from stored score files, what is missing, and how it was made.
 
-Nothing is scored here but the priors, which learn nothing that is worth keeping.
+Nothing is scored here but priors and references, which learn nothing that is worth keeping.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from recalign.evaluation.metric import UNSEEN_TITLES
 from recalign.evaluation.panel import build_panel, sample_counts
 from recalign.evaluation.priors import Fold, prior_rows
 from recalign.evaluation.ranking import load_task, ranked
+from recalign.evaluation.references import reference_rows
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings
 from recalign.evaluation.score_file import ScoreFile
 from recalign.experiment.config import Experiment
@@ -100,6 +101,7 @@ def _panel(experiment: Experiment, panel: PanelPlan, store: Store) -> Panel:
     data = [fold.data for fold in folds]
     frame = pl.concat([fold.frame(entry.split).select("sample_id", "user_id", "label") for fold in data])
     priors, learned = prior_rows(folds, entry.split, fit_name=entry.fit or "")
+    references, fits = reference_rows(folds, entry.split, entry.references)
     unseen = _unseen(panel, store, data)
     facts = PanelFacts(
         name=entry.name,
@@ -108,6 +110,7 @@ def _panel(experiment: Experiment, panel: PanelPlan, store: Store) -> Panel:
         split=entry.split,
         fingerprints=tuple(fold.fingerprint for fold in data),
         learned=learned,
+        references=fits,
         ranked=_ranked(panel, folds),
         unseen=Unseen(count=len(unseen), data=entry.unseen_by) if entry.unseen_by else None,
         **sample_counts(frame),
@@ -117,7 +120,7 @@ def _panel(experiment: Experiment, panel: PanelPlan, store: Store) -> Panel:
     for cell in panel.cells:
         seeds.setdefault(cell.row, []).append(cell)
     rows = [_row(experiment, panel, cells, store, data) for cells in seeds.values()]
-    return build_panel(facts, [*priors, *rows], settings, entry.compare)
+    return build_panel(facts, [*priors, *references, *rows], settings, entry.compare)
 
 
 def _folds(panel: PanelPlan, store: Store) -> list[Fold]:
