@@ -15,7 +15,6 @@ from recalign.data.feedback import FeedbackConfig
 from recalign.data.readers.synthetic import generate
 from recalign.data.sample_table import (
     SampleTable,
-    StoredSamples,
     history_ranges,
     trimmed,
     with_histories,
@@ -23,6 +22,7 @@ from recalign.data.sample_table import (
 )
 from recalign.data.schema import EVENTS, SAMPLES, STORED_SAMPLES
 from recalign.data.splitting import SplitConfig, make_table, plan, resolve_protocol
+from recalign.data.stored_samples import StoredSamples
 from recalign.errors import DataError
 
 

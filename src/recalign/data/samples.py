@@ -17,9 +17,10 @@ import polars as pl
 from recalign.artifacts import Manifest, read_manifest
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
-from recalign.data.sample_table import SampleTable, StoredSamples, check_samples
+from recalign.data.sample_table import SampleTable, check_samples
 from recalign.data.schema import SPLITS
 from recalign.data.schema import HistoryEntry as HistoryEntry
+from recalign.data.stored_samples import StoredSamples
 from recalign.errors import ConfigError, DataError
 from recalign.seeding import generator
 

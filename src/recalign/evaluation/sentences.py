@@ -108,11 +108,8 @@ def references(fits: Sequence[ReferenceFit]) -> list[str]:
         own = [fit for fit in fits if fit.model == name]
         labels = ", ".join(f"{fit.labels:,}" for fit in own)
         penalties = ", ".join(dict.fromkeys(f"{fit.regularisation:g}" for fit in own))
-        why = "; ".join(
-            dict.fromkeys(
-                f"by default ({fit.reason})" if fit.reason else "chosen on its validation split" for fit in own
-            )
-        )
+        reasons = dict.fromkeys(fit.reason for fit in own)
+        why = "; ".join(f"by default ({each})" if each else "chosen on its validation split" for each in reasons)
         sentences.append(
             f"{name} is fitted on all {labels} train labels of the evaluated data (regularisation {penalties}, {why}). "
             "It shows what these labels are worth, and no verdict counts it."
