@@ -13,6 +13,7 @@ from typing import Annotated, Final, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from recalign.baselines.config import BaselineConfig
+from recalign.baselines.factorisation import REFERENCES
 from recalign.baselines.networks import BASELINES
 from recalign.cot.config import TeachConfig
 from recalign.evaluation.controls import CONTROLS
@@ -218,6 +219,9 @@ class PanelEntry(_Entry):
     fit: str | None = Field(
         None, description="Data set that the item priors may learn from; default: its own train split."
     )
+    references: tuple[str, ...] = Field(
+        (), description=f"Rows fitted on the data's own train labels: {', '.join(REFERENCES)}."
+    )
     negatives: int = Field(0, ge=0, description="Rank each liked target among this many negatives; 0: no ranking.")
     ranked: tuple[str, ...] = Field((), description="Stages that rank the candidates; all of the panel's if not given.")
     controls: tuple[str, ...] = Field((), description=f"Controls: {', '.join(CONTROLS)}.")
@@ -225,13 +229,15 @@ class PanelEntry(_Entry):
     unseen_by: tuple[str, ...] = Field(
         (), description="Score apart the targets whose titles these data sets never showed."
     )
-    compare: tuple[tuple[str, str], ...] = Field((), description="Pairs of rows to test; priors, too.")
+    compare: tuple[tuple[str, str], ...] = Field((), description="Pairs of rows to test; priors and references, too.")
     resamples: int = Field(2000, ge=100, description="Bootstrap resamples of users.")
 
     @model_validator(mode="after")
     def _known(self) -> Self:
         if unknown := sorted(set(self.controls) - set(CONTROLS)):
             raise ValueError(f"unknown controls {', '.join(unknown)}; expected {', '.join(CONTROLS)}")
+        if unknown := sorted(set(self.references) - set(REFERENCES)):
+            raise ValueError(f"unknown references {', '.join(unknown)}; expected {', '.join(REFERENCES)}")
         stray = sorted({*self.ranked, *self.controlled, *self.labels, *self.zero_shot} - set(self.stages))
         if stray:
             raise ValueError(f"ranked, controlled, labels or zero_shot name no stage of it: {', '.join(stray)}")

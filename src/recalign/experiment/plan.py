@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from recalign.baselines.factorisation import reference_name
 from recalign.baselines.priors import NEEDS_FIT, PREFIX
 from recalign.errors import ConfigError
 from recalign.evaluation.document import RowKind
@@ -260,7 +261,7 @@ def _add_cells(plan: PanelPlan, cells: Iterable[Cell]) -> None:
 def _check_compared(plan: PanelPlan) -> None:
     """Refuse comparisons of rows that are not there. Raises ConfigError."""
     names = sorted({cell.model for cell in plan.cells})
-    known = {*names, *(PREFIX + name for name in NEEDS_FIT)}
+    known = {*names, *(PREFIX + name for name in NEEDS_FIT), *map(reference_name, plan.entry.references)}
     if unknown := [name for pair in plan.entry.compare for name in pair if name not in known]:
         row, rows = f"no row {unknown[0]!r}", ", ".join(map(repr, names))
         raise ConfigError(f"panel {plan.entry.name}, compare", found=row, expected=rows)

@@ -1,6 +1,6 @@
 """The results document of a run: its panels from stored score files, what is missing, and how it was made.
 
-Nothing is scored here but the priors, which learn nothing that is worth keeping.
+Nothing is scored here but priors and references, which learn nothing that is worth keeping.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from recalign.evaluation.metric import UNSEEN_TITLES
 from recalign.evaluation.panel import build_panel, sample_counts
 from recalign.evaluation.priors import Fold, prior_rows
 from recalign.evaluation.ranking import load_task, ranked
+from recalign.evaluation.references import reference_rows
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings
 from recalign.evaluation.score_file import ScoreFile
 from recalign.experiment.config import Experiment
@@ -102,6 +103,7 @@ def _panel(experiment: Experiment, panel: PanelPlan, store: Store) -> Panel:
     frame = pl.concat([part.frame(entry.split).select("sample_id", "user_id", "label") for part in first])
     orders = tuple(dict.fromkeys(panel.orders))
     priors, learned = prior_rows(folds, entry.split, fit_name=entry.fit or "")
+    references, fits = reference_rows(folds, entry.split, entry.references)
     unseen = _unseen(panel, store, data)
     facts = PanelFacts(
         name=entry.name,
@@ -111,6 +113,7 @@ def _panel(experiment: Experiment, panel: PanelPlan, store: Store) -> Panel:
         fingerprints=tuple(fold.fingerprint for fold in data),
         order_seeds=orders if len(orders) > 1 else (),
         learned=learned,
+        references=fits,
         ranked=_ranked(panel, folds),
         unseen=Unseen(count=len(unseen), data=entry.unseen_by) if entry.unseen_by else None,
         **sample_counts(frame),
@@ -120,7 +123,7 @@ def _panel(experiment: Experiment, panel: PanelPlan, store: Store) -> Panel:
     for cell in panel.cells:
         seeds.setdefault(cell.row, []).append(cell)
     rows = [_row(experiment, panel, cells, store, data) for cells in seeds.values()]
-    return build_panel(facts, [*priors, *rows], settings, entry.compare)
+    return build_panel(facts, [*priors, *references, *rows], settings, entry.compare)
 
 
 def _folds(panel: PanelPlan, store: Store) -> list[Fold]:
