@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase
 
 from recalign.data.domain import Domain
@@ -222,6 +223,49 @@ def test_instruction_data_that_cannot_be_learned_is_refused(tokenizers: Tokenize
 def test_chat_needs_a_chat_template(tokenizers: Tokenizers) -> None:
     with pytest.raises(ModelError, match="needs a tokenizer with a chat template"):
         encoder(tokenizers, "gpt2", "chat")
+
+
+BARE = """name = "bare"
+version = 1
+[wording.en]
+instruction = "?"
+input = "{{ target }}"
+output = "{{ (yes if label else no) | bare }}"
+[frame]
+with_input = "{{ input }}"
+without_input = "{{ input }}"
+"""
+
+
+def test_an_answer_that_grows_together_with_one_target_is_named_in_words(tokenizers: Tokenizers) -> None:
+    made = PromptEncoder(PromptTemplate.from_toml(BARE), Domain(yes="vie", no="No"), tokenizers["gpt2"], max_length=500)
+    made.encode((), "Alien", 1)
+    with pytest.raises(ModelError) as caught:
+        made.encode((), "Mo", 1)
+    said = str(caught.value)
+    assert "joins the answers with what stands before them in template 'bare'" in said
+    found, expected = said.partition("; found ")[2].split("; expected ")
+    assert found.startswith("'o' [")
+    assert "'ovi' [" in found
+    assert found.endswith("for yes, after 'M'")
+    assert expected.startswith("'No' [")
+    assert "'v' [" in expected
+
+
+def test_an_answer_that_nothing_stands_before_is_named_in_words(tokenizers: Tokenizers) -> None:
+    made = PromptEncoder(PromptTemplate.from_toml(BARE), MOVIE, tokenizers["gpt2"], max_length=500)
+    with pytest.raises(ModelError, match="at the very beginning: the tokenizer leaves nothing of the text before them"):
+        made.encode((), "", 1)
+
+
+def test_a_tokenizer_that_cannot_tell_items_apart_is_refused(tokenizers: Tokenizers) -> None:
+    raw = Tokenizer(models.WordLevel({"<unk>": 0, "Yes": 1, "No": 2, ".": 3}, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(r"Yes|No|\\."), "isolated"), pre_tokenizers.Split(Regex("[^YN.]+"), "isolated")]
+    )
+    tokenizer = type(tokenizers["gpt2"])(tokenizer_object=raw, unk_token="<unk>")
+    with pytest.raises(ModelError, match=r"makes the same prompt of different items; found the same .*'x' and 'ano"):
+        PromptEncoder(PromptTemplate.load("tallrec"), MOVIE, tokenizer, max_length=500)
 
 
 def test_answers_that_start_alike_are_refused(tokenizers: Tokenizers) -> None:

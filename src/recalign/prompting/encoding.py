@@ -12,20 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from recalign.data.domain import Domain
 from recalign.errors import DataError, ModelError
+from recalign.prompting.chat import ChatFrame
 from recalign.prompting.control import ControlTokens
 from recalign.prompting.prompts import HistoryText, Instruction, Prompt
 from recalign.prompting.template import PromptTemplate
 from recalign.prompting.titles import clean_title
-from recalign.prompting.tokens import answer_ids, common_prefix, tokenise
+from recalign.prompting.tokens import answer_ids, common_prefix, named_token, tokenise
 
 IGNORE: Final = -100
+_PROBES: Final = ("x", "another target")
+_SHOWN: Final = 8  # tokens before an answer in a message
 _BOUNDARY: Final = 3  # tokens before the answer that must be those of the probe, see `_known`
 
 
@@ -80,12 +83,14 @@ class PromptEncoder:
 
         Raises:
             ConfigError: the template has no wording for the domain's language.
-            ModelError: the answers do not differ at the first token, or a chat template is needed and missing.
+            ModelError: the answers do not differ at the first token, two targets give the same ids, or the chat
+                template is missing or of no use (see `ChatFrame`).
         """
         self.template, self.domain, self.tokenizer = template, domain, tokenizer
         self.max_length, self.train_on_inputs = max_length, train_on_inputs
         eos = tokenizer.eos_token_id
         self._eos: int | None = None if eos is None else int(eos)
+        self._chat = ChatFrame(tokenizer, template.name) if template.chat else None
         empty = self._texts([template.frame(Instruction("x", "", "")), template.frame(Instruction("x", "x", ""))])
         self._control = ControlTokens(tokenizer, "\n".join(empty))
         self._answers = tuple(template.frame(template.instruction(domain, (), "", label)).answer for label in (0, 1))
@@ -148,9 +153,16 @@ class PromptEncoder:
         return encoded
 
     def _verify(self) -> tuple[int, int]:
-        context = self._contexts([()], ["x"])[0]
+        context, another = self._contexts([(), ()], _PROBES)
         no, yes = self._answers
-        context_ids, no_ids, yes_ids = self._tokenise([context, context + no, context + yes])
+        context_ids, other_ids, no_ids, yes_ids = self._tokenise([context, another, context + no, context + yes])
+        if context_ids == other_ids:
+            raise ModelError(
+                f"prompt template {self.template.name!r} with this tokenizer makes the same prompt of different items",
+                found=f"the same {len(context_ids)} tokens for the targets {_PROBES[0]!r} and {_PROBES[1]!r}",
+                expected="prompts that differ",
+                hint="Use another backbone: this tokenizer does not know the letters of the titles.",
+            )
         shared = common_prefix([no_ids, yes_ids])
         if shared >= _BOUNDARY:
             self._endings = (no_ids[shared - _BOUNDARY : shared], no_ids[shared:], yes_ids[shared:])
@@ -164,23 +176,8 @@ class PromptEncoder:
 
     def _texts(self, prompts: Sequence[Prompt]) -> list[str]:
         """What is tokenised before the answer: the context, or the chat rendered around it."""
-        if not self.template.chat:
-            return [prompt.context for prompt in prompts]
-        if self.tokenizer.chat_template is None:
-            raise ModelError(
-                f"prompt template {self.template.name!r} needs a tokenizer with a chat template",
-                found="a tokenizer without one",
-                hint="Use an instruct backbone, or another prompt template such as 'default'.",
-            )
-        chats = [[{"role": "user", "content": prompt.context}] for prompt in prompts]
-        try:
-            # Templates of "thinking" models open a chain of thought unless told not to; others ignore the switch.
-            texts: list[str] = self.tokenizer.apply_chat_template(
-                chats, tokenize=False, add_generation_prompt=True, enable_thinking=False
-            )
-        except (TemplateError, ValueError, TypeError) as error:
-            raise ModelError("the tokenizer's chat template failed on a user message", found=str(error)) from error
-        return texts
+        contexts = [prompt.context for prompt in prompts]
+        return contexts if self._chat is None else self._chat.around(contexts)
 
     def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         return tokenise(self.tokenizer, texts, special=not self.template.chat)  # a chat template writes them itself
@@ -212,13 +209,22 @@ class PromptEncoder:
     def _joined(self, no: list[int], yes: list[int]) -> _Pair:
         shared = common_prefix([no, yes])
         if not 0 < shared < min(len(no), len(yes)) or (no[shared], yes[shared]) != (self.no_id, self.yes_id):
-            raise ModelError(
-                f"the tokenizer joins the answers with what stands before them in template {self.template.name!r}",
-                found=f"first answer ids {no[shared : shared + 1]} and {yes[shared : shared + 1]}",
-                expected=f"{self.no_id} and {self.yes_id}",
-                hint="End the template's frame with a line break.",
-            )
+            raise self._changed(no, yes, shared)
         return _Pair((no, yes), shared)
+
+    def _changed(self, no: list[int], yes: list[int], shared: int) -> ModelError:
+        named = partial(named_token, self.tokenizer)
+        found = f"{named(no[shared:])} for no and {named(yes[shared:])} for yes"
+        if shared:
+            found += f", after {self.tokenizer.decode(yes[:shared][-_SHOWN:])!r}"
+        else:
+            found += ", at the very beginning: the tokenizer leaves nothing of the text before them"
+        return ModelError(
+            f"the tokenizer joins the answers with what stands before them in template {self.template.name!r}",
+            found=found,
+            expected=f"{named([self.no_id])} and {named([self.yes_id])}, after a text of their own",
+            hint="End the template's frame with a line break.",
+        )
 
     def _fit(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[_Pair]:
         """Encode with as many of the newest history items as fit, found by halving for all samples at once."""
@@ -257,8 +263,9 @@ class PromptEncoder:
 
     def _labelled(self, ids: list[int], start: int) -> EncodedPrompt:
         if not 0 < start < len(ids):
-            found = f"{len(ids)} tokens, the answer from {start}"
-            raise DataError("a prompt without answer tokens", found=found, expected="an answer")
+            shown = self.tokenizer.decode(ids[-_SHOWN:])
+            found = f"no token of its own, at the end of {shown!r}" if start else "no token before it"
+            raise DataError("the answer of a prompt", found=found, expected="a prompt, then tokens of the answer")
         masked = 0 if self.train_on_inputs else start
         return EncodedPrompt(tuple(ids), (IGNORE,) * masked + tuple(ids[masked:]), start)
 

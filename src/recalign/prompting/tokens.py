@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 from transformers import PreTrainedTokenizerBase
@@ -72,32 +72,49 @@ def answer_ids(
         ModelError: the answers do not differ at their first token, or that token of one is unknown or blank.
     """
     shared = common_prefix([yes_ids, no_ids])
-    kept = max(common_prefix([context_ids, answered]) for answered in (yes_ids, no_ids))
-    own = min(kept, shared)
-    problem = _problem(tokenizer, yes_ids[own:], no_ids[own:], shared - kept)
+    kept = {yes: common_prefix([context_ids, yes_ids]), no: common_prefix([context_ids, no_ids])}
+    own = max(kept.values())
+    problem: tuple[str, str] | None
+    if shared < own:
+        joined, apart = sorted(kept, key=kept.__getitem__)
+        what = "are not both joined with the text before them, or both apart from it"
+        problem = (what, f"{joined!r} grown together with that text, {apart!r} apart from it")
+    else:
+        problem = _problem(tokenizer, {yes: yes_ids[own:], no: no_ids[own:]}, shared - own)
     if problem:
-        shown = [f"{list(ids[own : own + 6])} {tokenizer.decode(list(ids[own:]))!r}" for ids in (yes_ids, no_ids)]
         raise ModelError(
-            f"the answers {yes!r} and {no!r} {problem}",
-            found=f"{yes!r} = {shown[0]}, {no!r} = {shown[1]}",
+            f"the answers {yes!r} and {no!r} {problem[0]}",
+            found=problem[1],
             expected="two different first tokens, each with a part of its word",
             hint="Choose other answers for the domain (yes, no), or a template that ends differently.",
         )
     return int(yes_ids[shared]), int(no_ids[shared])
 
 
-def _problem(tokenizer: PreTrainedTokenizerBase, yes: Sequence[int], no: Sequence[int], shared: int) -> str:
-    """What is wrong with the ids of the two answers, of which the first `shared` are the same; empty if nothing is.
+def _problem(
+    tokenizer: PreTrainedTokenizerBase, answers: Mapping[str, list[int]], shared: int
+) -> tuple[str, str] | None:
+    """What is wrong with the ids of two answers, of which the first `shared` are the same, and what was found."""
+    shorter, longer = sorted(answers, key=lambda answer: len(answers[answer]))
+    common = answers[shorter][:shared]
+    same = tokenizer.decode(common)
+    if shared >= len(answers[shorter]):
+        return "do not differ at the first token", f"all tokens of {shorter!r} {common} at the beginning of {longer!r}"
+    if same.strip():
+        shown = "a part of a letter" if "\ufffd" in same else repr(same)
+        return "do not differ at the first token", f"both beginning with {shown} {common}"
+    firsts = {answer: ids[shared] for answer, ids in answers.items()}
+    for answer, first in firsts.items():
+        if first == tokenizer.unk_token_id:
+            return "are not both known to the tokenizer", f"{answer!r} beginning with its unknown token [{first}]"
+    for answer, first in firsts.items():
+        text = tokenizer.decode([first])
+        if not text.strip():
+            what = "do not both begin with a token that says something (one is blank)"
+            return what, f"{answer!r} beginning with the blank {text!r} [{first}]"
+    return None
 
-    `shared` is negative where only one of the answers has grown together with the last token of the prompt.
-    """
-    if shared < 0:
-        return "are not both joined with the text before them, or both apart from it"
-    if shared >= min(len(yes), len(no)) or tokenizer.decode(list(yes[:shared])).strip():
-        return "do not differ at the first token"
-    first = (yes[shared], no[shared])
-    if tokenizer.unk_token_id in first:
-        return "are not both known to the tokenizer"
-    if not all(tokenizer.decode([index]).strip() for index in first):
-        return "do not both begin with a token that says something (one is blank)"
-    return ""
+
+def named_token(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """The first of `ids` as the tokenizer spells it, for messages: ``'ĠYes' [266]``."""
+    return f"{tokenizer.convert_ids_to_tokens(ids[0])!r} [{ids[0]}]" if ids else "no token"
