@@ -132,26 +132,26 @@ def test_one_response_marker_in_the_decoded_ids(tokenizers: Tokenizers) -> None:
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_truncation_drops_the_oldest_and_counts_what_is_left(tokenizers: Tokenizers, label: int) -> None:
-    tokenizer = tokenizers["gpt2"]
-    shortest = len(encoder(tokenizers, "gpt2", "default").encode((), "Alien (1979)", label).ids)
-    whole = encoder(tokenizers, "gpt2", "default").encode(HISTORY, "Alien (1979)", label)
+    tokenizer, target = tokenizers["gpt2"], "An American Werewolf in London (1981)"  # longer than any of the history
+    shortest = len(encoder(tokenizers, "gpt2", "default").encode((), target, label).ids)
+    whole = encoder(tokenizers, "gpt2", "default").encode(HISTORY, target, label)
     seen = set()
     made = encoder(tokenizers, "gpt2", "default")
     for max_length in range(len(whole.ids), shortest + 3, -3):
         made.max_length = max_length
-        prompt = made.encode(HISTORY, "Alien (1979)", label)
+        prompt = made.encode(HISTORY, target, label)
         assert len(prompt.ids) <= max_length
-        assert made.encode(HISTORY, "Alien (1979)", None).ids == prompt.ids[: prompt.answer_start]
+        assert made.encode(HISTORY, target, None).ids == prompt.ids[: prompt.answer_start]
         text = tokenizer.decode(prompt.ids)
         kept = [entry for entry in HISTORY if entry.text in text]
         assert kept == list(HISTORY[len(HISTORY) - len(kept) :])
-        row = made.template.instruction(MOVIE, kept, "Alien (1979)", label)
+        row = made.template.instruction(MOVIE, kept, target, label)
         assert text == made.template.frame(row).context + made.template.frame(row).answer
         if kept:
             movies = "movies" if len(kept) > 1 else "movie"
             assert f"liked {sum(entry.liked for entry in kept)} of the last {len(kept)} {movies}." in text
         more = HISTORY[len(HISTORY) - len(kept) - 1 :]
-        longer = encoder(tokenizers, "gpt2", "default").encode(more, "Alien (1979)", label)
+        longer = encoder(tokenizers, "gpt2", "default").encode(more, target, label)
         assert len(kept) == len(HISTORY) or len(longer.ids) > max_length
         seen.add(len(kept))
     assert seen == set(range(11))
@@ -169,8 +169,8 @@ def test_what_does_not_fit_at_all_is_an_error(tokenizers: Tokenizers) -> None:
     made = encoder(tokenizers, "gpt2", "default", max_length=20)
     with pytest.raises(DataError, match=r"'Alien \(1979\)' is too long.*max_length = 20"):
         made.encode(HISTORY, "Alien (1979)", 1)
-    with pytest.raises(DataError, match="too long"):
-        encoder(tokenizers, "gpt2", "default").encode((), "x" * 5000, None)
+    with pytest.raises(DataError, match="max_length = 20"):
+        made.encode((), "x" * 5000, None)
 
 
 @settings(max_examples=20)

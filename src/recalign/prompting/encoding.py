@@ -2,7 +2,8 @@
 
 The whole prompt is tokenised jointly with either answer. The *answer position* is the last id that the two share: the
 model is asked there, and the loss starts at the id after it. A prompt that is too long loses its oldest history items,
-never its target or its answer, and what it loses does not depend on the label.
+never its target or its answer, and what it loses does not depend on the label. An item text that is too long for any
+prompt is cut at a word, everywhere at the same one (`recalign.prompting.cuts`).
 
 BOS and the like are what the tokenizer adds by default, once; in chat mode what the chat template writes. With a label
 the answer ends with EOS where the tokenizer has one, so the model also learns to stop; EOS bears loss.
@@ -10,9 +11,9 @@ the answer ends with EOS where the tokenizer has one, so the model also learns t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from transformers import PreTrainedTokenizerBase
@@ -21,14 +22,18 @@ from recalign.data.domain import Domain
 from recalign.errors import DataError, ModelError
 from recalign.prompting.chat import ChatFrame
 from recalign.prompting.control import ControlTokens
+from recalign.prompting.cuts import TextCuts, may_be_cut
 from recalign.prompting.prompts import HistoryText, Instruction, Prompt
 from recalign.prompting.template import PromptTemplate
 from recalign.prompting.titles import clean_title
-from recalign.prompting.tokens import answer_ids, common_prefix, named_token, tokenise
+from recalign.prompting.tokens import answer_ids, common_prefix, joined_answers, tokenise
+
+logger = logging.getLogger(__name__)
 
 IGNORE: Final = -100
 _PROBES: Final = ("x", "another target")
 _SHOWN: Final = 8  # tokens before an answer in a message
+_LEFT_OUT: Final = 0.1  # most of the instructions that may be too long; with more, `max_length` itself is wrong
 _BOUNDARY: Final = 3  # tokens before the answer that must be those of the probe, see `_known`
 
 
@@ -96,6 +101,7 @@ class PromptEncoder:
         self._answers = tuple(template.frame(template.instruction(domain, (), "", label)).answer for label in (0, 1))
         self._endings: tuple[list[int], list[int], list[int]] | None = None
         self.yes_id, self.no_id = self._verify()
+        self._cuts = TextCuts(self._alone, lambda text: self._control.inert([text], clean_title)[0])
 
     def encode(self, history: Sequence[HistoryText], target: str, label: int | None) -> EncodedPrompt:
         """One sample of `encode_many`."""
@@ -114,14 +120,23 @@ class PromptEncoder:
             labels: 1, 0 or None per sample. None (or no `labels`): the ids end at the answer position.
 
         Raises:
-            DataError: a prompt does not fit into `max_length` even with an empty history.
+            DataError: not even a few letters of a target fit into `max_length`.
         """
         labels = [None] * len(targets) if labels is None else labels
         texts = [entry.text for history in histories for entry in history] + list(targets)
         inert = dict(zip(texts, self._control.inert(texts, clean_title), strict=True))
-        safe = [[HistoryText(inert[e.text], e.liked, e.rating) for e in history] for history in histories]
-        pairs = self._fit(safe, [inert[target] for target in targets])
+        cut = self._cuts.shown(list(inert.values()), self.max_length)
+        shown = {text: cut[safe] for text, safe in inert.items()}
+        safe = [[HistoryText(shown[e.text], e.liked, e.rating) for e in history] for history in histories]
+        pairs = self._fit(safe, [shown[target] for target in targets])
         return [self._finish(pair, label) for pair, label in zip(pairs, labels, strict=True)]
+
+    def cut(self, texts: Iterable[str]) -> dict[str, str]:
+        """Those of `texts` that no prompt of `max_length` holds, with the beginning that is shown of each instead."""
+        distinct = [text for text in dict.fromkeys(texts) if may_be_cut(text, self.max_length)]
+        inert = self._control.inert(distinct, clean_title)
+        shown = self._cuts.shown(inert, self.max_length)
+        return {text: shown[safe] for text, safe in zip(distinct, inert, strict=True) if shown[safe] != safe}
 
     def encode_instruction(self, instruction: Instruction) -> EncodedPrompt:
         """One row of `encode_instructions`."""
@@ -130,10 +145,11 @@ class PromptEncoder:
     def encode_instructions(self, instructions: Sequence[Instruction]) -> list[EncodedPrompt]:
         """Encode arbitrary instructions with this template's frame; loss on the output and EOS.
 
-        Control tokens in the texts stay text; line breaks are kept.
+        Control tokens in the texts stay text; line breaks are kept. Nothing is cut off: an instruction longer than
+        `max_length` is left out, with a warning that counts them.
 
         Raises:
-            DataError: an instruction has no output, or is longer than `max_length` (nothing is cut off).
+            DataError: an instruction has no output, or more than a tenth are too long.
         """
         fields = [text for row in instructions for text in (row.instruction, row.input, row.output)]
         inert = iter(self._control.inert(fields, _encodable))
@@ -141,16 +157,25 @@ class PromptEncoder:
         contexts = self._texts(prompts)
         alone = self._tokenise(contexts)
         joint = self._tokenise([text + prompt.answer for text, prompt in zip(contexts, prompts, strict=True)])
-        encoded = []
+        encoded, long = [], []
         for row, context_ids, ids in zip(instructions, alone, joint, strict=True):
             start = common_prefix([context_ids, ids])
             if not row.output.strip():
                 raise DataError(f"instruction {row.instruction[:60]!r} has no output", expected="an answer to learn")
             full = self._with_eos(ids)
             if len(full) > self.max_length:
-                raise self._too_long(f"instruction {row.instruction[:60]!r}", len(full))
-            encoded.append(self._labelled(full, start))
+                long.append(self._too_long(f"instruction {row.instruction[:60]!r}", len(full)))
+            else:
+                encoded.append(self._labelled(full, start))
+        if len(long) > len(instructions) * _LEFT_OUT:
+            raise long[0]
+        if long:
+            logger.warning("%d of %d instructions are left out; %s", len(long), len(instructions), long[0])
         return encoded
+
+    def _alone(self, targets: Sequence[str]) -> list[int]:
+        """Tokens of the prompt of each target without a history."""
+        return [self._length(pair) for pair in self._pairs([()] * len(targets), targets)]
 
     def _verify(self) -> tuple[int, int]:
         context, another = self._contexts([(), ()], _PROBES)
@@ -209,22 +234,8 @@ class PromptEncoder:
     def _joined(self, no: list[int], yes: list[int]) -> _Pair:
         shared = common_prefix([no, yes])
         if not 0 < shared < min(len(no), len(yes)) or (no[shared], yes[shared]) != (self.no_id, self.yes_id):
-            raise self._changed(no, yes, shared)
+            raise joined_answers(self.tokenizer, self.template.name, no, yes, (self.no_id, self.yes_id))
         return _Pair((no, yes), shared)
-
-    def _changed(self, no: list[int], yes: list[int], shared: int) -> ModelError:
-        named = partial(named_token, self.tokenizer)
-        found = f"{named(no[shared:])} for no and {named(yes[shared:])} for yes"
-        if shared:
-            found += f", after {self.tokenizer.decode(yes[:shared][-_SHOWN:])!r}"
-        else:
-            found += ", at the very beginning: the tokenizer leaves nothing of the text before them"
-        return ModelError(
-            f"the tokenizer joins the answers with what stands before them in template {self.template.name!r}",
-            found=found,
-            expected=f"{named([self.no_id])} and {named([self.yes_id])}, after a text of their own",
-            hint="End the template's frame with a line break.",
-        )
 
     def _fit(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[_Pair]:
         """Encode with as many of the newest history items as fit, found by halving for all samples at once."""
@@ -272,7 +283,7 @@ class PromptEncoder:
     def _too_long(self, thing: str, length: int) -> DataError:
         return DataError(
             f"{thing} is too long",
-            found=f"{length} tokens with template {self.template.name!r}, without a history",
+            found=f"{length} tokens with template {self.template.name!r}",
             expected=f"at most max_length = {self.max_length}",
             hint="Raise max_length (the backbone must have as many positions), or shorten the text.",
         )

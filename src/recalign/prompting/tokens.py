@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from recalign.errors import ModelError
 
 _CHUNK: Final = 4096  # texts per tokenizer call: bounds memory, changes no result
+_SHOWN: Final = 8  # tokens before an answer in a message
 
 Ids = TypeVar("Ids", list[int], tuple[int, ...])
 
@@ -115,6 +116,27 @@ def _problem(
     return None
 
 
-def named_token(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """The first of `ids` as the tokenizer spells it, for messages: ``'ĠYes' [266]``."""
+def joined_answers(
+    tokenizer: PreTrainedTokenizerBase, template: str, no: list[int], yes: list[int], expected: tuple[int, int]
+) -> ModelError:
+    """What is wrong where the answers begin otherwise after one prompt than after others.
+
+    `no` and `yes` are the ids of the prompt with either answer, `expected` the first ids of the answers elsewhere.
+    """
+    shared = common_prefix([no, yes])
+    found = f"{_named(tokenizer, no[shared:])} for no and {_named(tokenizer, yes[shared:])} for yes, "
+    if shared:
+        found += f"after {tokenizer.decode(yes[:shared][-_SHOWN:])!r}"
+    else:
+        found += "at the very beginning: the tokenizer leaves nothing of the text before them"
+    return ModelError(
+        f"the tokenizer joins the answers with what stands before them in template {template!r}",
+        found=found,
+        expected=" and ".join(_named(tokenizer, [index]) for index in expected) + ", after a text of their own",
+        hint="End the template's frame with a line break.",
+    )
+
+
+def _named(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """The first of `ids` as the tokenizer spells it: ``'ĠYes' [266]``."""
     return f"{tokenizer.convert_ids_to_tokens(ids[0])!r} [{ids[0]}]" if ids else "no token"
