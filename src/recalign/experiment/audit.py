@@ -6,7 +6,7 @@ import sys
 from typing import Final
 
 from recalign.data.audit import AuditReport, audit
-from recalign.data.audit_checks import cut_texts, truncated_prompts
+from recalign.data.audit_checks import cut_texts, tied_targets, truncated_prompts
 from recalign.data.samples import SampleSet, to_samples
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
@@ -32,8 +32,9 @@ def audit_with(
         ModelError: The backbone cannot be loaded.
     """
     table = data.table()
+    ties = tied_targets(dict(data.manifest.info.get("ties", {})), table.samples)
     if backbone is None:
-        return audit(table, data.catalog, data.manifest.config)
+        return audit(table, data.catalog, data.manifest.config, ties)
     # The encoding of tuning and scoring, with nothing truncated.
     tokenizer = load_backbone(BackboneConfig(name=backbone, device="cpu")).tokenizer
     prompts = PromptTemplate.load(template or data.template)
@@ -44,5 +45,5 @@ def audit_with(
     encoded = encoder.encode_many(histories, targets, [sample.label for sample in samples])
     truncated = truncated_prompts([len(prompt.ids) for prompt in encoded], max_length)
     cut = PromptEncoder(prompts, data.domain, tokenizer, max_length=max_length).cut(data.catalog.frame["text"])
-    further = [*truncated, *cut_texts(data.catalog.frame, cut, max_length)]
+    further = [*ties, *truncated, *cut_texts(data.catalog.frame, cut, max_length)]
     return audit(table, data.catalog, data.manifest.config, further)
