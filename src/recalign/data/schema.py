@@ -49,7 +49,7 @@ SAMPLES: Final[dict[str, pl.DataType]] = {
     "history": pl.List(pl.Struct({"item_id": pl.String(), "liked": pl.Boolean(), "rating": pl.Float64()})),
 }
 
-# Version of the two files below, in their Parquet metadata. 3: times are microseconds, and events are a user's whole past.
+# Version of the two files below, in their Parquet metadata. 3: times are microseconds, and events are whole pasts.
 SAMPLES_FORMAT: Final = 3
 
 # `samples.parquet`: the same rows, but the history of a row is a range of rows of `events.parquet`: those from
