@@ -31,7 +31,7 @@ def prepare(
     context: typer.Context,
     dataset: Annotated[str, typer.Argument(help=", ".join(READERS.names()), show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.", show_default=False)],
-    input: Annotated[Path | None, _option("Folder or file of the dataset.")] = None,
+    input: Annotated[Path | None, _option("Folder or file of the dataset; table also reads pipes (-).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a prepared directory.")] = False,
     protocol: Annotated[
         str | None, _option("tallrec, temporal, leave-one-out or explicit-only. Default: the dataset's.", _SPLITS)
@@ -68,7 +68,13 @@ def prepare(
     language: Annotated[str | None, _option("Language of the template: en, de.", _TEXT)] = None,
     columns: Annotated[list[str] | None, _option("Ours=theirs, e.g. user_id=KundenNr; repeat.", _SOURCE)] = None,
     item_columns: Annotated[list[str] | None, _option("The same for the items file; repeat.", _SOURCE)] = None,
-    separator: Annotated[str | None, _option("Column separator; found from the header by default.", _SOURCE)] = None,
+    header: Annotated[
+        str | None, _option("The columns of a file without header, e.g. user_id,item_id,rating,timestamp.", _SOURCE)
+    ] = None,
+    item_header: Annotated[str | None, _option("The same for the items file, e.g. item_id,title.", _SOURCE)] = None,
+    separator: Annotated[
+        str | None, _option("Column separator, e.g. ';', '\\t' or '::'; found from the header by default.", _SOURCE)
+    ] = None,
     encoding: Annotated[str | None, _option("Text encoding; UTF-8 by default.", _SOURCE)] = None,
     items: Annotated[str | None, _option("Items file. Dataset synthetic: number of items (400).", _SOURCE)] = None,
     catalogue: Annotated[str | None, _option("movies (default) or books.", _SYNTHETIC)] = None,

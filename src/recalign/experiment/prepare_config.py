@@ -12,7 +12,7 @@ from recalign.data.domain import Domain
 from recalign.data.feedback import FeedbackConfig, FeedbackKind
 from recalign.data.reader import Defaults, RatingsGenerator, Reader, SamplesReader
 from recalign.data.readers import READERS
-from recalign.data.source import SourceOptions
+from recalign.data.source import ColumnNames, SourceOptions
 from recalign.data.splitting import SplitConfig
 from recalign.settings import validated
 
@@ -52,6 +52,8 @@ class PrepareConfig(SplitConfig):
 
     columns: dict[str, str] = Field(default_factory=dict, description="table: our column name -> theirs.")
     item_columns: dict[str, str] = Field(default_factory=dict, description="table: the same for the items file.")
+    header: ColumnNames | None = Field(None, description="table: column names of a ratings file without a header.")
+    item_header: ColumnNames | None = Field(None, description="table: the same for the items file.")
     separator: str | None = Field(None, description="table: column separator.")
     encoding: str | None = Field(None, description="table: text encoding.")
     items: int | Path | None = Field(None, description="Items file; for synthetic the number of items.")
@@ -85,6 +87,11 @@ class PrepareConfig(SplitConfig):
         if len(parts) != 3 or not all(part.isdecimal() for part in parts):
             raise ValueError(f"found {value!r}; expected three whole numbers such as 8:1:1")
         return tuple(int(part) for part in parts)
+
+    @field_validator("input")
+    @classmethod
+    def _standard_input(cls, value: Path | None) -> Path | None:
+        return Path("/dev/stdin") if value == Path("-") else value
 
     @field_validator("items", mode="before")
     @classmethod
@@ -134,8 +141,9 @@ class PrepareConfig(SplitConfig):
     @property
     def request(self) -> str:
         """Fingerprint of all settings but where the result goes; two equal requests of equal input give equal data."""
-        # Where folds are not used they are left out: such data keep the fingerprint that they had before folds.
+        # Where these are not used they are left out: such data keep the fingerprint that they had before them.
         unused = {"folds", "fold"} if self.folds is None else set()
+        unused |= {name for name in ("header", "item_header") if getattr(self, name) is None}
         return fingerprint(self.stored(exclude={"output", "overwrite"} | unused))
 
     def stored(self, *, exclude: set[str]) -> dict[str, object]:
