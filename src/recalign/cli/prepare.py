@@ -21,6 +21,7 @@ _TEXT = "Prompts"
 _LIKES = "Likes"
 _SPLITS = "Samples"
 _SYNTHETIC = "Dataset synthetic"
+_SHOWN_FILES = 10  # a table can come in thousands of parts; the manifest has the account of each
 
 
 def _option(text: str, panel: str | None = None) -> Any:
@@ -121,9 +122,11 @@ def _show(console: Console, path: Path) -> None:
     info, config = manifest.info, manifest.config
     if info["accounts"]:
         table = _table("file", "lines", "headers", "parsed", "rejected")
-        for account in info["accounts"]:
-            numbers = (f"{account[key]:,}" for key in ("lines", "header", "parsed", "rejected"))
-            table.add_row(Text(account["path"], overflow="ellipsis"), *numbers)
+        shown, more = info["accounts"][:_SHOWN_FILES], info["accounts"][_SHOWN_FILES:]
+        rows = [(account["path"], [account]) for account in shown]
+        for name, accounts in rows + ([(f"{len(more):,} more files", more)] if more else []):
+            sums = (sum(account[key] for account in accounts) for key in ("lines", "header", "parsed", "rejected"))
+            table.add_row(Text(name, overflow="ellipsis"), *(f"{number:,}" for number in sums))
         console.print(table)
         for reason, count in info["rejects"].items():
             console.print(Text(f"  {count:,} × {reason}"))

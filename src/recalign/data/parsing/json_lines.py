@@ -49,8 +49,8 @@ def json_rows(tally: FileTally, columns: Mapping[str, str], encoding: str) -> It
     Args:
         tally: The file.
         columns: Our name -> key. Values become text as they are written; null and absent keys become blank. A list of
-            plain values in `genres` is joined by ``|``. Columns named ``c0``, ``c1`` … may hold anything: lists and objects
-            become JSON.
+            plain values in `genres` is joined by ``|``. Columns named ``c0``, ``c1`` … may hold anything: lists and
+            objects become JSON.
         encoding: As `lines.line_blocks`.
 
     Yields:
