@@ -63,9 +63,11 @@ def json_rows(tally: FileTally, columns: Mapping[str, str], encoding: str) -> It
             cells, reason = _cells(text, columns) if readable else ([], UNREADABLE)
             rows.append(cells or [""] * len(columns))
             reasons.append(reason)
-        values = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
-        lines = pl.lit(1, dtype=pl.Int64).alias("lines")
-        judged = block.with_columns(lines, pl.Series("reason", reasons, dtype=pl.String())).hstack(values)
+        judged = block.with_columns(
+            pl.lit(1, dtype=pl.Int64).alias("lines"),
+            pl.Series("reason", reasons, dtype=pl.String()),
+            *(pl.Series(name, values) for name, values in zip(columns, zip(*rows, strict=True), strict=True)),
+        )
         tally.reject(judged.drop_nulls("reason"))
         yield judged.filter(pl.col("reason").is_null()).drop("readable", "reason")
 
@@ -85,7 +87,7 @@ def _cells(text: str, columns: Mapping[str, str]) -> tuple[list[str], str | None
             if not (name.startswith("c") and name[1:].isdigit()):
                 return [], NESTED
             value = json.dumps(value, ensure_ascii=False)
-        cells.append(_text(value))
+        cells.append(value if isinstance(value, str) else _text(value))
     return cells, None
 
 

@@ -131,6 +131,8 @@ def _refuse_non_text(path: Path, head: bytes) -> None:
     for magic, kind in _ARCHIVES.items():
         if head.startswith(magic):
             raise DataError(str(path), found=kind, expected="a text file", hint="Unpack it and give the unpacked path")
+    if head[257:262] == b"ustar":
+        raise DataError(str(path), found="a tar archive", expected="a text file", hint="Unpack it and give its files")
     if head.startswith(_BYTE_ORDER_MARKS):
         hint = f"Convert it: iconv -f UTF-16 -t UTF-8 {path.name} > utf8-{path.name}"
         raise DataError(str(path), found="UTF-16 text", expected="UTF-8 or another encoding of single bytes", hint=hint)
