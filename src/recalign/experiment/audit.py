@@ -6,7 +6,7 @@ import sys
 from typing import Final
 
 from recalign.data.audit import AuditReport, audit
-from recalign.data.audit_checks import truncated_prompts
+from recalign.data.audit_checks import tied_targets, truncated_prompts
 from recalign.data.samples import SampleSet, to_samples
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
@@ -32,8 +32,9 @@ def audit_with(
         ModelError: The backbone cannot be loaded.
     """
     table = data.table()
+    ties = tied_targets(dict(data.manifest.info.get("ties", {})), table.samples)
     if backbone is None:
-        return audit(table, data.catalog, data.manifest.config)
+        return audit(table, data.catalog, data.manifest.config, ties)
     # The encoding of tuning and scoring, with nothing truncated.
     tokenizer = load_backbone(BackboneConfig(name=backbone, device="cpu")).tokenizer
     prompts = PromptTemplate.load(template or data.template)
@@ -43,4 +44,4 @@ def audit_with(
     targets = [data.catalog.text(sample.item_id) for sample in samples]
     encoded = encoder.encode_many(histories, targets, [sample.label for sample in samples])
     truncated = truncated_prompts([len(prompt.ids) for prompt in encoded], max_length)
-    return audit(table, data.catalog, data.manifest.config, truncated)
+    return audit(table, data.catalog, data.manifest.config, [*ties, *truncated])
