@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import gzip
 import io
 import json
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from recalign.data.parsing.accounting import FileAccount
 from recalign.data.readers.table import read_table
@@ -117,6 +120,36 @@ def test_further_columns_of_json_items_may_be_nested(write: Write, check_books: 
     data = read_table(write("r.csv", "user_id,item_id\nu,1\n"), SourceOptions(items=items))
     check_books(data)
     assert data.items.select("brand", "more", "n").row(0) == ("Ö", '{"x": ["y"]}', "2.50")
+
+
+TEXT = st.text(st.characters(exclude_characters="\r\0\ufdd0", exclude_categories=["Cs"]), max_size=8)
+CELL = TEXT | st.sampled_from(['"', ",", "::", "a\nb", " ", "17.0", "true", "\\u0041", "\u2028"])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=st.lists(st.tuples(CELL, CELL, CELL), max_size=8))
+def test_the_format_decides_nothing(write: Write, check_books: Check, table: list[tuple[str, str, str]]) -> None:
+    names = ("user_id", "item_id", "title")
+    rows = [("u", "a", "A"), *table]
+    text = io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([names, *rows])
+    as_csv = text.getvalue()
+    as_json = "".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows)
+    frame = io.BytesIO()
+    pl.DataFrame(rows, schema=names, orient="row").write_parquet(frame)
+    sources = [
+        as_csv.encode(),
+        gzip.compress(as_csv.encode()),
+        zipped(as_csv.encode()),
+        as_json.encode(),
+        frame.getvalue(),
+    ]
+    read = [read_table(write("r", content), PLAIN) for content in sources]
+    for data in read:
+        check_books(data)
+        assert data.interactions.equals(read[0].interactions)
+        assert data.items.equals(read[0].items)
+        assert data.rejects.counts() == read[0].rejects.counts()
 
 
 # Parts
@@ -228,11 +261,19 @@ def test_names_of_a_header_are_mapped_and_blank_ones_are_not_used(write: Write, 
 @pytest.mark.parametrize("columns", [{}, {"user_id": "1", "item_id": "2", "rating": "3"}])
 def test_a_first_line_of_data_is_no_header(write: Write, first: str, columns: dict[str, str]) -> None:
     path = write("r.csv", f"{first}\n{first}\n")
-    with pytest.raises(DataError, match=r"first line that looks like data.*its 4 columns: --header user_id,item_id"):
+    with pytest.raises(DataError, match=r"looks like data.*its 4 columns: --header user_id,item_id,rating,timestamp$"):
         read_table(path, SourceOptions(columns=columns))
+    with pytest.raises(DataError, match="looks like data"):
+        read_table(write("r.csv", "1,,3\n"), SourceOptions(columns={"liked": ""}))
     items = write("items.csv", "17,Alpha\n")
-    with pytest.raises(DataError, match=r"its 2 columns: --item-header item_id,title"):
+    with pytest.raises(DataError, match=r"its 2 columns: --item-header item_id,title$"):
         read_table(write("r.csv", "user_id,item_id\nu,17\n"), SourceOptions(items=items))
+
+
+def test_a_torn_first_line_of_a_file_without_header_is_a_rejected_row(write: Write, check_books: Check) -> None:
+    data = read_table(write("r.csv", '"u,a,A\nv,a,A\n'), SourceOptions(header=("user_id", "item_id", "title")))
+    check_books(data)
+    assert data.rejects.frame().select("line", "reason").rows() == [(1, "quoted field without an end")]
 
 
 def test_numbers_may_be_names(write: Write, check_books: Check) -> None:
@@ -245,7 +286,9 @@ def test_numbers_may_be_names(write: Write, check_books: Check) -> None:
 
 
 def test_a_first_line_of_words_is_told_about_the_option(write: Write) -> None:
-    with pytest.raises(DataError, match=r"found the columns u, a.*without header: --header"):
+    with pytest.raises(
+        DataError, match=r"found the columns u, a.*no header\? Name the columns: --header user_id,item_id$"
+    ):
         read_table(write("r.csv", "u,a\nv,b\n"), PLAIN)
 
 

@@ -75,7 +75,7 @@ class TableOptions:
 
 
 def _wanted(options: TableOptions) -> set[str]:
-    return {options.mapping.get(name, name) for name in (*RATING_COLUMNS, *ITEM_COLUMNS)}
+    return {options.mapping.get(name, name) for name in (*RATING_COLUMNS, *ITEM_COLUMNS)} - {""}
 
 
 def find_separator(head: list[str], options: TableOptions) -> str:
@@ -103,7 +103,7 @@ def refuse_data(header: list[str], path: Path, options: TableOptions) -> None:
     known = [name for name in header if name in _wanted(options) and not _VALUE.fullmatch(name)]
     counted = header == [str(place) for place in range(len(header))]
     if not known and not counted and any(_VALUE.fullmatch(name) for name in header):
-        example = "item_id,title" if options.of_items else "user_id,item_id,rating,timestamp"
+        example = _example(options.of_items, len(header))
         raise DataError(
             f"header of {path}",
             found=f"a first line that looks like data: {', '.join(header)}"[:200],
@@ -112,8 +112,18 @@ def refuse_data(header: list[str], path: Path, options: TableOptions) -> None:
         )
 
 
-def refuse_header(first: list[str], path: Path, names: tuple[str, ...], options: TableOptions) -> None:
-    """A DataError where names are given and the first line has them too, or has another number of fields."""
+def _example(of_items: bool, width: int = 4) -> str:
+    names = ["item_id", "title", "genres"] if of_items else ["user_id", "item_id", "rating", "timestamp"]
+    return ",".join(names[:width]) + (",…" if width > len(names) else "")
+
+
+def refuse_header(first: list[str] | None, path: Path, names: tuple[str, ...], options: TableOptions) -> None:
+    """A DataError where names are given and the first line has them too, or has another number of fields.
+
+    Where the first line is no row (None) nothing is said here: it is rejected with the others.
+    """
+    if first is None:
+        return
     option = f"{options.flag('header')} {','.join(names)}"
     if len(first) != len(names):
         found = f"{len(first)} fields in the first line: {', '.join(first)}"[:200]
@@ -152,8 +162,8 @@ def resolve_columns(
         elif name in needed or (name in mapping and theirs):
             hint = f"Map it: {flag} {name}=NAME"
             if table.form == "CSV":
-                header = flag.replace("columns", "header")
-                hint += f", or name the separator: --separator ';', or the columns of a file without header: {header}"
+                header = f"{flag.replace('columns', 'header')} {_example('item' in flag, len(table.header))}"
+                hint += f", or name the separator: --separator ';'. Or is there no header? Name the columns: {header}"
             raise DataError(
                 f"column {theirs or name!r} of {table.path}",
                 found=f"the columns {', '.join(table.header)}"[:300],

@@ -16,7 +16,7 @@ from recalign.data.parsing.containers import InputFile, is_empty, opened
 from recalign.data.parsing.json_lines import json_keys, json_rows
 from recalign.data.parsing.lines import is_utf8, read_head
 from recalign.data.parsing.parquet_rows import parquet_rows, read_parquet
-from recalign.data.parsing.records import Layout, delimited_rows, header_names
+from recalign.data.parsing.records import Layout, delimited_rows, header_names, split_fields
 from recalign.errors import ConfigError, DataError
 
 
@@ -116,12 +116,12 @@ def _open_csv(tally: FileTally, options: TableOptions) -> TableFile:
     encoding = options.encoding or "utf-8"
     head = read_head(tally.input, encoding)
     separator = options.separator or find_separator(head, options)
-    header = header_names(head[0], separator, tally.path)
     if options.names is None:
+        header = header_names(head[0], separator, tally.path)
         refuse_data(header, tally.path, options)
     else:
-        refuse_header(header, tally.path, options.names, options)
         header = list(options.names)
+        refuse_header(split_fields(head[0], separator), tally.path, options.names, options)
 
     def rows(places: Mapping[str, int]) -> Iterator[pl.DataFrame]:
         def layout(names: list[str]) -> Layout:
