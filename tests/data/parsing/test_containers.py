@@ -77,7 +77,7 @@ def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, write: Write, m
 def test_a_temporary_folder_that_is_not_there(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write("r.gz", gzip.compress(CONTENT))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
-    with pytest.raises(ArtifactError, match="the temporary folder; found No such file.*TMPDIR"), opened(path):
+    with pytest.raises(ArtifactError, match=r"the temporary folder; found No such file.*TMPDIR"), opened(path):
         pass
 
 
