@@ -16,7 +16,7 @@ import pytest
 
 from recalign.data.archives import Limits
 from recalign.data.parsing.containers import is_stream, opened
-from recalign.errors import DataError
+from recalign.errors import ArtifactError, DataError
 
 Write = Callable[..., Path]
 CONTENT = b"user_id,item_id\nu,a\n"
@@ -72,6 +72,13 @@ def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, write: Write, m
     with pytest.raises(DataError), opened(write("r.gz", gzip.compress(CONTENT)[:-9])):
         pass
     assert list(scratch.iterdir()) == []
+
+
+def test_a_temporary_folder_that_is_not_there(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("r.gz", gzip.compress(CONTENT))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(ArtifactError, match="the temporary folder; found No such file.*TMPDIR"), opened(path):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import Final
 
 from recalign.artifacts.storage import storage_errors
 from recalign.data.archives import Limits, is_packed, unpack_one
-from recalign.errors import DataError
+from recalign.errors import ArtifactError, DataError
 
 _CHUNK: Final = 1024 * 1024
 _STREAMS: Final = (Path("/dev"), Path("/dev/fd"))
@@ -79,7 +79,13 @@ def is_empty(file: InputFile) -> bool:
 
 
 def _folder(stack: ExitStack) -> Path:
-    return Path(stack.enter_context(TemporaryDirectory(prefix="recalign-")))
+    try:
+        return Path(stack.enter_context(TemporaryDirectory(prefix="recalign-")))
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise ArtifactError(
+            "the temporary folder", found=found, hint="Name one that can be written: TMPDIR=DIR"
+        ) from error
 
 
 def _copied(path: Path, folder: Path) -> tuple[Path, str]:
