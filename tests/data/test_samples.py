@@ -104,7 +104,7 @@ def test_an_altered_or_foreign_directory_is_refused(tmp_path: Path) -> None:
 def test_an_intact_directory_with_other_tables_is_refused(tmp_path: Path) -> None:
     def break_samples(staging: Path) -> None:
         stored = pl.read_parquet(staging / "samples.parquet").drop("label")
-        stored.write_parquet(staging / "samples.parquet", metadata={"recalign.format_version": "2"})
+        stored.write_parquet(staging / "samples.parquet", metadata={"recalign.format_version": "3"})
 
     with pytest.raises(DataError, match="samples; found unexpected columns or types: label"):
         SampleSet.load(write(tmp_path / "data", table(), then=break_samples))
@@ -114,7 +114,13 @@ def test_samples_of_an_earlier_version_say_what_to_do(tmp_path: Path) -> None:
     def as_before(staging: Path) -> None:
         table().write_parquet(staging / "samples.parquet")
 
-    with pytest.raises(ArtifactError, match=r"found format version 1; expected 2\. .*recalign prepare"):
+    def in_seconds(staging: Path) -> None:
+        stored = pl.read_parquet(staging / "samples.parquet")
+        stored.write_parquet(staging / "samples.parquet", metadata={"recalign.format_version": "2"})
+
+    with pytest.raises(ArtifactError, match=r"found format version 2; expected 3\. .*recalign prepare"):
+        SampleSet.load(write(tmp_path / "old", table(), then=in_seconds))
+    with pytest.raises(ArtifactError, match=r"found format version 1; expected 3\. .*recalign prepare"):
         SampleSet.load(write(tmp_path / "data", table(), then=as_before))
 
 

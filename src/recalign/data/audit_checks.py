@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recalign.data.codes import pair_keys
 from recalign.data.domain import Domain
+from recalign.data.parsing.fields import PLACEHOLDERS
 from recalign.data.schema import SPLITS
 
 
@@ -49,6 +50,8 @@ _INJECTIONS: Final = (
     r"^\s*(?:system|assistant|user)\s*:",
 )
 _HIDDEN: Final = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"
+# What shows nothing: controls, formats, blanks, and letters without a glyph (Hangul fillers, blank Braille).
+_INVISIBLE: Final = r"[\p{C}\p{Z}\x{115f}\x{1160}\x{3164}\x{ffa0}\x{2800}]"
 _ANSWER_VERBS: Final = r"\b(?:answer|respond|reply|output)\b\W{0,3}(?:with|only|just)?\W{0,3}"
 
 
@@ -146,14 +149,25 @@ def zero_ratings(samples: pl.DataFrame, feedback: Mapping[str, object]) -> Findi
 
 
 def duplicate_texts(items: pl.DataFrame) -> Findings:
-    """Different items with the same text, which a language model cannot tell apart; items without a title."""
+    """Different items with the same text, which a language model cannot tell apart."""
     groups = items.group_by("text").len().filter(pl.col("len") > 1).sort("len", "text", descending=[True, False])
     if len(groups):
         note = f"{len(groups)} item texts stand for {groups['len'].sum()} different items"
         yield finding("duplicate-titles", "info", len(groups), note, groups["text"].head(3).to_list())
-    untitled = int((items["title"].fill_null("").str.strip_chars() == "").sum())
-    if untitled:
-        yield finding("untitled-items", "warning", untitled, f"{untitled} items have no title")
+
+
+def missing_titles(items: pl.DataFrame) -> Findings:
+    """Items whose title shows nothing, or says that there is none ("nan", "NULL")."""
+    title = items["title"].fill_null("")
+    bare = title.str.replace_all(_INVISIBLE, "")
+    untitled = title.filter(bare == "")
+    if len(untitled):
+        shown = untitled.filter(untitled != "").head(3).to_list()
+        yield finding("untitled-items", "warning", len(untitled), f"{len(untitled)} items have no visible title", shown)
+    placeholders = title.filter(bare.str.to_lowercase().is_in(PLACEHOLDERS))
+    if len(placeholders):
+        note = f"{len(placeholders)} titles are words for a missing value"
+        yield finding("placeholder-titles", "warning", len(placeholders), note, placeholders.unique().sort().to_list())
 
 
 def label_words(items: pl.DataFrame, domain: Domain) -> Findings:

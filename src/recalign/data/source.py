@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from recalign.data.interactions import type_problems
 from recalign.data.parsing.accounting import FileAccount, RejectLedger
+from recalign.data.parsing.times import TimeUnit
 from recalign.data.reader import RatingsGenerator, RatingsReader
 from recalign.data.readers import READERS
 from recalign.data.schema import INTERACTIONS, ITEMS
@@ -42,6 +43,7 @@ class SourceData:
         accounts: One per file that was read.
         rejects: Every line that is in neither table.
         licence: Under which terms the data may be used, in one line.
+        time_form: How the times were written, in words; empty where the format settles it, or there are none.
     """
 
     interactions: pl.DataFrame
@@ -49,6 +51,7 @@ class SourceData:
     accounts: tuple[FileAccount, ...]
     rejects: RejectLedger
     licence: str
+    time_form: str = ""
 
     def __post_init__(self) -> None:
         if self.interactions.columns != list(INTERACTIONS) or any(type_problems(self.interactions)):
@@ -77,6 +80,7 @@ class SourceOptions(BaseModel):
         users: Number of users of generated data.
         ratings_per_user: Mean number of ratings per user of generated data.
         seed: Root of all randomness of generated data.
+        time_unit: Unit of times that are numbers; found by their size where None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,6 +96,7 @@ class SourceOptions(BaseModel):
     users: int | None = None
     ratings_per_user: int | None = None
     seed: int = 0
+    time_unit: TimeUnit | None = None
 
     @property
     def items_file(self) -> Path | None:

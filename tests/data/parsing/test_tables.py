@@ -177,6 +177,13 @@ def test_part_files_are_one_table(write: Write, check_books: Check) -> None:
     assert read_table(folder, SourceOptions(items=folder.parent / "items.csv")).interactions.equals(data.interactions)
 
 
+def test_the_times_of_all_parts_have_one_form(write: Write) -> None:
+    write("r/part-1.csv", "user_id,item_id,title,timestamp\nu,a,A,1700000000\n")
+    path = write("r/part-2.csv", "user_id,item_id,title,timestamp\nu,b,B,1700000000000\n")
+    with pytest.raises(DataError, match=r"line 2 of part-1\.csv.*line 2 of part-2\.csv"):
+        read_table(path.parent, PLAIN)
+
+
 def test_part_files_of_the_same_name_are_told_apart(write: Write) -> None:
     items = write("i/part-1.csv", ITEMS + "bad\n").parent
     ratings = write("r/part-1.csv", "user_id,item_id\nu,a\nbad\n").parent

@@ -18,11 +18,10 @@ import numpy as np
 import polars as pl
 
 from recalign.data.codes import encode, into_enum, natural_enum, pair_keys, repeated
-from recalign.data.parsing.accounting import FileTally, RejectLedger
+from recalign.data.parsing.accounting import FileTally, NothingLeft, RejectLedger
 from recalign.data.parsing.containers import InputFile
 from recalign.data.schema import INTERACTIONS, ITEMS
 from recalign.data.source import SourceData
-from recalign.errors import DataError
 
 NO_TIME: Final = "missing time (other ratings have one)"
 UNKNOWN_ITEM: Final = "unknown item"
@@ -41,10 +40,15 @@ _ROWS: Final[dict[str, pl.DataType]] = {
 
 
 class SourceBuilder:
-    """Collects the parsed rows of one dataset."""
+    """Collects the parsed rows of one dataset.
+
+    Attributes:
+        ledger: What was rejected so far.
+        time_form: `SourceData.time_form`.
+    """
 
     def __init__(self) -> None:
-        self.ledger = RejectLedger()
+        self.ledger, self.time_form = RejectLedger(), ""
         names = ("user_id", "item_id")
         self._ids = {name: pl.Categorical(pl.Categories.random("recalign", pl.UInt32)) for name in names}
         self._tallies: list[FileTally] = []
@@ -86,7 +90,7 @@ class SourceBuilder:
             rename: Final names of item columns, for those that would collide with the columns of the books.
 
         Raises:
-            DataError: no rating is left; the message names the most frequent reasons.
+            NothingLeft: no rating is left; the message names the most frequent reasons.
         """
         catalogue = self._catalogue() if items is None else _completed(items)
         ratings = self._known(natural_enum(catalogue["item_id"]))
@@ -100,7 +104,7 @@ class SourceBuilder:
             raise self._nothing_left()
         interactions = _whole(ratings.drop("file", "line", "lines"))
         catalogue = catalogue.rename(rename or {})
-        return SourceData(interactions.select(*INTERACTIONS), catalogue, accounts, self.ledger, licence)
+        return SourceData(interactions.select(*INTERACTIONS), catalogue, accounts, self.ledger, licence, self.time_form)
 
     def _known(self, items: pl.Enum) -> pl.DataFrame:
         """All ratings of these items, their ids as Enums."""
@@ -131,12 +135,11 @@ class SourceBuilder:
         for (number,), part in rows.group_by("file", maintain_order=True):
             self._tallies[int(str(number))].demote(part)
 
-    def _nothing_left(self) -> DataError:
-        reasons = [f"{reason} ({count})" for reason, count in list(self.ledger.counts().items())[:3]]
+    def _nothing_left(self) -> NothingLeft:
         paths = ", ".join(str(tally.path) for tally in self._tallies[:3])
-        return DataError(
+        return NothingLeft(
             f"no usable rating in {paths}",
-            found=f"rejected rows: {', '.join(reasons)}" if reasons else "no row below the header",
+            self.ledger,
             expected="at least one rating of an item that has a title",
             hint="Check that these are the ratings and items of one dataset",
         )

@@ -10,10 +10,12 @@ import polars as pl
 
 from recalign.data.parsing import fields
 from recalign.data.parsing.accounting import sift
-from recalign.data.parsing.assembly import SourceBuilder
+from recalign.data.parsing.assembly import NO_TIME, UNKNOWN_ITEM, SourceBuilder
 from recalign.data.parsing.columns import TableFile, TableOptions, place_of, resolve_columns
 from recalign.data.parsing.files import find_table, part_files
+from recalign.data.parsing.records import MALFORMED, UNREADABLE
 from recalign.data.parsing.tables import open_tables
+from recalign.data.parsing.times import BAD_TIME, TimeColumn, time_checks
 from recalign.data.reader import RatingsReader
 from recalign.data.source import ITEM_COLUMNS, SourceData, SourceOptions
 from recalign.errors import ConfigError, DataError
@@ -34,8 +36,8 @@ def read_table(path: Path, options: SourceOptions) -> SourceData:
     the items file are kept under their own names.
 
     Ratings are any finite numbers (with a decimal comma where the separator is no comma); a `liked` column gives 1
-    and 0; with neither, the rows are implicit events and their rating is null. Times are whole seconds or ISO dates;
-    a time column that is blank throughout counts as none. Genres are separated by ``|`` where that occurs, else by
+    and 0; with neither, the rows are implicit events and their rating is null. Times are those of `parsing.times`; a
+    time column that is blank throughout counts as none. Genres are separated by ``|`` where that occurs, else by
     commas.
 
     Raises:
@@ -100,16 +102,20 @@ def _read_ratings(
 ) -> pl.DataFrame | None:
     """Add the ratings; return the items, where they stand in the ratings."""
     titles = []
+    times = TimeColumn(options.time_unit or "auto")
     for tally, table in open_tables(builder, parts, TableOptions.of(options, items=False)):
         places = _rating_places(table, options, with_titles=with_titles)
         decimal_comma = table.separator not in (",", None)
         for rows in table.rows(places):
+            if "timestamp" in places:
+                rows = times.read(rows, table.path)
             kept = sift(_typed(rows, decimal_comma), _rating_checks(places), tally)
             builder.add_ratings(kept, tally)
             if with_titles:
                 named = kept.with_columns(fields.identifier("title")).filter(pl.col("title").is_not_null())
                 named = named.select("item_id", "title", *[name for name in _DETAILS if name in kept.columns])
                 titles.append(named.unique("item_id", keep="first", maintain_order=True))
+    builder.time_form = times.form
     if not with_titles:
         return None
     return _item_details(pl.concat(titles).unique("item_id", keep="first", maintain_order=True))
@@ -139,8 +145,6 @@ def _typed(rows: pl.DataFrame, decimal_comma: bool) -> pl.DataFrame:
         changes.append(fields.number("rating", decimal_comma=decimal_comma))
     if "liked" in rows.columns:
         changes.append(fields.yes_no("liked").alias("rating"))
-    if "timestamp" in rows.columns:
-        changes += [(pl.col("timestamp").str.strip_chars() == "").alias("timeless"), fields.seconds("timestamp", "any")]
     return rows.with_columns(changes)
 
 
@@ -151,12 +155,29 @@ def _rating_checks(places: Mapping[str, int]) -> fields.Checks:
     if "liked" in places:
         checks.append((pl.col("rating").is_null(), BAD_FLAG))
     if "timestamp" in places:
-        checks += [(condition & ~pl.col("timeless"), reason) for condition, reason in fields.time_checks()]
+        checks += time_checks()
     return checks
 
 
+_OTHER_COLUMN: Final = "Name the right column: --columns {0}=NAME, or leave it out: --columns {0}="
+_HINTS: Final[dict[str, str]] = {
+    UNKNOWN_ITEM: "Check that both files write item ids alike, and that the right columns are named (--item-columns)",
+    MALFORMED: "Check the separator (--separator) and the lines that the rejected rows name",
+    UNREADABLE: "Name the encoding: --encoding latin-1",
+    BAD_TIME: _OTHER_COLUMN.format("timestamp"),
+    fields.TOO_LATE: "Name another unit: --time-unit milliseconds",
+    fields.BAD_RATING: _OTHER_COLUMN.format("rating"),
+    BAD_FLAG: _OTHER_COLUMN.format("liked"),
+    NO_TIME: "Leave the times out: --columns timestamp= --order file",
+    fields.NO_USER: "Name the right column: --columns user_id=NAME",
+    fields.NO_ITEM: "Name the right column: --columns item_id=NAME",
+}
+
 PLUGIN: Final = RatingsReader(
     licence=LICENCE,
-    options=frozenset({"columns", "item_columns", "header", "item_header", "separator", "encoding", "items"}),
+    hints=_HINTS,
+    options=frozenset(
+        {"columns", "item_columns", "header", "item_header", "separator", "encoding", "items", "time_unit"}
+    ),
     read=read_table,
 )
