@@ -191,6 +191,20 @@ def test_published_files_come_back_byte_for_byte(make: Make, tmp_path: Path) -> 
     assert sum(loaded.manifest.info["rejects"].values()) == 1
 
 
+def test_published_files_with_bare_answers_are_the_same_samples_by_option(make: Make, tmp_path: Path) -> None:
+    entries = published(tmp_path / "valid.json", 30)
+    bare = [row | {"output": row["output"].rstrip(".")} for row in entries]
+    (tmp_path / "bare.json").write_text(json.dumps(bare))
+    with pytest.raises(DataError, match="--bare-answers"):
+        make("refused", dataset="alpaca-json", input=tmp_path / "bare.json")
+    whole = make("whole", dataset="alpaca-json", input=tmp_path / "valid.json", split="0:0:1")
+    taken = make("taken", dataset="alpaca-json", input=tmp_path / "bare.json", split="0:0:1", bare_answers=True)
+    assert SampleSet.load(taken).frame().equals(SampleSet.load(whole).frame())
+    assert rows_of(taken / "test.jsonl") == rows_of(whole / "test.jsonl")
+    assert SampleSet.load(taken).manifest.config["bare_answers"]
+    assert "bare_answers" not in SampleSet.load(whole).manifest.config
+
+
 def test_published_files_are_split_by_row(make: Make, tmp_path: Path) -> None:
     published(tmp_path / "valid.json", 30)
     loaded = SampleSet.load(make(dataset="alpaca-json", input=tmp_path / "valid.json", protocol="tallrec"))
@@ -292,6 +306,7 @@ def test_an_existing_output_is_kept_unless_told_otherwise(make: Make) -> None:
             "no use for like_above, max_history",
         ),
         ({"dataset": "alpaca-json", "input": "x", "protocol": "temporal"}, "has fixed samples, found temporal"),
+        ({"dataset": "synthetic", "bare_answers": True}, "dataset synthetic has no use for bare_answers"),
         ({"dataset": "synthetic", "split": "8:1"}, "split: found '8:1'; expected three whole numbers"),
         ({"dataset": "synthetic", "split": "0:0:0"}, "one of them must be positive"),
         ({"dataset": "synthetic", "folds": 2}, "folds: Input should be greater than or equal to 3, found 2"),

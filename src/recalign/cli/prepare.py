@@ -88,6 +88,10 @@ def prepare(
         str | None, _option("Unit of times that are numbers: seconds to nanoseconds; auto (by size).", _SOURCE)
     ] = None,
     items: Annotated[str | None, _option("Items file. Dataset synthetic: number of items (400).", _SOURCE)] = None,
+    bare_answers: Annotated[
+        bool,
+        typer.Option("--bare-answers", help='alpaca-json: take "Yes" for "Yes."', rich_help_panel=_TEXT),
+    ] = False,
     catalogue: Annotated[str | None, _option("movies (default) or books.", _SYNTHETIC)] = None,
     users: Annotated[int | None, _option("Number of users (300).", _SYNTHETIC)] = None,
     ratings_per_user: Annotated[int | None, _option("Mean number of ratings per user (30).", _SYNTHETIC)] = None,

@@ -39,6 +39,7 @@ Severity = Literal["info", "warning"]
 _BY_DESIGN: Final = frozenset({"temporal", "leave-one-out", "leave-n-out"})  # protocols whose splits share users
 _FEW_USERS: Final = 100
 _SHIFT: Final = 0.05
+_NAMED: Final = 20  # items that a message names
 
 # Text that looks like part of a prompt, or speaks to the reader instead of naming a thing. Matched case-insensitively
 # after NFKC normalisation, which maps full-width look-alikes to ASCII.
@@ -237,6 +238,16 @@ def _of_several_users(decided: pl.DataFrame, words: pl.DataFrame, train: pl.Data
     pairs = asked.select("user_id", pl.col("item_id").cast(pl.String)).unique()
     users = theirs.join(pairs, on="item_id").group_by("word").agg(pl.col("user_id").n_unique())
     return decided.join(users.filter(pl.col("user_id") >= 3), on="word", how="semi")
+
+
+def cut_texts(items: pl.DataFrame, cut: Mapping[str, str], max_length: int) -> Findings:
+    """Items whose text fits into no prompt of `max_length` tokens; `cut` has the beginning that is shown of each."""
+    long = items.filter(pl.col("text").is_in(list(cut)))
+    if len(long):
+        named = ", ".join(map(repr, long["item_id"].head(_NAMED)))
+        more = f" and {len(long) - _NAMED} more" if len(long) > _NAMED else ""
+        note = f"{len(long)} item texts fit into no prompt of {max_length} tokens and are cut at a word: items {named}"
+        yield finding("cut-texts", "warning", len(long), note + more, [cut[text] for text in long["text"].head(3)])
 
 
 def truncated_prompts(lengths: Sequence[int], max_length: int) -> Findings:

@@ -101,8 +101,8 @@ class SamplesReader(Reader):
     """Reads a file of finished samples, which settles histories, targets and labels itself.
 
     Attributes:
-        read: From a file, the template that it was written with, and words that the file does not contain. It raises
-            DataError as that of `RatingsReader`, and ConfigError where template or words do not fit the file.
+        read: From a file, the template that it was written with, words that the file does not contain, and options.
+            It raises DataError as that of `RatingsReader`, and ConfigError where template or words do not fit the file.
     """
 
-    read: Callable[[Path, SampleTemplate, Domain | None], PublishedSamples]
+    read: Callable[[Path, SampleTemplate, Domain | None, SourceOptions], PublishedSamples]

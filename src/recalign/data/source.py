@@ -79,6 +79,7 @@ class SourceOptions(BaseModel):
         catalogue: Which of the reader's catalogues; its first one where None.
         users: Number of users of generated data.
         ratings_per_user: Mean number of ratings per user of generated data.
+        bare_answers: In a file of finished samples, take an answer without its full stop: "Yes" for "Yes.".
         seed: Root of all randomness of generated data.
         time_unit: Unit of times that are numbers; found by their size where None.
     """
@@ -95,6 +96,7 @@ class SourceOptions(BaseModel):
     catalogue: str | None = None
     users: int | None = None
     ratings_per_user: int | None = None
+    bare_answers: bool = False
     seed: int = 0
     time_unit: TimeUnit | None = None
 

@@ -1,4 +1,4 @@
-"""The data audit with a backbone: also which prompts it would truncate."""
+"""The data audit with a backbone: also which prompts and item texts it would cut."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from typing import Final
 
 from recalign.data.audit import AuditReport, audit
-from recalign.data.audit_checks import tied_targets, truncated_prompts
+from recalign.data.audit_checks import cut_texts, tied_targets, truncated_prompts
 from recalign.data.samples import SampleSet, to_samples
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
@@ -44,4 +44,6 @@ def audit_with(
     targets = [data.catalog.text(sample.item_id) for sample in samples]
     encoded = encoder.encode_many(histories, targets, [sample.label for sample in samples])
     truncated = truncated_prompts([len(prompt.ids) for prompt in encoded], max_length)
-    return audit(table, data.catalog, data.manifest.config, [*ties, *truncated])
+    cut = PromptEncoder(prompts, data.domain, tokenizer, max_length=max_length).cut(data.catalog.frame["text"])
+    further = [*ties, *truncated, *cut_texts(data.catalog.frame, cut, max_length)]
+    return audit(table, data.catalog, data.manifest.config, further)

@@ -141,7 +141,8 @@ def _times(source: SourceData) -> Json | None:
 
 def _from_published(config: PrepareConfig, reader: SamplesReader, template: PromptTemplate) -> None:
     assert config.input is not None
-    data = reader.read(config.input, template, config.domain_words() if config.words() else None)
+    words = config.domain_words() if config.words() else None
+    data = reader.read(config.input, template, words, config.source_options())
     rows = [
         {
             "user_id": str(row.row),  # every row is a user of its own
@@ -165,6 +166,7 @@ def _from_published(config: PrepareConfig, reader: SamplesReader, template: Prom
         "protocol": {"name": "published", "version": 1, **cut, "seed": config.seed},
         "feedback": {"kind": "binary", "like_above": None},
         "item_text": "{text}",
+        **({"bare_answers": True} if config.bare_answers else {}),
     }
     facts: Json = {"users": len(samples), "users_without_sample": 0, "licence": reader.licence, "times": None}
     table = SampleTable.from_frame(samples.select(*SAMPLES))

@@ -64,6 +64,8 @@ class PrepareConfig(SplitConfig):
     time_unit: TimeUnit | None = Field(None, description="table: unit of times that are numbers; auto: by their size.")
     items: int | Path | None = Field(None, description="Items file; for synthetic the number of items.")
 
+    bare_answers: bool = Field(False, description='alpaca-json: take answers without full stop ("Yes" for "Yes.").')
+
     max_rendered: int | None = Field(None, ge=1, description="Most rows of the .jsonl files; samples.parquet has all.")
 
     catalogue: str | None = Field(None, description="synthetic: movies or books.")

@@ -22,6 +22,7 @@ from recalign.data.parsing.accounting import FileTally, NothingLeft, RejectLedge
 from recalign.data.parsing.containers import InputFile
 from recalign.data.schema import INTERACTIONS, ITEMS
 from recalign.data.source import SourceData
+from recalign.errors import DataError
 
 NO_TIME: Final = "missing time (other ratings have one)"
 UNKNOWN_ITEM: Final = "unknown item"
@@ -91,6 +92,7 @@ class SourceBuilder:
 
         Raises:
             NothingLeft: no rating is left; the message names the most frequent reasons.
+            DataError: ids stand there both as 17 and as 17.0.
         """
         catalogue = self._catalogue() if items is None else _completed(items)
         ratings = self._known(natural_enum(catalogue["item_id"]))
@@ -110,6 +112,8 @@ class SourceBuilder:
         """All ratings of these items, their ids as Enums."""
         ratings = pl.concat(self._ratings) if self._ratings else pl.DataFrame(schema={**self._ids, **_ROWS})
         self._ratings = []
+        _refuse_two_spellings("user", ratings["user_id"].unique().cast(pl.String))
+        _refuse_two_spellings("item", pl.concat([ratings["item_id"].unique().cast(pl.String), items.categories]))
         coded = into_enum(ratings["item_id"], items)
         ratings = self._without(ratings, coded.is_null(), UNKNOWN_ITEM)
         return ratings.with_columns(encode([ratings["user_id"]])[0], coded.drop_nulls())
@@ -142,6 +146,19 @@ class SourceBuilder:
             self.ledger,
             expected="at least one rating of an item that has a title",
             hint="Check that these are the ratings and items of one dataset",
+        )
+
+
+def _refuse_two_spellings(what: str, ids: pl.Series) -> None:
+    """Refuse ids of which one is written as whole number here and as 17.0 there: they would be two users or items."""
+    whole = ids.filter(ids.str.contains(r"^-?\d+\.0+$")).unique()
+    if len(whole) and len(twice := whole.filter(whole.str.replace(r"\.0+$", "").is_in(ids.implode())).sort()):
+        shown = ", ".join(f"{name!r} beside {name.partition('.')[0]!r}" for name in twice.head(3))
+        raise DataError(
+            f"{what} ids in two spellings",
+            found=f"{shown}{f' and {len(twice) - 3} more' if len(twice) > 3 else ''}",
+            expected="each id written alike in all rows and files",
+            hint="Write them as whole numbers: a column with blanks becomes floats in some programs",
         )
 
 

@@ -34,6 +34,12 @@ def identifier(name: str) -> pl.Expr:
     return pl.when(text != "").then(text).alias(name)
 
 
+def own_identifier(name: str) -> pl.Expr:
+    """The same of a user's own table, where programs may have written ``nan`` or ``NULL`` for a missing id."""
+    text = pl.col(name).str.strip_chars()
+    return pl.when(~text.str.to_lowercase().is_in(["", *PLACEHOLDERS])).then(text).alias(name)
+
+
 def number(name: str, *, decimal_comma: bool = False) -> pl.Expr:
     """Float64, or null."""
     text = pl.col(name).str.strip_chars()

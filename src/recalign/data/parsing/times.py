@@ -5,7 +5,7 @@ once, block by block, so the first value of another form is an error that names 
 that could have two units is an error too, and `TimeUnit` settles it.
 
 A number is taken for the one unit in which it lies between 1973 and 2100, or for seconds where it lies nearer to 1970.
-The ranges of the four units do not meet. 20240501 and 20240501123000 are dates where the calendar has them.
+The ranges of the four units do not meet. 20240501, 202405011230 and 20240501123000 are dates where there are such.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _FORMS: Final = pl.Enum([*_PER_SECOND, _UNCLEAR, *_WORDS])
 _HINT: Final = "Name their unit: --time-unit seconds, milliseconds, microseconds or nanoseconds"
 
 _NUMBER: Final = r"^(-?\d{1,19})(?:\.\d*)?$"
-_DIGITS: Final = r"^((?:19|20)\d{6}(?:\d{6})?)(?:\.0*)?$"
+_DIGITS: Final = r"^((?:19|20)\d{6}(?:\d{4}(?:\d{2})?)?)(?:\.0*)?$"
 _ISO: Final = (
     r"^(?P<date>\d{4}-\d{2}-\d{2}|\d{8})"
     r"(?P<clock>[T ](?P<time>\d{2}:\d{2}(?::\d{2})?|\d{4}(?:\d{2})?)(?:[.,](?P<fraction>\d+))?"
@@ -120,7 +120,7 @@ def time_checks() -> Checks:
 
 
 def _of_digits() -> pl.Expr:
-    """Column `digits`: the date that eight or fourteen digits of `text` are, in microseconds, or null."""
+    """Column `digits`: the date that 8, 12 or 14 digits of `text` are, in microseconds, or null."""
     digits = pl.col("text").str.extract(_DIGITS).str.pad_end(14, "0")
     return digits.str.to_datetime("%Y%m%d%H%M%S", strict=False).dt.epoch("us").alias("digits")
 

@@ -66,7 +66,8 @@ def _read_items(builder: SourceBuilder, path: Path, options: SourceOptions) -> d
             if name and place not in places.values() and name not in ITEM_COLUMNS
         }
         for rows in table.rows({**places, **{key: int(key[1:]) for key in extras}}):
-            shaped = _item_details(rows.with_columns(fields.identifier("item_id"), fields.identifier("title")))
+            _refuse_rounded_ids(rows, table.path)
+            shaped = _item_details(rows.with_columns(fields.own_identifier("item_id"), fields.identifier("title")))
             builder.add_items(sift(shaped, fields.item_checks(), tally), tally)
     return extras
 
@@ -81,6 +82,20 @@ def _item_places(table: TableFile, options: SourceOptions) -> dict[str, int]:
         optional=_DETAILS,
         flag="--item-columns",
     )
+
+
+def _refuse_rounded_ids(rows: pl.DataFrame, path: Path) -> None:
+    """Refuse ids such as 1.23457E+12, which a spreadsheet has made of many different ones."""
+    for name in ("user_id", "item_id"):
+        if name in rows.columns:
+            rounded = rows.filter(pl.col(name).str.contains(r"^\s*\d(?:\.\d+)?[eE]\+\d+\s*$"))
+            if len(rounded):
+                raise DataError(
+                    f"column for {name} of {path}",
+                    found=f"{rounded[name][0].strip()!r} in line {rounded['line'][0]}, which has lost digits",
+                    expected="whole ids",
+                    hint="Export the column as text",
+                )
 
 
 def _item_details(rows: pl.DataFrame) -> pl.DataFrame:
@@ -107,6 +122,7 @@ def _read_ratings(
         places = _rating_places(table, options, with_titles=with_titles)
         decimal_comma = table.separator not in (",", None)
         for rows in table.rows(places):
+            _refuse_rounded_ids(rows, table.path)
             if "timestamp" in places:
                 rows = times.read(rows, table.path)
             kept = sift(_typed(rows, decimal_comma), _rating_checks(places), tally)
@@ -140,7 +156,7 @@ def _rating_places(table: TableFile, options: SourceOptions, *, with_titles: boo
 
 
 def _typed(rows: pl.DataFrame, decimal_comma: bool) -> pl.DataFrame:
-    changes = [fields.identifier("user_id"), fields.identifier("item_id")]
+    changes = [fields.own_identifier("user_id"), fields.own_identifier("item_id")]
     if "rating" in rows.columns:
         changes.append(fields.number("rating", decimal_comma=decimal_comma))
     if "liked" in rows.columns:
@@ -164,7 +180,7 @@ _HINTS: Final[dict[str, str]] = {
     UNKNOWN_ITEM: "Check that both files write item ids alike, and that the right columns are named (--item-columns)",
     MALFORMED: "Check the separator (--separator) and the lines that the rejected rows name",
     UNREADABLE: "Name the encoding: --encoding latin-1",
-    BAD_TIME: _OTHER_COLUMN.format("timestamp"),
+    BAD_TIME: "Write times as 2024-05-01 10:30, or leave them out: --columns timestamp= --order file",
     fields.TOO_LATE: "Name another unit: --time-unit milliseconds",
     fields.BAD_RATING: _OTHER_COLUMN.format("rating"),
     BAD_FLAG: _OTHER_COLUMN.format("liked"),
