@@ -178,3 +178,18 @@ def test_a_file_without_header_and_many_parts(tmp_path: Path) -> None:
     assert "part-10" not in told
     assert re.search(r"^4 more files +180 +0 +45 +135$", told, re.MULTILINE)
     assert len(read_manifest(tmp_path / "data", kind="samples").info["sources"]) == 14
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ('{"user_id": 1, "item_id": [2], "title": "A"}', "Write plain values"),
+        ('{"user_id": 1', "Write one JSON object"),
+    ],
+)
+def test_hints_about_rejected_json_fit_it(tmp_path: Path, line: str, hint: str) -> None:
+    file = tmp_path / "r.jsonl"
+    file.write_text(f'{line}\n{line}\n{{"user_id": "", "item_id": 2, "title": "A"}}\n')
+    with pytest.raises(DataError, match=rf"3 rejected rows.*{hint}") as caught:
+        invoke("table", "--input", file, "--feedback", "implicit", "--output", tmp_path / "data")
+    assert "--separator" not in str(caught.value)

@@ -13,6 +13,7 @@ from recalign.data.parsing.accounting import sift
 from recalign.data.parsing.assembly import NO_TIME, UNKNOWN_ITEM, SourceBuilder
 from recalign.data.parsing.columns import TableFile, TableOptions, place_of, resolve_columns
 from recalign.data.parsing.files import find_table, part_files
+from recalign.data.parsing.json_lines import NESTED, NO_OBJECT
 from recalign.data.parsing.records import MALFORMED, UNREADABLE
 from recalign.data.parsing.tables import open_tables
 from recalign.data.parsing.times import BAD_TIME, TimeColumn, time_checks
@@ -179,6 +180,8 @@ _OTHER_COLUMN: Final = "Name the right column: --columns {0}=NAME, or leave it o
 _HINTS: Final[dict[str, str]] = {
     UNKNOWN_ITEM: "Check that both files write item ids alike, and that the right columns are named (--item-columns)",
     MALFORMED: "Check the separator (--separator) and the lines that the rejected rows name",
+    NO_OBJECT: "Write one JSON object on each line, without the same key twice",
+    NESTED: "Write plain values, or name another column: --columns OURS=THEIRS",
     UNREADABLE: "Name the encoding: --encoding latin-1",
     BAD_TIME: "Write times as 2024-05-01 10:30, or leave them out: --columns timestamp= --order file",
     fields.TOO_LATE: "Name another unit: --time-unit milliseconds",
