@@ -179,7 +179,7 @@ def test_options_are_validated() -> None:
         SourceOptions(columns={"stars": "x"})
     with pytest.raises(ValueError, match="unknown column 'rating'"):
         SourceOptions(item_columns={"rating": "x"})
-    for separator in ("", ",,", '"', "\n"):
+    for separator in ("", ',"', '"', "\n"):
         with pytest.raises(ValueError, match="one character"):
             SourceOptions(separator=separator)
 
@@ -245,9 +245,7 @@ def test_parquet_flags_dates_and_foreign_types(tmp_path: Path, check_books: Chec
 def test_ids_that_programs_have_spoilt(write: Write, tmp_path: Path, check_books: Check) -> None:
     write("items.csv", "item_id,title\n17,A\n18,B\n19.5,C\nNULL,D\n")
     path = write("ratings.csv", "user_id,item_id\nu,17\nu,17.0\nv,18.00\n")
-    with pytest.raises(
-        DataError, match=r"^item ids in two spellings; found '17\.0' beside '17', '18\.00' beside '18'"
-    ):
+    with pytest.raises(DataError, match=r"^item ids in two spellings; found '17\.0' beside '17', '18\.00' beside '18'"):
         read_table(path.parent, PLAIN)
     write("ratings.csv", "user_id,item_id\n1,17\n1.0,18\n")
     with pytest.raises(DataError, match=r"^user ids in two spellings; found '1\.0' beside '1'; .*whole numbers"):
