@@ -260,7 +260,7 @@ def test_merged_for_inference(llama: Path, tmp_path: Path) -> None:
 def test_foreign_base_is_refused_without_network(llama: Path, tmp_path: Path, network: list[Any]) -> None:
     parent = tuned(llama, tmp_path / "a")
     config = json.loads((parent / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == "llama"
+    assert config["base_model_name_or_path"] == "./llama"
     config["base_model_name_or_path"] = "somebody/else"
     (parent / "adapter_config.json").write_text(json.dumps(config))
     load_adapter(fresh(llama), parent)  # the name in PEFT's file is nothing to go by
