@@ -123,7 +123,7 @@ _SCORE: Final = """start = next(place for place, ids in enumerate(zip(yes, no)) 
 with torch.no_grad():
     logits = model(torch.tensor([yes[:start]])).logits[0, -1]
 score = float(logits[yes[start]] - logits[no[start]])
-print(score)  # {score:.4f}
+print(f"{{score:.4f}}")  # {score:.4f}
 """
 _CARD: Final = """---
 {head}
