@@ -364,8 +364,7 @@ def test_an_export_that_is_there_is_kept_or_replaced_whole(tmp_path: Path, lora:
 def test_a_run_with_one_model_stands_for_it(tmp_path: Path, lora: Path) -> None:
     (tmp_path / "run" / "models").mkdir(parents=True)
     (tmp_path / "run" / "models" / "rt").symlink_to(lora)
-    backbone = str(lora.parent.parent / "llama")
-    output = export(tmp_path / "run", to="merged", output=tmp_path / "out", backbone=backbone)
+    output = export(tmp_path / "run", to="merged", output=tmp_path / "out")
     assert read_manifest(output).info["model"] == read_manifest(lora).fingerprint
     (tmp_path / "run" / "models" / "rt2").symlink_to(lora)
     with pytest.raises(ConfigError, match="2 models in it"):

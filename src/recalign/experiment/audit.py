@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Final
 
 from recalign.data.audit import AuditReport, audit
@@ -14,10 +15,16 @@ from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
 
 MEASURED: Final = 5_000  # samples whose prompts are measured, evenly spaced
+_TELL_EVERY: Final = 500  # of them
 
 
 def audit_with(
-    data: SampleSet, backbone: str | None = None, *, max_length: int = 512, template: str | None = None
+    data: SampleSet,
+    backbone: str | None = None,
+    *,
+    max_length: int = 512,
+    template: str | None = None,
+    progress: Callable[[int, int, str], None] = lambda done, total, facts: None,
 ) -> AuditReport:
     """Audit prepared data.
 
@@ -26,6 +33,7 @@ def audit_with(
         backbone: Path or hub id of a model whose tokenizer counts the prompts; None: they are not counted.
         max_length: The longest prompt in tokens.
         template: Prompt template; the data's own where None.
+        progress: Told how many prompts are measured, of how many.
 
     Raises:
         ConfigError: There is no such template.
@@ -39,8 +47,13 @@ def audit_with(
     prompts = PromptTemplate.load(template or data.template)
     encoder = PromptEncoder(prompts, data.domain, tokenizer, max_length=sys.maxsize)
     samples = to_samples(table.frame(table.samples.gather_every(-(-len(table) // MEASURED) or 1)))
-    histories = [data.catalog.with_texts(sample.history) for sample in samples]
-    targets = [data.catalog.text(sample.item_id) for sample in samples]
-    encoded = encoder.encode_many(histories, targets, [sample.label for sample in samples])
-    truncated = truncated_prompts([len(prompt.ids) for prompt in encoded], max_length)
+    lengths: list[int] = []
+    for start in range(0, len(samples), _TELL_EVERY):
+        part = samples[start : start + _TELL_EVERY]
+        histories = [data.catalog.with_texts(sample.history) for sample in part]
+        targets = [data.catalog.text(sample.item_id) for sample in part]
+        encoded = encoder.encode_many(histories, targets, [sample.label for sample in part])
+        lengths += [len(prompt.ids) for prompt in encoded]
+        progress(len(lengths), len(samples), "")
+    truncated = truncated_prompts(lengths, max_length)
     return audit(table, data.catalog, data.manifest.config, truncated)
