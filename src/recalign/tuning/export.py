@@ -166,12 +166,8 @@ def _check_scores(directory: Path, facts: ExportFacts, questions: list[Question]
 @torch.inference_mode()
 def _plain_score(model: torch.nn.Module, tokenizer: Any, facts: ExportFacts, prompt: str) -> float:
     """The score as the code in README.md computes it."""
-    if facts.chat:
-        chat = [{"role": "user", "content": prompt}]
-        prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, enable_thinking=False)
-    yes, no = (
-        tokenizer(prompt + answer.text, add_special_tokens=not facts.chat).input_ids for answer in (facts.yes, facts.no)
-    )
+    text, special = facts.before + prompt + facts.after, not facts.chat
+    yes, no = (tokenizer(text + answer.text, add_special_tokens=special).input_ids for answer in (facts.yes, facts.no))
     start = next(place for place, ids in enumerate(zip(yes, no, strict=False)) if ids[0] != ids[1])
     logits = model(torch.tensor([yes[:start]])).logits[0, -1]
     return float(logits[yes[start]] - logits[no[start]])
