@@ -33,7 +33,7 @@ def test_it_says_what_became_of_the_data_and_what_to_do_next(tmp_path: Path) -> 
     assert re.search(r"^split +samples +users +liked +in \.jsonl$", told, re.MULTILINE)
     assert re.search(r"^test +20 +20 +\d+\.\d% +20$", told, re.MULTILINE)
     assert told.index("\ntrain") < told.index("\nvalid") < told.index("\ntest")
-    assert "protocol leave-one-out v1, template default" in told
+    assert "protocol leave-one-out v2, template default" in told
     assert "! few-users" in told
     assert f"--data {tmp_path / 'data'}" in told.replace("\n", "")
     assert max(map(len, told.splitlines())) <= 80
@@ -68,7 +68,7 @@ def test_numbers_for_synthetic_and_paths_for_others(tmp_path: Path) -> None:
 def test_folds(tmp_path: Path) -> None:
     options = ("--protocol", "tallrec-book", "--order", "time", "--folds", 4, "--fold", 3)
     told = invoke(*SMALL, *options, "--output", tmp_path / "data")
-    assert "protocol tallrec-book v1, template tallrec, fold 3 of 4 (from 0)" in told
+    assert "protocol tallrec-book v2, template tallrec, fold 3 of 4 (from 0)" in told
     counts = SampleSet.load(tmp_path / "data").manifest.info["splits"]
     assert [counts[split]["users"] for split in ("train", "valid", "test")] == [10, 5, 5]
     with pytest.raises(ConfigError, match="found fold 1 without folds"):

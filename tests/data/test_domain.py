@@ -18,7 +18,8 @@ def test_words_come_from_the_language_and_the_noun() -> None:
         "no": "No.",
     }
     assert (Domain(noun="movie").noun_plural, Domain(noun="movie").consumed) == ("movies", "watched")
-    assert Domain(noun="shoe").noun_plural == "shoes"
+    nouns = ("shoe", "box", "toy", "category")
+    assert [Domain(noun=noun).noun_plural for noun in nouns] == ["shoes", "boxes", "toys", "categories"]
     german = Domain(language="de-AT", noun="Schuh", noun_plural="Schuhe")
     assert (german.yes, german.no, german.past, german.primary_language) == ("Ja.", "Nein.", "gemocht", "de")
 

@@ -24,19 +24,41 @@ def table(*rows: Row) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=dict(INTERACTIONS), orient="row")
 
 
-def test_canonical_order_is_user_time_item_rating() -> None:
+def test_canonical_order_is_user_time_rating() -> None:
     rows = table(
-        ("2", "1", 1, 5, 0), ("10", "1", 1, 1, 1), ("2", "1", 1, 4, 2), ("2", "9", 3, 4, 3), ("2", "10", 3, 4, 4)
+        *(("2", "1", 1, 5, 0), ("10", "1", 1, -1, 1), ("2", "1", 1, -4, 2), ("2", "9", 3, 4, 3), ("2", "9", 2, 4, 4)),
+        *(("2", "7", 3, None, 5), ("2", "9", None, 4, 6)),
     )
-    shuffled = rows.sample(fraction=1, shuffle=True, seed=3)
-    assert canonical(shuffled)["order"].to_list() == [2, 3, 4, 0, 1]
-    assert canonical(with_codes(shuffled))["order"].to_list() == [2, 3, 4, 0, 1]
+    shuffled = with_codes(rows.sample(fraction=1, shuffle=True, seed=3))
+    assert canonical(shuffled)["order"].to_list() == [2, 4, 3, 6, 0, 5, 1]
+
+
+@pytest.mark.parametrize("scale", [1, 2**40])
+@given(st.permutations(range(24)), st.integers(0, 3))
+@settings(max_examples=25, deadline=None)
+def test_canonical_order_does_not_depend_on_the_order_of_the_rows(scale: int, places: list[int], seed: int) -> None:
+    rows = table(*((str(n % 2), str(n), float(n % 5), n % 4 // 2 * scale, n) for n in range(24)))
+    assert canonical(with_codes(rows[places]), seed).equals(canonical(with_codes(rows), seed))
+
+
+def test_ties_are_ordered_by_seed_and_not_by_the_size_of_an_id() -> None:
+    """Every user has the items 1 to 9 on one day, so their order is drawn: each comes last for a ninth of the users."""
+    rows = with_codes(table(*((f"u{user}", str(item), 1.0, 7, 0) for user in range(900) for item in range(1, 10))))
+    last = [
+        canonical(rows, seed).group_by("user_id", maintain_order=True).last()["item_id"].cast(pl.String)
+        for seed in (0, 1)
+    ]
+    counts = last[0].value_counts()
+    assert len(counts) == 9
+    assert counts["count"].min() > 65
+    assert counts["count"].max() < 135
+    assert 60 < int((last[0] == last[1]).sum()) < 140  # another seed is another draw
 
 
 def test_without_repeats_keeps_the_first_by_time_or_by_file() -> None:
     rows = table(("u", "a", 5, 30, 0), ("u", "a", 1, 10, 1), ("u", "b", 3, 20, 2), ("v", "a", 2, 99, 3))
-    assert sorted(without_repeats(rows)["order"]) == [1, 2, 3]
-    assert sorted(without_repeats(rows, by_file=True)["order"]) == [0, 2, 3]
+    assert sorted(without_repeats(with_codes(rows))["order"]) == [1, 2, 3]
+    assert sorted(without_repeats(with_codes(rows), by_file=True)["order"]) == [0, 2, 3]
 
 
 @pytest.mark.parametrize(

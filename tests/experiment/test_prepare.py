@@ -217,17 +217,17 @@ def test_ratings_in_folds(make: Make) -> None:
 @pytest.mark.parametrize(
     ("given", "request_of_old"),
     [
-        ({}, "c63e3adad2231ff0d1f7fc7cdc4e629447e65ffa96cce59d9a99f068cb834e72"),
+        ({}, "0d5a5d6d7bf1a3d0733f1231e1ff08e9fa49c5407e06d8df745b70be8573dc8f"),
         (
             {"protocol": "tallrec-book", "split": "7:1:2", "seed": 4},
-            "ea04e9010fa0b0f6d0e1e4db4a1057235849080902c6faa57e5f02dbeb0473d3",
+            "4f3cb851eadd2372707ea2ed18b150b5ea7ea04d7172c92d2d0599e92b5ce89f",
         ),
         (
             {
                 **{"protocol": "tallrec-book", "folds": 5, "fold": 1},
                 **{"max_history": 4, "max_rendered": 7, "catalogue": "books"},
             },
-            "26a8b8b39c3f74734d12ee7572461a4b5cd1d6f65352941ff4b8bdd175094105",
+            "d464b3cd279a9550560d84c24ef6722cf798dfe24d993b62d494e1626e65985e",
         ),
     ],
 )

@@ -14,8 +14,8 @@ CORPUS = [
     "Write a response that appropriately completes the request.\n\n### Instruction:\n### Input:\n### Response:\nYes.",
     "Given the user's preference and unpreference, identify whether the user will like the target movie by answering",
     'User Preference: "Heat (1995)", "Alien (1979)"\nUser Unpreference: "Silence of the Lambs, The (1991)"\nYes. No.',
-    "The user liked 7 of the last 10 movies (+ liked, - not), oldest first:\nTarget movie: \nJa.\nNein.\nYes.\nNo.",
-    'Given the movies a user watched recently, oldest first.\n"Heat"? Yes\n"Alien"? No\n"X"? Ja\n"Y"? Nein',
+    "The user has liked 7 of the last 10 movies (+ liked, - not), oldest first:\nTarget movie: \nJa.\nNein.\nYes.\nNo.",
+    'Given the movies a user has watched recently, oldest first.\n"Heat"? Yes\n"Alien"? No\n"X"? Ja\n"Y"? Nein',
 ] * 3
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

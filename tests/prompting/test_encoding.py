@@ -147,7 +147,8 @@ def test_truncation_drops_the_oldest_and_counts_what_is_left(tokenizers: Tokeniz
         row = made.template.instruction(MOVIE, kept, "Alien (1979)", label)
         assert text == made.template.frame(row).context + made.template.frame(row).answer
         if kept:
-            assert f"liked {sum(entry.liked for entry in kept)} of the last {len(kept)} movies" in text
+            movies = "movies" if len(kept) > 1 else "movie"
+            assert f"liked {sum(entry.liked for entry in kept)} of the last {len(kept)} {movies}." in text
         more = HISTORY[len(HISTORY) - len(kept) - 1 :]
         longer = encoder(tokenizers, "gpt2", "default").encode(more, "Alien (1979)", label)
         assert len(kept) == len(HISTORY) or len(longer.ids) > max_length

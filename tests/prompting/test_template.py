@@ -91,7 +91,7 @@ def test_default_asks_about_every_item_and_ends_with_the_target() -> None:
         '"Heat (1995)"? Yes',
         '"Absolute Power (1997)"? No',
         '"Silence of the Lambs, The (1991)"? Yes',
-        "The user liked 2 of the last 3 movies.",
+        "The user has liked 2 of the last 3 movies.",
         "Will the user like",
         "\"Scream 'II' (1996)\"?",
     ]
@@ -105,7 +105,7 @@ def test_chat_counts_keeps_the_order_and_ends_with_the_target() -> None:
     template = PromptTemplate.load("chat")
     prompt = template.frame(template.instruction(MOVIE, HISTORY, "Scream (1996)", 1))
     assert prompt.context.split("\n")[2:] == [
-        "The user liked 2 of the last 3 movies (+ liked, - not), oldest first:",
+        "The user has liked 2 of the last 3 movies (+ liked, - not), oldest first:",
         "+ Heat (1995) (4.5)",
         "- Absolute Power (1997) (2)",
         "+ Silence of the Lambs, The (1991)",
@@ -117,8 +117,12 @@ def test_chat_counts_keeps_the_order_and_ends_with_the_target() -> None:
 @pytest.mark.parametrize(
     ("name", "no", "parts"),
     [
-        ("chat", "Nein.", ('mit "Ja." oder "Nein."', "ältestes zuerst: 1, davon gemocht: 1\n+ Wanderstiefel Größe 42")),
-        ("default", "Nein", ('"Wanderstiefel Größe 42"? Ja\n', "Von den letzten 1 Schuhe gemocht: 1.")),
+        (
+            "chat",
+            "Nein.",
+            ('mit "Ja." oder "Nein."', "ältesten zuerst: 1, davon gemocht: 1\n+ Wanderstiefel Größe 42"),
+        ),
+        ("default", "Nein", ('"Wanderstiefel Größe 42"? Ja\n', "Anzahl der letzten Schuhe: 1, davon gemocht: 1.")),
     ],
 )
 def test_a_german_shoe_shop(name: str, no: str, parts: tuple[str, ...]) -> None:
@@ -130,6 +134,56 @@ def test_a_german_shoe_shop(name: str, no: str, parts: tuple[str, ...]) -> None:
     assert all(part in text for part in parts)
     assert "Sandale" in text.split("\n")[-1]
     assert not any(word in text for word in ("user", "item", "movie", "like", "Yes"))
+
+
+@pytest.mark.parametrize(
+    ("domain", "first"),
+    [
+        (Domain(), "the items a user has chosen recently, oldest first, answer whether the user will like the next"),
+        (MOVIE, "the movies a user has watched recently, oldest first, answer whether the user will like the next"),
+        (BOOK, "the books a user has read recently, oldest first, answer whether the user will like the next"),
+        (Domain(noun="shoe", consumed="bought"), "the shoes a user has bought recently, oldest first, answer whether"),
+        (Domain(noun="toy"), "the toys a user has chosen recently, oldest first, answer whether the user will like"),
+        (Domain(noun="story"), "the stories a user has chosen recently, oldest first, answer whether the user will"),
+        (Domain(noun_plural="boots"), "the boots a user has chosen recently, oldest first, answer whether the user"),
+        (Domain(consumed="seen"), "the items a user has seen recently, oldest first, answer whether the user will"),
+        (
+            Domain(verb="choose", past="chosen"),
+            "has chosen recently, oldest first, answer whether the user will",
+        ),
+        (
+            Domain(verb="buy"),
+            "the items a user has chosen recently, oldest first, answer whether the user will buy",
+        ),
+    ],
+)
+def test_default_is_english_for_all_words_and_for_some_words(domain: Domain, first: str) -> None:
+    row = PromptTemplate.load("default").instruction(domain, HISTORY, "Scream", 1)
+    assert first in row.instruction
+    assert f"The user has {domain.past} 2 of the last 3 {domain.noun_plural}.\n" in row.input
+    assert row.input.endswith(f'Will the user {domain.verb}\n"Scream"?')
+
+
+@pytest.mark.parametrize("name", ["default", "chat"])
+def test_the_last_one_item_is_singular(name: str) -> None:
+    assert "has liked 1 of the last 1 movie" in context(name, MOVIE, HISTORY[:1], "x")
+    assert "of the last 1 movies" not in context(name, MOVIE, HISTORY[:1], "x")
+
+
+@pytest.mark.parametrize(
+    ("words", "plural"), [({}, "Artikel"), ({"noun": "Film", "noun_plural": "Filme", "verb": "sehen"}, "Filme")]
+)
+def test_default_is_german_whatever_the_plural(words: dict[str, str], plural: str) -> None:
+    verb = words.get("verb", "mögen")
+    assert context("default", Domain(language="de", **words), HISTORY[:2], "Alien").split("\n") == [
+        f"Hier stehen die letzten {plural} einer Person, die ältesten zuerst, jeweils mit der Antwort, ob gemocht oder "
+        f"nicht. Wird sie das Folgende {verb}?",
+        '"Heat (1995)"? Ja',
+        '"Absolute Power (1997)"? Nein',
+        f"Anzahl der letzten {plural}: 2, davon gemocht: 1.",
+        f"Wird die Person das {verb}:",
+        '"Alien"?',
+    ]
 
 
 @pytest.mark.parametrize("name", YES_NO)

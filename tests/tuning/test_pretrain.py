@@ -50,7 +50,7 @@ def test_the_text_has_every_title_each_sequence_twice_and_no_answer_about_a_user
     text = "\n".join(corpus.lines)
     for data in (source, target):
         assert all(data.catalog.title(item) in text for item in data.catalog.ids)
-    sequences = [line for line in corpus.lines if line.startswith("Movies a user watched, in order:")]
+    sequences = [line for line in corpus.lines if line.startswith("Movies a user has watched, in order:")]
     assert len(sequences) == 2 * 4
     first, shuffled = (line.split("\n")[1:] for line in sequences[:2])
     assert sorted(first) == sorted(shuffled)

@@ -34,7 +34,8 @@ def prepare(
     input: Annotated[Path | None, _option("Folder or file of the dataset.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a prepared directory.")] = False,
     protocol: Annotated[
-        str | None, _option("tallrec, temporal, leave-one-out or explicit-only. Default: the dataset's.", _SPLITS)
+        str | None,
+        _option("tallrec, temporal, leave-one-out, leave-n-out or explicit-only. Default: the dataset's.", _SPLITS),
     ] = None,
     split: Annotated[str | None, _option("Train, valid and test in proportion, e.g. 8:1:1 or 0:0:1.", _SPLITS)] = None,
     folds: Annotated[
@@ -46,6 +47,12 @@ def prepare(
     max_history: Annotated[int | None, _option("Longest history (10).", _SPLITS)] = None,
     min_history: Annotated[int | None, _option("Interactions that a target needs before it.", _SPLITS)] = None,
     order: Annotated[str | None, _option("A user's order: time, file or shuffle.", _SPLITS)] = None,
+    order_seed: Annotated[
+        int | None, _option("Which order of events at the same time, of the possible ones (0).", _SPLITS)
+    ] = None,
+    holdout: Annotated[
+        int | None, _option("leave-n-out: a user's events that are held out together (10).", _SPLITS)
+    ] = None,
     seed: Annotated[int | None, _option("Root of all randomness (0).", _SPLITS)] = None,
     max_rendered: Annotated[
         int | None, _option("Most rows of the .jsonl files (100,000); samples.parquet has all.", _SPLITS)

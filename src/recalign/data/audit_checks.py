@@ -35,7 +35,7 @@ class Finding(BaseModel):
 Findings = Iterator[Finding]
 Severity = Literal["info", "warning"]
 
-_BY_DESIGN: Final = frozenset({"temporal", "leave-one-out"})  # protocols whose splits share users
+_BY_DESIGN: Final = frozenset({"temporal", "leave-one-out", "leave-n-out"})  # protocols whose splits share users
 _FEW_USERS: Final = 100
 _SHIFT: Final = 0.05
 
@@ -75,7 +75,8 @@ def users_in_several_splits(samples: pl.DataFrame, protocol: str) -> Findings:
 
 def targets_out_of_time(samples: pl.DataFrame, protocol: str) -> Findings:
     """Targets of an earlier split that are as late as, or later than, the first target of a later one."""
-    intended = {"leave-one-out": "in order within each user", "tallrec-book": "users are split, not time"}
+    intended = dict.fromkeys(("leave-one-out", "leave-n-out"), "in order within each user")
+    intended["tallrec-book"] = "users are split, not time"
     intended["explicit-only"] = intended["tallrec-book"]
     times = {name: samples["timestamp"].filter(samples["split"] == name).drop_nulls() for name in SPLITS}
     for earlier, later in pairwise(name for name in SPLITS if len(times[name])):
@@ -85,6 +86,17 @@ def targets_out_of_time(samples: pl.DataFrame, protocol: str) -> Findings:
             note += f" ({intended[protocol]})" if protocol in intended else ": time runs across the splits"
             severity: Severity = "info" if protocol in intended else "warning"
             yield finding(f"time-overlap-{earlier}-{later}", severity, late, note)
+
+
+def tied_targets(ties: Mapping[str, int], samples: pl.DataFrame) -> Findings:
+    """Targets of validation and test at the same time as a neighbour of the same user (`SampleTable.ties`)."""
+    for name in SPLITS[1:]:
+        total = int((samples["split"] == name).sum())
+        if tied := ties.get(name, 0):
+            share = tied / total
+            note = f"{tied} of {total} {name} targets ({share:.0%}) have the time of the user's event just before or"
+            note += " after: the order seed decides which comes last; prepare and evaluate several (--order-seed)"
+            yield finding(f"{name}-ties", "warning" if share > _SHIFT else "info", tied, note)
 
 
 def repeated_targets(samples: pl.DataFrame) -> Findings:

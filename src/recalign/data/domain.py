@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -37,8 +38,8 @@ class Domain(BaseModel):
     noun: str = Field(default="item", description="What one item is called.")
     noun_plural: str = Field(default="items", description="What several items are called.")
     verb: str = Field(default="like", description="What the question asks about the target.")
-    past: str = Field(default="liked", description="Past participle of the verb.")
-    consumed: str = Field(default="chosen", description="What the user did with an item: watched, read, bought.")
+    past: str = Field(default="liked", description="Past participle of the verb: liked, bought, chosen.")
+    consumed: str = Field(default="chosen", description="What the user has done with an item: watched, read, seen.")
     yes: str = Field(default="Yes.", description="The positive answer, as the model must say it.")
     no: str = Field(default="No.", description="The negative answer; it differs from `yes` at the first token.")
 
@@ -50,7 +51,7 @@ class Domain(BaseModel):
         words = _WORDS.get(str(values.get("language")).split("-")[0].lower(), {})
         noun = values.get("noun")
         if isinstance(noun, str) and noun and not words:
-            words = _KNOWN_NOUNS.get(noun, {"noun_plural": f"{noun}s"})
+            words = _KNOWN_NOUNS.get(noun, {"noun_plural": _plural(noun)})
         return {**words, **values}
 
     @model_validator(mode="after")
@@ -67,3 +68,10 @@ class Domain(BaseModel):
     def primary_language(self) -> str:
         """The language without region or script: "de" for "de-AT"."""
         return self.language.split("-")[0].lower()
+
+
+def _plural(noun: str) -> str:
+    """The regular English plural: shoes, boxes, categories, toys."""
+    if re.search(r"[^aeiou]y$", noun):
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(("s", "x", "z", "ch", "sh")) else f"{noun}s"

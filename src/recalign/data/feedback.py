@@ -53,7 +53,12 @@ class FeedbackConfig(BaseModel):
 
 
 def label_coded(
-    interactions: pl.DataFrame, config: FeedbackConfig, *, item_ids: Collection[str] = (), seed: int = 0
+    interactions: pl.DataFrame,
+    config: FeedbackConfig,
+    *,
+    item_ids: Collection[str] = (),
+    seed: int = 0,
+    order_seed: int = 0,
 ) -> pl.DataFrame:
     """Label every interaction and, for implicit feedback, add negatives.
 
@@ -64,6 +69,7 @@ def label_coded(
         item_ids: The catalogue that negatives are drawn from, uniformly (implicit feedback only).
         seed: Root seed of the negatives; a user's depend on it, on the user's rows and on the catalogue, not on the
             order of either, nor on other users.
+        order_seed: Which of the possible orders of events at the same time (`canonical`).
 
     Returns:
         The rows in canonical order with ``liked``, ``negative`` and ``event``; negatives (rating null) follow their
@@ -73,7 +79,7 @@ def label_coded(
         DataError: the interactions lack what the kind of feedback needs, or a user has hardly any item left that could
             be a negative.
     """
-    rows = canonical(interactions.with_columns(likes(interactions, config))).with_columns(
+    rows = canonical(interactions.with_columns(likes(interactions, config)), order_seed).with_columns(
         pl.lit(False).alias("negative"), pl.int_range(pl.len(), dtype=pl.Int64).alias("event")
     )
     if config.kind != "implicit":

@@ -1,7 +1,9 @@
 """The table of interactions: its checks, its canonical order, repeats, and blocks of users.
 
-The canonical order depends on what the rows say and never on where they stood in a file, so everything drawn or counted
-along it is the same for every permutation of the input.
+The canonical order is that of user and time. Events of a user at the same time have no order of their own, and with
+timestamps in days or seconds there are many: which of them comes last decides what is predicted. They are put into the
+order of a hash of (order seed, user, item, time). So the order depends neither on where the rows stood in a file nor
+on how large or small an id is; another order seed gives another one of the possible orders.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recalign.data.codes import codes, encode, is_coded, knows, names, natural_order, pair_keys, repeated
+from recalign.data.codes import codes, encode, is_coded, knows, names, pair_keys, repeated
+from recalign.data.sample_ids import Hashes, mix, text_hashes
 from recalign.data.schema import INTERACTIONS
 from recalign.errors import DataError
+from recalign.seeding import generator
 
-_IDS: Final = ("user_id", "item_id")
 BLOCK_ROWS: Final = 1_000_000  # what is sorted at a time: the work per row stays the same, however long the table
 
 
@@ -58,40 +61,55 @@ def with_codes(frame: pl.DataFrame, item_ids: Collection[str] = ()) -> pl.DataFr
     )
 
 
-def canonical(frame: pl.DataFrame) -> pl.DataFrame:
-    """Sort by user, time, item and rating: ids in natural order, missing values last. Rows that still tie are equal."""
-    if all(is_coded(frame.schema[name]) for name in _IDS) and (keys := _packed_keys(frame)) is not None:
-        places = np.argsort(keys)
-        ordered = keys[places]
-        if not (ordered[1:] == ordered[:-1]).any():  # else the rating decides
-            return frame[places]
-    user, item = ([pl.col(name)] if is_coded(frame.schema[name]) else natural_order(name) for name in _IDS)
-    return frame.sort([*user, pl.col("timestamp"), *item, pl.col("rating")], nulls_last=True)
+def canonical(frame: pl.DataFrame, order_seed: int = 0) -> pl.DataFrame:
+    """Sort by user (natural order) and time, missing times last; ties by the hash, and then by rating.
+
+    Rows that still tie are equal.
+
+    Args:
+        frame: Interactions with coded ids (`with_codes`).
+        order_seed: Which of the possible orders of events at the same time.
+    """
+    keys = _user_and_time(frame)
+    places = np.argsort(keys, kind="stable")
+    ordered = keys[places]
+    with_next = np.append(ordered[1:] == ordered[:-1], False)
+    tied = np.flatnonzero(with_next | np.roll(with_next, 1))
+    rows = places[tied]
+    rating = frame["rating"].gather(rows).fill_null(np.inf).to_numpy()
+    places[tied] = rows[np.lexsort((rating, _tie_hashes(frame[rows], order_seed), keys[rows]))]
+    return frame[places]
 
 
-def _packed_keys(frame: pl.DataFrame) -> NDArray[np.uint64] | None:
-    """User, time and item of a row in one whole number, which sorts ten times as fast; None where 64 bits are few."""
-    time = frame["timestamp"]
-    if frame.is_empty() or 0 < time.null_count() < len(frame):
-        return None
-    keys, room = np.zeros(len(frame), dtype=np.uint64), 1
-    for values in (codes(frame["user_id"]), time.fill_null(0).to_numpy(), codes(frame["item_id"])):
-        lowest, highest = int(values.min()), int(values.max())
-        room *= highest - lowest + 1
-        if room > 2**63:
-            return None
-        keys = keys * np.uint64(highest - lowest + 1) + (values - values.dtype.type(lowest)).astype(np.uint64)
+def _user_and_time(frame: pl.DataFrame) -> NDArray[np.uint64]:
+    """One whole number per row, ordered as user and time are: one sort of these is much faster than one of both."""
+    user, time = codes(frame["user_id"]).astype(np.uint64), frame["timestamp"]
+    last = int(time.max() or 0) + 1  # type: ignore[arg-type]
+    times = time.fill_null(last).to_numpy()
+    first = int(times.min(initial=last))
+    if (int(user.max(initial=0)) + 1) * (last - first + 1) > 2**63:
+        times, first, last = np.unique(times, return_inverse=True)[1], 0, len(times)
+    keys: NDArray[np.uint64] = user * np.uint64(last - first + 1) + (times - first).astype(np.uint64)
     return keys
+
+
+def _tie_hashes(rows: pl.DataFrame, order_seed: int) -> Hashes:
+    """The hash of (order seed, user, item, time) per row."""
+    hashes: Hashes = np.full(len(rows), generator(order_seed, "split", "ties").integers(0, 2**64, dtype=np.uint64))
+    for name in ("user_id", "item_id"):
+        occurring, place = np.unique(codes(rows[name]), return_inverse=True)
+        hashes = mix(hashes ^ text_hashes(names(rows[name]).gather(occurring))[place])
+    return mix(hashes ^ rows["timestamp"].fill_null(0).to_numpy().view(np.uint64))
 
 
 def without_repeats(frame: pl.DataFrame, *, by_file: bool = False) -> pl.DataFrame:
     """Keep each user's first interaction with an item: the one that is there to be predicted.
 
     A later rating of the same item would have the answer, or nearly so, in its own history. "First" is by time and then
-    by canonical order, or by place in the file with `by_file`. The order of the rows that stay is of no meaning.
+    by rating, or by place in the file with `by_file`. Ids are coded (`with_codes`). The order of the rows that stay
+    has no meaning.
     """
-    coded = all(is_coded(frame.schema[name]) for name in _IDS)
-    if coded and not len(repeated(pair_keys(frame["user_id"], frame["item_id"]))):
+    if not len(repeated(pair_keys(frame["user_id"], frame["item_id"]))):
         return frame
     ordered = frame.sort("order") if by_file else canonical(frame)
     return ordered.unique(["user_id", "item_id"], keep="first", maintain_order=True)

@@ -26,7 +26,10 @@ RECENT: Final = 10_000  # targets that TALLRec keeps of Movie
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A protocol's parameters with every default filled in. With `folds`, `ratios` mean nothing."""
+    """A protocol's parameters with every default filled in. With `folds`, `ratios` mean nothing.
+
+    `order_seed` is None where no events are ordered by it, `holdout` where no block is held out.
+    """
 
     max_history: int
     min_history: int
@@ -34,15 +37,15 @@ class Plan:
     ratios: Ratios
     negatives_in_history: bool
     seed: int
+    order_seed: int | None = None
+    holdout: int | None = None
     folds: int | None = None
     fold: int = 0
 
     def described(self) -> dict[str, object]:
-        """What the manifest records: the proportions or the folds, whichever cut the splits.
-
-        Folds stand there only where they are used, so data prepared without them keep the fingerprint they always had.
-        """
-        unused = ("folds", "fold") if self.folds is None else ("ratios",)
+        """What the manifest records: what has a meaning here."""
+        unused = {"folds", "fold"} if self.folds is None else {"ratios"}
+        unused |= {name for name in ("order_seed", "holdout") if getattr(self, name) is None}
         settings = {name: value for name, value in asdict(self).items() if name not in unused}
         return {"window": settings.pop("max_history"), **settings}  # the manifest's name, which is in fingerprints
 
@@ -70,6 +73,8 @@ class Protocol:
             in natural order, and ties in canonical order.
         proportions: Whether it cuts its splits by proportions (else `SplitConfig.ratios` is an error).
         by_user: Whether all samples of a user fall into one split (else `SplitConfig.folds` is an error).
+        holdout: Events of a user in a block that is held out together, by default; None where it holds out none, and
+            `SplitConfig.holdout` is an error.
         first_only: Drop a user's later interactions with the same item, whose answer the first would give away.
         drop_zero: Drop ratings of 0.
     """
@@ -84,6 +89,7 @@ class Protocol:
     by_appearance: bool = False
     proportions: bool = True
     by_user: bool = False
+    holdout: int | None = None
     first_only: bool = False
     drop_zero: bool = False
 
@@ -91,7 +97,7 @@ class Protocol:
 def ordered(rows: pl.DataFrame, protocol: Protocol, plan: Plan, rng: np.random.Generator) -> pl.DataFrame:
     """Sort a block of labelled rows into users, and each user's events into the order of `plan`.
 
-    `event` is the canonical order (time, then item id), so it breaks ties of time unless the protocol says otherwise.
+    `event` is the canonical order, which has broken ties of time unless the protocol says otherwise.
     `rng` goes on from block to block, so that what is drawn does not depend on the size of the blocks.
     """
     if plan.order == "time" and not protocol.by_appearance:
@@ -105,6 +111,17 @@ def ordered(rows: pl.DataFrame, protocol: Protocol, plan: Plan, rng: np.random.G
         rows = rows.with_columns(pl.Series("drawn", rng.random(int(event.max()) + 1)[event]))
         within = [pl.col("drawn")]
     return rows.sort(pl.col(users).min().over("user_id"), *within, "event", "negative", maintain_order=True)
+
+
+def with_ties(rows: pl.DataFrame) -> pl.DataFrame:
+    """Add ``tied``: whether the user's event just before or just after, in the order of the rows, has the same time."""
+    events = rows.filter(~pl.col("negative"))
+    place, time = ["user_id", "event"], pl.col("timestamp").is_not_null()
+    again = time & pl.all_horizontal(pl.col(name).eq(pl.col(name).shift()) for name in ("user_id", "timestamp"))
+    tied = (again | again.shift(-1)).fill_null(False)
+    if len(events) == len(rows):
+        return rows.with_columns(tied.alias("tied"))
+    return rows.join(events.select(*place, tied.alias("tied")), on=place, maintain_order="left")
 
 
 def cut_users(samples: pl.DataFrame, ratios: Ratios, seed: int) -> pl.DataFrame:
@@ -184,7 +201,7 @@ def _by_user(samples: pl.DataFrame, plan: Plan) -> pl.DataFrame:
 def _temporal(samples: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     """`temporal`: cut one global order; rows of one time stay on one side, the one that moves the cut less.
 
-    Users stand in natural order and their events in that of time, so a stable sort breaks ties by user and item.
+    Users stand in natural order and their events in the canonical one, which a stable sort keeps.
     """
     times = samples["timestamp" if plan.order == "time" else "order"].to_numpy()
     places = np.argsort(times, kind="stable")
@@ -207,9 +224,22 @@ def _between_times(times: np.ndarray, cut: int) -> int:
 
 
 def _leave_out(samples: pl.DataFrame, plan: Plan) -> pl.DataFrame:
-    left = pl.col("position").max().over("user_id") - pl.col("position")
-    split = pl.when(left == 0).then(pl.lit("test")).when(left == 1).then(pl.lit("valid")).otherwise(pl.lit("train"))
-    return samples.with_columns(split.cast(SPLIT).alias("split"))
+    """The last `holdout` events of a user are test, those before them valid, if each has its history before the block.
+
+    All targets of a block have the history that ends before it, so what tells them apart is the item alone.
+    """
+    count = plan.holdout or 1
+    position, user = pl.col("position"), "user_id"
+    blocks = (position.max().over(user) - position) // count  # counted from the user's last one, 0
+    opens = position.max().over(user) - (blocks + 1) * count + 1
+    held = (blocks < 2) & (opens >= position.min().over(user))
+    split = pl.when(~held).then(pl.lit("train")).when(blocks == 0).then(pl.lit("test")).otherwise(pl.lit("valid"))
+    samples = samples.with_columns(split.cast(SPLIT).alias("split"))
+    shared = [
+        pl.when(pl.col("split") == "train").then(name).otherwise(pl.col(name).min().over(user, "split")).alias(name)
+        for name in ("history_end", "history_length")
+    ]
+    return samples.with_columns(shared)
 
 
 _ALL: Final = (
@@ -217,15 +247,19 @@ _ALL: Final = (
         "tallrec-movie", 1, _consecutive, ("time", "file"), None,
         narrow=_last_users, pick=_windows, by_appearance=True,
     ),
-    Protocol("tallrec-book", 1, _by_user, ("shuffle", "file", "time"), 3, pick=_last_of_each, by_user=True),
+    Protocol("tallrec-book", 2, _by_user, ("shuffle", "file", "time"), 3, pick=_last_of_each, by_user=True),
     Protocol(
-        "explicit-only", 1, _by_user, ("shuffle", "file", "time"), 3,
+        "explicit-only", 2, _by_user, ("shuffle", "file", "time"), 3,
         pick=_last_of_each, by_user=True, drop_zero=True,
     ),
-    Protocol("temporal", 1, _temporal, ("time", "file"), 1, first_only=True),
+    Protocol("temporal", 2, _temporal, ("time", "file"), 1, first_only=True),
     Protocol(
-        "leave-one-out", 1, everything, ("time", "file", "shuffle"), 1,
+        "leave-one-out", 2, everything, ("time", "file", "shuffle"), 1,
         pick=_leave_out, proportions=False, first_only=True,
+    ),
+    Protocol(
+        "leave-n-out", 1, everything, ("time", "file", "shuffle"), 1,
+        pick=_leave_out, proportions=False, first_only=True, holdout=10,
     ),
 )  # fmt: skip
 PROTOCOLS: Final[dict[str, Protocol]] = {protocol.name: protocol for protocol in _ALL}

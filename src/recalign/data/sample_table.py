@@ -7,7 +7,7 @@ becomes text a million rows at a time, and reading one split opens the groups of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,10 +40,13 @@ class SampleTable:
         samples: Columns of `schema.STORED_SAMPLES`, in the order of the samples. Ids are Enums that `events` shares,
             `split` is the Enum `SPLIT`, and `sample_id` may be UInt64 (`sample_ids`).
         events: Columns of `schema.EVENTS`; each user's together, from oldest to newest.
+        ties: Per split the number of targets with the same time as the user's event just before or after. Empty where
+            the order is not that of time, or where the samples come from a file.
     """
 
     samples: pl.DataFrame
     events: pl.DataFrame
+    ties: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame) -> SampleTable:

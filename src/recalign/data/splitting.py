@@ -7,12 +7,15 @@
 ``explicit-only``     ``tallrec-book`` without the ratings of 0 (BookCrossing's implicit ones).
 ``temporal``          One global time order; all of train comes before all of valid, and that before all of test.
 ``leave-one-out``     Each user's last item is the test target, the one before it valid, the earlier ones train.
+``leave-n-out``       Each user's last n items are test targets, the n before them valid, the earlier ones train. All n
+                      share the history that ends before their block: what tells them apart is the item alone, so this
+                      is the protocol for ranking within a user. A user with too few items for a block only trains.
 ====================  ==========================================================================================
 
 ``tallrec`` stands for the first where there are timestamps, and for the second where there are none. Apart from
-``tallrec-movie`` and from the order ``file``, no result depends on the order of the input rows: time ties are broken by
-user and item id. A history holds only what the same user did before the target in the declared order; with timestamps
-that tie, "before" is that order's.
+``tallrec-movie`` and from the order ``file``, no result depends on the order of the input rows: events at the same time
+are ordered by a hash and the order seed (`recalign.data.interactions`). A history holds only what the same user did
+before the target in the declared order; with timestamps that tie, "before" is that order's.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from recalign.data.codes import names
 from recalign.data.feedback import FeedbackConfig, label_coded, likes
 from recalign.data.interactions import BLOCK_ROWS, check_interactions, user_blocks, with_codes, without_repeats
-from recalign.data.protocols import PROTOCOLS, Order, Plan, Protocol, Ratios, ordered
+from recalign.data.protocols import PROTOCOLS, Order, Plan, Protocol, Ratios, ordered, with_ties
 from recalign.data.sample_ids import SampleIds, check_unique
 from recalign.data.sample_table import SampleTable, history_ranges, trimmed
 from recalign.data.schema import SPLITS, STORED_SAMPLES
@@ -47,6 +50,8 @@ class SplitConfig(BaseModel):
     folds: int | None = Field(None, ge=3, description="User-wise cross-validation instead of split: groups of users.")
     fold: int = Field(0, ge=0, description="With folds: the group that is test; the next one is valid.")
     seed: int = Field(0, ge=0, description="Root of all randomness.")
+    order_seed: int = Field(0, ge=0, description="Which of the possible orders of events at the same time.")
+    holdout: int | None = Field(None, ge=1, description="leave-n-out: events of a user that are held out together.")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -82,14 +87,26 @@ def plan(protocol: Protocol, config: SplitConfig, feedback: FeedbackConfig) -> P
     """Fill in the protocol's defaults.
 
     Raises:
-        ConfigError: the protocol cannot use an order, proportions or folds that `config` asks for.
+        ConfigError: the protocol cannot use an order, an order seed, a holdout, proportions or folds that `config` asks
+            for.
     """
+    order = config.order or protocol.orders[0]
     if config.order is not None and config.order not in protocol.orders:
         expected = f"order {' or '.join(protocol.orders)}"
         raise ConfigError(f"protocol {protocol.name}", found=f"order {config.order}", expected=expected)
     if config.split is not None and not protocol.proportions:
         found = f"split {':'.join(map(str, config.split))}"
         raise ConfigError(f"protocol {protocol.name} has no proportions", found=found)
+    if config.holdout is not None and protocol.holdout is None:
+        found = f"holdout {config.holdout}"
+        raise ConfigError(f"protocol {protocol.name} holds out no block", found=found, expected="protocol leave-n-out")
+    seeded = order == "time" and not protocol.by_appearance
+    if config.order_seed and not seeded:
+        raise ConfigError(
+            f"protocol {protocol.name}, order {order}",
+            found=f"order seed {config.order_seed}",
+            expected="no order seed: nothing there is decided by it",
+        )
     if config.folds is not None and not protocol.by_user:
         by_user = " or ".join(name for name, usable in PROTOCOLS.items() if usable.by_user)
         raise ConfigError(
@@ -100,10 +117,12 @@ def plan(protocol: Protocol, config: SplitConfig, feedback: FeedbackConfig) -> P
     return Plan(
         max_history=config.max_history,
         min_history=config.min_history or protocol.min_history or config.max_history,
-        order=config.order or protocol.orders[0],
+        order=order,
         ratios=config.split or (8, 1, 1),
         negatives_in_history=feedback.negatives_in_history,
         seed=config.seed,
+        order_seed=config.order_seed if seeded else None,
+        holdout=config.holdout or protocol.holdout,
         folds=config.folds,
         fold=config.fold,
     )
@@ -169,8 +188,9 @@ def _of_blocks(
     for block in user_blocks(coded, max(1, len(coded)) if protocol.by_appearance else block_rows):
         if protocol.first_only:
             block = without_repeats(block, by_file=plan.order == "file")
+        labelled = label_coded(block, feedback, item_ids=item_ids, seed=plan.seed, order_seed=plan.order_seed or 0)
         samples, events = history_ranges(
-            ordered(label_coded(block, feedback, item_ids=item_ids, seed=plan.seed), protocol, plan, rng),
+            with_ties(ordered(labelled, protocol, plan, rng)),
             max_history=plan.max_history,
             min_history=plan.min_history,
             negatives_in_history=plan.negatives_in_history,
@@ -181,6 +201,7 @@ def _of_blocks(
         all_events.append(events)
         # The place in the file is needed once more where it is the order of all samples.
         kept = [name for name in STORED_SAMPLES if name in samples.columns] + ["order"] * (plan.order == "file")
+        kept += ["tied"]
         samples = samples.select(kept)
         if "split" not in kept:
             parts[SPLITS[0]].append(samples)
@@ -189,7 +210,9 @@ def _of_blocks(
             parts[split].append(samples.filter(pl.col("split") == split))
     del coded
     joined = pl.concat(part for split in SPLITS for part in parts.pop(split))
-    return SampleTable(protocol.arrange(joined, plan).select(*STORED_SAMPLES), pl.concat(all_events))
+    samples = protocol.arrange(joined, plan)
+    ties = dict(samples.group_by(pl.col("split").cast(pl.String)).agg(pl.col("tied").sum()).iter_rows())
+    return SampleTable(samples.select(*STORED_SAMPLES), pl.concat(all_events), ties if plan.order == "time" else {})
 
 
 def _no_time(missing: int, rows: int, hint: str) -> DataError:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from recalign.data.audit import AuditReport, audit
-from recalign.data.audit_checks import truncated_prompts
-from recalign.data.samples import SampleSet, to_samples
+from recalign.data.audit_checks import tied_targets, truncated_prompts
+from recalign.data.catalog import ItemCatalog
+from recalign.data.samples import Sample, SampleSet, to_samples
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
 
 MEASURED: Final = 5_000  # samples whose prompts are measured, evenly spaced
-_TELL_EVERY: Final = 500  # of them
+Progress = Callable[[int, int, str], None]
+_TELL_EVERY: Final = 500  # prompts
 
 
 def audit_with(
@@ -24,7 +26,7 @@ def audit_with(
     *,
     max_length: int = 512,
     template: str | None = None,
-    progress: Callable[[int, int, str], None] = lambda done, total, facts: None,
+    progress: Progress = lambda done, total, facts: None,
 ) -> AuditReport:
     """Audit prepared data.
 
@@ -40,20 +42,26 @@ def audit_with(
         ModelError: The backbone cannot be loaded.
     """
     table = data.table()
+    ties = tied_targets(dict(data.manifest.info.get("ties", {})), table.samples)
     if backbone is None:
-        return audit(table, data.catalog, data.manifest.config)
+        return audit(table, data.catalog, data.manifest.config, ties)
     # The encoding of tuning and scoring, with nothing truncated.
     tokenizer = load_backbone(BackboneConfig(name=backbone, device="cpu")).tokenizer
     prompts = PromptTemplate.load(template or data.template)
     encoder = PromptEncoder(prompts, data.domain, tokenizer, max_length=sys.maxsize)
     samples = to_samples(table.frame(table.samples.gather_every(-(-len(table) // MEASURED) or 1)))
+    truncated = truncated_prompts(_lengths(encoder, data.catalog, samples, progress), max_length)
+    return audit(table, data.catalog, data.manifest.config, [*ties, *truncated])
+
+
+def _lengths(encoder: PromptEncoder, catalog: ItemCatalog, samples: Sequence[Sample], progress: Progress) -> list[int]:
+    """Tokens of the prompt of each sample, answer included."""
     lengths: list[int] = []
     for start in range(0, len(samples), _TELL_EVERY):
         part = samples[start : start + _TELL_EVERY]
-        histories = [data.catalog.with_texts(sample.history) for sample in part]
-        targets = [data.catalog.text(sample.item_id) for sample in part]
+        histories = [catalog.with_texts(sample.history) for sample in part]
+        targets = [catalog.text(sample.item_id) for sample in part]
         encoded = encoder.encode_many(histories, targets, [sample.label for sample in part])
         lengths += [len(prompt.ids) for prompt in encoded]
         progress(len(lengths), len(samples), "")
-    truncated = truncated_prompts(lengths, max_length)
-    return audit(table, data.catalog, data.manifest.config, truncated)
+    return lengths

@@ -17,6 +17,7 @@ import polars as pl
 
 from recalign.artifacts import Json, check_free, hash_file, write_directory
 from recalign.data.audit import audit
+from recalign.data.audit_checks import tied_targets
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
 from recalign.data.protocols import cut_users, fold_users
@@ -147,12 +148,13 @@ def _write(
 ) -> None:
     assert config.output is not None
     described = _describe(config, domain, template, settings)
-    report = audit(table, catalog, described)
+    report = audit(table, catalog, described, tied_targets(table.ties, table.samples))
     rendered = _to_render(table.samples, config.max_rendered or RENDERED, config.seed)
     info = {
         "request": config.request,
         "splits": split_counts(table.samples),
         "rendered": {split: int((rendered["split"] == split).sum()) for split in SPLITS},
+        "ties": dict(table.ties),
         "items": len(catalog),
         **facts,
         "accounts": [{**asdict(account), "path": Path(account.path).name} for account in source.accounts],

@@ -19,8 +19,10 @@ from recalign.settings import validated
 # What finished samples settle themselves.
 _OF_RATINGS: Final = (
     *("like_above", "feedback", "negatives", "negatives_in_history"),
-    *("item_text", "max_history", "min_history", "order"),
+    *("item_text", "max_history", "min_history", "order", "order_seed", "holdout"),
 )
+_VERSION: Final = 2  # raised where equal settings give other data than before, so that stored results are not theirs
+
 # Names in the fingerprint of a request, by which stored results know their data.
 _STORED: Final = {"max_history": "window", "max_rendered": "max_samples", "catalogue": "domain"}
 
@@ -32,7 +34,9 @@ class PrepareConfig(SplitConfig):
     input: Path | None = Field(None, description="Folder or file; not for synthetic.")
     output: Path | None = Field(None, description="Where the prepared directory appears.")
     overwrite: bool = Field(False, description="Replace a prepared directory.")
-    protocol: str = Field("", description="tallrec, temporal, leave-one-out, explicit-only; published for alpaca-json.")
+    protocol: str = Field(
+        "", description="tallrec, temporal, leave-one-out, leave-n-out, explicit-only; published for alpaca-json."
+    )
     template: str | None = Field(None, description="Prompt template: a shipped name or a TOML path.")
 
     feedback: FeedbackKind | None = Field(None, description="explicit, binary or implicit.")
@@ -45,7 +49,7 @@ class PrepareConfig(SplitConfig):
     noun_plural: str | None = Field(None, description="What several items are called.")
     verb: str | None = Field(None, description="What the question asks.")
     past: str | None = Field(None, description="Past participle of the verb.")
-    consumed: str | None = Field(None, description="What the user did with an item: watched, read, bought.")
+    consumed: str | None = Field(None, description="What the user has done with an item: watched, read, seen.")
     yes: str | None = Field(None, description="The positive answer.")
     no: str | None = Field(None, description="The negative answer.")
     language: str | None = Field(None, description="Language tag.")
@@ -134,14 +138,15 @@ class PrepareConfig(SplitConfig):
     @property
     def request(self) -> str:
         """Fingerprint of all settings but where the result goes; two equal requests of equal input give equal data."""
-        # Where folds are not used they are left out: such data keep the fingerprint that they had before folds.
-        unused = {"folds", "fold"} if self.folds is None else set()
-        return fingerprint(self.stored(exclude={"output", "overwrite"} | unused))
+        return fingerprint(self.stored(exclude={"output", "overwrite"}))
 
     def stored(self, *, exclude: set[str]) -> dict[str, object]:
-        """All settings but these, under the names that enter fingerprints."""
-        settings = self.model_dump(mode="json", exclude=exclude)
-        return {_STORED.get(name, name): value for name, value in settings.items()}
+        """The settings that are not at their default, but these, under the names that enter fingerprints.
+
+        So a new option changes no fingerprint. What changes all data raises `_VERSION`.
+        """
+        settings = self.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
+        return {"version": _VERSION, **{_STORED.get(name, name): value for name, value in settings.items()}}
 
     def words(self) -> dict[str, str]:
         """The words of the domain that were given."""

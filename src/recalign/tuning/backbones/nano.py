@@ -69,7 +69,7 @@ class Corpus:
         quoted: list[str] = []
         for domain, catalog in catalogs:
             texts = [_quoted(catalog, item_id) for item_id in catalog.ids]
-            lines += [f"A {domain.noun}: {text}" for text in texts]
+            lines += [f"{upper_first(domain.noun)}: {text}" for text in texts]
             quoted += texts
             rows = generate_instructions(catalog, domain, n=instructions // len(catalogs), seed=seed)
             lines += [_framed(PromptTemplate.load("default"), row) for row in rows]
@@ -96,7 +96,7 @@ def _quoted(catalog: ItemCatalog, item_id: str) -> str:
 
 def _sequence_lines(domain: Domain, catalog: ItemCatalog, items: Sequence[str]) -> list[str]:
     """Unlabelled sequences of at most `SEQUENCE` items, one item a line."""
-    head = f"{upper_first(domain.noun_plural)} a user {domain.consumed}, in order:"
+    head = f"{upper_first(domain.noun_plural)} a user has {domain.consumed}, in order:"
     return [
         "\n".join([head, *(_quoted(catalog, item) for item in items[start : start + SEQUENCE])])
         for start in range(0, len(items), SEQUENCE)
