@@ -37,7 +37,8 @@ from recalign.tuning.stage import tune_stage
 Build = Callable[..., StageInputs]
 Chain = Callable[[str, bool, str], Path]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-CHAINS = ("lora", "full", "full lora", "lora lora", "lora full")
+CHAINS = [(True, modes) for modes in ("lora", "full", "full lora", "lora lora", "lora full")]
+CHAINS += [(False, modes) for modes in ("lora", "full")]  # embeddings are tied, or not
 # PEFT 0.21 reads a property of transformers under its old name.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
@@ -84,21 +85,23 @@ def recaligns(model: Path, samples: list[Sample]) -> NDArray[np.float64]:
     return load_scorer(model, device="cpu").score(one_item_lists(samples)).flat()
 
 
-def by_hand(model: Any, tokenizer: Any, samples: list[Sample], data: SampleSet) -> NDArray[np.float64]:
-    """Log-odds of the answers after prompts in the wording of the template "default", written out here."""
-    scores = []
-    head = "Given the movies a user watched recently, oldest first, answer whether the user will like the next one."
-    for sample in samples:
-        said = [f'"{data.catalog.text(entry.item_id)}"? {"Yes" if entry.liked else "No"}' for entry in sample.history]
-        liked = sum(entry.liked for entry in sample.history)
-        counted = f"The user liked {liked} of the last {len(sample.history)} movies."
-        lines = [head, *said, counted, "Will the user like", f'"{data.catalog.text(sample.item_id)}"?']
-        scores.append(log_odds(model, tokenizer, "\n".join(lines), " Yes", " No"))
-    return np.array(scores)
+def prompts(output: Path, samples: list[Sample], data: SampleSet) -> list[str]:
+    """The template that lies in an export, rendered."""
+    template, catalog = PromptTemplate.load(output / "template.toml"), data.catalog
+    rows = [
+        template.instruction(data.domain, catalog.with_texts(sample.history), catalog.text(sample.item_id), None)
+        for sample in samples
+    ]
+    return [template.frame(row).context for row in rows]
 
 
-def log_odds(model: Any, tokenizer: Any, prompt: str, *answers: str, special: bool = True) -> float:
-    yes, no = (tokenizer(prompt + answer, add_special_tokens=special)["input_ids"] for answer in answers)
+def by_hand(model: Any, tokenizer: Any, asked: list[str]) -> NDArray[np.float64]:
+    """Log-odds of the answers of the template "default", from a plain model and its tokenizer."""
+    return np.array([log_odds(model, tokenizer, prompt, " Yes", " No") for prompt in asked])
+
+
+def log_odds(model: Any, tokenizer: Any, prompt: str, *answers: str) -> float:
+    yes, no = (tokenizer(prompt + answer)["input_ids"] for answer in answers)
     assert (yes[:-1], len(yes)) == (no[:-1], len(no))  # so each answer is one token
     with torch.no_grad():
         logits = model.eval()(torch.tensor([yes[:-1]])).logits[0, -1].double()
@@ -106,7 +109,7 @@ def log_odds(model: Any, tokenizer: Any, prompt: str, *answers: str, special: bo
 
 
 def assert_equal_scores(found: NDArray[np.float64], expected: NDArray[np.float64]) -> None:
-    assert np.ptp(expected) > 0.1 * np.abs(expected).max() > 0  # scores that say something
+    assert np.ptp(expected) > 0.02 * np.abs(expected).max() > 0  # scores that say something
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
@@ -119,17 +122,16 @@ def assert_merged_gives_the_scores(model: Path, output: Path, source: SampleSet)
     plain = AutoModelForCausalLM.from_pretrained(output, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(output, local_files_only=True)
     samples = asked(source)
-    expected = recaligns(model, samples)
-    assert_equal_scores(by_hand(plain, tokenizer, samples, source), expected)
+    texts, expected = prompts(output, samples, source), recaligns(model, samples)
+    assert_equal_scores(by_hand(plain, tokenizer, texts), expected)
     untuned = AutoModelForCausalLM.from_pretrained(backbone_of(model).name, local_files_only=True)
-    assert np.abs(by_hand(untuned, tokenizer, samples, source) - expected).max() > 0.01 * np.abs(expected).max()
+    assert np.abs(by_hand(untuned, tokenizer, texts) - expected).max() > 0.002 * np.abs(expected).max()
 
 
 # ---- merged ----
 
 
-@pytest.mark.parametrize("modes", CHAINS)
-@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+@pytest.mark.parametrize(("tied", "modes"), CHAINS)
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma2", "gpt2"])
 def test_merged_is_a_checkpoint_of_transformers(
     tmp_path: Path, chain: Chain, source: SampleSet, architecture: str, tied: bool, modes: str
@@ -182,10 +184,8 @@ def test_a_chat_template_and_the_settings_of_generation_go_with_it(
 
     plain = AutoModelForCausalLM.from_pretrained(output)
     tokenizer = AutoTokenizer.from_pretrained(output)
-    wording, found = PromptTemplate.load(output / "template.toml"), []
-    for sample in asked(source):
-        history, target = source.catalog.with_texts(sample.history), source.catalog.text(sample.item_id)
-        user = wording.frame(wording.instruction(source.domain, history, target, None)).context
+    found = []
+    for user in prompts(output, asked(source), source):
         prompt = f"<|im_start|>user\n{user}<|im_end|>\nassistant:"
         chat = [{"role": "user", "content": user}]
         assert tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) == prompt
@@ -201,8 +201,7 @@ def test_a_chat_template_and_the_settings_of_generation_go_with_it(
 # ---- peft ----
 
 
-@pytest.mark.parametrize("modes", ["lora", "lora lora"])
-@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+@pytest.mark.parametrize(("tied", "modes"), [(True, "lora"), (True, "lora lora"), (False, "lora")])
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma2", "gpt2"])
 def test_peft_puts_the_lora_on_its_base(
     tmp_path: Path, chain: Chain, source: SampleSet, architecture: str, tied: bool, modes: str
@@ -214,7 +213,7 @@ def test_peft_puts_the_lora_on_its_base(
     assert (config["base_model_name_or_path"], config["revision"]) == (f"./{architecture}", None)
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(output))
     tokenizer, samples = AutoTokenizer.from_pretrained(base), asked(source)
-    assert_equal_scores(by_hand(plain, tokenizer, samples, source), recaligns(model, samples))
+    assert_equal_scores(by_hand(plain, tokenizer, prompts(output, samples, source)), recaligns(model, samples))
 
 
 @pytest.fixture
@@ -243,7 +242,7 @@ def test_peft_on_a_model_of_the_hub_names_it_with_its_commit(
     assert run_card(output) == pytest.approx(printed_score(card), abs=1e-4)
     plain = AutoPeftModelForCausalLM.from_pretrained(str(output), revision=COMMIT)
     tokenizer, samples = AutoTokenizer.from_pretrained("owner/model"), asked(source)
-    assert_equal_scores(by_hand(plain, tokenizer, samples, source), recaligns(model, samples))
+    assert_equal_scores(by_hand(plain, tokenizer, prompts(output, samples, source)), recaligns(model, samples))
 
 
 @pytest.mark.parametrize(
