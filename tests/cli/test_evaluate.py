@@ -21,7 +21,10 @@ from recalign.scoring.base import Scores
 from recalign.testing.data import write_sample_set
 
 TITLES = {str(i): f"Title {i}" for i in range(8)}
-PRIORS = {"prior:like-rate", "prior:item-mean", "prior:popularity", "prior:like-rate+item-mean"}
+PRIORS = {
+    *("prior:like-rate", "prior:item-mean", "prior:popularity", "prior:like-rate+item-mean"),
+    *("prior:recent", "prior:recent+item-mean"),
+}
 FAST = ("--resamples", "20")
 
 
@@ -256,7 +259,7 @@ def test_several_models_share_tables(run: Path, wide: tuple[Path, Path], tmp_pat
     models = [row.model for row in found.rows]
     assert models[:3] == [str(run), str(twin), "prior:popularity"], "both called run"
     assert set(models[3:]) == {"prior:random", *PRIORS} - {"prior:popularity"}
-    assert len(models) == len(set(models)) == 7
+    assert len(models) == len(set(models)) == 9
     assert found.rows[0].verdicts["auc"].prior in PRIORS
     assert found.rows[2].verdicts == {}
     assert all(row.mean("ndcg") is not None for row in found.rows)

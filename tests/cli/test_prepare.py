@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from recalign.cli.prepare import prepare
 from recalign.data.samples import SampleSet
-from recalign.errors import ConfigError, RecalignError
+from recalign.errors import ConfigError, DataError, RecalignError
 
 
 def invoke(*arguments: object) -> str:
@@ -53,6 +53,41 @@ def test_files_and_rejects_are_accounted_for(tmp_path: Path) -> None:
     loaded = SampleSet.load(tmp_path / "data")
     assert loaded.domain.noun == "Schuh"
     assert loaded.manifest.config["feedback"]["like_above"] == 3.5
+
+
+def test_the_unit_of_times_is_named_or_recognised_and_told(tmp_path: Path) -> None:
+    def source(*times: object) -> Path:
+        rows = [
+            f"{user},i{item},{(user + item) % 5},Item {item},{time}"
+            for user in range(5)
+            for item, time in enumerate(times)
+        ]
+        path = tmp_path / "ratings.csv"
+        path.write_text("\n".join(["user_id,item_id,rating,title,timestamp", *rows, ""]), encoding="utf-8")
+        return path
+
+    def run(*options: object) -> str:
+        path = tmp_path / "ratings.csv"
+        told = invoke(
+            "table", "--input", path, "--like-above", 2, "--output", tmp_path / "data", "--overwrite", *options
+        )
+        return " ".join(told.split())
+
+    source(1714521600123, 1714521600250, 1714608000000)
+    assert "times: milliseconds since 1970 (by their size), 2024-05-01 00:00:00 to 2024-05-02 00:00:00" in run()
+    loaded = SampleSet.load(tmp_path / "data")
+    assert loaded.manifest.info["times"]["first"] == "2024-05-01 00:00:00"
+    assert set(loaded.frame("valid")["timestamp"]) == {1714521600_250_000}
+    source(1, 2, 5_000_000_000)
+    with pytest.raises(DataError, match=r"line 4 of ratings\.csv, '5000000000'.*--time-unit seconds, milliseconds"):
+        run()
+    assert "times: milliseconds since 1970, 1970-01-01 00:00:00 to 1970-02-27 20:53:20" in run(
+        "--time-unit", "milliseconds"
+    )
+    with pytest.raises(ConfigError, match=r"time_unit.*'hours'"):
+        run("--time-unit", "hours")
+    with pytest.raises(ConfigError, match="dataset synthetic has no use for time_unit"):
+        invoke(*SMALL, "--time-unit", "seconds", "--output", tmp_path / "other")
 
 
 def test_numbers_for_synthetic_and_paths_for_others(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from recalign.data.feedback import FeedbackConfig
 from recalign.data.readers.synthetic import generate
 from recalign.data.sample_table import (
     SampleTable,
-    StoredSamples,
     history_ranges,
     trimmed,
     with_histories,
@@ -23,6 +22,7 @@ from recalign.data.sample_table import (
 )
 from recalign.data.schema import EVENTS, SAMPLES, STORED_SAMPLES
 from recalign.data.splitting import SplitConfig, make_table, plan, resolve_protocol
+from recalign.data.stored_samples import StoredSamples
 from recalign.errors import DataError
 
 
@@ -90,7 +90,7 @@ def test_histories_match_a_plain_loop(lengths: list[int], max_history: int, min_
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 4), st.data())
-def test_trimming_drops_unused_events_and_changes_no_history(
+def test_trimming_keeps_whole_pasts_and_changes_no_history(
     lengths: list[int], max_history: int, data: st.DataObject
 ) -> None:
     entries = [(f"u{user}", f"i{place}", place % 3 == 0, False) for user, n in enumerate(lengths) for place in range(n)]
@@ -99,8 +99,25 @@ def test_trimming_drops_unused_events_and_changes_no_history(
     some = samples.filter(pl.Series([data.draw(st.booleans()) for _ in range(len(samples))], dtype=pl.Boolean))
     fewer, kept = trimmed(some, events)
     assert with_histories(fewer, kept).equals(with_histories(some, events))
-    used = {place for end, n in some.select("history_end", "history_length").rows() for place in range(end - n, end)}
-    assert len(kept) == len(used)
+    last = some.group_by("user_id").agg(pl.col("position").max())["position"]
+    assert len(kept) == last.sum(), "all that comes before the last target of a user, and nothing else"
+    pasts = with_histories(fewer.with_columns(history_length="past_length"), kept)["history"].to_list()
+    for position, past in zip(fewer["position"], pasts, strict=True):
+        assert [entry["item_id"] for entry in past] == [f"i{earlier}" for earlier in range(position)]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.booleans())
+def test_a_past_has_the_negatives_that_its_history_has(lengths: list[int], shown: bool) -> None:
+    entries = [
+        (f"u{user}", f"{kind}{place}", kind == "i", kind == "n")
+        for user, n in enumerate(lengths) for place in range(n) for kind in "in"
+    ]  # fmt: skip
+    samples, events = ranges(rows(*entries), max_history=1, negatives_in_history=shown)
+    last, kept = trimmed(samples.filter(pl.col("position") == pl.col("position").max().over("user_id")), events)
+    for user, position, end, past in last.select("user_id", "position", "history_end", "past_length").iter_rows():
+        found = kept[end - past : end].select("user_id", "item_id").rows()
+        assert found == [(user, f"{kind}{place}") for place in range(position) for kind in ("in" if shown else "i")]
 
 
 entries = st.lists(
@@ -161,6 +178,12 @@ def test_tables_come_back(table: SampleTable, tmp_path: Path, monkeypatch: pytes
     for split in ("train", "valid", "test"):
         assert stored.frame(split).equals(table.frame(table.split(split)))
         assert stored.counts()[split] == len(table.split(split))
+    whole = dict(
+        zip(table.samples["sample_id"], table.samples["past_length"] - table.samples["history_length"], strict=True)
+    )
+    assert {name: len(part) for name, part in stored.earlier().items()} == {
+        f"{key:016x}": n for key, n in whole.items()
+    }
     again = stored.table()
     assert again.frame().equals(table.frame())
     assert again.events.cast(EVENTS).equals(table.events.cast(EVENTS))  # type: ignore[arg-type]

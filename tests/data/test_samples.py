@@ -12,10 +12,12 @@ import pytest
 from recalign.artifacts import write_directory
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
+from recalign.data.event_range import EventRange
 from recalign.data.sample_table import check_samples, write_samples
 from recalign.data.samples import HistoryEntry, Sample, SampleSet, choose_shots, split_counts, to_samples
 from recalign.data.schema import ITEMS, SAMPLES
 from recalign.errors import ArtifactError, ConfigError, DataError
+from recalign.testing.data import write_sample_set
 
 
 def table(**changes: list[Any]) -> pl.DataFrame:
@@ -104,7 +106,7 @@ def test_an_altered_or_foreign_directory_is_refused(tmp_path: Path) -> None:
 def test_an_intact_directory_with_other_tables_is_refused(tmp_path: Path) -> None:
     def break_samples(staging: Path) -> None:
         stored = pl.read_parquet(staging / "samples.parquet").drop("label")
-        stored.write_parquet(staging / "samples.parquet", metadata={"recalign.format_version": "2"})
+        stored.write_parquet(staging / "samples.parquet", metadata={"recalign.format_version": "3"})
 
     with pytest.raises(DataError, match="samples; found unexpected columns or types: label"):
         SampleSet.load(write(tmp_path / "data", table(), then=break_samples))
@@ -114,7 +116,13 @@ def test_samples_of_an_earlier_version_say_what_to_do(tmp_path: Path) -> None:
     def as_before(staging: Path) -> None:
         table().write_parquet(staging / "samples.parquet")
 
-    with pytest.raises(ArtifactError, match=r"found format version 1; expected 2\. .*recalign prepare"):
+    def in_seconds(staging: Path) -> None:
+        stored = pl.read_parquet(staging / "samples.parquet")
+        stored.write_parquet(staging / "samples.parquet", metadata={"recalign.format_version": "2"})
+
+    with pytest.raises(ArtifactError, match=r"found format version 2; expected 3\. .*recalign prepare"):
+        SampleSet.load(write(tmp_path / "old", table(), then=in_seconds))
+    with pytest.raises(ArtifactError, match=r"found format version 1; expected 3\. .*recalign prepare"):
         SampleSet.load(write(tmp_path / "data", table(), then=as_before))
 
 
@@ -135,6 +143,36 @@ def test_counts_need_no_histories(tmp_path: Path) -> None:
         assert each.table().frame().equals(table())
         with pytest.raises(ConfigError, match="'dev'"):
             each.count("dev")
+
+
+def test_a_sample_knows_what_came_before_its_history(tmp_path: Path) -> None:
+    entries = tuple(HistoryEntry(item, item == "a") for item in "abab")
+    long, short = Sample("s1", "u", "a", 1, entries[2:], earlier=entries[:2]), Sample("s2", "v", "b", 0, entries[:1])
+    data = write_sample_set(tmp_path / "data", {"a": "A", "b": "B"}, {"train": [long], "test": [short]})
+    assert data.frame("train")["history"].to_list() == [[{"item_id": "a", "liked": True, "rating": None},
+                                                         {"item_id": "b", "liked": False, "rating": None}]]  # fmt: skip
+    (found,) = data.samples("train")
+    assert (found, found.past) == (long, entries)
+    assert found.history == entries[2:]
+    (other,) = data.samples("test")
+    assert other.past == other.history == entries[:1]
+    assert to_samples(data.frame("train"))[0].past == entries[2:], "nothing more is known of a bare table"
+
+
+def test_a_past_costs_two_numbers_until_somebody_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = tuple(HistoryEntry("a", bool(place % 2)) for place in range(50))
+    samples = [Sample(f"s{n}", "u", "b", 1, entries[n - 1 : n], earlier=entries[: n - 1]) for n in range(1, 50)]
+    data = write_sample_set(tmp_path / "data", {"a": "A", "b": "B"}, {"train": samples})
+    reads = list[Path]()
+    data.frame()  # which reads the events for the histories
+    read = pl.read_parquet
+    monkeypatch.setattr(pl, "read_parquet", lambda path: reads.append(path) or read(path))
+    found = data.samples()
+    assert (len(found), reads) == (49, [])
+    assert [sample.past for sample in found] == [sample.past for sample in samples]
+    assert len(reads) == 1, "one table for all samples"
+    logs = {id(sample.earlier.log) for sample in found if isinstance(sample.earlier, EventRange)}
+    assert len(logs) == 1
 
 
 def test_k_shot_is_seeded_nested_and_bounded() -> None:

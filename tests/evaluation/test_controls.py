@@ -90,6 +90,22 @@ def test_a_shuffled_history_has_the_same_entries(data: SampleSet) -> None:
     assert moved > 10
 
 
+def test_what_came_before_a_history_stays_or_goes_with_it(data: SampleSet) -> None:
+    plain = data.samples("test")
+    assert max(len(sample.past) - len(sample.history) for sample in plain) > 5
+    masked, shuffled, foreign = (
+        {each.sample_id: each for each in controlled(data, control, seed=1).samples("test")}
+        for control in ("masked-titles", "shuffled-history", "foreign-history")
+    )
+    pasts = {sample.history: sample.past for sample in plain}
+    for sample in plain:
+        assert masked[sample.sample_id].past == sample.past
+        mixed = shuffled[sample.sample_id]
+        assert mixed.past == (*sample.earlier, *mixed.history)
+        other = foreign[sample.sample_id]
+        assert other.past == pasts[other.history] != sample.past
+
+
 def test_the_order_belongs_to_the_sample_and_the_seed(tmp_path: Path) -> None:
     history = tuple(HistoryEntry(str(item), item % 2 == 0, float(item)) for item in range(9))
     samples = [Sample(f"s{n}", f"u{n}", "9", 1, history[: n + 1]) for n in range(9)] + [Sample("e", "e", "9", 0, ())]

@@ -45,7 +45,7 @@ def test_models_of_every_kind_stand_in_one_panel(data: SampleSet, tmp_path: Path
     assert [(row.model, row.kind) for row in panel.rows[:4]] == [
         ("taste", "other"), ("caser", "baseline"), ("in-context taste", "in-context"), ("prior:item-mean", "prior"),
     ]  # fmt: skip
-    assert [row.kind for row in panel.rows[4:]] == ["prior"] * 3
+    assert [row.kind for row in panel.rows[4:]] == ["prior"] * 5
     assert (panel.n, panel.n_users, panel.fingerprints) == (120, 20, (data.fingerprint,))
     assert untuned.loaded == [(data.fingerprint, "log-odds")]
     assert panel.rows[0].mean("label-mass") == 0.5

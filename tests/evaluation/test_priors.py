@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from recalign.artifacts import write_directory
+from recalign.baselines.priors import ItemStatistics
 from recalign.data.catalog import ItemCatalog
 from recalign.data.feedback import FeedbackConfig
 from recalign.data.readers.movielens import read_movielens
@@ -18,7 +19,7 @@ from recalign.data.source import SourceData, SourceOptions
 from recalign.data.splitting import SplitConfig, make_table, plan, resolve_protocol
 from recalign.errors import ConfigError, DataError
 from recalign.evaluation import sentences
-from recalign.evaluation.document import Learned
+from recalign.evaluation.document import Learned, RecentWeights
 from recalign.evaluation.priors import Fold, prior_rows, priors_for
 from recalign.evaluation.rows import TestSettings, measure_row
 
@@ -32,7 +33,10 @@ def test_priors_learn_from_fit_else_from_the_own_train_split_else_not(
 ) -> None:
     bare = make(test=samples("e", 5, 3))
     own, given, none = priors_for(data), priors_for(bare, data), priors_for(bare)
-    every = ["prior:like-rate", "prior:item-mean", "prior:popularity", "prior:like-rate+item-mean"]
+    every = [
+        *("prior:like-rate", "prior:item-mean", "prior:popularity", "prior:like-rate+item-mean"),
+        *("prior:recent", "prior:recent+item-mean"),
+    ]
     assert [scorer.name for scorer in own.scorers] == [scorer.name for scorer in given.scorers] == every
     assert [scorer.name for scorer in none.scorers] == ["prior:like-rate"]
     assert own.interactions == given.interactions
@@ -54,8 +58,10 @@ def test_what_they_learned_from_is_data_and_its_sentence_is_made_from_it(
     assert count is not None
     learned = [prior_rows([fold], "test", fit_name=name)[1] for fold, name in
                ((Fold(data), ""), (Fold(bare, data), "movies"), (Fold(bare), ""))]  # fmt: skip
+    recent = learned[0].recent
     assert learned == [
-        Learned(interactions=(count,)), Learned(fit="movies", interactions=(count,)), Learned(),
+        Learned(interactions=(count,), recent=recent), Learned(fit="movies", interactions=(count,), recent=recent),
+        Learned(),
     ]  # fmt: skip
     assert "train split of the evaluated data itself" in sentences.learned(learned[0])
     assert "train split of data set movies" in sentences.learned(learned[1])
@@ -63,6 +69,35 @@ def test_what_they_learned_from_is_data_and_its_sentence_is_made_from_it(
     two = Learned(interactions=(1321, 7))
     assert "from 1,321, 7 interactions" in sentences.learned(two)
     assert "(2 folds)" in sentences.learned(two)
+
+
+def test_how_the_recent_priors_weigh_is_data_and_a_sentence(make: Callable[..., SampleSet], data: SampleSet) -> None:
+    chosen = ItemStatistics(data).recency
+    untried = make(train=samples("t", 20, 0), test=samples("e", 5, 3))
+
+    def told(data: SampleSet, fit: SampleSet | None = None, split: str = "test") -> tuple[RecentWeights, str]:
+        learned = prior_rows([Fold(data, fit)], split)[1]
+        return learned.recent[0], sentences.learned(learned)
+
+    for fit, split in ((None, "test"), (data, "test")):
+        weights, text = told(data, fit, split)
+        assert weights == RecentWeights.of(chosen)
+        assert f"w = {chosen.weight:g}, chosen on the validation split of the same data." in text
+    weights, text = told(untried, data, "test")
+    assert weights == RecentWeights.of(chosen), "of the data that they learn from"
+    for data_, fit, split, why in (
+        (untried, None, "test", "no samples in its validation split"),
+        (data, None, "valid", "its validation split is what is scored"),
+        (data, data, "valid", "its validation split is what is scored"),
+    ):
+        weights, text = told(data_, fit, split)
+        assert weights == RecentWeights(decay=6.0, weight=1.0, reason=why)
+        assert f"with h = 6 and w = 1, by default ({why})." in text
+    several = Learned(
+        interactions=(1, 2), recent=(RecentWeights(decay=None, weight=2), RecentWeights(decay=6, weight=1))
+    )
+    assert "h = ∞, 6 and w = 2, 1, chosen" in sentences.learned(several)
+    assert RecentWeights.model_validate_json(several.recent[0].model_dump_json()) == several.recent[0]
 
 
 def test_rows_of_priors_are_pooled_over_the_folds(make: Callable[..., SampleSet], data: SampleSet) -> None:

@@ -132,12 +132,15 @@ def test_the_like_rate_ranks_like_the_random_ranker(data: SampleSet, task: Ranki
     rows, _ = prior_rows([Fold(data, task=task)], "test")
     found = {each.row.model: measure_row(each.row, each.scores, TestSettings(20)) for each in rows}
     assert set(found) == {
-        *("prior:random", "prior:like-rate", "prior:item-mean", "prior:popularity", "prior:like-rate+item-mean")
+        *("prior:random", "prior:like-rate", "prior:item-mean", "prior:popularity", "prior:like-rate+item-mean"),
+        *("prior:recent", "prior:recent+item-mean"),
     }
     for metric, value in random_ranker(21).items():
         assert found["prior:random"].mean(metric) == pytest.approx(value, rel=1e-5)
         assert found["prior:like-rate"].mean(metric) == pytest.approx(value, rel=1e-5)
+        assert found["prior:recent"].mean(metric) == pytest.approx(value, rel=1e-5)
         assert found["prior:like-rate+item-mean"].mean(metric) == found["prior:item-mean"].mean(metric)
+        assert found["prior:recent+item-mean"].mean(metric) == found["prior:item-mean"].mean(metric)
     popularity, random = found["prior:popularity"].mean("ndcg"), found["prior:random"].mean("ndcg")
     assert popularity is not None
     assert random is not None
@@ -280,7 +283,7 @@ def test_seeds_of_one_model_share_a_row(data: SampleSet, task: RankingTask) -> N
     assert estimate.mean == pytest.approx(np.mean(values), abs=2e-6)  # type: ignore[arg-type]
     assert estimate.sd == pytest.approx(np.std(values, ddof=1), abs=2e-6)  # type: ignore[arg-type]
     assert f"±{estimate.sd:.3f}" in shown(found)
-    assert len(found.comparisons) == 5
+    assert len(found.comparisons) == 7
     assert max(len(line.rstrip()) for line in shown(found).splitlines()) <= 80
 
 

@@ -192,6 +192,25 @@ def flipped(data: SampleSet, directory: Path, where: pl.Expr) -> SampleSet:
     return write_sample_set(directory, titles, parts, config={"domain": data.domain.model_dump()})
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"kind": "instruction", "instructions": 60}, {"selection": "last"}, {"sampling": {"targets_per_history": 4}}],
+)
+def test_one_over_long_title_stops_no_stage(
+    tmp_path: Path, inputs: Build, source: SampleSet, caplog: pytest.LogCaptureFixture, settings: dict[str, Any]
+) -> None:
+    long = source.samples("test")[0].item_id
+    titles = {item: source.catalog.title(item) for item in source.catalog.ids}
+    titles[long] = " ".join(f"{titles[long]} {number}" for number in range(200))
+    parts = {split: source.samples(split) for split in ("train", "valid", "test")}
+    assert any(entry.item_id == long for part in parts.values() for sample in part for entry in sample.history)
+    config = {"domain": source.domain.model_dump()}
+    data = write_sample_set(tmp_path / "data", titles, parts, config=config)
+    model = tune_stage(inputs(data=[data], **settings), tmp_path / "model")
+    assert "1 item texts fit into no prompt of 384 tokens and are cut at a word" in caplog.text
+    assert np.all(np.isfinite(scores(model, data)))
+
+
 @pytest.mark.parametrize(("selection", "targets"), [("last", 1), ("source", 1), ("source", 4)])
 def test_labels_of_the_test_split_change_nothing(
     tmp_path: Path, inputs: Build, source: SampleSet, selection: str, targets: int

@@ -1,4 +1,4 @@
-"""Scorers that need no learning: the share of liked items in the history, what others think of the item, or both.
+"""Scorers that need no learning: what the user liked before, what others think of the item, or both.
 
 Every results table contains them, because they are hard to beat: on the published Movie test the like-rate alone has an
 AUC of 0.726. What "others think" is counted in the train split of the prepared data that the prior may learn from,
@@ -12,6 +12,7 @@ Definitions, for a history with k liked of n items and an item that c users of t
   ratings: what is predicted is the label. Score: log-odds of m.
 * ``popularity``: c, or l where the feedback is implicit (the rest are sampled negatives). An order only.
 * ``like-rate+item-mean``: r + m. An order only.
+* ``recent``, ``recent+item-mean``: the whole past, the latest first (`recalign.baselines.recent`). Orders only.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -26,6 +28,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import logit
 
+from recalign.baselines.recent import Recency, RecentPrior, choose_recency, looked_up
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import CandidateList, HistoryEntry, SampleSet
 from recalign.data.title_names import normalise
@@ -38,6 +41,8 @@ NEEDS_FIT: Final[dict[str, bool]] = {
     "item-mean": True,
     "popularity": True,
     "like-rate+item-mean": True,
+    "recent": True,
+    "recent+item-mean": True,
 }
 SMOOTHING: Final = 5.0  # interactions' worth of the global mean that every item starts with
 
@@ -58,6 +63,7 @@ class ItemStatistics:
     def __init__(self, fit: SampleSet) -> None:
         """Count. Raises DataError where the train split has no samples."""
         pairs = train_interactions(fit)
+        self._fit = fit
         self.interactions = pairs.height
         self.mean = (float(pairs["liked"].sum()) + 0.5) / (pairs.height + 1)
         per_item = pairs.group_by("item_id").agg(pl.col("liked").sum(), pl.len())
@@ -71,6 +77,18 @@ class ItemStatistics:
             if title := self._titles.get(item):
                 before = self._by_title.get(title, (0.0, 0.0))
                 self._by_title[title] = (before[0] + likes, before[1] + count)
+
+    @cached_property
+    def recency(self) -> Recency:
+        """How the ``recent`` priors weigh: chosen on the validation split of this data."""
+        return choose_recency(self._fit.samples("valid"), self.means(self._fit.catalog))
+
+    def means(self, catalog: ItemCatalog) -> dict[str, float]:
+        """The smoothed mean label m of each item of `catalog`, in (0, 1); see the module's definitions."""
+        return {
+            item: (likes + SMOOTHING * self.mean) / (count + SMOOTHING)
+            for item, (likes, count) in self.look_up(catalog).items()
+        }
 
     def look_up(self, catalog: ItemCatalog) -> dict[str, tuple[float, float]]:
         """(likes, interactions) of each item of `catalog`; (0, 0) for unseen ones.
@@ -144,15 +162,11 @@ class ItemPrior:
         return Scores(tuple(self._scores(candidates) for candidates in lists))
 
     def _scores(self, candidates: CandidateList) -> NDArray[np.float64]:
-        unknown = [item for item in candidates.item_ids if item not in self.values]
-        if unknown:
-            expected = f"one of its {len(self.values)} item ids"
-            raise DataError(f"item {unknown[0]!r} is not in the catalogue", expected=expected)
-        values = np.array([self.values[item] for item in candidates.item_ids], float)
+        values = looked_up(self.values, candidates.item_ids)
         return values + like_share(candidates.history) if self.with_share else values
 
 
-Prior = LikeRate | ItemPrior
+Prior = LikeRate | ItemPrior | RecentPrior
 
 
 def prior_name(name: str) -> str:
@@ -169,14 +183,20 @@ def prior_name(name: str) -> str:
     raise ConfigError(f"unknown prior {bare!r}", expected=", ".join(PREFIX + other for other in NEEDS_FIT), hint=hint)
 
 
-def prior(name: str, fit: SampleSet | ItemStatistics | None = None, catalog: ItemCatalog | None = None) -> Prior:
+def prior(
+    name: str,
+    fit: SampleSet | ItemStatistics | None = None,
+    catalog: ItemCatalog | None = None,
+    recency: Recency | None = None,
+) -> Prior:
     """Make a prior by name.
 
     Args:
         name: A key of `NEEDS_FIT`, with or without the prefix ``prior:``.
-        fit: What it may learn from: prepared data (its train split only), or the statistics of it, counted once for
-            several priors. Not needed by ``like-rate``.
+        fit: What it may learn from: prepared data (its train split; ``recent`` has its weights chosen on the validation
+            split), or the statistics of it, counted once for several priors. Not needed by ``like-rate``.
         catalog: The items that will be scored; by default those of `fit`.
+        recency: How the ``recent`` priors weigh; by default as `fit` chooses.
 
     Raises:
         ConfigError: There is no such prior, or it needs `fit` (or, with statistics, `catalog`) and got none.
@@ -195,11 +215,12 @@ def prior(name: str, fit: SampleSet | ItemStatistics | None = None, catalog: Ite
     if catalog is None:
         raise ConfigError(f"{PREFIX}{bare} from counted statistics", expected="the catalogue of the items to score")
     name = f"{PREFIX}{bare}"
-    counts = fit.look_up(catalog).items()
     if bare == "popularity":
         column = 0 if fit.sampled_negatives else 1
-        return ItemPrior(name, {item: likes_and_all[column] for item, likes_and_all in counts}, log_odds=False)
-    means = {item: (likes + SMOOTHING * fit.mean) / (count + SMOOTHING) for item, (likes, count) in counts}
+        return ItemPrior(name, {item: pair[column] for item, pair in fit.look_up(catalog).items()}, log_odds=False)
+    means = fit.means(catalog)
+    if bare.startswith("recent"):
+        return RecentPrior(name, means, recency or fit.recency, with_mean=bare != "recent")
     if bare == "item-mean":
         return ItemPrior(name, {item: float(logit(mean)) for item, mean in means.items()}, log_odds=True)
     return ItemPrior(name, means, log_odds=False, with_share=True)

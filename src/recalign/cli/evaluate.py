@@ -18,7 +18,8 @@ def evaluate(
         typer.Argument(
             metavar="MODEL...",
             help="Directories of models or baselines, or prior:like-rate, prior:item-mean, prior:popularity, "
-            "prior:like-rate+item-mean, or in-context: an untuned language model.",
+            "prior:like-rate+item-mean, prior:recent, prior:recent+item-mean, or reference:mf (fitted on the train "
+            "labels of --data), or in-context: an untuned language model.",
             show_default=False,
         ),
     ],

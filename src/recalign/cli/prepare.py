@@ -77,7 +77,14 @@ def prepare(
     item_columns: Annotated[list[str] | None, _option("The same for the items file; repeat.", _SOURCE)] = None,
     separator: Annotated[str | None, _option("Column separator; found from the header by default.", _SOURCE)] = None,
     encoding: Annotated[str | None, _option("Text encoding; UTF-8 by default.", _SOURCE)] = None,
+    time_unit: Annotated[
+        str | None, _option("Unit of times that are numbers: seconds to nanoseconds; auto (by size).", _SOURCE)
+    ] = None,
     items: Annotated[str | None, _option("Items file. Dataset synthetic: number of items (400).", _SOURCE)] = None,
+    bare_answers: Annotated[
+        bool,
+        typer.Option("--bare-answers", help='alpaca-json: take "Yes" for "Yes."', rich_help_panel=_TEXT),
+    ] = False,
     catalogue: Annotated[str | None, _option("movies (default) or books.", _SYNTHETIC)] = None,
     users: Annotated[int | None, _option("Number of users (300).", _SYNTHETIC)] = None,
     ratings_per_user: Annotated[int | None, _option("Mean number of ratings per user (30).", _SYNTHETIC)] = None,
@@ -128,6 +135,9 @@ def _show(console: Console, path: Path) -> None:
         console.print(table)
         for reason, count in info["rejects"].items():
             console.print(Text(f"  {count:,} × {reason}"))
+        if times := info["times"]:
+            form = f"{times['form']}, " if times["form"] else ""
+            console.print(Text(f"times: {form}{times['first']} to {times['last']}"))
         console.print(Text(f"licence: {info['licence']}"))
         console.print()
     table = _table("split", "samples", "users", "liked", "in .jsonl")

@@ -1,12 +1,12 @@
 """`SampleTable`: samples whose histories are ranges in a table of events, so what ten windows share is kept once.
 
 On disk it is `samples.parquet` and `events.parquet`. Both are written in groups of rows, so what is in memory as codes
-becomes text a million rows at a time, and reading one split opens the groups of that split alone.
+becomes text a million rows at a time, and reading one split (`recalign.data.stored_samples`) opens its groups alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,14 +20,14 @@ from pyarrow import parquet
 from recalign.data.codes import codes, encode, names
 from recalign.data.sample_ids import hexadecimal
 from recalign.data.schema import EVENTS, SAMPLES, SAMPLES_FORMAT, SPLITS, STORED_SAMPLES
-from recalign.errors import ArtifactError, DataError
+from recalign.errors import DataError
 
 SPLIT: Final = pl.Enum(SPLITS)
 SAMPLES_FILE: Final = "samples.parquet"
 EVENTS_FILE: Final = "events.parquet"
 GROUP_ROWS: Final = 1_000_000
 
-_VERSION_KEY: Final = "recalign.format_version"
+VERSION_KEY: Final = "recalign.format_version"
 # Ends of ranges grow by one from row to row in most protocols; ids are random, so neither has use for a dictionary.
 _PLAIN: Final = {"sample_id": "PLAIN", "history_end": "DELTA_BINARY_PACKED"}
 
@@ -50,7 +50,7 @@ class SampleTable:
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame) -> SampleTable:
-        """From rows with whole histories (`schema.SAMPLES`); every row gets events of its own."""
+        """From rows with whole histories (`schema.SAMPLES`); every row gets events of its own, and no longer past."""
         lengths = frame["history"].list.len().cast(pl.Int32)
         entries = frame["history"].explode(empty_as_null=False).struct.unnest()
         events = entries.select(
@@ -59,6 +59,7 @@ class SampleTable:
         ranges = frame.drop("history").with_columns(
             pl.Series("history_end", lengths.to_numpy().cumsum(dtype=np.int64), dtype=pl.Int64),
             lengths.alias("history_length"),
+            lengths.alias("past_length"),
             pl.col("split").cast(SPLIT),
         )
         return cls.coded(ranges, events)
@@ -147,11 +148,18 @@ def history_ranges(
 
 
 def trimmed(samples: pl.DataFrame, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Drop the events that no history refers to; the ranges follow."""
-    used = used_events(samples, len(events))
+    """Add ``past_length``: all that the user did before. Drop the events that are in no past; the ranges follow."""
+    end, lengths = (samples[name].to_numpy() for name in ("history_end", "history_length"))
+    new_user = (events["user_id"] != events["user_id"].shift(1)).fill_null(True).to_numpy()
+    first = np.maximum.accumulate(np.where(new_user, np.arange(len(events)), 0))  # event of each event's user
+    past = np.zeros(len(samples), dtype=np.int64)
+    some = lengths > 0  # an empty history has nothing before it
+    past[some] = end[some] - first[end[some] - 1]
+    samples = samples.with_columns(pl.Series("past_length", past, dtype=pl.Int32))
+    used = used_events(samples.select("history_end", history_length="past_length"), len(events))
     kept = np.concatenate([[0], np.cumsum(used)])
-    end = pl.Series("history_end", kept[samples["history_end"].to_numpy()], dtype=pl.Int64)
-    return samples.with_columns(end), events.filter(pl.Series(used))
+    moved = pl.Series("history_end", kept[end], dtype=pl.Int64)
+    return samples.with_columns(moved), events.filter(pl.Series(used))
 
 
 def used_events(samples: pl.DataFrame, count: int) -> NDArray[np.bool_]:
@@ -186,7 +194,7 @@ def _write(path: Path, frame: pl.DataFrame, columns: Mapping[str, pl.DataType]) 
         column_encoding=encodings,
         store_schema=False,
     ) as writer:
-        writer.add_key_value_metadata({_VERSION_KEY: str(SAMPLES_FORMAT)})
+        writer.add_key_value_metadata({VERSION_KEY: str(SAMPLES_FORMAT)})
         for start in range(0, max(1, len(frame)), GROUP_ROWS):
             group = frame[start : start + GROUP_ROWS]
             arrays = [_arrow(group[name]) for name in columns]
@@ -211,55 +219,6 @@ def _arrow(column: pl.Series) -> Any:
     if column.name == "sample_id" and column.dtype == pl.UInt64:
         column = hexadecimal(column)
     return column.rechunk().to_arrow()
-
-
-class StoredSamples:
-    """Both files of a prepared directory, read when asked. Nothing is kept."""
-
-    def __init__(self, directory: Path) -> None:
-        """Look at the files' headers.
-
-        Raises:
-            DataError: a file is no Parquet file, or has other columns than `schema.STORED_SAMPLES` or `schema.EVENTS`.
-            ArtifactError: the samples are in the form of another version of recalign.
-        """
-        self._samples, self._events = directory / SAMPLES_FILE, directory / EVENTS_FILE
-        version = _read(self._samples, pl.read_parquet_metadata).get(_VERSION_KEY, "1")
-        if version != str(SAMPLES_FORMAT):
-            raise ArtifactError(
-                f"the samples in {directory}",
-                found=f"format version {version}",
-                expected=str(SAMPLES_FORMAT),
-                hint="They were written by another version of recalign; make them again with `recalign prepare`.",
-            )
-        for path, columns in ((self._samples, STORED_SAMPLES), (self._events, EVENTS)):
-            check_columns(_read(path, pl.read_parquet_schema), columns, path.stem)
-
-    def frame(self, split: str | None = None) -> pl.DataFrame:
-        """The samples of one split, or all, with whole histories (columns of `schema.SAMPLES`)."""
-        wanted = pl.lit(True) if split is None else pl.col("split") == split
-        part = _read(self._samples, lambda path: pl.scan_parquet(path).filter(wanted).collect())
-        return with_histories(part, _read(self._events, pl.read_parquet))
-
-    def counts(self) -> dict[str, int]:
-        """How many samples each split has."""
-        sizes = pl.scan_parquet(self._samples).group_by("split").len().collect()
-        return dict.fromkeys(SPLITS, 0) | dict(sizes.iter_rows())
-
-    def table(self) -> SampleTable:
-        """All samples, compact. Where there are many, this takes a small part of the memory of `frame`."""
-        ids = [
-            pl.col(name).cast(pl.Categorical(pl.Categories.random("ids", pl.UInt32))) for name in ("user_id", "item_id")
-        ]
-        samples = pl.scan_parquet(self._samples).with_columns(*ids, pl.col("split").cast(SPLIT))
-        return SampleTable.coded(samples.collect(), pl.scan_parquet(self._events).with_columns(ids).collect())
-
-
-def _read(path: Path, read: Callable[[Path], Any]) -> Any:
-    try:
-        return read(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"cannot read {path}", found=str(error), expected="a Parquet file of samples") from error
 
 
 def check_columns(schema: Mapping[str, pl.DataType], expected: Mapping[str, pl.DataType], what: str) -> None:

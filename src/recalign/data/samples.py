@@ -17,9 +17,10 @@ import polars as pl
 from recalign.artifacts import Manifest, read_manifest
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
-from recalign.data.sample_table import SampleTable, StoredSamples, check_samples
+from recalign.data.sample_table import SampleTable, check_samples
 from recalign.data.schema import SPLITS
 from recalign.data.schema import HistoryEntry as HistoryEntry
+from recalign.data.stored_samples import StoredSamples
 from recalign.errors import ConfigError, DataError
 from recalign.seeding import generator
 
@@ -29,7 +30,10 @@ ITEMS_FILE: Final = "items.parquet"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One target with its history (oldest first) and its label (1 liked, 0 not)."""
+    """One target with its history (oldest first) and its label (1 liked, 0 not).
+
+    `earlier` is what is known of the user from before the history, oldest first. Few scorers look at it.
+    """
 
     sample_id: str
     user_id: str
@@ -37,15 +41,30 @@ class Sample:
     label: int
     history: tuple[HistoryEntry, ...]
     timestamp: int | None = None
+    earlier: Sequence[HistoryEntry] = ()
+
+    @property
+    def past(self) -> tuple[HistoryEntry, ...]:
+        """All that is known of the user from before the target, oldest first; the history is its newest part."""
+        return (*self.earlier, *self.history)
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateList:
-    """What a scorer is asked: one history (oldest first) and the items to score for it. AUC is the one-item list."""
+    """What a scorer is asked: one history (oldest first) and the items to score for it. AUC is the one-item list.
+
+    `earlier` and `past` are those of `Sample`.
+    """
 
     user_id: str
     history: tuple[HistoryEntry, ...]
     item_ids: tuple[str, ...]
+    earlier: Sequence[HistoryEntry] = ()
+
+    @property
+    def past(self) -> tuple[HistoryEntry, ...]:
+        """As that of `Sample`."""
+        return (*self.earlier, *self.history)
 
 
 class SampleSet:
@@ -55,10 +74,20 @@ class SampleSet:
     """
 
     def __init__(
-        self, directory: Path, manifest: Manifest, samples: pl.DataFrame | StoredSamples, catalog: ItemCatalog
+        self,
+        directory: Path,
+        manifest: Manifest,
+        samples: pl.DataFrame | StoredSamples,
+        catalog: ItemCatalog,
+        earlier: Mapping[str, Sequence[HistoryEntry]] | None = None,
     ) -> None:
-        """Combine the parts; `load` is how to get one from disk. Raises DataError as `check_samples`."""
+        """Combine the parts; `load` is how to get one from disk.
+
+        `earlier` is what `Sample.earlier` is, by sample id. Stored samples know it themselves; else it is empty where
+        it is not given. Raises DataError as `check_samples`.
+        """
         self.path, self.manifest, self.catalog = directory, manifest, catalog
+        self._earlier = earlier or {}
         self._stored = samples if isinstance(samples, StoredSamples) else None
         self._frames: dict[str | None, pl.DataFrame] = {}
         if isinstance(samples, pl.DataFrame):
@@ -119,7 +148,11 @@ class SampleSet:
 
     def samples(self, split: str | None = None) -> list[Sample]:
         """The samples of one split, or of all, in the order of the table. Raises ConfigError as `frame`."""
-        return to_samples(self.frame(split))
+        return to_samples(self.frame(split), self.earlier(split))
+
+    def earlier(self, split: str | None = None) -> Mapping[str, Sequence[HistoryEntry]]:
+        """`Sample.earlier` by sample id; a sample that is not there has none. Entries are made when they are read."""
+        return self._earlier if self._stored is None else self._stored.earlier(_known(split))
 
     def table(self) -> SampleTable:
         """All samples with their histories as ranges, for work on very many."""
@@ -142,14 +175,15 @@ def _known(split: str | None) -> str | None:
     return split
 
 
-def to_samples(frame: pl.DataFrame) -> list[Sample]:
-    """Turn rows with the columns of `schema.SAMPLES` into objects."""
+def to_samples(frame: pl.DataFrame, earlier: Mapping[str, Sequence[HistoryEntry]] | None = None) -> list[Sample]:
+    """Turn rows with the columns of `schema.SAMPLES` into objects; `earlier` is what came before, by sample id."""
     entries = frame["history"].explode(empty_as_null=False).struct
     flat = [HistoryEntry(*fields) for fields in zip(*(entries.field(name) for name in entries.fields), strict=True)]
     ends = frame["history"].list.len().cum_sum().to_list()
     histories = [tuple(flat[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)] if ends else []
     columns = (frame[name] for name in ("sample_id", "user_id", "item_id", "label"))
-    return [Sample(*row) for row in zip(*columns, histories, frame["timestamp"], strict=True)]
+    before = ((earlier or {}).get(sample_id, ()) for sample_id in frame["sample_id"])
+    return [Sample(*row) for row in zip(*columns, histories, frame["timestamp"], before, strict=True)]
 
 
 def split_counts(samples: pl.DataFrame) -> Mapping[str, dict[str, int]]:

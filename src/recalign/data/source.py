@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from recalign.data.interactions import type_problems
 from recalign.data.parsing.accounting import FileAccount, RejectLedger
+from recalign.data.parsing.times import TimeUnit
 from recalign.data.reader import RatingsGenerator, RatingsReader
 from recalign.data.readers import READERS
 from recalign.data.schema import INTERACTIONS, ITEMS
@@ -34,6 +35,7 @@ class SourceData:
         accounts: One per file that was read.
         rejects: Every line that is in neither table.
         licence: Under which terms the data may be used, in one line.
+        time_form: How the times were written, in words; empty where the format settles it, or there are none.
     """
 
     interactions: pl.DataFrame
@@ -41,6 +43,7 @@ class SourceData:
     accounts: tuple[FileAccount, ...]
     rejects: RejectLedger
     licence: str
+    time_form: str = ""
 
     def __post_init__(self) -> None:
         if self.interactions.columns != list(INTERACTIONS) or any(type_problems(self.interactions)):
@@ -65,7 +68,9 @@ class SourceOptions(BaseModel):
         catalogue: Which of the reader's catalogues; its first one where None.
         users: Number of users of generated data.
         ratings_per_user: Mean number of ratings per user of generated data.
+        bare_answers: In a file of finished samples, take an answer without its full stop: "Yes" for "Yes.".
         seed: Root of all randomness of generated data.
+        time_unit: Unit of times that are numbers; found by their size where None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,7 +83,9 @@ class SourceOptions(BaseModel):
     catalogue: str | None = None
     users: int | None = None
     ratings_per_user: int | None = None
+    bare_answers: bool = False
     seed: int = 0
+    time_unit: TimeUnit | None = None
 
     @property
     def items_file(self) -> Path | None:

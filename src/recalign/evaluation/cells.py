@@ -52,7 +52,7 @@ class Column:
 
 @dataclass(frozen=True)
 class TableRow:
-    """Cells by column. `dim`: a prior. `starts`: the first row of its model."""
+    """Cells by column. `dim`: a prior or reference. `starts`: the first row of its model."""
 
     cells: tuple[Cell, ...]
     dim: bool = False

@@ -3,8 +3,10 @@
 Three changes to what is asked, made in memory, of which every model is scored like on the unchanged samples:
 
 * ``shuffled-history``: each history's entries in another order, with their ratings and likes. What is lost is order.
+  What the user did before the history stays before it.
 * ``foreign-history``: each sample has the history of another user's sample of its split. What is lost is the user; the
-  histories of a split are the same ones, each used once. A foreign history may contain the target or a candidate.
+  histories of a split are the same ones, each used once, with what came before them. A foreign history may contain
+  the target or a candidate.
 * ``masked-titles``: every item is called "Movie 17", in histories and as target. What is lost is the text; which items
   are the same one, which were liked, and in which order remain.
 
@@ -57,7 +59,7 @@ def controlled(sample_set: SampleSet, control: str, seed: int, *, splits: Sequen
     """
     if control not in CONTROLS:
         raise ConfigError(f"control {control!r}", expected=", ".join(CONTROLS))
-    samples, catalog = sample_set.frame(), sample_set.catalog
+    samples, catalog = sample_set.frame().with_columns(past_of=pl.col("sample_id")), sample_set.catalog
     if control == MASKED:
         catalog = _masked(catalog, sample_set.domain, seed)
     else:
@@ -65,7 +67,9 @@ def controlled(sample_set: SampleSet, control: str, seed: int, *, splits: Sequen
         parts = samples.partition_by("split", maintain_order=True)
         changed = [change(part, seed) if part["split"][0] in splits else part for part in parts]
         samples = pl.concat(changed or [samples])
-    return SampleSet(sample_set.path, sample_set.manifest, samples, catalog)
+    before = sample_set.earlier()
+    earlier = {to: before[of] for to, of in samples.select("sample_id", "past_of").iter_rows() if of in before}
+    return SampleSet(sample_set.path, sample_set.manifest, samples.drop("past_of"), catalog, earlier)
 
 
 def _shuffled(part: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -88,7 +92,7 @@ def _foreign(part: pl.DataFrame, seed: int) -> pl.DataFrame:
             expected="at most half of them, so that each sample can have a history of another user",
         )
     donors = derangement(users, generator(seed, "control", FOREIGN, split))
-    return part.with_columns(part["history"].gather(donors))
+    return part.with_columns(pl.col("history", "past_of").gather(donors))
 
 
 def derangement(groups: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

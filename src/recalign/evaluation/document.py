@@ -11,7 +11,10 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-RowKind = Literal["tuned", "baseline", "in-context", "prior", "other"]
+from recalign.baselines.recent import Recency
+
+RowKind = Literal["tuned", "baseline", "in-context", "prior", "reference", "other"]
+BESIDE: Final[tuple[RowKind, ...]] = ("prior", "reference")  # rows that models are held against, and that are no models
 RowStatus = Literal["done", "partial", "not run"]
 Ends = tuple[float, float]
 
@@ -25,7 +28,7 @@ class Document(BaseModel):
 
 
 class Estimate(Document):
-    """A metric over `n` training seeds.
+    """A metric over `n` training seeds and order seeds: every pair of them counts.
 
     Attributes:
         mean: None where it is undefined.
@@ -155,17 +158,54 @@ class Row(Document):
         return value if value is not None and math.isfinite(value) else None
 
 
+class RecentWeights(Document):
+    """How the ``recent`` priors weigh (`recalign.baselines.recent.Recency`).
+
+    Attributes:
+        decay: h, in events; None where all events weigh the same.
+        weight: w, of the item mean.
+        reason: Why these are the defaults; "" where labels of the fit data have chosen them.
+    """
+
+    decay: float | None
+    weight: float
+    reason: str = ""
+
+    @classmethod
+    def of(cls, recency: Recency) -> RecentWeights:
+        """The same as data: JSON has no infinity."""
+        decay = recency.decay if math.isfinite(recency.decay) else None
+        return cls(decay=decay, weight=recency.weight, reason=recency.reason)
+
+
 class Learned(Document):
     """What the item-based priors of a panel learned from.
 
     Attributes:
         fit: Name of the data set; "" for the evaluated data itself.
-        interactions: Distinct interactions of its train split, per fold; empty where there was nothing to learn from,
-            and the item-based priors are left out.
+        interactions: Distinct interactions of its train split, per order seed and fold; empty where there was nothing
+            to learn from, and the item-based priors are left out.
+        recent: How the ``recent`` priors weigh, per order seed and fold; empty like `interactions`.
     """
 
     fit: str = ""
     interactions: tuple[int, ...] = ()
+    recent: tuple[RecentWeights, ...] = ()
+
+
+class ReferenceFit(Document):
+    """What a reference learned: all train labels of the evaluated data.
+
+    Attributes:
+        labels: Distinct interactions of the train split.
+        regularisation: Ridge penalty of the factors.
+        reason: Why that is the default; "" where the validation split has chosen it.
+    """
+
+    model: str
+    labels: int
+    regularisation: float
+    reason: str = ""
 
 
 class Ranked(Document):
@@ -173,7 +213,7 @@ class Ranked(Document):
 
     Attributes:
         lists: Number of lists; 0: no candidates could be drawn.
-        fingerprints: Of the frozen candidates, one per fold.
+        fingerprints: Of the frozen candidates, one per order seed and fold.
     """
 
     negatives: int
@@ -220,8 +260,10 @@ class PanelFacts(Document):
 
     Attributes:
         data: Name of the data set.
-        fingerprints: Of the prepared data, one per fold.
+        fingerprints: Of the prepared data, one per order seed and fold.
+        order_seeds: Of the prepared data, where they are several. `n` and `n_users` are then those of the first.
         n, n_users, positive_share: Samples, users, and the share of liked samples in [0, 1].
+        references: What the rows of kind "reference" learned, one per fold.
         ranked: None where nothing is ranked.
         unseen: None where nobody asked.
         answered: None where no endpoint was asked.
@@ -232,10 +274,12 @@ class PanelFacts(Document):
     data: str
     split: str
     fingerprints: tuple[str, ...] = ()
+    order_seeds: tuple[int, ...] = ()
     n: int
     n_users: int
     positive_share: float
     learned: Learned = Learned()
+    references: tuple[ReferenceFit, ...] = ()
     ranked: Ranked | None = None
     unseen: Unseen | None = None
     answered: Answered | None = None

@@ -11,13 +11,16 @@ from typing import Literal, Protocol, runtime_checkable
 from recalign.artifacts import read_manifest
 from recalign.baselines.artifact import KIND as BASELINE
 from recalign.baselines.artifact import load_baseline
+from recalign.baselines.factorisation import PREFIX as REFERENCE
+from recalign.baselines.factorisation import REFERENCES, Factorisation, reference, reference_name
 from recalign.baselines.priors import NEEDS_FIT, PREFIX, prior_name
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
-from recalign.evaluation.document import Panel, Row, RowKind
+from recalign.evaluation.document import BESIDE, Panel, Row, RowKind
 from recalign.evaluation.panel import build_panel, facts_of
-from recalign.evaluation.priors import Fold, prior_rows, priors_for
+from recalign.evaluation.priors import Fold, PriorSet, prior_rows, priors_for
 from recalign.evaluation.ranking import RankingTask, load_task, ranked, score_task
+from recalign.evaluation.references import fit_of
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings
 from recalign.evaluation.score import log_test_read, score_split
 from recalign.evaluation.score_file import ScoreFile
@@ -63,8 +66,8 @@ def evaluate(
     Each read of a test split is logged in the manifest of the model's directory.
 
     Args:
-        models: Directories of tuned models or baselines, names of priors (``prior:like-rate``), untuned models, or any
-            scorers.
+        models: Directories of tuned models or baselines, names of priors and references (``prior:like-rate``,
+            ``reference:mf``), untuned models, or any scorers.
         data: Prepared data.
         split: "train", "valid" or "test".
         fit: Prepared data whose train split the item-based priors may learn from; that of `data` by default.
@@ -89,9 +92,10 @@ def evaluate(
     """
     wanted = named_models(models)
     task = None if candidates is None else load_task(candidates, data, split)
-    priors = priors_for(data, fit)
-    loadable = {name: priors.pick(model) if isinstance(model, str) else model for name, model in wanted.items()}
-    fit_name, told = fit.path.name if fit else "", progress_for("priors")
+    told = progress_for("priors")
+    priors = priors_for(data, fit, split)
+    loadable = {name: _named(model, priors, data, split) for name, model in wanted.items()}
+    fit_name = fit.path.name if fit else ""
     beside, learned = prior_rows([Fold(data, fit, task)], split, fit_name=fit_name, seed=seed, calibrate=calibrate)
     told(len(data.frame(split)), len(data.frame(split)), "")
     scoring = _Scoring(data, split, task, output, len(wanted) > 1, seed, calibrate, kind)
@@ -99,6 +103,8 @@ def evaluate(
     known = {scored.row.model for scored in rows}
     rows += [scored for scored in beside if scored.row.model not in known]
     facts = facts_of(data, split, data.frame(split), learned)
+    fits = tuple(fit_of(model) for model in loadable.values() if isinstance(model, Factorisation))
+    facts = facts.model_copy(update={"references": fits})
     if task is not None:
         facts = facts.model_copy(update={"ranked": ranked([task])})
     progress_for("intervals and comparisons")
@@ -106,12 +112,12 @@ def evaluate(
 
 
 def named_models(models: Sequence[Model]) -> dict[str, Model]:
-    """What to evaluate by its name in the tables: bare names of priors, directories of models, scorers.
+    """What to evaluate by its name in the tables: names of priors and references, directories of models, scorers.
 
     Two directories of one name would look like two seeds of one model, so both are called by their whole path.
 
     Raises:
-        ConfigError: There is no such prior or directory, or one is named twice.
+        ConfigError: There is no such prior, reference or directory, or one is named twice.
     """
     resolved = [_resolved(model) for model in models]
     names = [_name(model) for model in resolved]
@@ -158,12 +164,7 @@ class _Scoring:
         with watched(scorer, lambda done, total: progress(done, total, "")):
             samples, lists = self._score(name, scorer, directory)
         progress(samples.frame.height, samples.frame.height, "")
-        path = self._path(name)
-        if path is not None:
-            samples.write(path)
-            for scores in lists:
-                scores.write(path.with_name(f"{path.stem}.candidates.parquet"))
-        row = Row(model=name, kind=kind, seeds=() if name.startswith(PREFIX) else (self.seed,))
+        row = Row(model=name, kind=kind, seeds=() if kind in BESIDE else (self.seed,))
         return ScoredRow(row, RowScores.of([[samples]], [lists] if lists else []))
 
     def _score(self, name: str, scorer: Scorer, directory: Path | None) -> tuple[ScoreFile, list[ScoreFile]]:
@@ -171,10 +172,15 @@ class _Scoring:
         samples = score_split(
             scorer, self.data, self.split, seed=self.seed, name=name, model=directory, calibrate=self.calibrate
         )
+        path = self._path(name)
+        if path is not None:
+            samples.write(path)
         if self.task is None:
             return samples, []
         lists = score_task(scorer, self.task, seed=self.seed, name=name)
         log_test_read(directory, lists)
+        if path is not None:
+            lists.write(path.with_name(f"{path.stem}.candidates.parquet"))
         return samples, [lists]
 
     def _load(self, model: Path | Untuned | Scorer) -> tuple[RowKind, Scorer]:
@@ -182,6 +188,8 @@ class _Scoring:
             return _saved_kind(model), load_saved(model, self.data, kind=self.kind)
         if isinstance(model, Untuned):
             return "in-context", model.scorer(self.data, self.kind)
+        if isinstance(model, Factorisation):
+            return "reference", model
         return ("prior" if model.name.startswith(PREFIX) else "other"), model
 
     def _path(self, name: str) -> Path | None:
@@ -194,14 +202,25 @@ def _saved_kind(directory: Path) -> Literal["tuned", "baseline"]:
     return "baseline" if read_manifest(directory, verify=False).kind == BASELINE else "tuned"
 
 
+def _named(
+    model: Path | Untuned | Scorer | str, priors: PriorSet, data: SampleSet, split: str
+) -> Path | Untuned | Scorer:
+    """The prior or reference of that name; what is no name, as it is."""
+    if not isinstance(model, str):
+        return model
+    return priors.pick(prior_name(model)) if model.startswith(PREFIX) else reference(model, data, split)
+
+
 def _name(model: Model) -> str:
-    return f"{PREFIX}{model}" if isinstance(model, str) else model.name
+    return model if isinstance(model, str) else model.name
 
 
 def _resolved(model: Model) -> Model:
-    """A prior's bare name, the directory of one model, or the scorer itself."""
+    """The whole name of a prior or reference, the directory of one model, or the scorer itself."""
     if isinstance(model, str):
-        return prior_name(model) if model.startswith(PREFIX) else _directory(model)
+        if model.startswith(REFERENCE):
+            return reference_name(model)
+        return PREFIX + prior_name(model) if model.startswith(PREFIX) else _directory(model)
     return _directory(str(model)) if isinstance(model, Path) else model
 
 
@@ -210,8 +229,9 @@ def _directory(model: str) -> Path:
     path = Path(model)
     if path.is_dir():
         return model_directory(path)
-    near = difflib.get_close_matches(model, [*NEEDS_FIT, *(PREFIX + name for name in NEEDS_FIT)], n=1)
-    name = f"{PREFIX}{near[0].removeprefix(PREFIX)}" if near else ""
+    bare = {name: PREFIX + name for name in NEEDS_FIT} | {name: REFERENCE + name for name in REFERENCES}
+    named = bare | {name: name for name in bare.values()}
+    name = next((named[near] for near in difflib.get_close_matches(model, named, n=1)), "")
     raise ConfigError(
         f"model {model!r}",
         found="a file" if path.exists() else "no such directory",

@@ -71,7 +71,7 @@ def evaluate_endpoint(
         ArtifactError: `output` or the ledger cannot be written.
     """
     samples = _asked(data, split, config.limit, seed)
-    priors_for(data, fit)  # what is wrong with `fit` is told before anything is paid
+    priors_for(data, fit, split)  # what is wrong with `fit` is told before anything is paid
     shown = choose_shots(data.samples("train"), demonstrations, seed)
     label = name or f"in-context {config.teacher} {demonstrations}-shot"
     answers = ask_endpoint(

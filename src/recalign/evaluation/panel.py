@@ -16,7 +16,17 @@ import polars as pl
 
 from recalign.data.samples import SampleSet
 from recalign.errors import DataError
-from recalign.evaluation.document import DIGITS, Comparison, Difference, Learned, Panel, PanelFacts, Row, Verdict
+from recalign.evaluation.document import (
+    BESIDE,
+    DIGITS,
+    Comparison,
+    Difference,
+    Learned,
+    Panel,
+    PanelFacts,
+    Row,
+    Verdict,
+)
 from recalign.evaluation.metric import Metric, deciding
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings, measure_row, resampled_frames, rounded
 from recalign.metrics.significance import PairedDifference, holm, paired_bootstrap
@@ -99,7 +109,7 @@ def compare(
 ) -> tuple[Comparison, ...]:
     """Paired differences: named models at equal backbone and shots, and controlled rows against their plain ones.
 
-    A prior has neither, so it is compared with every row of the model that it is named with.
+    A prior or reference has neither, so it is compared with every row of the model that it is named with.
     """
     tests = [
         (left.row.title, right.row.title, name, difference)
@@ -117,7 +127,7 @@ def compare(
 
 
 def _belong_together(left: Row, right: Row, pairs: Sequence[tuple[str, str]]) -> bool:
-    shots = left.shots == right.shots or "prior" in (left.kind, right.kind)
+    shots = left.shots == right.shots or left.kind in BESIDE or right.kind in BESIDE
     backbone = len({left.backbone, right.backbone} - {""}) < 2  # a baseline has none and is compared with any
     named = not left.control and not right.control and (left.model, right.model) in pairs
     controlled = bool(left.control) and not right.control and left.model == right.model
@@ -133,7 +143,7 @@ def _verdicts(rows: Sequence[ScoredRow], name: str, metric: Metric, settings: Te
     differences = {
         place: difference
         for place, scored in enumerate(rows)
-        if scored.row.kind != "prior"
+        if scored.row.kind not in BESIDE
         and (difference := _difference(scored.scores, prior, metric, settings)) is not None
     }
     beats = [each.above_zero if metric.higher_is_better else each.below_zero for each in differences.values()]

@@ -86,8 +86,10 @@ def load_task(directory: Path, sample_set: SampleSet, split: str | None = None) 
             expected=f"split {split}",
             hint=f"Pass --split {drawn}, or draw them: recalign candidates {sample_set.path} --split {split}",
         )
-    history = {sample.sample_id: sample.history for sample in sample_set.samples(drawn)}
-    questions = tuple(CandidateList(it.user_id, history[it.sample_id], it.item_ids) for it in lists)
+    asked = {sample.sample_id: sample for sample in sample_set.samples(drawn)}
+    questions = tuple(
+        CandidateList(it.user_id, asked[it.sample_id].history, it.item_ids, asked[it.sample_id].earlier) for it in lists
+    )
     return RankingTask(tuple(lists), questions, drawn, sample_set.fingerprint, manifest.fingerprint)
 
 

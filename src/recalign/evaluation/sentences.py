@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recalign.evaluation.cells import fixed, interval, p_value, plural, prior_name, short_titles
-from recalign.evaluation.document import Answered, Learned, Panel, PanelFacts, Ranked, Row, Unseen, Verdict
+from recalign.evaluation.document import (
+    BESIDE,
+    Answered,
+    Learned,
+    Panel,
+    PanelFacts,
+    Ranked,
+    ReferenceFit,
+    Row,
+    Unseen,
+    Verdict,
+)
 from recalign.evaluation.metric import Metric, deciding, ordered_metrics
 from recalign.evaluation.panel import best_prior
 from recalign.metrics.ranking import CUTOFF, random_ranker
@@ -68,6 +79,16 @@ def about(facts: PanelFacts) -> str:
     )
 
 
+def orders(seeds: Sequence[int]) -> list[str]:
+    """That the figures are means over several orders, where they are."""
+    if not seeds:
+        return []
+    return [
+        f"Means over {len(seeds)} orders of events at the same time (order seeds {', '.join(map(str, seeds))}); ± is "
+        "over these and the training seeds. Numbers of samples and users are those of the first order."
+    ]
+
+
 def counted(panel: Panel) -> list[str]:
     """What metrics are averages over: one sentence for each that counts something."""
     sentences = []
@@ -80,13 +101,30 @@ def counted(panel: Panel) -> list[str]:
 
 
 def learned(facts: Learned) -> str:
-    """What the item-based priors learned from."""
+    """What the item-based priors learned from, and how the ``recent`` ones weigh."""
     if not facts.interactions:
         return "Item-based priors are left out: the data has no train split, and --fit names no other data."
     where = f"data set {facts.fit}" if facts.fit else "the evaluated data itself"
     counts = [f"{count:,}" for count in facts.interactions]
     folds = f" ({len(counts)} folds)" if len(counts) > 1 else ""
-    return f"Item-based priors learned from {', '.join(counts)} interactions in the train split of {where}{folds}."
+    what = f"Item-based priors learned from {', '.join(counts)} interactions in the train split of {where}{folds}."
+    return " ".join([what, *_recent(facts)])
+
+
+def references(fits: Sequence[ReferenceFit]) -> list[str]:
+    """What each reference is, and what it learned."""
+    sentences = []
+    for name in dict.fromkeys(fit.model for fit in fits):
+        own = [fit for fit in fits if fit.model == name]
+        labels = ", ".join(f"{fit.labels:,}" for fit in own)
+        penalties = ", ".join(dict.fromkeys(f"{fit.regularisation:g}" for fit in own))
+        reasons = dict.fromkeys(fit.reason for fit in own)
+        why = "; ".join(f"by default ({each})" if each else "chosen on its validation split" for each in reasons)
+        sentences.append(
+            f"{name} is fitted on all {labels} train labels of the evaluated data (regularisation {penalties}, {why}). "
+            "It shows what these labels are worth, and no verdict counts it."
+        )
+    return sentences
 
 
 def ranked(facts: Ranked) -> list[str]:
@@ -125,7 +163,7 @@ def answered(facts: Answered, n: int) -> str:
 
 def remarks(panel: Panel) -> list[str]:
     """What the tables of a panel have no column for: further metrics of each model, and why figures are missing."""
-    models = [row for row in panel.plain_rows if row.kind != "prior" and row.metrics]
+    models = [row for row in panel.plain_rows if row.kind not in BESIDE and row.metrics]
     lines, missing = list[str](), dict[tuple[str, str], list[str]]()
     for row in models:
         known, reasons = list[str](), dict[str, list[str]]()
@@ -145,6 +183,21 @@ def remarks(panel: Panel) -> list[str]:
         who = "Every model" if 1 < len(rows) == len(models) else "; ".join(rows)
         lines.append(f"{who}: no {titles_text}, because {reason}.")
     return lines
+
+
+def _recent(facts: Learned) -> list[str]:
+    """How the ``recent`` priors weigh, and what has chosen it."""
+    if not facts.recent:
+        return []
+    decays = ", ".join(dict.fromkeys("∞" if each.decay is None else f"{each.decay:g}" for each in facts.recent))
+    weights = ", ".join(dict.fromkeys(f"{each.weight:g}" for each in facts.recent))
+    reasons = dict.fromkeys(each.reason for each in facts.recent)
+    chosen = ["chosen on the validation split of the same data"] if "" in reasons else []
+    chosen += [f"by default ({reason})" for reason in reasons if reason]
+    return [
+        f"recent: the k-th last event weighs exp(−k/h), and w × the item mean is added, with h = {decays} and "
+        f"w = {weights}, {'; '.join(chosen)}."
+    ]
 
 
 def _judged(panel: Panel, metric: str) -> Judged:

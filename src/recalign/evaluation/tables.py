@@ -24,7 +24,7 @@ from recalign.evaluation.cells import (
     p_value,
     several_backbones,
 )
-from recalign.evaluation.document import Comparison, Panel, Row
+from recalign.evaluation.document import BESIDE, Comparison, Panel, Row
 from recalign.evaluation.metric import METRICS, Metric, deciding, ordered_metrics
 
 TONES: Final[dict[str, Tone]] = {"better": "good", "worse": "bad", "open": "muted"}
@@ -39,7 +39,8 @@ def results_table(panel: Panel) -> Table:
     for name, metric in ordered_metrics():
         if metric.column and not metric.subset and (metric.over == "samples" or metric.decides):
             specs += _metric_columns(name, metric, rows, narrow=metric.over == "candidates")
-    notes = [sentences.learned(panel.learned), *_reasons(rows), *_columns_left_out(rows)]
+    notes = [*sentences.orders(panel.order_seeds), sentences.learned(panel.learned)]
+    notes += [*sentences.references(panel.references), *_reasons(rows), *_columns_left_out(rows)]
     notes += sentences.counted(panel)
     return _table(f"Results on {panel.title}", rows, specs, notes)
 
@@ -117,8 +118,8 @@ def panel_tables(panel: Panel) -> list[Table]:
 
 
 def priors_first(rows: Sequence[Row]) -> list[Row]:
-    """Priors, then the others, each in the order given."""
-    return sorted(rows, key=lambda row: row.kind != "prior")
+    """Priors, then references, then the others, each in the order given."""
+    return sorted(rows, key=lambda row: [*BESIDE, row.kind].index(row.kind))
 
 
 def _names(rows: Sequence[Row]) -> list[Spec]:
@@ -154,7 +155,7 @@ def _metric_columns(
         return Cell("yes" if row.verdicts[name].beats else "no", tone=TONES[row.verdicts[name].standing])
 
     def absent(row: Row) -> Cell:
-        return Cell("" if row.kind == "prior" else UNDEFINED)
+        return Cell("" if row.kind in BESIDE else UNDEFINED)
 
     minor = metric.detail or ("mean ± sd" if metric.decides else "")
     shown: Literal["column", "none"] = "none" if narrow else "column"
@@ -190,8 +191,8 @@ def _table(caption: str, rows: Sequence[Row], specs: Sequence[Spec], notes: Sequ
     last = ""
     shown = []
     for row, cells in zip(rows, grid, strict=True):
-        name = "prior" if row.kind == "prior" else f"{row.model}\n{row.backbone}"
-        shown.append(TableRow(tuple(cells[index] for index in kept), row.kind == "prior", bool(last) and name != last))
+        name = "beside" if row.kind in BESIDE else f"{row.model}\n{row.backbone}"
+        shown.append(TableRow(tuple(cells[index] for index in kept), row.kind in BESIDE, bool(last) and name != last))
         last = name
     backbone = next((row.backbone for row in rows if row.backbone), "")
     more = [f"Backbone of the language models: {backbone}."] if backbone and needless else []

@@ -1,4 +1,4 @@
-"""The data audit with a backbone: also which prompts it would truncate."""
+"""The data audit with a backbone: also which prompts and item texts it would cut."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from recalign.data.audit import AuditReport, audit
-from recalign.data.audit_checks import tied_targets, truncated_prompts
+from recalign.data.audit_checks import cut_texts, tied_targets, truncated_prompts
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import Sample, SampleSet, to_samples
 from recalign.models.backbone import load_backbone
@@ -51,7 +51,9 @@ def audit_with(
     encoder = PromptEncoder(prompts, data.domain, tokenizer, max_length=sys.maxsize)
     samples = to_samples(table.frame(table.samples.gather_every(-(-len(table) // MEASURED) or 1)))
     truncated = truncated_prompts(_lengths(encoder, data.catalog, samples, progress), max_length)
-    return audit(table, data.catalog, data.manifest.config, [*ties, *truncated])
+    cut = PromptEncoder(prompts, data.domain, tokenizer, max_length=max_length).cut(data.catalog.frame["text"])
+    further = [*ties, *truncated, *cut_texts(data.catalog.frame, cut, max_length)]
+    return audit(table, data.catalog, data.manifest.config, further)
 
 
 def _lengths(encoder: PromptEncoder, catalog: ItemCatalog, samples: Sequence[Sample], progress: Progress) -> list[int]:

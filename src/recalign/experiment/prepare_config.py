@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from recalign.artifacts import fingerprint
 from recalign.data.domain import Domain
 from recalign.data.feedback import FeedbackConfig, FeedbackKind
+from recalign.data.parsing.times import TimeUnit
 from recalign.data.reader import Defaults, RatingsGenerator, Reader, SamplesReader
 from recalign.data.readers import READERS
 from recalign.data.source import SourceOptions
@@ -58,7 +59,10 @@ class PrepareConfig(SplitConfig):
     item_columns: dict[str, str] = Field(default_factory=dict, description="table: the same for the items file.")
     separator: str | None = Field(None, description="table: column separator.")
     encoding: str | None = Field(None, description="table: text encoding.")
+    time_unit: TimeUnit | None = Field(None, description="table: unit of times that are numbers; auto: by their size.")
     items: int | Path | None = Field(None, description="Items file; for synthetic the number of items.")
+
+    bare_answers: bool = Field(False, description='alpaca-json: take answers without full stop ("Yes" for "Yes.").')
 
     max_rendered: int | None = Field(None, ge=1, description="Most rows of the .jsonl files; samples.parquet has all.")
 

@@ -15,7 +15,7 @@ from typing import Final, Literal
 from matplotlib.figure import Figure as Canvas
 
 from recalign.evaluation.cells import fixed, interval, prior_name, short_titles
-from recalign.evaluation.document import Curve, Panel, Row
+from recalign.evaluation.document import BESIDE, Curve, Panel, Row
 from recalign.evaluation.metric import METRICS, deciding
 from recalign.evaluation.panel import best_prior
 from recalign.evaluation.tables import TONES
@@ -68,8 +68,8 @@ def plots(results: Results) -> list[Plot]:
 
 
 def bar_rows(panel: Panel, figure: Figure) -> list[Row]:
-    """The rows of a figure of kind ``bars``: its models at its K. Priors have no K and are shown whatever it is."""
-    return [row for row in _of_models(panel, figure) if row.kind == "prior" or row.shots == figure.shots]
+    """The rows of a figure of kind ``bars``: its models at its K. Priors and references have none and are shown."""
+    return [row for row in _of_models(panel, figure) if row.kind in BESIDE or row.shots == figure.shots]
 
 
 def shot_lines(panel: Panel, figure: Figure) -> list[Series]:
@@ -146,7 +146,7 @@ def _bar(row: Row, metric: str, label: str, tone: str = "accent") -> Bar:
     value = row.mean(metric)
     if value is None:
         return Bar(printable(label), absent="not run" if row.status == "not run" else "undefined")
-    return Bar(printable(label), value, row.metrics[metric].ci, "muted" if row.kind == "prior" else tone)
+    return Bar(printable(label), value, row.metrics[metric].ci, "muted" if row.kind in BESIDE else tone)
 
 
 def _bar_plot(figure: Figure, panel: Panel, bars: list[Bar]) -> Plot:
@@ -185,7 +185,7 @@ def _backbones(figure: Figure, panel: Panel) -> Plot:
 def _within(row: Row, shots: set[int | None]) -> str:
     """A row's name inside its backbone's group; "no K" where other rows have one."""
     name = short_titles([row])(row)
-    return f"{name}, no K" if row.shots is None and len(shots) > 1 and row.kind != "prior" else name
+    return f"{name}, no K" if row.shots is None and len(shots) > 1 and row.kind not in BESIDE else name
 
 
 def _differences(panel: Panel) -> Iterator[Plot]:

@@ -77,4 +77,4 @@ def watched(scorer: Scorer, progress: Callable[[int, int], None] | None) -> Iter
 
 def one_item_lists(samples: Sequence[Sample]) -> list[CandidateList]:
     """The candidate lists that a label metric needs: each sample's target alone."""
-    return [CandidateList(sample.user_id, sample.history, (sample.item_id,)) for sample in samples]
+    return [CandidateList(sample.user_id, sample.history, (sample.item_id,), sample.earlier) for sample in samples]

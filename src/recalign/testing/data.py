@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import polars as pl
 
 from recalign.artifacts import write_directory
 from recalign.data.catalog import ItemCatalog
-from recalign.data.sample_table import check_samples, write_samples
+from recalign.data.sample_table import SampleTable, check_samples, write_samples
 from recalign.data.samples import ITEMS_FILE, KIND, Sample, SampleSet
 from recalign.data.schema import ITEMS, SAMPLES
 
@@ -35,12 +35,17 @@ def write_sample_set(
         ArtifactError: `directory` exists or cannot be written.
         DataError: The samples break a rule of `recalign.data.sample_table.check_samples`.
     """
-    rows = [{**asdict(sample), "split": split} for split, part in samples.items() for sample in part]
+    listed = [(split, sample) for split, part in samples.items() for sample in part]
+    whole = [{**asdict(replace(sample, history=sample.past, earlier=())), "split": split} for split, sample in listed]
+    for row in whole:
+        del row["earlier"]
     items = pl.DataFrame([{"item_id": item, "title": title} for item, title in titles.items()], schema=ITEMS)
-    table = pl.DataFrame(rows, schema=SAMPLES)
-    check_samples(table)
+    rows = pl.DataFrame(whole, schema=SAMPLES)
+    check_samples(rows)
+    table = SampleTable.from_frame(rows)
+    lengths = pl.Series("history_length", [len(sample.history) for _, sample in listed], dtype=pl.Int32)
     full = {"domain": {}, "template": "default", **(config or {})}
     with write_directory(directory, KIND, config=full) as staging:
-        write_samples(staging, table)
+        write_samples(staging, replace(table, samples=table.samples.with_columns(lengths)))
         ItemCatalog.from_items(items, "{title}").write(staging / ITEMS_FILE)
     return SampleSet.load(directory)

@@ -8,6 +8,7 @@ from typing import Final, Self
 
 from jinja2 import Environment, StrictUndefined
 
+from recalign.prompting.chat import ChatFrame
 from recalign.prompting.encoding import PromptEncoder
 
 MERGED: Final = "merged"
@@ -103,10 +104,8 @@ def _around(encoder: PromptEncoder) -> tuple[str, str]:
     if not encoder.template.chat:
         return "", ""
     message = "recalign asks a question"
-    text = encoder.tokenizer.apply_chat_template(
-        [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True, enable_thinking=False
-    )
-    before, _, after = str(text).partition(message)
+    (text,) = ChatFrame(encoder.tokenizer, encoder.template.name).around([message])
+    before, _, after = text.partition(message)
     return before, after
 
 

@@ -24,6 +24,7 @@ from recalign.errors import ConfigError
 from recalign.models.adapter import load_adapter
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
+from recalign.prompting.cuts import warn_of_cuts
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
 from recalign.scoring.yes_no import ScoreKind, YesNoScorer
@@ -116,4 +117,5 @@ def scorer_around(
         max_length=min(manifest.config["stage"]["max_length"], backbone.max_positions),
     )
     catalog = data.catalog if data is not None else load_catalog(directory)
+    warn_of_cuts(encoder.cut(catalog.frame["text"]), encoder.max_length)
     return YesNoScorer(model, encoder, catalog, name=directory.name, kind=kind)

@@ -7,14 +7,29 @@ belong to no known item is moved to the rejects. `FileTally.account` refuses to 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from recalign.data.parsing import fields
+from recalign.errors import DataError
 
 TEXT_LIMIT: Final = 200
+
+
+class NothingLeft(DataError):
+    """No row of a source is usable.
+
+    Attributes:
+        rejects: Why.
+    """
+
+    def __init__(self, thing: str, rejects: RejectLedger, *, expected: str, hint: str) -> None:
+        found = rejects.told() if len(rejects) else "no row below the header"
+        super().__init__(thing, found=found, expected=expected, hint=hint)
+        self.rejects = rejects
 
 
 class RejectLedger:
@@ -59,9 +74,14 @@ class RejectLedger:
         table = self.frame().group_by("reason").len().sort(["len", "reason"], descending=[True, False])
         return dict(table.iter_rows())
 
-    def write(self, path: Path) -> None:
+    def told(self) -> str:
+        """How many rows were rejected, and the three most frequent reasons."""
+        reasons = [f"{reason} ({count:,})" for reason, count in list(self.counts().items())[:3]]
+        return f"{len(self):,} rejected rows, most often: {', '.join(reasons)}"
+
+    def write(self, target: Path | BytesIO) -> None:
         """Write the entries as JSON Lines (keys `source`, `line`, `lines`, `reason`, `text`); no entry, empty file."""
-        self.frame().write_ndjson(path)
+        self.frame().write_ndjson(target)
 
     def __len__(self) -> int:
         return sum(part.height for part in self._parts)
@@ -149,11 +169,11 @@ def sift(rows: pl.DataFrame, checks: fields.Checks, tally: FileTally) -> pl.Data
 
 
 def sift_ratings(rows: pl.DataFrame, of_rating: fields.Checks, tally: FileTally) -> pl.DataFrame:
-    """Give `user_id`, `item_id`, `rating` and `timestamp` (in seconds) their types, and keep the rows that have all."""
+    """Give the text of `user_id`, `item_id`, `rating` and `timestamp` (seconds) types; keep the rows that have all."""
     typed = rows.with_columns(
         fields.identifier("user_id"),
         fields.identifier("item_id"),
         fields.number("rating"),
-        fields.seconds("timestamp", "seconds"),
+        fields.seconds("timestamp"),
     )
     return sift(typed, [*fields.id_checks(), *of_rating, *fields.time_checks()], tally)

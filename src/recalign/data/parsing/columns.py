@@ -116,22 +116,45 @@ def _as_text(column: pl.Series, path: Path) -> pl.Series:
     kind = column.dtype
     if isinstance(kind, pl.Datetime):
         utc = column.dt.convert_time_zone("UTC") if kind.time_zone else column
-        text = utc.dt.strftime("%Y-%m-%dT%H:%M:%S")
+        text = utc.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f" + "Z" * bool(kind.time_zone))
     elif kind.is_float():
-        # Whole numbers in a float column (ids beside a null, say) are written as such: 17, not 17.0.
-        whole = column.is_finite() & (column == column.round()) & (column.abs() < 2**53)
-        numbers = column.cast(pl.Float64).cast(pl.Int64, strict=False).cast(pl.String)
-        text = numbers.zip_with(whole.fill_null(False), column.cast(pl.String))
+        text = _float_text(column.fill_nan(None), path)
+    elif kind.is_decimal():
+        text = column.cast(pl.String).str.replace(r"\.0+$", "")
+    elif kind == pl.Null:
+        text = column.cast(pl.String)
     elif isinstance(kind, pl.List) and kind.inner == pl.String() and column.name == "genres":
         # The mark at the end says that this is the separator, and not a comma inside the only name.
         text = column.list.join("|", ignore_nulls=True) + "|"
-    elif kind.is_integer() or kind in (pl.Boolean, pl.String, pl.Date, pl.Categorical, pl.Enum) or kind.is_decimal():
+    elif kind.is_integer() or kind in (pl.Boolean, pl.String, pl.Date, pl.Categorical, pl.Enum):
         text = column.cast(pl.String)
     else:
         raise DataError(
             f"column {column.name!r} of {path}", found=f"type {kind}", expected="text, numbers, dates or flags"
         )
     return text.fill_null("").alias(column.name)
+
+
+def _float_text(column: pl.Series, path: Path) -> pl.Series:
+    """Floats as text. Whole ones (ids beside a null, say) are written as such: 17, not 17.0.
+
+    Ids that a float cannot tell apart are refused, and so are times in 32 bits, which are minutes apart.
+    """
+    digits = 24 if column.dtype == pl.Float32 else 53
+    is_id = column.name in ("user_id", "item_id")
+    if is_id or (column.name == "timestamp" and digits == 24):
+        large = column.filter((column.abs() >= 2**digits).fill_null(False))
+        if len(large):
+            raise DataError(
+                f"column for {column.name} of {path}",
+                found=f"{large[0]:.0f} in a column of {column.dtype}, which rounds whole numbers above {2**digits}",
+                expected=f"whole numbers{' or text' if is_id else ''}",
+                hint="Write the column as whole numbers",
+            )
+    column = column.cast(pl.Float64)
+    whole = column.is_finite() & (column == column.round()) & (column.abs() < 2.0**63)
+    numbers = column.cast(pl.Int64, strict=False).cast(pl.String)
+    return numbers.zip_with(whole.fill_null(False), column.cast(pl.String))
 
 
 def resolve_columns(

@@ -10,12 +10,14 @@ import polars as pl
 
 from recalign.data.parsing import fields
 from recalign.data.parsing.accounting import sift
-from recalign.data.parsing.assembly import SourceBuilder
+from recalign.data.parsing.assembly import NO_TIME, UNKNOWN_ITEM, SourceBuilder
 from recalign.data.parsing.columns import open_table, place_of, resolve_columns
 from recalign.data.parsing.files import find_one
+from recalign.data.parsing.records import MALFORMED, UNREADABLE
+from recalign.data.parsing.times import BAD_TIME, TimeColumn, time_checks
 from recalign.data.reader import RatingsReader
 from recalign.data.source import ITEM_COLUMNS, SourceData, SourceOptions
-from recalign.errors import ConfigError
+from recalign.errors import ConfigError, DataError
 
 LICENCE: Final = "your own data: recalign knows no terms for it"
 BAD_FLAG: Final = "liked is neither yes nor no (1/0, true/false, yes/no)"
@@ -35,8 +37,8 @@ def read_table(path: Path, options: SourceOptions) -> SourceData:
     columns of the items file are kept under their own names.
 
     Ratings are any finite numbers (with a decimal comma where the separator is no comma); a `liked` column gives 1
-    and 0; with neither, the rows are implicit events and their rating is null. Times are whole seconds or ISO dates;
-    a time column that is blank throughout counts as none. Genres are separated by ``|`` where that occurs, else by
+    and 0; with neither, the rows are implicit events and their rating is null. Times are those of `parsing.times`; a
+    time column that is blank throughout counts as none. Genres are separated by ``|`` where that occurs, else by
     commas.
 
     Raises:
@@ -71,9 +73,24 @@ def _read_items(builder: SourceBuilder, path: Path, options: SourceOptions) -> d
         if name and place not in places.values() and name not in ITEM_COLUMNS
     }
     for rows in table.rows({**places, **{key: int(key[1:]) for key in extras}}):
-        shaped = _item_details(rows.with_columns(fields.identifier("item_id"), fields.identifier("title")))
+        _refuse_rounded_ids(rows, path)
+        shaped = _item_details(rows.with_columns(fields.own_identifier("item_id"), fields.identifier("title")))
         builder.add_items(sift(shaped, fields.item_checks(), tally), tally)
     return extras
+
+
+def _refuse_rounded_ids(rows: pl.DataFrame, path: Path) -> None:
+    """Refuse ids such as 1.23457E+12, which a spreadsheet has made of many different ones."""
+    for name in ("user_id", "item_id"):
+        if name in rows.columns:
+            rounded = rows.filter(pl.col(name).str.contains(r"^\s*\d(?:\.\d+)?[eE]\+\d+\s*$"))
+            if len(rounded):
+                raise DataError(
+                    f"column for {name} of {path}",
+                    found=f"{rounded[name][0].strip()!r} in line {rounded['line'][0]}, which has lost digits",
+                    expected="whole ids",
+                    hint="Export the column as text",
+                )
 
 
 def _item_details(rows: pl.DataFrame) -> pl.DataFrame:
@@ -99,13 +116,18 @@ def _read_ratings(
     places = _rating_places(table.header, options, path, with_titles=with_titles)
     decimal_comma = table.separator not in (",", None)
     titles = []
+    times = TimeColumn(options.time_unit or "auto")
     for rows in table.rows(places):
+        _refuse_rounded_ids(rows, path)
+        if "timestamp" in places:
+            rows = times.read(rows, path)
         kept = sift(_typed(rows, decimal_comma), _rating_checks(places), tally)
         builder.add_ratings(kept, tally)
         if with_titles:
             named = kept.with_columns(fields.identifier("title")).filter(pl.col("title").is_not_null())
             named = named.select("item_id", "title", *[name for name in _DETAILS if name in kept.columns])
             titles.append(named.unique("item_id", keep="first", maintain_order=True))
+    builder.time_form = times.form
     if not with_titles:
         return None
     return _item_details(pl.concat(titles).unique("item_id", keep="first", maintain_order=True))
@@ -131,13 +153,11 @@ def _rating_places(header: list[str], options: SourceOptions, path: Path, *, wit
 
 
 def _typed(rows: pl.DataFrame, decimal_comma: bool) -> pl.DataFrame:
-    changes = [fields.identifier("user_id"), fields.identifier("item_id")]
+    changes = [fields.own_identifier("user_id"), fields.own_identifier("item_id")]
     if "rating" in rows.columns:
         changes.append(fields.number("rating", decimal_comma=decimal_comma))
     if "liked" in rows.columns:
         changes.append(fields.yes_no("liked").alias("rating"))
-    if "timestamp" in rows.columns:
-        changes += [(pl.col("timestamp").str.strip_chars() == "").alias("timeless"), fields.seconds("timestamp", "any")]
     return rows.with_columns(changes)
 
 
@@ -148,12 +168,27 @@ def _rating_checks(places: Mapping[str, int]) -> fields.Checks:
     if "liked" in places:
         checks.append((pl.col("rating").is_null(), BAD_FLAG))
     if "timestamp" in places:
-        checks += [(condition & ~pl.col("timeless"), reason) for condition, reason in fields.time_checks()]
+        checks += time_checks()
     return checks
 
 
+_OTHER_COLUMN: Final = "Name the right column: --columns {0}=NAME, or leave it out: --columns {0}="
+_HINTS: Final[dict[str, str]] = {
+    UNKNOWN_ITEM: "Check that both files write item ids alike, and that the right columns are named (--item-columns)",
+    MALFORMED: "Check the separator (--separator) and the lines that the rejected rows name",
+    UNREADABLE: "Name the encoding: --encoding latin-1",
+    BAD_TIME: "Write times as 2024-05-01 10:30, or leave them out: --columns timestamp= --order file",
+    fields.TOO_LATE: "Name another unit: --time-unit milliseconds",
+    fields.BAD_RATING: _OTHER_COLUMN.format("rating"),
+    BAD_FLAG: _OTHER_COLUMN.format("liked"),
+    NO_TIME: "Leave the times out: --columns timestamp= --order file",
+    fields.NO_USER: "Name the right column: --columns user_id=NAME",
+    fields.NO_ITEM: "Name the right column: --columns item_id=NAME",
+}
+
 PLUGIN: Final = RatingsReader(
     licence=LICENCE,
-    options=frozenset({"columns", "item_columns", "separator", "encoding", "items"}),
+    hints=_HINTS,
+    options=frozenset({"columns", "item_columns", "separator", "encoding", "items", "time_unit"}),
     read=read_table,
 )
