@@ -5,7 +5,8 @@ A sample's target is scored like a candidate; ranking, baselines, evaluation and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol, runtime_checkable
@@ -53,6 +54,26 @@ class Scorer(Protocol):
 
     def score(self, lists: Sequence[CandidateList]) -> Scores:
         """Score every item of every list. An empty sequence gives empty `Scores`."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A scorer that takes its time: it calls `progress`, where there is one, with (items scored, items to score)."""
+
+    progress: Callable[[int, int], None] | None
+
+
+@contextmanager
+def watched(scorer: Scorer, progress: Callable[[int, int], None] | None) -> Iterator[None]:
+    """Have a scorer tell its progress within the context, if it is one that can."""
+    if not isinstance(scorer, Telling):
+        yield
+        return
+    scorer.progress = progress
+    try:
+        yield
+    finally:
+        scorer.progress = None
 
 
 def sample_lists(samples: Sequence[Sample]) -> list[CandidateList]:
