@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from recalign.data.matching import Match
-from recalign.recommender import Progress, Recommendation, Recommender
+from recalign.recommender import Progress, Recommendation, Recommender, Selection
 
 if TYPE_CHECKING:
     from recalign.scoring.pairs import GeneratedPairs
@@ -67,6 +67,7 @@ def answer(
     k: int = 10,
     *,
     explain: Explain | None = None,
+    selection: Selection = Selection(),
     progress: Progress | None = None,
 ) -> Answer:
     """The `k` best items for someone with these likes and dislikes (titles or ids).
@@ -76,6 +77,7 @@ def answer(
         likes, dislikes: Matched forgivingly (`recalign.data.matching`).
         explain: "influences": what each entry of the history does to each score. "pairs": also the pairs "watched →
             recommended" that a model tuned on chain-of-thought data writes.
+        selection: Which items may be recommended, and how they are chosen.
         progress: See `Progress`.
 
     Raises:
@@ -90,11 +92,11 @@ def answer(
     if explain == "pairs":
         from recalign.scoring.pairs import CANDIDATES  # loads torch
 
-        best = recommender.rank(history, max(k, CANDIDATES) if k > 0 else k, progress=progress)
+        best = recommender.rank(history, max(k, CANDIDATES) if k > 0 else k, selection=selection, progress=progress)
         written = recommender.generate_pairs(history, best)
         ranked = best[:k]
     else:
-        ranked = recommender.rank(history, k, progress=progress)
+        ranked = recommender.rank(history, k, selection=selection, progress=progress)
     if explain is not None:
         ranked = recommender.explain(history, ranked)
     scorer = recommender.scorer

@@ -14,7 +14,7 @@ from recalign.experiment.prepare import PrepareConfig
 from recalign.experiment.prepare import prepare as prepare_directory
 from recalign.experiment.progress import Reporter
 from recalign.experiment.run import ExperimentRun, run_experiment
-from recalign.recommender import Progress, Recommender
+from recalign.recommender import Progress, Recommender, Selection
 from recalign.report import write_report
 
 
@@ -43,6 +43,8 @@ def recommend(
     *,
     explain: Explain | None = None,
     data: str | Path | None = None,
+    index: str | Path | None = None,
+    selection: Selection = Selection(),
     backbone: str | None = None,
     device: str = "auto",
     progress: Progress | None = None,
@@ -53,8 +55,8 @@ def recommend(
 
     Arguments are those of `Recommender.load` and of `recalign.answer.answer`, which say what they raise.
     """
-    recommender = Recommender.load(run, data, backbone=backbone, device=device)
-    return answer(recommender, likes, dislikes, k, explain=explain, progress=progress)
+    recommender = Recommender.load(run, data, index=index, backbone=backbone, device=device)
+    return answer(recommender, likes, dislikes, k, explain=explain, selection=selection, progress=progress)
 
 
 def run(

@@ -15,7 +15,8 @@ of the history is left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,12 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.matching import Match, TitleIndex
 from recalign.data.samples import CandidateList, HistoryEntry, SampleSet
 from recalign.errors import ConfigError, DataError, ModelError
+from recalign.recommendation import Influence as Influence
+from recalign.recommendation import Recommendation as Recommendation
+from recalign.recommendation import Selection as Selection
+from recalign.retrieval.diversity import diverse
+from recalign.retrieval.index import Index
+from recalign.retrieval.stock import Stock
 from recalign.scoring.base import Scorer, watched
 from recalign.terminal import printable
 
@@ -38,52 +45,18 @@ UNSEEN_USER: Final = "(unseen user)"
 Progress = Callable[[int, int], None]  # called with (items scored, items to score) now and then
 
 
-@dataclass(frozen=True, slots=True)
-class Influence:
-    """What one history entry does to one recommended item.
-
-    Attributes:
-        effect: Score with the whole history minus the score without this entry (leave-one-out), in the scorer's unit
-            (log-odds where `Scorer.log_odds`). Positive: the entry raises the item's score. Effects need not add up
-            to the score, because entries interact.
-        score_without: The score without this entry.
-    """
-
-    item_id: str
-    title: str
-    liked: bool
-    effect: float
-    score_without: float
-
-
-@dataclass(frozen=True, slots=True)
-class Recommendation:
-    """One recommended item.
-
-    Attributes:
-        rank: 1 for the best item.
-        score: The scorer's value; higher is better.
-        probability: Predicted probability in [0, 1] that the user likes the item; None where scores are no log-odds.
-        influences: Strongest effects first; empty unless asked for.
-    """
-
-    rank: int
-    item_id: str
-    title: str
-    score: float
-    probability: float | None
-    influences: tuple[Influence, ...] = ()
-
-
 class Recommender:
     """Ranks a catalogue for a history with any `Scorer`; keeps no state between calls."""
 
-    def __init__(self, scorer: Scorer, catalog: ItemCatalog, *, batch_items: int = 512) -> None:
+    def __init__(
+        self, scorer: Scorer, catalog: ItemCatalog, *, index: Index | None = None, batch_items: int = 512
+    ) -> None:
         """Combine a scorer and the catalogue that it can score.
 
         Args:
             scorer: Scores items for a history.
             catalog: The items to recommend from; also where titles are looked up.
+            index: Chooses the items of this catalogue that are scored; without one all are.
             batch_items: How many items go into one call of the scorer. A smaller number only needs less memory.
 
         Raises:
@@ -91,23 +64,31 @@ class Recommender:
         """
         if batch_items < 1:
             raise ConfigError("batch_items", found=str(batch_items), expected="at least 1")
-        self.scorer, self.catalog, self._batch_items = scorer, catalog, batch_items
+        self.scorer, self.catalog, self.index, self._batch_items = scorer, catalog, index, batch_items
         self._titles: TitleIndex | None = None
 
     @classmethod
     def load(
-        cls, run: str | Path, data: str | Path | None = None, *, backbone: str | None = None, device: str = "auto"
+        cls,
+        run: str | Path,
+        data: str | Path | None = None,
+        *,
+        index: str | Path | None = None,
+        backbone: str | None = None,
+        device: str = "auto",
     ) -> Recommender:
         """Load a tuned model with its catalogue.
 
         Args:
             run: A model directory (the output of `recalign tune`, or one of the models of an experiment's run).
             data: A prepared data directory (`recalign prepare`) whose catalogue replaces the model's: new items.
+            index: What `recalign index` wrote for the same catalogue.
             backbone: Path or hub id of the backbone, where it is no longer where the model says.
             device: "auto", "cpu" or "cuda".
 
         Raises:
-            ArtifactError: A directory is missing, incomplete, altered or of another kind.
+            ArtifactError: A directory is missing, incomplete, altered or of another kind, or the index is of another
+                catalogue.
             ConfigError: `run` is the run of an experiment with several models.
             ModelError: The backbone or the adapter cannot be loaded.
         """
@@ -117,7 +98,11 @@ class Recommender:
         directory = model_directory(Path(run))
         samples = None if data is None else SampleSet.load(Path(data))
         scorer = load_scorer(directory, samples, backbone=backbone, device=device)
-        return cls(scorer, scorer.catalog)
+        if index is None:
+            return cls(scorer, scorer.catalog)
+        retriever = Index.load(Path(index))
+        retriever.check(scorer.catalog, Path(index), str(data or run))
+        return cls(scorer, scorer.catalog, index=retriever)
 
     def match(self, title: str) -> Match:
         """Find the item that `title` (or an id) means; see `recalign.data.matching` for how forgiving this is.
@@ -160,6 +145,7 @@ class Recommender:
         k: int = 10,
         *,
         explain: bool = False,
+        selection: Selection = Selection(),
         progress: Progress | None = None,
     ) -> list[Recommendation]:
         """Return the `k` best items for someone with these likes and dislikes (titles or ids), the best first.
@@ -167,7 +153,7 @@ class Recommender:
         Raises what `history` and `rank` raise.
         """
         history = self.history(likes, dislikes)
-        ranked = self.rank(history, k, progress=progress)
+        ranked = self.rank(history, k, selection=selection, progress=progress)
         return self.explain(history, ranked) if explain else ranked
 
     def rank(
@@ -176,24 +162,30 @@ class Recommender:
         k: int = 10,
         *,
         candidates: Iterable[str] | None = None,
+        selection: Selection = Selection(),
         progress: Progress | None = None,
     ) -> list[Recommendation]:
-        """Rank the catalogue (or `candidates`, ids of it) for a history (oldest first) and return the best `k`.
+        """Rank for a history (oldest first) `candidates` (ids), what the index retrieves, or else the whole catalogue.
 
-        Items of the history are never recommended, nor are items with the very same item text as one of them (another
-        edition or a duplicate, which a language model could not tell apart). Equal scores are ordered by item id. Fewer
-        than `k` are returned where there are no more.
+        Items of the history are not recommended (unless `selection` wants them), nor are items with the very same item
+        text as one of them (another edition or a duplicate, which a language model could not tell apart). Equal scores
+        are ordered by item id. Fewer than `k` are returned where there are no more.
 
         Raises:
-            ConfigError: `k` is below 1.
+            ConfigError: `k` is below 1, or diversity is asked for without an index.
             DataError: A history entry or candidate is not in the catalogue; or nothing is left to recommend.
             ModelError: The scorer gave a score that is not finite.
         """
         if k < 1:
             raise ConfigError("number of recommendations", found=str(k), expected="at least 1")
-        items = self._candidates(history, candidates)
+        if selection.diversity > 0 and self.index is None:
+            raise ConfigError("diversity", found="no index", hint="Make one (recalign index) and name it with --index.")
+        items = self._candidates(history, candidates, selection)
         scores = self._score_items(tuple(history), items, progress)
-        order = sorted(range(len(items)), key=lambda place: (-scores[place], items[place]))[:k]
+        order = sorted(range(len(items)), key=lambda place: (-scores[place], items[place]))
+        if selection.diversity > 0 and self.index is not None:
+            alike = self.index.similarity([items[place] for place in order])
+            order = [order[place] for place in diverse(scores[order], alike, k, selection.diversity)]
         return [
             Recommendation(
                 rank=rank,
@@ -202,7 +194,7 @@ class Recommender:
                 score=float(scores[place]),
                 probability=_sigmoid(float(scores[place])) if self.scorer.log_odds else None,
             )
-            for rank, place in enumerate(order, start=1)
+            for rank, place in enumerate(order[:k], start=1)
         ]
 
     def explain(
@@ -252,15 +244,27 @@ class Recommender:
         ]
         return tuple(sorted(influences, key=lambda influence: -abs(influence.effect)))
 
-    def _candidates(self, history: Sequence[HistoryEntry], candidates: Iterable[str] | None) -> list[str]:
-        asked = list(self.catalog.ids if candidates is None else dict.fromkeys(candidates))
-        for item_id in (*(entry.item_id for entry in history), *(asked if candidates is not None else ())):
+    @cached_property
+    def _stock(self) -> Stock:
+        return Stock(self.catalog)
+
+    def _candidates(
+        self, history: Sequence[HistoryEntry], candidates: Iterable[str] | None, selection: Selection
+    ) -> list[str]:
+        asked = list(dict.fromkeys(candidates or ()))
+        for item_id in (*(entry.item_id for entry in history), *asked):
             if item_id not in self.catalog:
                 thing = f"item id {printable(item_id)}"
                 raise DataError(thing, found="no such item", expected="an id of the catalogue")
-        given = {entry.item_id for entry in history}
-        texts = {self.catalog.text(item_id) for item_id in given}
-        items = [each for each in asked if each not in given and self.catalog.text(each) not in texts]
+        if candidates is None and self.index is not None:
+            asked = list(self.index.retrieve(history, selection.retrieve, selection.filters).item_ids)
+        elif candidates is None:
+            asked = list(self.catalog.ids)
+        allowed = self._stock.allowed(selection.filters, history)
+        items = [item for item, place in zip(asked, self._stock.places(asked), strict=True) if allowed[place]]
+        if selection.filters.exclude_seen:
+            texts = {self.catalog.text(entry.item_id) for entry in history}
+            items = [item for item in items if self.catalog.text(item) not in texts]
         if not items:
             raise DataError("the catalogue", found="no item besides those given", expected="something to recommend")
         return items

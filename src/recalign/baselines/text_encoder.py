@@ -7,12 +7,13 @@ only, and what is loaded is a local directory or the hub's cache of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoModel, AutoTokenizer
@@ -65,6 +66,14 @@ class TextEncoder:
 
         Texts of equal length run together, so there is no padding and each comes out as it would alone.
         """
+        return self._encoded(texts, lambda states: states[:, 0])
+
+    def mean_vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Mean of the last layer's output over the tokens, shape (n, width): what sentence encoders are trained for."""
+        vectors: NDArray[np.float32] = self._encoded(texts, lambda states: states.mean(dim=1)).numpy()
+        return vectors
+
+    def _encoded(self, texts: Sequence[str], pooled: Callable[[Tensor], Tensor]) -> Tensor:
         ids = self._tokenizer(
             self._control.inert(texts, clean_title),
             truncation=True,
@@ -81,7 +90,7 @@ class TextEncoder:
                 for start in range(0, len(places), _BATCH):
                     part = places[start : start + _BATCH]
                     batch = torch.tensor([ids[place] for place in part], device=self._device)
-                    embeddings[part] = self._model(input_ids=batch).last_hidden_state[:, 0].float().cpu()
+                    embeddings[part] = pooled(self._model(input_ids=batch).last_hidden_state).float().cpu()
         return embeddings
 
 

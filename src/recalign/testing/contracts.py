@@ -1,4 +1,4 @@
-"""What every `Scorer` must keep to, as a test class to inherit from.
+"""What every `Scorer` and every `Retriever` must keep to, as test classes to inherit from.
 
 ::
 
@@ -23,7 +23,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recalign.data.samples import CandidateList
+from recalign.data.catalog import ItemCatalog
+from recalign.data.samples import CandidateList, HistoryEntry
+from recalign.errors import ConfigError
+from recalign.retrieval.base import Filters, Retriever
 from recalign.scoring.base import Scorer, Scores
 
 
@@ -115,3 +118,85 @@ class ScorerContract:
         scorer.score(list(reversed(lists)))
         scorer.score(lists[:1])
         self.check_equal_scores(scorer.score(lists), before, "the same call again")
+
+
+class RetrieverContract:
+    """What every `Retriever` must keep to. Inherit, and define the fixtures `retriever`, `catalog` and `histories`.
+
+    At least two histories are needed, one of them with three items that can be retrieved for it.
+    """
+
+    def test_the_histories_are_enough_to_tell(
+        self, retriever: Retriever, histories: Sequence[Sequence[HistoryEntry]]
+    ) -> None:
+        assert len(histories) >= 2, "give the contract at least two histories"
+        found = max(len(retriever.retrieve(history, 3).item_ids) for history in histories)
+        assert found == 3, "one history must have three candidates or more"
+
+    def test_it_is_a_retriever(self, retriever: Retriever) -> None:
+        assert isinstance(retriever, Retriever), "name and retrieve(history, k, filters) are needed"
+        assert isinstance(retriever.name, str), "name must be text"
+        assert retriever.name, "name must not be empty"
+
+    def test_items_of_the_catalogue_once_each_best_first(
+        self, retriever: Retriever, catalog: ItemCatalog, histories: Sequence[Sequence[HistoryEntry]]
+    ) -> None:
+        for history in histories:
+            found = retriever.retrieve(history, len(catalog))
+            assert len(set(found.item_ids)) == len(found.item_ids), "an item comes back once"
+            assert all(item in catalog for item in found.item_ids), "candidates must be items of the catalogue"
+            assert found.scores.shape == (len(found.item_ids),), "one score per candidate"
+            assert found.scores.dtype == np.float64, f"dtype {found.scores.dtype}, expected float64"
+            assert np.isfinite(found.scores).all(), "scores must be finite"
+            assert (np.diff(found.scores) <= 0).all(), "the best must come first"
+
+    def test_k_says_only_where_the_list_ends(
+        self, retriever: Retriever, catalog: ItemCatalog, histories: Sequence[Sequence[HistoryEntry]]
+    ) -> None:
+        for history in histories:
+            all_of_them = retriever.retrieve(history, len(catalog)).item_ids
+            for k in (1, 2, 3):
+                assert retriever.retrieve(history, k).item_ids == all_of_them[:k], (
+                    f"the best {k} are others than before"
+                )
+
+    def test_a_count_below_one_is_refused(
+        self, retriever: Retriever, histories: Sequence[Sequence[HistoryEntry]]
+    ) -> None:
+        refused = False
+        try:
+            retriever.retrieve(histories[0], 0)
+        except ConfigError:
+            refused = True
+        assert refused, "k = 0 must raise ConfigError"
+
+    def test_what_is_filtered_never_comes_back(
+        self, retriever: Retriever, catalog: ItemCatalog, histories: Sequence[Sequence[HistoryEntry]]
+    ) -> None:
+        for history in histories:
+            found = retriever.retrieve(history, len(catalog)).item_ids
+            assert not set(found) & {entry.item_id for entry in history}, "items of the history come back"
+            without = frozenset(found[::2])
+            rest = retriever.retrieve(history, len(catalog), Filters(without=without)).item_ids
+            assert not set(rest) & without, "items that were asked to stay away come back"
+            assert set(rest) == set(found) - without, "a filter takes others away, or brings some in"
+            only = frozenset({("item_id", item) for item in found[:2]})
+            if only:
+                kept = retriever.retrieve(history, len(catalog), Filters(only=only)).item_ids
+                assert set(kept) == set(found[:2]), "a filter on a column lets others through"
+
+    def test_retrieving_changes_nothing(
+        self, retriever: Retriever, histories: Sequence[Sequence[HistoryEntry]]
+    ) -> None:
+        first = [retriever.retrieve(history, 5) for history in histories]
+        again = [retriever.retrieve(history, 5) for history in reversed(histories)]
+        for before, after in zip(first, reversed(again), strict=True):
+            assert before.item_ids == after.item_ids, "the same question has another answer"
+
+    def test_an_item_that_is_gone_counts_for_nothing(
+        self, retriever: Retriever, histories: Sequence[Sequence[HistoryEntry]]
+    ) -> None:
+        for history in histories:
+            before = retriever.retrieve(history, 5).item_ids
+            gone = HistoryEntry("no item of any catalogue", True)
+            assert retriever.retrieve([gone, *history], 5).item_ids == before, "an unknown item changes the answer"

@@ -1,0 +1,77 @@
+"""Making an index of what lies in a directory, or bringing one up to date: what `recalign index` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recalign.artifacts import check_free, read_manifest
+from recalign.data.catalog import ItemCatalog
+from recalign.data.samples import KIND as PREPARED
+from recalign.data.samples import SampleSet
+from recalign.errors import ArtifactError
+from recalign.retrieval.index import KIND, Index, build_index
+
+if TYPE_CHECKING:
+    from recalign.baselines.text_encoder import TextEncoder
+
+
+def make_index(
+    source: Path,
+    output: Path,
+    *,
+    text_encoder: str | None = None,
+    revision: str | None = None,
+    device: str = "auto",
+    update: bool = False,
+    overwrite: bool = False,
+) -> Index:
+    """Write an index of prepared data, or of a model's catalogue, to `output`.
+
+    Args:
+        source: A prepared directory, or that of a tuned model (or of a run with one model).
+        output: The index.
+        text_encoder: Local directory or hub id of an encoder; adds text vectors.
+        revision: Hub revision of it.
+        device: Where the encoder runs: "auto", "cpu" or "cuda".
+        update: Keep the index in `output`, and only bring it to the catalogue of `source`: items that are gone go, and
+            of new ones the texts are read. Interactions and weights stay as they are.
+        overwrite: Replace an index that is there.
+
+    Raises:
+        ArtifactError: `source` is neither, `output` is taken or (with `update`) no index, or another text encoder.
+        ConfigError: `source` is a run with several models, or new texts need the text encoder.
+        DataError: The train split of the data has no samples.
+        ModelError: The text encoder cannot be loaded.
+    """
+    if not update:
+        check_free(output, KIND, overwrite)
+    found = _source(source)
+    encoder = _encoder(text_encoder, revision, device)
+    if update:
+        index = Index.load(output).over(found.catalog if isinstance(found, SampleSet) else found, encoder)
+    else:
+        index = build_index(found, encoder=encoder)
+    index.write(output, overwrite=update or overwrite)
+    return index
+
+
+def _source(directory: Path) -> SampleSet | ItemCatalog:
+    from recalign.tuning.model_artifact import KIND as MODEL  # loads torch
+    from recalign.tuning.model_artifact import load_catalog, model_directory
+
+    directory = model_directory(directory)
+    kind = read_manifest(directory, verify=False).kind
+    if kind == PREPARED:
+        return SampleSet.load(directory)
+    if kind != MODEL:
+        raise ArtifactError(f"{directory}", found=f"kind {kind!r}", expected="prepared data or a tuned model")
+    return load_catalog(directory)
+
+
+def _encoder(name: str | None, revision: str | None, device: str) -> TextEncoder | None:
+    if name is None:
+        return None
+    from recalign.baselines.text_encoder import TextEncoder
+
+    return TextEncoder(name, revision, device=device)
