@@ -16,6 +16,7 @@ from recalign.data.samples import CandidateList, HistoryEntry
 from recalign.data.schema import ITEMS
 from recalign.errors import ConfigError, DataError
 from recalign.recommender import Recommender
+from recalign.retrieval.index import build_index
 from recalign.scoring.base import Scores
 from recalign.scoring.pairs import GeneratedPair, GeneratedPairs
 
@@ -48,10 +49,10 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path | None]]:
     catalog = ItemCatalog.from_items(pl.DataFrame(rows, schema=ITEMS, orient="row"), "{title}")
     calls: list[tuple[Path, Path | None]] = []
 
-    def load(run: Path, data: Path | None, *, backbone: str | None, device: str) -> Recommender:
+    def load(run: Path, data: Path | None, *, index: Path | None, backbone: str | None, device: str) -> Recommender:
         assert (backbone, device) == (None, "auto")
         calls.append((run, data))
-        return Recommender(Descending(), catalog)
+        return Recommender(Descending(), catalog, index=None if index is None else build_index(catalog))
 
     monkeypatch.setattr(Recommender, "load", load)
     return calls
@@ -259,3 +260,26 @@ def test_errors_reach_the_boundary(loaded: list[tuple[Path, Path | None]]) -> No
         call()
     with pytest.raises(DataError, match="no item has the title"):
         call("--likes", "Nothing like it")
+
+
+def test_filters(loaded: list[tuple[Path, Path | None]]) -> None:
+    answer = json.loads(
+        call("--likes", "heat", "--json", "--not", "id:i1", "--only", "item_id=i1", "--only", "item_id=i3")
+    )
+    assert [item["item_id"] for item in answer["items"]] == ["i3"]
+    answer = json.loads(call("--likes", "heat", "--json", "--include-seen", "-k", "2"))
+    assert [item["item_id"] for item in answer["items"]] == ["i0", "i1"]
+
+
+def test_only_what_the_index_finds_is_ranked(loaded: list[tuple[Path, Path | None]]) -> None:
+    found = json.loads(call("--likes", "id:i4", "--json", "--index", "index"))["items"]  # "A Title That Goes On …"
+    assert {item["item_id"] for item in found} == {"i1", "i3"}  # "the" and "title"
+    found = json.loads(call("--likes", "id:i4", "--json", "--index", "index", "--retrieve", "1"))["items"]
+    assert len(found) == 1
+
+
+def test_what_needs_an_index(loaded: list[tuple[Path, Path | None]]) -> None:
+    with pytest.raises(ConfigError, match="--retrieve; found no index"):
+        call("--likes", "heat", "--retrieve", "5")
+    with pytest.raises(ConfigError, match="diversity; found no index"):
+        call("--likes", "heat", "--diversity", "0.5")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from recalign.cli import client_options, in_context
+from recalign.cli.full_ranking import rank_and_show
 
 
 def evaluate(
@@ -42,6 +43,16 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            "--index",
+            help="Rank the full catalogue instead: each model ranks what this index (from `recalign index`) retrieves "
+            "for each liked target.",
+            show_default=False,
+        ),
+    ] = None,
+    retrieve: Annotated[int, typer.Option(min=1, help="With --index: how many candidates a model ranks.")] = 200,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -85,8 +96,9 @@ def evaluate(
 ) -> None:
     """Score a split of prepared data: AUC, GAUC, NDCG@10, LogLoss, ECE, with user-clustered intervals.
 
-    The priors stand beside every model. With --candidates also ranking, where a random ranker joins them. Each read of
-    a test split is logged in the run's manifest.
+    The priors stand beside every model. With --candidates also ranking, where a random ranker joins them; with --index
+    nothing but retrieving and ranking over the full catalogue. Each read of a test split is
+    logged in the run's manifest.
     """
     from rich.console import Console
 
@@ -99,6 +111,9 @@ def evaluate(
 
     if score not in ("log-odds", "paper"):
         raise ConfigError(f"--score {score!r}", expected="log-odds or paper")
+    if index is not None:
+        rank_and_show(models, SampleSet.load(data), split, index, retrieve, json_output=json_output)
+        return
     kind: ScoreKind = "paper" if score == "paper" else "log-odds"
     asked = in_context.read(
         models, seed=seed, split=split, candidates=candidates, output=output, score=score, backbone=backbone,

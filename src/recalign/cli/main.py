@@ -17,6 +17,7 @@ from recalign.cli.config import config
 from recalign.cli.download import download
 from recalign.cli.evaluate import evaluate
 from recalign.cli.export import export
+from recalign.cli.index import index
 from recalign.cli.prepare import prepare
 from recalign.cli.recommend import RecommendCommand, recommend
 from recalign.cli.report import report
@@ -43,6 +44,7 @@ def main() -> None:
 
 for verb in (prepare, audit, download, teach, tune, baseline, candidates, evaluate):
     app.command()(verb)
+app.command()(index)
 app.command(cls=RecommendCommand)(recommend)
 app.command("run")(run_experiment)
 app.command()(export)

@@ -69,6 +69,36 @@ def recommend(
             show_default=False,
         ),
     ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            "--index",
+            help="Index of the catalogue (from `recalign index`); only what it finds is scored.",
+            show_default=False,
+        ),
+    ] = None,
+    retrieve: Annotated[
+        int | None, typer.Option(min=1, help="How many candidates the index finds. Default: 200.", show_default=False)
+    ] = None,
+    exclude_seen: Annotated[
+        bool, typer.Option("--exclude-seen/--include-seen", help="Leave out the items that were given.")
+    ] = True,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="COLUMN=VALUE",
+            help="Recommend only items with this value, e.g. genres=Comedy; repeat for another value or column.",
+            show_default=False,
+        ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--not", metavar="ID", help="Never recommend this (title or id); repeat.", show_default=False),
+    ] = None,
+    diversity: Annotated[
+        float, typer.Option(min=0, max=1, help="0: the best scores; towards 1: unlike each other. Needs --index.")
+    ] = 0.0,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Recommend items of the catalogue to someone who likes and dislikes these.
@@ -78,13 +108,21 @@ def recommend(
     """
     from recalign.answer import answer
     from recalign.cli.progress import SHORT_SECONDS, TerminalReporter
-    from recalign.recommender import Recommender
+    from recalign.errors import ConfigError
+    from recalign.recommender import Recommender, Selection
+    from recalign.retrieval.base import Filters
+
+    if retrieve is not None and index is None:
+        raise ConfigError("--retrieve", found="no index", hint="Make one (recalign index) and name it with --index.")
 
     with TerminalReporter(after=SHORT_SECONDS) as reporter:
         show = reporter.task("recommend", "items")
-        recommender = Recommender.load(run, data, backbone=backbone, device=device)
+        recommender = Recommender.load(run, data, index=index, backbone=backbone, device=device)
+        unwanted = [recommender.match(title).item_id for title in without or ()]
+        filters = Filters.parse(only or (), unwanted, exclude_seen=exclude_seen)
         found = answer(
             recommender, likes or (), dislikes or (), k, explain=explain,
+            selection=Selection(filters, retrieve or 200, diversity),
             progress=lambda done, total: show(done, total, ""),
         )  # fmt: skip
     if json_output:
