@@ -1,0 +1,105 @@
+"""Stage one against its bars: recall on MovieLens-100K, and the time of a request in a catalogue of a million items.
+
+    RECALIGN_DATA=/path/to/data python benchmarks/retrieval.py [--items 1000000] [--requests 50]
+
+The targets are the last liked items of all users, among all items that the user has not met. The interactions that the
+index is made of are those of 64 users drawn by a seed, or of all. The million items are generated: three or four words
+each, met by users whose taste follows Zipf's law. The last figure is the reranking of 200 candidates by a model of
+nano's shape with random weights, which takes as long as a trained one.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import polars as pl
+import scipy.sparse as sp
+from setting import Movies, arguments, seconds
+
+from recalign.data.catalog import ItemCatalog
+from recalign.data.samples import CandidateList, HistoryEntry, SampleSet
+from recalign.data.schema import ITEMS
+from recalign.models.config import NanoConfig
+from recalign.models.nano import init_model
+from recalign.retrieval.bm25 import BM25
+from recalign.retrieval.fused import Fused
+from recalign.retrieval.index import Index, build_index
+from recalign.retrieval.item_item import ItemItem
+from recalign.retrieval.popularity import Popularity
+from recalign.retrieval.stock import Stock
+from recalign.scoring.yes_no import YesNoScorer
+from recalign.seeding import generator
+
+FEW = 64
+VOCABULARY, PEOPLE, MET = 50_000, 200_000, 25
+
+
+def recall(index: Index, data: SampleSet, cutoffs: tuple[int, ...] = (50, 100, 200)) -> str:
+    """Recall of the liked test targets."""
+    liked = [sample for sample in data.samples("test") if sample.label == 1]
+    found = [(sample.item_id, index.retrieve(sample.past, max(cutoffs)).item_ids) for sample in liked]
+    figures = [np.mean([item in ids[:cutoff] for item, ids in found]) for cutoff in cutoffs]
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in index.choice.weights.items())
+    return f"{'':4}".join(f"{figure:.3f}" for figure in figures) + f"    {weights}"
+
+
+def synthetic(items: int) -> tuple[Stock, sp.csr_array]:
+    """A catalogue and its interactions."""
+    draw = generator(0, "benchmark", "retrieval")
+    words = np.minimum(draw.zipf(1.3, (items, 4)) - 1, VOCABULARY - 1)
+    lengths = draw.integers(3, 5, items)
+    titles = [" ".join(f"w{word}" for word in row[:length]) for row, length in zip(words, lengths, strict=True)]
+    frame = pl.DataFrame({"item_id": [f"i{place}" for place in range(items)], "title": titles})
+    for name in ("year", "author", "genres"):
+        frame = frame.with_columns(pl.lit(None, dtype=ITEMS[name]).alias(name))
+    met = np.minimum(draw.zipf(1.2, PEOPLE * MET) - 1, items - 1)
+    users = np.repeat(np.arange(PEOPLE), MET)
+    matrix = sp.csr_array((np.ones(len(met), dtype=np.float32), (met, users)), shape=(items, PEOPLE))
+    matrix.data[:] = 1
+    return Stock(ItemCatalog.from_items(frame, "{title}")), matrix
+
+
+def requests(stock: Stock, count: int) -> list[list[HistoryEntry]]:
+    """Histories of ten items, half of them popular."""
+    draw = generator(0, "benchmark", "requests")
+    popular, others = draw.integers(0, 1000, (count, 5)), draw.integers(0, len(stock), (count, 5))
+    ids = stock.catalog.ids
+    return [[HistoryEntry(ids[place], True) for place in row] for row in np.concatenate([popular, others], axis=1)]
+
+
+def main() -> None:
+    options = arguments(__doc__.splitlines()[0], items=1_000_000, requests=50)
+    movies = Movies.load("leave-one-out")
+    data = movies.samples
+    users = sorted({sample.user_id for sample in data.samples("train")})
+    few = frozenset(str(user) for user in generator(0, "benchmark", "users").permutation(users)[:FEW])
+    print("MovieLens-100K, last liked items: recall@50, @100, @200    weights")
+    index = build_index(data, users=few)
+    print(f"{FEW} users' interactions (bar 0.42):  {recall(index, data)}")
+    index = build_index(data)
+    print(f"all interactions (bar 0.50):       {recall(index, data)}")
+
+    stock, met = synthetic(options.items)
+    start = time.perf_counter()
+    retrievers = [Popularity.fitted(stock, met), ItemItem.fitted(stock, met), BM25.fitted(stock)]
+    fused = Fused(retrievers, {retriever.name: 1.0 for retriever in retrievers})
+    print(f"{options.items:,} items: built in {time.perf_counter() - start:.1f} s")
+    for retriever in (*retrievers, fused):
+        times = []
+        for history in requests(stock, options.requests):
+            start = time.perf_counter()
+            retriever.retrieve(history, 200)
+            times.append(1000 * (time.perf_counter() - start))
+        bar = " (bar 50 at p50)" if retriever is fused else ""
+        print(f"{retriever.name:10} p50 {np.median(times):6.1f} ms, p95 {np.quantile(times, 0.95):6.1f} ms{bar}")
+
+    model = init_model(NanoConfig(), movies.encoder.tokenizer).eval()
+    scorer = YesNoScorer(model, movies.encoder, data.catalog)
+    sample = data.samples("test")[0]
+    asked = CandidateList(sample.user_id, sample.history, index.retrieve(sample.past, 200).item_ids)
+    print(f"nano ranks 200 candidates in {seconds(lambda: scorer.score([asked]), options.repeats):.3f} s (bar 0.3)")
+
+
+if __name__ == "__main__":
+    main()
