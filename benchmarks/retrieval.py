@@ -10,13 +10,17 @@ nano's shape with random weights, which takes as long as a trained one.
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
 import scipy.sparse as sp
 from setting import Movies, arguments, seconds
 
+from recalign.api import prepare
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import CandidateList, HistoryEntry, SampleSet
 from recalign.data.schema import ITEMS
@@ -70,9 +74,24 @@ def requests(stock: Stock, count: int) -> list[list[HistoryEntry]]:
 
 def main() -> None:
     options = arguments(__doc__.splitlines()[0], items=1_000_000, requests=50)
-    movies = Movies.load("leave-one-out")
-    data = movies.samples
-    users = sorted({sample.user_id for sample in data.samples("train")})
+    encoder = Movies.load("leave-one-out").encoder
+    with TemporaryDirectory() as folder:
+        source = Path(os.environ["RECALIGN_DATA"]) / "ml-100k"
+        data = prepare(
+            "movielens-100k", Path(folder) / "movies", input=source, protocol="leave-one-out", max_rendered=0
+        )
+        index = movielens(data)
+        sample = data.samples("test")[0]
+    million(options.items, options.requests)
+    model = init_model(NanoConfig(), encoder.tokenizer).eval()
+    scorer = YesNoScorer(model, encoder, data.catalog)
+    asked = CandidateList(sample.user_id, sample.history, index.retrieve(sample.past, 200).item_ids)
+    print(f"nano ranks 200 candidates in {seconds(lambda: scorer.score([asked]), options.repeats):.3f} s (bar 0.3)")
+
+
+def movielens(data: SampleSet) -> Index:
+    """Print recall with few users' interactions and with all; the index of all."""
+    users = data.frame("train")["user_id"].unique().sort().to_list()
     few = frozenset(str(user) for user in generator(0, "benchmark", "users").permutation(users)[:FEW])
     print("MovieLens-100K, last liked items: recall@50, @100, @200    weights")
     index = build_index(data, users=few)
@@ -80,25 +99,24 @@ def main() -> None:
     index = build_index(data)
     print(f"all interactions (bar 0.50):       {recall(index, data)}")
 
-    stock, met = synthetic(options.items)
+    return index
+
+
+def million(items: int, count: int) -> None:
+    """Print times of requests in a generated catalogue."""
+    stock, met = synthetic(items)
     start = time.perf_counter()
     retrievers = [Popularity.fitted(stock, met), ItemItem.fitted(stock, met), BM25.fitted(stock)]
     fused = Fused(retrievers, {retriever.name: 1.0 for retriever in retrievers})
-    print(f"{options.items:,} items: built in {time.perf_counter() - start:.1f} s")
+    print(f"{items:,} items: built in {time.perf_counter() - start:.1f} s")
     for retriever in (*retrievers, fused):
         times = []
-        for history in requests(stock, options.requests):
+        for history in requests(stock, count):
             start = time.perf_counter()
             retriever.retrieve(history, 200)
             times.append(1000 * (time.perf_counter() - start))
         bar = " (bar 50 at p50)" if retriever is fused else ""
         print(f"{retriever.name:10} p50 {np.median(times):6.1f} ms, p95 {np.quantile(times, 0.95):6.1f} ms{bar}")
-
-    model = init_model(NanoConfig(), movies.encoder.tokenizer).eval()
-    scorer = YesNoScorer(model, movies.encoder, data.catalog)
-    sample = data.samples("test")[0]
-    asked = CandidateList(sample.user_id, sample.history, index.retrieve(sample.past, 200).item_ids)
-    print(f"nano ranks 200 candidates in {seconds(lambda: scorer.score([asked]), options.repeats):.3f} s (bar 0.3)")
 
 
 if __name__ == "__main__":

@@ -97,8 +97,8 @@ def evaluate(
     """Score a split of prepared data: AUC, GAUC, NDCG@10, LogLoss, ECE, with user-clustered intervals.
 
     The priors stand beside every model. With --candidates also ranking, where a random ranker joins them; with --index
-    nothing but retrieving and ranking over the full catalogue. Each read of a test split is
-    logged in the run's manifest.
+    nothing but retrieving and ranking over the full catalogue. Each read
+    of a test split is logged in the run's manifest.
     """
     from rich.console import Console
 
@@ -112,6 +112,8 @@ def evaluate(
     if score not in ("log-odds", "paper"):
         raise ConfigError(f"--score {score!r}", expected="log-odds or paper")
     if index is not None:
+        if candidates is not None or output is not None:
+            raise ConfigError("--index", found="--candidates or --output", expected="neither: it writes no score file")
         rank_and_show(models, SampleSet.load(data), split, index, retrieve, json_output=json_output)
         return
     kind: ScoreKind = "paper" if score == "paper" else "log-odds"

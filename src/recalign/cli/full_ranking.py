@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,15 +46,18 @@ def _print(console: Console, ranking: FullRanking, split: str) -> None:
     console.print(Text(f"{ranking.targets:,} liked {split} targets among {ranking.items:,} items ({SAID})."))
     console.print(Text(f"Retriever: recall {recall}."))
     console.print(Text(f"Ceiling with {ranking.retrieve} candidates: {ranking.ceiling:.3f} in each metric."))
-    table = Table(box=box.SIMPLE_HEAD, expand=False, pad_edge=False, padding=(0, 1, 0, 0))
+    accuracy = {stage.name: (stage.ndcg, stage.recall, stage.mrr) for stage in ranking.stages}
+    console.print(_table(("NDCG@10", "Recall@10", "MRR"), accuracy))
+    beyond = {stage.name: astuple(stage.beyond) for stage in ranking.stages}
+    console.print(_table(("Coverage", "Novelty", "Diversity", "Pop. bias"), beyond))
+    console.print(Text("The second table is about the first 10 items of each list; novelty is in bits."))
+
+
+def _table(headings: Sequence[str], rows: Mapping[str, Sequence[float | None]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, expand=False, pad_edge=False)
     table.add_column("Order of", overflow="fold")
-    for heading in ("NDCG@10", "Recall@10", "MRR", "Coverage", "Novelty", "Diversity", "Pop. bias"):
+    for heading in headings:
         table.add_column(heading, justify="right")
-    for stage in ranking.stages:
-        beyond = stage.beyond
-        values = (stage.ndcg, stage.recall, stage.mrr, beyond.coverage, beyond.novelty)
-        rest = (beyond.diversity, beyond.popularity_bias)
-        cells = [f"{value:.3f}" for value in values] + ["–" if value is None else f"{value:.2f}" for value in rest]
-        table.add_row(Text(printable(stage.name)), *cells)
-    console.print(table)
-    console.print(Text("Coverage, novelty (bits), diversity and popularity bias are those of the first 10 items."))
+    for name, values in rows.items():
+        table.add_row(Text(printable(name)), *("–" if value is None else f"{value:.3f}" for value in values))
+    return table

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recalign.data.schema import HistoryEntry
-from recalign.retrieval.base import Float
+from recalign.retrieval.base import EVERYTHING_UNSEEN, Candidates, Filters, Float, check_count
 from recalign.retrieval.exact import ExactRetriever
 from recalign.retrieval.interactions import Interactions
 from recalign.retrieval.stock import Stock
@@ -23,6 +23,7 @@ class Popularity(ExactRetriever):
     def __init__(self, stock: Stock, counts: Float) -> None:
         super().__init__(stock)
         self._counts = counts
+        self._order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
 
     @classmethod
     def fitted(cls, stock: Stock, interactions: Interactions) -> Self:
@@ -32,6 +33,13 @@ class Popularity(ExactRetriever):
     def scores(self, history: Sequence[HistoryEntry]) -> Float:
         """The counts."""
         return self._counts
+
+    def retrieve(self, history: Sequence[HistoryEntry], k: int, filters: Filters = EVERYTHING_UNSEEN) -> Candidates:
+        """See `Retriever`. The order is the same for everybody, so it is kept."""
+        check_count(k)
+        best = self._order[self.stock.allowed(filters, history)[self._order]][:k]
+        ids = self.stock.catalog.ids
+        return Candidates(tuple(ids[place] for place in best), self._counts[best].astype(np.float64))
 
     def over(self, stock: Stock) -> Self:
         """New items have the count 0."""
