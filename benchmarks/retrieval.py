@@ -78,7 +78,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         source = Path(os.environ["RECALIGN_DATA"]) / "ml-100k"
         data = prepare(
-            "movielens-100k", Path(folder) / "movies", input=source, protocol="leave-one-out", max_rendered=0
+            "movielens-100k", Path(folder) / "movies", input=source, protocol="leave-one-out", max_rendered=1
         )
         index = movielens(data)
         sample = data.samples("test")[0]

@@ -85,3 +85,11 @@ def test_pickled_incomplete_and_missing_weights_are_refused(copy: Path) -> None:
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"no model\.safetensors.*expected safetensors weights"):
         TextEncoder(str(copy))
+
+
+def test_mean_vectors_are_means_over_the_tokens(encoder: Path) -> None:
+    found = TextEncoder(str(encoder)).mean_vectors(["Title", "Title number 3"])
+    model = AutoModel.from_pretrained(encoder).eval()
+    with torch.no_grad():
+        expected = model(input_ids=torch.tensor([[2, 4, 5, 9, 3]])).last_hidden_state[0].mean(dim=0)
+    torch.testing.assert_close(torch.from_numpy(found[1]), expected)
