@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from recalign.experiment.tune import tune
     from recalign.recommender import Recommender
     from recalign.scoring.base import Scorer
+    from recalign.tuning.export import export
 
 __version__ = "0.2.0"
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "__version__",
     "errors",
     "evaluate",
+    "export",
     "load_scorer",
     "metrics",
     "prepare",
@@ -41,6 +43,7 @@ _PUBLIC = {
     "Scorer": ("recalign.scoring.base", "Scorer"),
     "errors": ("recalign.errors", ""),
     "evaluate": ("recalign.evaluation.evaluate", "evaluate"),
+    "export": ("recalign.tuning.export", "export"),
     "load_scorer": ("recalign.evaluation.evaluate", "load_saved"),
     "metrics": ("recalign.metrics", ""),
     "prepare": ("recalign.api", "prepare"),

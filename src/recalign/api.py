@@ -1,6 +1,6 @@
 """The verbs of the command for Python: the command's modules and a notebook call the same functions.
 
-`tune` and `evaluate` are the library's own functions; the others here combine two or three of its steps.
+`tune`, `evaluate` and `export` are the library's own functions; the others here combine two or three of its steps.
 """
 
 from __future__ import annotations

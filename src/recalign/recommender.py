@@ -26,7 +26,7 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.matching import Match, TitleIndex
 from recalign.data.samples import CandidateList, HistoryEntry, SampleSet
 from recalign.errors import ConfigError, DataError, ModelError
-from recalign.scoring.base import Scorer
+from recalign.scoring.base import Scorer, watched
 from recalign.terminal import printable
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # No source has a user of this name, so nothing that a scorer learned about users applies.
 UNSEEN_USER: Final = "(unseen user)"
 
-Progress = Callable[[int, int], None]  # called with (items scored, items to score) after each batch
+Progress = Callable[[int, int], None]  # called with (items scored, items to score) now and then
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,9 +271,14 @@ class Recommender:
         scores: list[NDArray[np.float64]] = []
         for start in range(0, len(items), self._batch_items):
             batch = tuple(items[start : start + self._batch_items])
-            scores.extend(self._finite([CandidateList(UNSEEN_USER, history, batch)]))
-            if progress is not None:
-                progress(start + len(batch), len(items))
+
+            def tell(done: int, _total: int, before: int = start) -> None:
+                if progress is not None:
+                    progress(before + done, len(items))
+
+            with watched(self.scorer, tell):
+                scores.extend(self._finite([CandidateList(UNSEEN_USER, history, batch)]))
+            tell(len(batch), len(batch))
         return np.concatenate(scores)
 
     def _finite(self, lists: Sequence[CandidateList]) -> tuple[NDArray[np.float64], ...]:

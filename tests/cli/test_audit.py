@@ -78,3 +78,21 @@ def test_prompts_that_a_backbone_would_truncate_are_counted(data: Path, tmp_path
     assert "300 of 300 measured prompts exceed 16 tokens" in found["message"]
     roomy = json.loads(invoke(data, "--json", "--backbone", backbone, "--max-length", 1000))
     assert "truncated-prompts" not in {finding["code"] for finding in roomy["findings"]}
+
+
+def test_items_whose_text_fits_into_no_prompt_are_named(tmp_path: Path) -> None:
+    long = {f"long{number}": f"Title {number} " * 300 for number in range(22)}
+    titles = {"a": "Heat", **long}
+    samples = {
+        split: [Sample(f"{split}{user}", f"{split}{user}", "a", user % 2, ()) for user in range(100)]
+        for split in ("train", "valid", "test")
+    }
+    write_sample_set(tmp_path / "data", titles, samples, config=CONFIG)
+    options = (tmp_path / "data", "--json", "--backbone", make_tiny(tmp_path / "tiny"), "--max-length")
+    found = {finding["code"]: finding for finding in json.loads(invoke(*options, 512))["findings"]}["cut-texts"]
+    assert (found["severity"], found["count"]) == ("warning", 22)
+    assert "22 item texts fit into no prompt of 512 tokens" in found["message"]
+    assert found["message"].endswith("items " + ", ".join(f"'long{n}'" for n in range(20)) + " and 2 more")
+    assert found["examples"][0].startswith("Title 0 Title 0")
+    roomy = json.loads(invoke(*options, 8000))["findings"]
+    assert "cut-texts" not in {finding["code"] for finding in roomy}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 from rich.console import Console
@@ -12,9 +13,9 @@ from recalign.cli.progress import TerminalReporter
 from recalign.experiment.progress import Reporter
 
 
-def reporter(terminal: bool) -> tuple[TerminalReporter, io.StringIO]:
+def reporter(terminal: bool, after: float = 0.0) -> tuple[TerminalReporter, io.StringIO]:
     stream = io.StringIO()
-    made = TerminalReporter()
+    made = TerminalReporter(after)
     made.console = Console(file=stream, force_terminal=terminal, width=100, highlight=False)
     return made, stream
 
@@ -99,3 +100,52 @@ def test_counted_work(monkeypatch: pytest.MonkeyPatch) -> None:
         made.task("[b]teacher", "samples")(3, 4, "")
     assert "[b]teacher" in stream.getvalue()
     assert "3/4" in stream.getvalue()
+
+
+def test_short_work_says_nothing_and_longer_work_what_the_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    made, stream = reporter(terminal=False, after=2.0)
+    with made:
+        show = made.task("rt", "samples")
+        for moment, done in ((0.5, 3), (1.9, 9)):
+            now[0] = moment
+            show(done, 9, "")
+    assert stream.getvalue() == ""
+    with made:
+        show = made.task("rt", "samples")
+        for moment, done in ((3.0, 1), (33.0, 4), (34.0, 9), (34.1, 9), (35.0, 1), (66.0, 2), (67.0, 7)):
+            now[0] = moment
+            show(done, 7 if moment > 34.5 else 9, "")
+    assert stream.getvalue().splitlines() == [
+        "rt: 4/9 samples  50 s left",
+        "rt: 9/9 samples",  # once, however often it is told
+        "rt: 2/7 samples  155 s left",  # a second round of the same task, with its own pace
+        "rt: 7/7 samples",
+    ]
+
+
+def test_a_bar_of_work_that_may_be_short_appears_late_and_goes_again() -> None:
+    made, stream = reporter(terminal=True, after=60.0)
+    with made:
+        made.task("short")(4, 4, "")
+    assert stream.getvalue() == ""
+    made, stream = reporter(terminal=True, after=0.05)
+    with made:
+        made.task("loading")  # and nothing is told for long
+        deadline = time.monotonic() + 30
+        while "loading" not in stream.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        shown = len(stream.getvalue())
+    assert shown
+    assert "loading" not in stream.getvalue()[shown:].rpartition("\x1b[2K")[2]  # the line is cleared
+
+
+def test_a_reporter_ends_with_the_work_that_fails() -> None:
+    made, stream = reporter(terminal=True, after=0.05)
+    with pytest.raises(ValueError, match="broken"), made:
+        raise ValueError("broken")
+    assert made.timer is not None
+    assert not made.timer.is_alive()
+    time.sleep(0.1)
+    assert stream.getvalue() == ""

@@ -182,3 +182,12 @@ def test_warnings_come_first_and_the_report_is_json() -> None:
     )
     assert len(report.warnings) == len(report.findings) - 2
     assert AuditReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_titles_that_show_nothing_or_a_missing_value_are_flagged() -> None:
+    titles = ("Heat", "nan", "NULL", " None ", "N/A", "Nantes", "\u200b\u2800 ", "\u00ad", "Null Island", "(nan)")
+    hits = found(samples(MANY), catalog(*titles))
+    assert (hits["placeholder-titles"].severity, hits["placeholder-titles"].count) == ("warning", 4)
+    assert hits["placeholder-titles"].examples == (" None ", "N/A", "NULL")
+    assert (hits["untitled-items"].severity, hits["untitled-items"].count) == ("warning", 2)
+    assert hits["untitled-items"].examples == ("\\u200b\u2800 ", "\\xad")

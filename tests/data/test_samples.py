@@ -116,6 +116,12 @@ def test_samples_of_an_earlier_version_say_what_to_do(tmp_path: Path) -> None:
     def as_before(staging: Path) -> None:
         table().write_parquet(staging / "samples.parquet")
 
+    def in_seconds(staging: Path) -> None:
+        stored = pl.read_parquet(staging / "samples.parquet")
+        stored.write_parquet(staging / "samples.parquet", metadata={"recalign.format_version": "2"})
+
+    with pytest.raises(ArtifactError, match=r"found format version 2; expected 3\. .*recalign prepare"):
+        SampleSet.load(write(tmp_path / "old", table(), then=in_seconds))
     with pytest.raises(ArtifactError, match=r"found format version 1; expected 3\. .*recalign prepare"):
         SampleSet.load(write(tmp_path / "data", table(), then=as_before))
 

@@ -68,7 +68,7 @@ def test_what_they_learned_from_is_data_and_its_sentence_is_made_from_it(
     assert "left out" in sentences.learned(learned[2])
     two = Learned(interactions=(1321, 7))
     assert "from 1,321, 7 interactions" in sentences.learned(two)
-    assert "(2 folds)" in sentences.learned(two)
+    assert "(2 parts)" in sentences.learned(two)
 
 
 def test_how_the_recent_priors_weigh_is_data_and_a_sentence(make: Callable[..., SampleSet], data: SampleSet) -> None:

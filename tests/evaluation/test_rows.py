@@ -50,6 +50,21 @@ def test_unseen_titles_are_their_own_metric_and_may_be_none() -> None:
     assert "unseen-auc" not in measure_row(tuned("M"), values, TestSettings(100)).metrics
 
 
+def test_parts_of_one_order_are_pooled_and_orders_are_averaged() -> None:
+    files = [
+        ScoreFile(frame(signal, place).with_columns(pl.format(f"{place}-{{}}", "sample_id").alias("sample_id"),
+                  item_id=pl.lit("i"), model=pl.lit("m"), seed=pl.lit(0)), True, "test", "d")
+        for place, signal in enumerate((0.5, 0.8, 0.2, 0.4))
+    ]  # fmt: skip
+    one, two = (RowScores.of([files[:2]], orders=[4, 4]), RowScores.of([files[2:]], orders=[9, 9]))
+    both = RowScores.of([files], orders=[4, 4, 9, 9])
+    values = [measure_row(tuned("M"), scores, TESTED).metrics["auc"] for scores in (one, two, both)]
+    assert [value.n for value in values] == [1, 1, 2]
+    assert values[2].mean == pytest.approx(((values[0].mean or 0) + (values[1].mean or 0)) / 2, rel=1e-5)
+    assert values[2].sd is not None
+    assert len(measure_row(tuned("M"), both, TESTED).user_auc) == USERS
+
+
 def test_per_user_aucs_are_averaged_over_seeds_and_leave_out_users_of_one_label() -> None:
     first, second = frame(9.0, users=3), frame(-9.0, users=3).sample(fraction=1.0, shuffle=True, seed=1)
     one_label = pl.col("user_id") == "u1"

@@ -93,14 +93,14 @@ MISTAKES = {
         stage(backbones='["n"]') + stage("c", parent='"s"'),
         "stage c: its parent has no backbone m",
     ),
-    "folds": (stage(data='["f3", "f5"]'), "stage s: data sets with different numbers of folds"),
+    "folds": (stage(data='["f3", "f5"]'), "stage s: data sets with different numbers of parts"),
     "parent folds": (
         stage(data='["f3"]') + stage("c", data='["f5"]', parent='"s"'),
-        "stage c: its parent has 3 folds, and its data 5",
+        "stage c: its parent has 3 parts, and its data 5",
     ),
     "grandparent folds": (
         stage(data='["f3"]') + stage("c", parent='"s"') + stage("d", data='["f5"]', parent='"c"'),
-        "stage d: its parent has 3 folds, and its data 5",
+        "stage d: its parent has 3 parts, and its data 5",
     ),
     "one of two selections": (
         stage(selection='["strict-k", "paper"]', shots="4"),

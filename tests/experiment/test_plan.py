@@ -188,6 +188,46 @@ def test_a_child_starts_from_its_parent_at_the_same_seed(change: Change) -> None
                 assert parent.key in job.needs
 
 
+ORDERS = """
+[data.tied]
+dataset = "synthetic"
+order_seeds = [0, 3]
+users = 30
+
+[[stages]]
+name = "on-tied"
+data = ["tied"]
+shots = [8]
+selection = "strict-k"
+
+[[panels]]
+name = "tied"
+data = "tied"
+stages = ["on-tied", "full"]
+"""
+
+
+def test_several_orders_are_several_data_sets_and_what_is_trained_on_them_several_models(change: Change) -> None:
+    plan = change(more=ORDERS)
+    panel = next(panel for panel in plan.panels if panel.entry.name == "tied")
+    assert panel.orders == (0, 3)
+    assert [job.name for job in panel.data] == ["tied order 0", "tied order 3"]
+    assert [job.work.config.order_seed for job in panel.data if isinstance(job.work, PrepareWork)] == [0, 3]
+    own, full = (next(cell for cell in panel.cells if cell.model == name) for name in ("on-tied", "TLRec"))
+    assert [job.name for job in own.trained] == ["on-tied order 0", "on-tied order 3"]
+    assert [job.needs[0] for job in own.scores] == [job.key for job in panel.data]
+    assert len(full.trained) == 1
+    assert len(full.scores) == 2
+    first = change(more=ORDERS, seeds=1)
+    assert next(panel for panel in first.panels if panel.entry.name == "tied").orders == (0, 3)
+
+
+def test_order_seeds_are_named_once(change: Change) -> None:
+    for line in ("order_seeds = [0, 0]", "order_seeds = [0, 1]\norder_seed = 1"):
+        with pytest.raises(ConfigError, match="order_seed"):
+            change(more=ORDERS.replace("order_seeds = [0, 3]", line))
+
+
 def test_a_model_with_folds_stands_on_other_data_for_its_first(change: Change) -> None:
     plan = change(('stages = ["full", "few-movie"]', 'stages = ["full", "few-movie", "few-book"]'))
     for cell in cells_of(plan, "movie", "TALLRec"):

@@ -145,6 +145,19 @@ def test_binary_and_implicit_feedback_from_own_files(make: Make, shop: Path) -> 
     assert frame["label"].mean() == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize(("flags", "kind"), [((0, 1), "binary"), ((1, 1), "implicit"), ((0, 0), "binary")])
+def test_a_threshold_for_flags_is_refused(make: Make, tmp_path: Path, flags: tuple[int, int], kind: str) -> None:
+    rows = [f"{who},{item},{flags[(who + item) % 2]},T{item}" for who in range(4) for item in range(who, who + 4)]
+    path = tmp_path / "flags.csv"
+    path.write_text("\n".join(["user_id,item_id,rating,title", *rows, ""]))
+    source: dict[str, Any] = {"dataset": "table", "input": path, "order": "file"}
+    with pytest.raises(DataError, match=rf"like_above 0\.5 is for ratings on a scale.*--feedback {kind} instead"):
+        make(like_above=0.5, **source)
+    assert make(feedback=kind, **source)
+    path.write_text(path.read_text() + "9,1,2,T1\n9,2,1,T2\n")
+    assert make("scale", like_above=0.5, **source)
+
+
 ALPACA = {
     "instruction": "Given the user's preference and unpreference, identify whether the user will like the target movie "
     'by answering "Yes." or "No.".',
@@ -176,6 +189,20 @@ def test_published_files_come_back_byte_for_byte(make: Make, tmp_path: Path) -> 
     assert loaded.domain.noun == "movie"
     assert loaded.template == "tallrec"
     assert sum(loaded.manifest.info["rejects"].values()) == 1
+
+
+def test_published_files_with_bare_answers_are_the_same_samples_by_option(make: Make, tmp_path: Path) -> None:
+    entries = published(tmp_path / "valid.json", 30)
+    bare = [row | {"output": row["output"].rstrip(".")} for row in entries]
+    (tmp_path / "bare.json").write_text(json.dumps(bare))
+    with pytest.raises(DataError, match="--bare-answers"):
+        make("refused", dataset="alpaca-json", input=tmp_path / "bare.json")
+    whole = make("whole", dataset="alpaca-json", input=tmp_path / "valid.json", split="0:0:1")
+    taken = make("taken", dataset="alpaca-json", input=tmp_path / "bare.json", split="0:0:1", bare_answers=True)
+    assert SampleSet.load(taken).frame().equals(SampleSet.load(whole).frame())
+    assert rows_of(taken / "test.jsonl") == rows_of(whole / "test.jsonl")
+    assert SampleSet.load(taken).manifest.config["bare_answers"]
+    assert "bare_answers" not in SampleSet.load(whole).manifest.config
 
 
 def test_published_files_are_split_by_row(make: Make, tmp_path: Path) -> None:
@@ -279,6 +306,7 @@ def test_an_existing_output_is_kept_unless_told_otherwise(make: Make) -> None:
             "no use for like_above, max_history",
         ),
         ({"dataset": "alpaca-json", "input": "x", "protocol": "temporal"}, "has fixed samples, found temporal"),
+        ({"dataset": "synthetic", "bare_answers": True}, "dataset synthetic has no use for bare_answers"),
         ({"dataset": "synthetic", "split": "8:1"}, "split: found '8:1'; expected three whole numbers"),
         ({"dataset": "synthetic", "split": "0:0:0"}, "one of them must be positive"),
         ({"dataset": "synthetic", "folds": 2}, "folds: Input should be greater than or equal to 3, found 2"),
@@ -318,6 +346,50 @@ def test_a_failure_leaves_nothing_behind(make: Make, tmp_path: Path, settings: d
         make(**small(**settings))
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "message"),
+    [
+        (
+            ["u,x,5,1", "u,y,5,2", "v,b,good,3"],
+            {},
+            r"^no usable rating in .*; found 3 rejected rows, most often: unknown item \(2\), rating is not a number "
+            r"\(1\); all are listed in .*out\.rejects\.jsonl; expected .*\. Check that both files write item ids alike",
+        ),
+        (
+            ["u,a,5,1", "v,a,good,2", "v,b,good,3", "w,x,4,3"],
+            {},
+            r"^protocol leave-one-out finds no target; found 3 rejected rows, most often: rating is not a number \(2\),"
+            r" unknown item \(1\); all are listed in .*out\.rejects\.jsonl; of the 1 rows left: 1 users, the longest"
+            r" with 1 interactions; expected a user with more than 1\. Name the right column: --columns rating=NAME",
+        ),
+        (
+            ["u,a,5,1", "u,b,5,2", "u,c,5,3", "v,x,1,1"],
+            {"min_history": 5},
+            r"finds no target; found 1 rejected rows, .*; of the 3 rows left: .*Lower --min-history",
+        ),
+    ],
+)
+def test_rejected_rows_are_told_first(
+    make: Make, tmp_path: Path, rows: list[str], settings: dict[str, Any], message: str
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "items.csv").write_text("item_id,title\na,A\nb,B\nc,C\n")
+    (source / "ratings.csv").write_text("\n".join(["user_id,item_id,rating,timestamp", *rows, ""]))
+    with pytest.raises(DataError, match=message) as caught:
+        make(dataset="table", input=source, like_above=3, **settings)
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "out.rejects.jsonl"}
+    entries = rows_of(tmp_path / "out.rejects.jsonl")
+    assert f"{len(entries)} rejected rows" in str(caught.value)
+    assert all(entry["source"] == "ratings.csv" for entry in entries)
+
+
+def test_few_rejected_rows_are_not_why(make: Make, shop: Path) -> None:
+    with pytest.raises(DataError, match=r"^protocol leave-one-out finds no target; found 12 users"):
+        make(dataset="table", input=shop / "ratings.csv", items=shop / "shoes.csv", **SHOP, min_history=50)
+    assert not (shop / "out.rejects.jsonl").exists()
 
 
 def test_prepare_needs_an_output() -> None:

@@ -234,3 +234,30 @@ def test_two_thousand_resamples_take_less_than_two_seconds(users: int) -> None:
     start = time.process_time()
     paired_bootstrap("auc", a, b, n_resamples=2000)
     assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("statistic", ["auc", "gauc", "mean"])
+def test_frames_of_several_orders_count_as_their_mean_and_need_not_share_samples(statistic: Statistic) -> None:
+    """Two orders of one user's events hold different samples; users are resampled together."""
+    first = scores(120, 20, seed=0).with_columns(order=pl.lit(0))
+    second = scores(100, 20, seed=1).with_columns(pl.format("t{}", "sample_id").alias("sample_id"), order=pl.lit(7))
+    both = bootstrap_ci(statistic, [first, second], n_resamples=300)
+    alone = [bootstrap_ci(statistic, frame, n_resamples=300) for frame in (first, second)]
+    assert both is not None
+    assert all(interval is not None for interval in alone)
+    assert both.high - both.low < max(each.high - each.low for each in alone if each is not None)
+    other = [frame.with_columns(pl.col("score") * 0.5 + 1) for frame in (first, second)]
+    paired = paired_bootstrap(statistic, [first, second], other[::-1], n_resamples=50)
+    separate = [paired_bootstrap(statistic, *pair, n_resamples=50) for pair in zip((first, second), other, strict=True)]
+    assert paired is not None
+    mean = np.mean([each.difference for each in separate if each is not None])
+    assert paired.difference == pytest.approx(mean, rel=1e-9, abs=1e-12)
+
+
+def test_orders_of_one_model_are_those_of_the_other() -> None:
+    first = scores(60, 9, seed=0)
+    with pytest.raises(DataError, match=r"orders \[0\] and \[0, 1\]"):
+        paired_bootstrap("auc", first, [first, first.with_columns(order=pl.lit(1))])
+    moved = first.with_columns(pl.format("t{}", "sample_id").alias("sample_id"))
+    with pytest.raises(DataError, match="60 and 60 samples, 0 in common"):  # of one order: the same samples
+        bootstrap_ci("auc", [first, moved])

@@ -149,6 +149,13 @@ def test_peft_reads_the_adapter(llama: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(logits(foreign, ids(backbone)), logits(model, ids(backbone)), rtol=0, atol=0)
 
 
+def test_peft_does_not_read_the_adapter_of_a_full_parent(llama: Path, tmp_path: Path) -> None:
+    """It would put the LoRA on the untouched backbone."""
+    child = tuned(llama, tmp_path / "child", "lora", tuned(llama, tmp_path / "full", "full"))
+    with pytest.raises(KeyError, match=r"base\.safetensors.*recalign export RUN --to merged"):
+        PeftModel.from_pretrained(fresh(llama).model, str(child))
+
+
 def test_initialisation_depends_on_the_seed_alone(llama: Path) -> None:
     def initial(seed: int, disturb: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(disturb)
@@ -213,6 +220,7 @@ def test_lora_on_a_full_parent_is_self_contained(llama: Path, tmp_path: Path) ->
     assert record.base_weights == read_record(parent).weights
 
     shutil.rmtree(parent)
+    (tmp_path / "child" / "adapter_config.json").write_text("{}")  # it is for others: earlier versions wrote another
     torch.testing.assert_close(logits(load_adapter(fresh(llama), tmp_path / "child"), tokens), after, rtol=0, atol=0)
     grandchild = attach(fresh(llama), "lora", LORA, tmp_path / "child")
     torch.testing.assert_close(logits(grandchild, tokens), after, rtol=0, atol=0)
@@ -260,7 +268,7 @@ def test_merged_for_inference(llama: Path, tmp_path: Path) -> None:
 def test_foreign_base_is_refused_without_network(llama: Path, tmp_path: Path, network: list[Any]) -> None:
     parent = tuned(llama, tmp_path / "a")
     config = json.loads((parent / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == "llama"
+    assert config["base_model_name_or_path"] == "./llama"
     config["base_model_name_or_path"] = "somebody/else"
     (parent / "adapter_config.json").write_text(json.dumps(config))
     load_adapter(fresh(llama), parent)  # the name in PEFT's file is nothing to go by

@@ -38,6 +38,23 @@ def test_answers_that_start_alike_are_refused(
     assert "[" in message  # the ids
 
 
+@pytest.mark.parametrize(
+    ("name", "yes", "no", "found"),
+    [
+        ("gpt2", "Yes, A.", "Yes, B.", r"found both beginning with 'Yes[^']*' \["),
+        ("gpt2", "Yes.", "Yes. But", r"found all tokens of 'Yes\.' \[.*\] at the beginning of 'Yes\. But'"),
+        ("gpt2", "Да.", "Нет.", r"found both beginning with a part of a letter \["),
+        ("lowercase", "Yes.", "侍", r"found '侍' beginning with its unknown token \["),
+        ("gpt2", " \u4f8d", " No", r"found ' \u4f8d' beginning with the blank ' ' \["),
+    ],
+)
+def test_the_message_says_in_words_what_is_wrong(
+    tokenizers: dict[str, PreTrainedTokenizerBase], name: str, yes: str, no: str, found: str
+) -> None:
+    with pytest.raises(ModelError, match=found):
+        make(tokenizers[name], yes, no)
+
+
 def test_answers_that_the_tokenizer_does_not_know_are_refused(tokenizers: dict[str, PreTrainedTokenizerBase]) -> None:
     with pytest.raises(ModelError, match="not both known to the tokenizer"):
         make(tokenizers["lowercase"], "Yes.", "侍")
@@ -60,7 +77,10 @@ def test_an_answer_that_grows_together_with_the_prompt_needs_the_other_to_do_so_
         tokenizer = cast("PreTrainedTokenizerBase", Letters())
         return answer_ids(tokenizer, yes="Y", no="N", context_ids=[*b"a:"], yes_ids=yes_ids, no_ids=no_ids)
 
-    for yes_ids, no_ids in (([*b"a:Y"], [*b"aN"]), ([*b"aY"], [*b"a:N"])):
-        with pytest.raises(ModelError, match="both joined"):
+    for yes_ids, no_ids, found in (
+        ([*b"a:Y"], [*b"aN"], "'N' grown together with that text, 'Y' apart"),
+        ([*b"aY"], [*b"a:N"], "'Y' grown together with that text, 'N' apart"),
+    ):
+        with pytest.raises(ModelError, match=f"both joined.*found {found}"):
             made(yes_ids, no_ids)
     assert made([*b"aY"], [*b"aN"]) == (ord("Y"), ord("N"))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase
 
 from recalign.data.domain import Domain
@@ -131,26 +132,26 @@ def test_one_response_marker_in_the_decoded_ids(tokenizers: Tokenizers) -> None:
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_truncation_drops_the_oldest_and_counts_what_is_left(tokenizers: Tokenizers, label: int) -> None:
-    tokenizer = tokenizers["gpt2"]
-    shortest = len(encoder(tokenizers, "gpt2", "default").encode((), "Alien (1979)", label).ids)
-    whole = encoder(tokenizers, "gpt2", "default").encode(HISTORY, "Alien (1979)", label)
+    tokenizer, target = tokenizers["gpt2"], "An American Werewolf in London (1981)"  # longer than any of the history
+    shortest = len(encoder(tokenizers, "gpt2", "default").encode((), target, label).ids)
+    whole = encoder(tokenizers, "gpt2", "default").encode(HISTORY, target, label)
     seen = set()
     made = encoder(tokenizers, "gpt2", "default")
     for max_length in range(len(whole.ids), shortest + 3, -3):
         made.max_length = max_length
-        prompt = made.encode(HISTORY, "Alien (1979)", label)
+        prompt = made.encode(HISTORY, target, label)
         assert len(prompt.ids) <= max_length
-        assert made.encode(HISTORY, "Alien (1979)", None).ids == prompt.ids[: prompt.answer_start]
+        assert made.encode(HISTORY, target, None).ids == prompt.ids[: prompt.answer_start]
         text = tokenizer.decode(prompt.ids)
         kept = [entry for entry in HISTORY if entry.text in text]
         assert kept == list(HISTORY[len(HISTORY) - len(kept) :])
-        row = made.template.instruction(MOVIE, kept, "Alien (1979)", label)
+        row = made.template.instruction(MOVIE, kept, target, label)
         assert text == made.template.frame(row).context + made.template.frame(row).answer
         if kept:
             movies = "movies" if len(kept) > 1 else "movie"
             assert f"liked {sum(entry.liked for entry in kept)} of the last {len(kept)} {movies}." in text
         more = HISTORY[len(HISTORY) - len(kept) - 1 :]
-        longer = encoder(tokenizers, "gpt2", "default").encode(more, "Alien (1979)", label)
+        longer = encoder(tokenizers, "gpt2", "default").encode(more, target, label)
         assert len(kept) == len(HISTORY) or len(longer.ids) > max_length
         seen.add(len(kept))
     assert seen == set(range(11))
@@ -168,8 +169,8 @@ def test_what_does_not_fit_at_all_is_an_error(tokenizers: Tokenizers) -> None:
     made = encoder(tokenizers, "gpt2", "default", max_length=20)
     with pytest.raises(DataError, match=r"'Alien \(1979\)' is too long.*max_length = 20"):
         made.encode(HISTORY, "Alien (1979)", 1)
-    with pytest.raises(DataError, match="too long"):
-        encoder(tokenizers, "gpt2", "default").encode((), "x" * 5000, None)
+    with pytest.raises(DataError, match="max_length = 20"):
+        made.encode((), "x" * 5000, None)
 
 
 @settings(max_examples=20)
@@ -222,6 +223,49 @@ def test_instruction_data_that_cannot_be_learned_is_refused(tokenizers: Tokenize
 def test_chat_needs_a_chat_template(tokenizers: Tokenizers) -> None:
     with pytest.raises(ModelError, match="needs a tokenizer with a chat template"):
         encoder(tokenizers, "gpt2", "chat")
+
+
+BARE = """name = "bare"
+version = 1
+[wording.en]
+instruction = "?"
+input = "{{ target }}"
+output = "{{ (yes if label else no) | bare }}"
+[frame]
+with_input = "{{ input }}"
+without_input = "{{ input }}"
+"""
+
+
+def test_an_answer_that_grows_together_with_one_target_is_named_in_words(tokenizers: Tokenizers) -> None:
+    made = PromptEncoder(PromptTemplate.from_toml(BARE), Domain(yes="vie", no="No"), tokenizers["gpt2"], max_length=500)
+    made.encode((), "Alien", 1)
+    with pytest.raises(ModelError) as caught:
+        made.encode((), "Mo", 1)
+    said = str(caught.value)
+    assert "joins the answers with what stands before them in template 'bare'" in said
+    found, expected = said.partition("; found ")[2].split("; expected ")
+    assert found.startswith("'o' [")
+    assert "'ovi' [" in found
+    assert found.endswith("for yes, after 'M'")
+    assert expected.startswith("'No' [")
+    assert "'v' [" in expected
+
+
+def test_an_answer_that_nothing_stands_before_is_named_in_words(tokenizers: Tokenizers) -> None:
+    made = PromptEncoder(PromptTemplate.from_toml(BARE), MOVIE, tokenizers["gpt2"], max_length=500)
+    with pytest.raises(ModelError, match="at the very beginning: the tokenizer leaves nothing of the text before them"):
+        made.encode((), "", 1)
+
+
+def test_a_tokenizer_that_cannot_tell_items_apart_is_refused(tokenizers: Tokenizers) -> None:
+    raw = Tokenizer(models.WordLevel({"<unk>": 0, "Yes": 1, "No": 2, ".": 3}, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(r"Yes|No|\\."), "isolated"), pre_tokenizers.Split(Regex("[^YN.]+"), "isolated")]
+    )
+    tokenizer = type(tokenizers["gpt2"])(tokenizer_object=raw, unk_token="<unk>")
+    with pytest.raises(ModelError, match=r"makes the same prompt of different items; found the same .*'x' and 'ano"):
+        PromptEncoder(PromptTemplate.load("tallrec"), MOVIE, tokenizer, max_length=500)
 
 
 def test_answers_that_start_alike_are_refused(tokenizers: Tokenizers) -> None:

@@ -299,3 +299,67 @@ def test_read_errors_name_the_line(tmp_path: Path, content: bytes, message: str)
 def test_read_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.json cannot be read; found No such file"):
         read_instructions(tmp_path / "none.json")
+
+
+def chat(form: str, *turns: tuple[str, object]) -> dict[str, object]:
+    speaker, text = {"messages": ("role", "content"), "conversations": ("from", "value")}[form]
+    return {form: [{speaker: who, text: said, "weight": 1} for who, said in turns], "id": "x"}
+
+
+@pytest.mark.parametrize(
+    ("form", "user", "assistant"), [("messages", "user", "assistant"), ("conversations", "human", "gpt")]
+)
+@pytest.mark.parametrize("lines", [False, True])
+def test_read_conversations(tmp_path: Path, form: str, user: str, assistant: str, lines: bool) -> None:
+    rows = [
+        chat(form, (user, "Say hello."), (assistant, "Hello.")),
+        chat(form, ("system", "Be kind."), (user, "Say hello."), (assistant, "Hello.")),
+        chat(form, ("system", " "), (user, "Say hello."), (assistant, "Hello.")),
+        chat(form, (user, [{"type": "text", "text": "Say "}, {"type": "text", "text": "hello."}]), (assistant, "Hi.")),
+        ROW,
+    ]
+    path = tmp_path / "data"
+    path.write_text("\n".join(map(json.dumps, rows)) if lines else json.dumps(rows), encoding="utf-8")
+    assert read_instructions(path) == [
+        Instruction("Say hello.", "", "Hello."),
+        Instruction("Be kind.", "Say hello.", "Hello."),
+        Instruction("Say hello.", "", "Hello."),
+        Instruction("Say hello.", "", "Hi."),
+        Instruction("Say hello.", "to Bob", "Hello, Bob."),
+    ]
+
+
+def test_what_a_conversation_says_after_its_first_answer_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "data.json"
+    long = chat("conversations", ("human", "One?"), ("gpt", "1"), ("human", "And two?"), ("gpt", None))
+    path.write_text(json.dumps([long, chat("messages", ("user", "One?"), ("assistant", "1")), long]), encoding="utf-8")
+    assert read_instructions(path) == [Instruction("One?", "", "1")] * 3
+    assert [message.partition(": ")[2] for message in caplog.messages] == [
+        "2 of 3 rows go on after their first answer, which alone is read"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"messages": "x"}, "key 'messages'; found a str; expected a list of turns"),
+        (chat("conversations"), "key 'conversations'; found no turns; expected user, then assistant"),
+        (chat("messages", ("user", "x")), "key 'messages'; found user; expected user, then assistant"),
+        (chat("messages", ("system", "x"), ("user", "y")), "found system, then user; expected user, then assistant"),
+        (chat("conversations", ("gpt", "x"), ("human", "y")), "found assistant, then user; expected user"),
+        ({"messages": ["x", "y"]}, "turn 1; found a str; expected an object with role and content"),
+        (chat("messages", ("user", "x"), ("tool", "y")), "turn 2, key 'role'; found 'tool'; expected system or"),
+        (chat("messages", ("user", "x"), ("assistant", None)), "turn 2, key 'content'; found a NoneType; expected a"),
+        (chat("messages", ("user", [{"type": "image_url"}]), ("assistant", "y")), "turn 1, key 'content'; found a li"),
+        (chat("conversations", ("human", "x"), ("gpt", "  ")), "turn 2, key 'value'; found a blank string"),
+        (chat("conversations", ("human", "x"), ("gpt", "\ud800")), "turn 2, key 'value'; found half of a surrogate"),
+    ],
+)
+def test_read_errors_in_conversations_name_the_turn(tmp_path: Path, row: object, message: str) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(f"{json.dumps(ROW)}\n{json.dumps(row)}", encoding="utf-8")
+    with pytest.raises(DataError, match=message) as error:
+        read_instructions(path)
+    assert f"{path}, line 2" in str(error.value)

@@ -20,7 +20,7 @@ from recalign.data.samples import SampleSet, choose_shots
 from recalign.errors import ArtifactError, ConfigError, DataError, ModelError
 from recalign.models.config import BackboneConfig
 from recalign.prompting.template import PromptTemplate
-from recalign.scoring.base import one_item_lists
+from recalign.scoring.base import sample_lists
 from recalign.testing.data import write_sample_set
 from recalign.testing.tiny import make_tiny
 from recalign.tuning.loop import StepReport
@@ -50,7 +50,7 @@ def weights(model: Path) -> bytes:
 
 
 def scores(model: Path, data: SampleSet) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return load_scorer(model, data, device="cpu").score(one_item_lists(data.samples("test"))).flat()
+    return load_scorer(model, data, device="cpu").score(sample_lists(data.samples("test"))).flat()
 
 
 def seen(model: Path) -> dict[str, dict[str, Any]]:
@@ -190,6 +190,25 @@ def flipped(data: SampleSet, directory: Path, where: pl.Expr) -> SampleSet:
     parts = {split: changed.samples(split) for split in ("train", "valid", "test")}
     titles = {item: data.catalog.title(item) for item in data.catalog.ids}
     return write_sample_set(directory, titles, parts, config={"domain": data.domain.model_dump()})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"kind": "instruction", "instructions": 60}, {"selection": "last"}, {"sampling": {"targets_per_history": 4}}],
+)
+def test_one_over_long_title_stops_no_stage(
+    tmp_path: Path, inputs: Build, source: SampleSet, caplog: pytest.LogCaptureFixture, settings: dict[str, Any]
+) -> None:
+    long = source.samples("test")[0].item_id
+    titles = {item: source.catalog.title(item) for item in source.catalog.ids}
+    titles[long] = " ".join(f"{titles[long]} {number}" for number in range(200))
+    parts = {split: source.samples(split) for split in ("train", "valid", "test")}
+    assert any(entry.item_id == long for part in parts.values() for sample in part for entry in sample.history)
+    config = {"domain": source.domain.model_dump()}
+    data = write_sample_set(tmp_path / "data", titles, parts, config=config)
+    model = tune_stage(inputs(data=[data], **settings), tmp_path / "model")
+    assert "1 item texts fit into no prompt of 384 tokens and are cut at a word" in caplog.text
+    assert np.all(np.isfinite(scores(model, data)))
 
 
 @pytest.mark.parametrize(("selection", "targets"), [("last", 1), ("source", 1), ("source", 4)])

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import polars as pl
 from transformers import PreTrainedTokenizerBase
 
 from recalign.data.catalog import ItemCatalog
@@ -18,6 +19,7 @@ from recalign.data.samples import Sample, SampleSet, choose_shots
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.prompting.control import ControlTokens
+from recalign.prompting.cuts import warn_of_cuts
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.prompts import HistoryText, Instruction, Prompt
 from recalign.prompting.spec import read_spec
@@ -97,13 +99,12 @@ def in_context_scorer(
         ModelError: The two answers do not differ at their first token, or a chat template is missing.
     """
     plain, domain = PromptTemplate.load(template or data.template), data.domain
-    text = render_demonstrations(demonstrations, data.catalog, plain, domain, backbone.tokenizer)
-    encoder = PromptEncoder(
-        DemonstratedTemplate(plain, text),
-        domain,
-        backbone.tokenizer,
-        max_length=min(max_length, backbone.max_positions),
-    )
+    longest = min(max_length, backbone.max_positions)
+    alone = PromptEncoder(plain, domain, backbone.tokenizer, max_length=longest)
+    shown = ItemCatalog(data.catalog.frame.with_columns(pl.col("text").replace(alone.cut(data.catalog.frame["text"]))))
+    text = render_demonstrations(demonstrations, shown, plain, domain, backbone.tokenizer)
+    encoder = PromptEncoder(DemonstratedTemplate(plain, text), domain, backbone.tokenizer, max_length=longest)
+    warn_of_cuts(encoder.cut(data.catalog.frame["text"]), longest)
     return YesNoScorer(backbone.model, encoder, data.catalog, name=name, kind=kind)
 
 

@@ -29,10 +29,13 @@ def audit(
     """Look for leakage, shifts, duplicates, suspicious titles and prompts that would be truncated."""
     from rich.console import Console
 
+    from recalign.cli.progress import SHORT_SECONDS, TerminalReporter
     from recalign.data.samples import SampleSet
     from recalign.experiment.audit import audit_with
 
-    report = audit_with(SampleSet.load(data), backbone, max_length=max_length, template=template)
+    with TerminalReporter(after=SHORT_SECONDS) as reporter:
+        progress = reporter.task("audit", "prompts")
+        report = audit_with(SampleSet.load(data), backbone, max_length=max_length, template=template, progress=progress)
     if json_output:
         sys.stdout.write(report.model_dump_json() + "\n")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -89,6 +90,7 @@ def evaluate(
     """
     from rich.console import Console
 
+    from recalign.cli.progress import SHORT_SECONDS, TerminalReporter
     from recalign.data.samples import SampleSet
     from recalign.errors import ConfigError
     from recalign.evaluation.evaluate import ScoreKind
@@ -108,11 +110,14 @@ def evaluate(
     if asked is not None and asked.teacher is not None:
         panel = asked.ask(sample_set, split, fitted, output, resamples)
     else:
-        wanted = [asked if asked is not None and model == in_context.NAME else model for model in models]
-        panel = evaluate_models(
-            wanted, sample_set, split, fit=fitted, candidates=candidates, output=output, seed=seed,
-            resamples=resamples, calibrate=calibrate, kind=kind,
-        )  # fmt: skip
+        with TerminalReporter(after=SHORT_SECONDS) as reporter:
+            untuned = asked and replace(asked, reporter=reporter)
+            wanted = [untuned if untuned is not None and model == in_context.NAME else model for model in models]
+            panel = evaluate_models(
+                wanted, sample_set, split, fit=fitted, candidates=candidates, output=output, seed=seed,
+                resamples=resamples, calibrate=calibrate, kind=kind,
+                progress_for=lambda name: reporter.task(name, "samples"),
+            )  # fmt: skip
     if json_output:
         sys.stdout.write(panel.model_dump_json() + "\n")
     else:

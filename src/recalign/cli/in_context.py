@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from recalign.cli.client_options import option
 from recalign.errors import ConfigError
+from recalign.experiment.progress import Reporter, of_steps
 
 if TYPE_CHECKING:
     from recalign.baselines.config import InContextConfig
@@ -50,6 +51,7 @@ class InContext:
     teacher: InContextConfig | None = None
     ledger: Path | None = None
     logprobs: bool = True
+    reporter: Reporter = field(default_factory=Reporter)
 
     @property
     def name(self) -> str:
@@ -58,17 +60,18 @@ class InContext:
         return f"{NAME} {model} {self.demonstrations}-shot"
 
     def scorer(self, data: SampleSet, kind: Literal["log-odds", "paper"]) -> Scorer:
-        """The backbone as a scorer of the data's items; nano is built (or found) first, as `recalign tune` does."""
+        """The backbone as a scorer of the data's items; nano is built (or found) first, as `recalign tune` does.
+
+        The `reporter` is told how far that is.
+        """
         from recalign.baselines.in_context import load_in_context
-        from recalign.cli.progress import TerminalReporter
-        from recalign.experiment.progress import of_steps
         from recalign.models.config import NanoConfig
-        from recalign.tuning.backbones import resolve_backbone
+        from recalign.tuning.backbones import NANO, resolve_backbone
 
         assert self.backbone is not None
-        with TerminalReporter() as reporter:
-            progress = of_steps(reporter.task("pretraining nano"))
-            resolved = resolve_backbone(self.backbone, NanoConfig(), [data], progress=progress)
+        built = self.backbone.name == NANO
+        progress = of_steps(self.reporter.task("pretraining nano")) if built else None
+        resolved = resolve_backbone(self.backbone, NanoConfig(), [data], progress=progress)
         return load_in_context(
             resolved, data, self.demonstrations, self.seed, template=self.template, name=self.name, kind=kind
         )

@@ -16,6 +16,7 @@ from recalign.cli.candidates import candidates
 from recalign.cli.config import config
 from recalign.cli.download import download
 from recalign.cli.evaluate import evaluate
+from recalign.cli.export import export
 from recalign.cli.prepare import prepare
 from recalign.cli.recommend import RecommendCommand, recommend
 from recalign.cli.report import report
@@ -44,6 +45,7 @@ for verb in (prepare, audit, download, teach, tune, baseline, candidates, evalua
     app.command()(verb)
 app.command(cls=RecommendCommand)(recommend)
 app.command("run")(run_experiment)
+app.command()(export)
 app.command()(report)
 app.command()(config)
 

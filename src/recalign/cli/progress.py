@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from threading import Timer
 from typing import Final, Self
 
 from rich.console import Console
@@ -12,14 +13,19 @@ from recalign.experiment.progress import Progress as Callback
 from recalign.experiment.progress import Reporter
 
 LINE_SECONDS: Final = 30.0
+SHORT_SECONDS: Final = 2.0  # work of commands that answer; where it takes no longer, a bar would only flash by
 
 
 class TerminalReporter(Reporter):
     """Shows progress on stderr; use as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: float = 0.0) -> None:
+        """Show nothing of the progress in the first `after` seconds, and leave no bar behind where that is not 0."""
         self.console = Console(stderr=True, highlight=False)
         self.bars: Progress | None = None
+        self.after = after
+        self.began = time.monotonic()
+        self.timer: Timer | None = None
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -30,12 +36,21 @@ class TerminalReporter(Reporter):
                 TextColumn("{task.fields[facts]}", markup=False),
                 TimeRemainingColumn(compact=True),
                 console=self.console,
+                transient=self.after > 0,
             )
-            self.bars.start()
+            if not self.after:
+                self.bars.start()
+                return self
+            # A timer shows them, as the work may have nothing to tell for long: a model is loaded.
+            self.timer = Timer(self.after, self.bars.start)
+            self.timer.start()
         return self
 
     def __exit__(self, *ended: object) -> None:
-        if self.bars:
+        if self.timer:
+            self.timer.cancel()
+            self.timer.join()  # it may be showing them at this moment
+        if self.bars and self.bars.live.is_started:
             self.bars.stop()
 
     def note(self, text: str) -> None:
@@ -61,16 +76,21 @@ class TerminalReporter(Reporter):
     def _lines(self, name: str, unit: str) -> Callback:
         began = last = time.monotonic()
         before: int | None = None  # what was done at the first report: a resumed task does not begin at 0
+        reached, told = 0, ""
 
         def show(done: int, total: int, facts: str) -> None:
-            nonlocal began, last, before
+            nonlocal began, last, before, reached, told
             now = time.monotonic()
-            if before is None:
+            if before is None or done < reached:  # less than before: another round of the same task
                 began, before = now, done
-            if done < total and now - last < LINE_SECONDS:
+            reached = done
+            if now - self.began < self.after or (done < total and now - last < LINE_SECONDS):
                 return
             last = now
             left = f"  {(now - began) / (done - before) * (total - done):.0f} s left" if before < done < total else ""
-            self.note(f"{name}: {done:,}/{total:,} {unit}{f'  {facts}' if facts else ''}{left}")
+            line = f"{name}: {done:,}/{total:,} {unit}{f'  {facts}' if facts else ''}{left}"
+            if line != told:
+                self.note(line)
+            told = line
 
         return show

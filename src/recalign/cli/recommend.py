@@ -8,14 +8,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand
@@ -24,7 +22,6 @@ from recalign.terminal import printable
 
 if TYPE_CHECKING:
     from recalign.answer import Answer
-    from recalign.recommender import Progress
     from recalign.scoring.pairs import GeneratedPairs
 
 _SHOWN_INFLUENCES: Final = 3  # per item in the terminal; --json has them all
@@ -80,11 +77,16 @@ def recommend(
     small typing errors do not matter. Use id:... where a title is ambiguous.
     """
     from recalign.answer import answer
+    from recalign.cli.progress import SHORT_SECONDS, TerminalReporter
     from recalign.recommender import Recommender
 
-    recommender = Recommender.load(run, data, backbone=backbone, device=device)
-    with _progress_bar("Scoring the catalogue") as progress:
-        found = answer(recommender, likes or (), dislikes or (), k, explain=explain, progress=progress)
+    with TerminalReporter(after=SHORT_SECONDS) as reporter:
+        show = reporter.task("recommend", "items")
+        recommender = Recommender.load(run, data, backbone=backbone, device=device)
+        found = answer(
+            recommender, likes or (), dislikes or (), k, explain=explain,
+            progress=lambda done, total: show(done, total, ""),
+        )  # fmt: skip
     if json_output:
         sys.stdout.write(json.dumps(found.as_json()) + "\n")
     else:
@@ -167,14 +169,3 @@ def _table(answer: Answer) -> Table:
             entry = Text(f"  {'liked' if influence.liked else 'disliked'} {printable(influence.title)}", style="dim")
             table.add_row("", entry, f"{influence.effect:+.3f}")
     return table
-
-
-@contextmanager
-def _progress_bar(what: str) -> Iterator[Progress | None]:
-    """Progress on stderr, where that is a terminal: a large catalogue or a large model takes a while."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

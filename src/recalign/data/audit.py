@@ -65,6 +65,7 @@ def audit(table: SampleTable, catalog: ItemCatalog, config: Json, further: Itera
         *checks.few_users(samples),
         *checks.zero_ratings(samples, config["feedback"]),
         *checks.duplicate_texts(catalog.frame),
+        *checks.missing_titles(catalog.frame),
         *checks.label_words(catalog.frame, domain),
         *checks.suspicious_texts(catalog.frame, domain),
         *checks.deciding_words(samples, catalog.frame),

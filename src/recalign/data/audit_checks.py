@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recalign.data.codes import pair_keys
 from recalign.data.domain import Domain
+from recalign.data.parsing.fields import PLACEHOLDERS
 from recalign.data.schema import SPLITS
 
 
@@ -38,6 +39,7 @@ Severity = Literal["info", "warning"]
 _BY_DESIGN: Final = frozenset({"temporal", "leave-one-out", "leave-n-out"})  # protocols whose splits share users
 _FEW_USERS: Final = 100
 _SHIFT: Final = 0.05
+_NAMED: Final = 20  # items that a message names
 
 # Text that looks like part of a prompt, or speaks to the reader instead of naming a thing. Matched case-insensitively
 # after NFKC normalisation, which maps full-width look-alikes to ASCII.
@@ -49,6 +51,8 @@ _INJECTIONS: Final = (
     r"^\s*(?:system|assistant|user)\s*:",
 )
 _HIDDEN: Final = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"
+# What shows nothing: controls, formats, blanks, and letters without a glyph (Hangul fillers, blank Braille).
+_INVISIBLE: Final = r"[\p{C}\p{Z}\x{115f}\x{1160}\x{3164}\x{ffa0}\x{2800}]"
 _ANSWER_VERBS: Final = r"\b(?:answer|respond|reply|output)\b\W{0,3}(?:with|only|just)?\W{0,3}"
 
 
@@ -146,14 +150,25 @@ def zero_ratings(samples: pl.DataFrame, feedback: Mapping[str, object]) -> Findi
 
 
 def duplicate_texts(items: pl.DataFrame) -> Findings:
-    """Different items with the same text, which a language model cannot tell apart; items without a title."""
+    """Different items with the same text, which a language model cannot tell apart."""
     groups = items.group_by("text").len().filter(pl.col("len") > 1).sort("len", "text", descending=[True, False])
     if len(groups):
         note = f"{len(groups)} item texts stand for {groups['len'].sum()} different items"
         yield finding("duplicate-titles", "info", len(groups), note, groups["text"].head(3).to_list())
-    untitled = int((items["title"].fill_null("").str.strip_chars() == "").sum())
-    if untitled:
-        yield finding("untitled-items", "warning", untitled, f"{untitled} items have no title")
+
+
+def missing_titles(items: pl.DataFrame) -> Findings:
+    """Items whose title shows nothing, or says that there is none ("nan", "NULL")."""
+    title = items["title"].fill_null("")
+    bare = title.str.replace_all(_INVISIBLE, "")
+    untitled = title.filter(bare == "")
+    if len(untitled):
+        shown = untitled.filter(untitled != "").head(3).to_list()
+        yield finding("untitled-items", "warning", len(untitled), f"{len(untitled)} items have no visible title", shown)
+    placeholders = title.filter(bare.str.to_lowercase().is_in(PLACEHOLDERS))
+    if len(placeholders):
+        note = f"{len(placeholders)} titles are words for a missing value"
+        yield finding("placeholder-titles", "warning", len(placeholders), note, placeholders.unique().sort().to_list())
 
 
 def label_words(items: pl.DataFrame, domain: Domain) -> Findings:
@@ -223,6 +238,16 @@ def _of_several_users(decided: pl.DataFrame, words: pl.DataFrame, train: pl.Data
     pairs = asked.select("user_id", pl.col("item_id").cast(pl.String)).unique()
     users = theirs.join(pairs, on="item_id").group_by("word").agg(pl.col("user_id").n_unique())
     return decided.join(users.filter(pl.col("user_id") >= 3), on="word", how="semi")
+
+
+def cut_texts(items: pl.DataFrame, cut: Mapping[str, str], max_length: int) -> Findings:
+    """Items whose text fits into no prompt of `max_length` tokens; `cut` has the beginning that is shown of each."""
+    long = items.filter(pl.col("text").is_in(list(cut)))
+    if len(long):
+        named = ", ".join(map(repr, long["item_id"].head(_NAMED)))
+        more = f" and {len(long) - _NAMED} more" if len(long) > _NAMED else ""
+        note = f"{len(long)} item texts fit into no prompt of {max_length} tokens and are cut at a word: items {named}"
+        yield finding("cut-texts", "warning", len(long), note + more, [cut[text] for text in long["text"].head(3)])
 
 
 def truncated_prompts(lengths: Sequence[int], max_length: int) -> Findings:

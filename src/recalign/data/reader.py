@@ -61,6 +61,7 @@ class Reader:
         defaults: Of everything that is read.
         catalogues: What option `catalogue` may choose, with the defaults of each; the first one is the default.
         options: Fields of `SourceOptions` that the reader heeds. Others that the user sets are refused, not ignored.
+        hints: What to do where a reason for rejecting rows is why nothing is left.
         archives: What can be downloaded.
     """
 
@@ -68,6 +69,7 @@ class Reader:
     defaults: Defaults = Defaults()
     catalogues: Mapping[str, Defaults] = field(default_factory=dict)
     options: frozenset[str] = frozenset({"items"})
+    hints: Mapping[str, str] = field(default_factory=dict)
     archives: tuple[Archive, ...] = ()
 
 
@@ -99,8 +101,8 @@ class SamplesReader(Reader):
     """Reads a file of finished samples, which settles histories, targets and labels itself.
 
     Attributes:
-        read: From a file, the template that it was written with, and words that the file does not contain. It raises
-            DataError as that of `RatingsReader`, and ConfigError where template or words do not fit the file.
+        read: From a file, the template that it was written with, words that the file does not contain, and options.
+            It raises DataError as that of `RatingsReader`, and ConfigError where template or words do not fit the file.
     """
 
-    read: Callable[[Path, SampleTemplate, Domain | None], PublishedSamples]
+    read: Callable[[Path, SampleTemplate, Domain | None, SourceOptions], PublishedSamples]

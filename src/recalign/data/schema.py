@@ -1,7 +1,8 @@
 """Column names and types of every table, in one place, and the entries of a history as objects.
 
-Ids are strings everywhere: an item *is* its id (18 titles of MovieLens-100K occur twice). Times are integer seconds.
-Where a table is large, its ids are an Enum of these strings (`recalign.data.codes`): four bytes each, and as sortable.
+Ids are strings everywhere: an item *is* its id (18 titles of MovieLens-100K occur twice). Times are whole microseconds
+since 1970 UTC. Where a table is large, its ids are an Enum of these strings (`recalign.data.codes`): four bytes each,
+and as sortable.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Final
 import polars as pl
 
 FORMAT_VERSION: Final = 1
+
+SECOND: Final = 1_000_000  # in the unit of `timestamp`
 
 # One row per interaction. `rating` is null for implicit events, `timestamp` where the source has none.
 # `order` is the row's place among the parsed rows of the input: the last tie-break of every sort.
@@ -46,7 +49,7 @@ SAMPLES: Final[dict[str, pl.DataType]] = {
     "history": pl.List(pl.Struct({"item_id": pl.String(), "liked": pl.Boolean(), "rating": pl.Float64()})),
 }
 
-# Version of the two files below, in their Parquet metadata.
+# Version of the two files below, in their Parquet metadata. 3: times are microseconds, and events are whole pasts.
 SAMPLES_FORMAT: Final = 3
 
 # `samples.parquet`: the same rows, but the history of a row is a range of rows of `events.parquet`: those from

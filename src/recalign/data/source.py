@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from recalign.data.interactions import type_problems
 from recalign.data.parsing.accounting import FileAccount, RejectLedger
+from recalign.data.parsing.times import TimeUnit
 from recalign.data.reader import RatingsGenerator, RatingsReader
 from recalign.data.readers import READERS
 from recalign.data.schema import INTERACTIONS, ITEMS
@@ -21,6 +22,14 @@ from recalign.errors import ConfigError
 
 RATING_COLUMNS: Final = ("user_id", "item_id", "rating", "timestamp", "liked")
 ITEM_COLUMNS: Final = tuple(ITEMS)
+
+
+def _names(value: object) -> object:
+    return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+
+ColumnNames = Annotated[tuple[str, ...], BeforeValidator(_names)]
+"""Names of columns in their order, also as one text with commas between them."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,7 @@ class SourceData:
         accounts: One per file that was read.
         rejects: Every line that is in neither table.
         licence: Under which terms the data may be used, in one line.
+        time_form: How the times were written, in words; empty where the format settles it, or there are none.
     """
 
     interactions: pl.DataFrame
@@ -41,6 +51,7 @@ class SourceData:
     accounts: tuple[FileAccount, ...]
     rejects: RejectLedger
     licence: str
+    time_form: str = ""
 
     def __post_init__(self) -> None:
         if self.interactions.columns != list(INTERACTIONS) or any(type_problems(self.interactions)):
@@ -58,27 +69,36 @@ class SourceOptions(BaseModel):
             `year`, `author`, `genres`. A column that already has our name needs no mapping. An empty name switches a
             column off.
         item_columns: The same for the items file; what it does not name falls back to `columns`, then to our name.
-        separator: One character; found from the header where None.
+        header: Names of the columns of a ratings file that does not begin with them, in their order. A blank one is not
+            used. `columns` maps them as it maps those in a file.
+        item_header: The same for the items file.
+        separator: Of CSV; ``\\t`` is a tab. Found from the header where None.
         encoding: Text encoding, e.g. ``latin-1``; UTF-8 where None.
         items: The items file, where it does not lie beside the ratings under a known name. For generated data their
             number.
         catalogue: Which of the reader's catalogues; its first one where None.
         users: Number of users of generated data.
         ratings_per_user: Mean number of ratings per user of generated data.
+        bare_answers: In a file of finished samples, take an answer without its full stop: "Yes" for "Yes.".
         seed: Root of all randomness of generated data.
+        time_unit: Unit of times that are numbers; found by their size where None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     columns: dict[str, str] = Field(default_factory=dict)
     item_columns: dict[str, str] = Field(default_factory=dict)
+    header: ColumnNames | None = None
+    item_header: ColumnNames | None = None
     separator: str | None = None
     encoding: str | None = None
     items: int | Path | None = None
     catalogue: str | None = None
     users: int | None = None
     ratings_per_user: int | None = None
+    bare_answers: bool = False
     seed: int = 0
+    time_unit: TimeUnit | None = None
 
     @property
     def items_file(self) -> Path | None:
@@ -95,9 +115,20 @@ class SourceOptions(BaseModel):
 
     @field_validator("separator")
     @classmethod
-    def _one_character(cls, value: str | None) -> str | None:
-        if value is not None and (len(value) != 1 or value in '"\r\n'):
-            raise ValueError(f"a separator is one character other than a quote or line end, not {value!r}")
+    def _separator(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        value = value.replace("\\t", "\t")  # as it is typed in a shell
+        if not value or set(value) & set('"\r\n'):
+            raise ValueError(f"a separator is at least one character, and no quote or line end, not {value!r}")
+        return value
+
+    @field_validator("header", "item_header")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        names = [name for name in value or () if name]
+        if value is not None and (not names or len(set(names)) < len(names)):
+            raise ValueError(f"a header is different names, such as user_id,item_id,rating; not {','.join(value)!r}")
         return value
 
 

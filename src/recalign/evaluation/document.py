@@ -28,7 +28,7 @@ class Document(BaseModel):
 
 
 class Estimate(Document):
-    """A metric over `n` training seeds.
+    """A metric over `n` training seeds and order seeds: every pair of them counts.
 
     Attributes:
         mean: None where it is undefined.
@@ -183,9 +183,9 @@ class Learned(Document):
 
     Attributes:
         fit: Name of the data set; "" for the evaluated data itself.
-        interactions: Distinct interactions of its train split, per fold; empty where there was nothing to learn from,
-            and the item-based priors are left out.
-        recent: How the ``recent`` priors weigh, per fold; empty like `interactions`.
+        interactions: Distinct interactions of its train split, per order seed and fold; empty where there was nothing
+            to learn from, and the item-based priors are left out.
+        recent: How the ``recent`` priors weigh, per order seed and fold; empty like `interactions`.
     """
 
     fit: str = ""
@@ -213,7 +213,7 @@ class Ranked(Document):
 
     Attributes:
         lists: Number of lists; 0: no candidates could be drawn.
-        fingerprints: Of the frozen candidates, one per fold.
+        fingerprints: Of the frozen candidates, one per order seed and fold.
     """
 
     negatives: int
@@ -260,7 +260,8 @@ class PanelFacts(Document):
 
     Attributes:
         data: Name of the data set.
-        fingerprints: Of the prepared data, one per fold.
+        fingerprints: Of the prepared data, one per order seed and fold.
+        order_seeds: Of the prepared data, where they are several. `n` and `n_users` are then those of the first.
         n, n_users, positive_share: Samples, users, and the share of liked samples in [0, 1].
         references: What the rows of kind "reference" learned, one per fold.
         ranked: None where nothing is ranked.
@@ -273,6 +274,7 @@ class PanelFacts(Document):
     data: str
     split: str
     fingerprints: tuple[str, ...] = ()
+    order_seeds: tuple[int, ...] = ()
     n: int
     n_users: int
     positive_share: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -23,8 +23,9 @@ from recalign.evaluation.ranking import RankingTask, load_task, ranked, score_ta
 from recalign.evaluation.references import fit_of
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings
 from recalign.evaluation.score import log_test_read, score_split
+from recalign.evaluation.score_file import ScoreFile
 from recalign.metrics.significance import RESAMPLES
-from recalign.scoring.base import Scorer
+from recalign.scoring.base import Scorer, watched
 from recalign.tuning.model_artifact import load_scorer, model_directory
 
 ScoreKind = Literal["log-odds", "paper"]
@@ -41,6 +42,8 @@ class Untuned(Protocol):
 
 
 Model = str | Path | Scorer | Untuned
+Progress = Callable[[int, int, str], None]
+"""Told how many samples (or candidates) are scored, of how many, and facts of it in words."""
 
 
 def evaluate(
@@ -56,6 +59,7 @@ def evaluate(
     calibrate: bool | None = None,
     kind: ScoreKind = "log-odds",
     pairs: Sequence[tuple[str, str]] = (),
+    progress_for: Callable[[str], Progress] = lambda name: lambda done, total, facts: None,
 ) -> Panel:
     """Score models on a split, and measure them beside the priors.
 
@@ -75,6 +79,7 @@ def evaluate(
         calibrate: Whether temperatures are fitted on validation labels; by default as `score.may_fit` says.
         kind: What tuned models are asked for (`recalign.scoring.yes_no.YesNoScorer`).
         pairs: Names of models to compare with each other.
+        progress_for: The callback for the progress of what has that name: the priors, each model, the intervals.
 
     Returns:
         The panel: the models in the order given, then the other priors.
@@ -87,12 +92,14 @@ def evaluate(
     """
     wanted = named_models(models)
     task = None if candidates is None else load_task(candidates, data, split)
+    told = progress_for("priors")
     priors = priors_for(data, fit, split)
     loadable = {name: _named(model, priors, data, split) for name, model in wanted.items()}
     fit_name = fit.path.name if fit else ""
     beside, learned = prior_rows([Fold(data, fit, task)], split, fit_name=fit_name, seed=seed, calibrate=calibrate)
+    told(len(data.frame(split)), len(data.frame(split)), "")
     scoring = _Scoring(data, split, task, output, len(wanted) > 1, seed, calibrate, kind)
-    rows = [scoring.row(name, model) for name, model in loadable.items()]
+    rows = [scoring.row(name, model, progress_for(name)) for name, model in loadable.items()]
     known = {scored.row.model for scored in rows}
     rows += [scored for scored in beside if scored.row.model not in known]
     facts = facts_of(data, split, data.frame(split), learned)
@@ -100,6 +107,7 @@ def evaluate(
     facts = facts.model_copy(update={"references": fits})
     if task is not None:
         facts = facts.model_copy(update={"ranked": ranked([task])})
+    progress_for("intervals and comparisons")
     return build_panel(facts, rows, TestSettings(resamples, seed), pairs)
 
 
@@ -149,24 +157,31 @@ class _Scoring:
     calibrate: bool | None
     kind: ScoreKind
 
-    def row(self, name: str, model: Path | Untuned | Scorer) -> ScoredRow:
+    def row(self, name: str, model: Path | Untuned | Scorer, progress: Progress) -> ScoredRow:
         """A model's scores, written to their files."""
         directory = model if isinstance(model, Path) else None
         kind, scorer = self._load(model)
+        with watched(scorer, lambda done, total: progress(done, total, "")):
+            samples, lists = self._score(name, scorer, directory)
+        progress(samples.frame.height, samples.frame.height, "")
+        row = Row(model=name, kind=kind, seeds=() if kind in BESIDE else (self.seed,))
+        return ScoredRow(row, RowScores.of([[samples]], [lists] if lists else []))
+
+    def _score(self, name: str, scorer: Scorer, directory: Path | None) -> tuple[ScoreFile, list[ScoreFile]]:
+        """Scores of the split, and of the candidates where they are ranked too."""
         samples = score_split(
             scorer, self.data, self.split, seed=self.seed, name=name, model=directory, calibrate=self.calibrate
         )
         path = self._path(name)
         if path is not None:
             samples.write(path)
-        lists = []
-        if self.task is not None:
-            lists.append(score_task(scorer, self.task, seed=self.seed, name=name))
-            log_test_read(directory, lists[0])
-            if path is not None:
-                lists[0].write(path.with_name(f"{path.stem}.candidates.parquet"))
-        row = Row(model=name, kind=kind, seeds=() if kind in BESIDE else (self.seed,))
-        return ScoredRow(row, RowScores.of([[samples]], [lists] if lists else []))
+        if self.task is None:
+            return samples, []
+        lists = score_task(scorer, self.task, seed=self.seed, name=name)
+        log_test_read(directory, lists)
+        if path is not None:
+            lists.write(path.with_name(f"{path.stem}.candidates.parquet"))
+        return samples, [lists]
 
     def _load(self, model: Path | Untuned | Scorer) -> tuple[RowKind, Scorer]:
         if isinstance(model, Path):

@@ -39,11 +39,15 @@ class PriorSet:
 
 @dataclass(frozen=True)
 class Fold:
-    """One part of the evaluated data: the data, what its priors may learn from besides, and its candidate lists."""
+    """One part of the evaluated data: the data, what its priors may learn from besides, and its candidate lists.
+
+    Parts of one `order` (the order seed) are folds of the same samples, and pooled.
+    """
 
     data: SampleSet
     fit: SampleSet | None = None
     task: RankingTask | None = None
+    order: int = 0
 
 
 def priors_for(data: SampleSet, fit: SampleSet | None = None, split: str = "test") -> PriorSet:
@@ -68,7 +72,7 @@ def priors_for(data: SampleSet, fit: SampleSet | None = None, split: str = "test
 def prior_rows(
     folds: Sequence[Fold], split: str, *, fit_name: str = "", seed: int = 0, calibrate: bool | None = None
 ) -> tuple[list[ScoredRow], Learned]:
-    """Rows of all priors, pooled over the folds, and of a random ranker where candidates are ranked.
+    """Rows of all priors, folds pooled, and of a random ranker where candidates are ranked.
 
     `fit_name` names the data set that `Fold.fit` comes from. Other arguments are those of `score_split`.
 
@@ -90,7 +94,11 @@ def prior_rows(
     rows = [
         ScoredRow(
             Row(model=name, kind="prior"),
-            RowScores.of([samples[name]] if name in samples else [], [candidates[name]] if name in candidates else []),
+            RowScores.of(
+                [samples[name]] if name in samples else [],
+                [candidates[name]] if name in candidates else [],
+                [fold.order for fold in folds],
+            ),
         )
         for name in {**samples, **candidates}
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import polars as pl
 
 from recalign.data.schema import LABEL_MASS, SCORES
@@ -16,17 +15,17 @@ from recalign.evaluation.score import NO_LOG_ODDS
 from recalign.evaluation.score_file import ScoreFile
 from recalign.metrics.classification import grouped_auc, index_users, probability, reliability
 from recalign.metrics.ranking import candidate_values
-from recalign.metrics.significance import RESAMPLES, Interval, bootstrap_ci, mean_sd
+from recalign.metrics.significance import ORDER, RESAMPLES, Interval, bootstrap_ci, mean_sd, order_of
 
 
 @dataclass(frozen=True)
 class RowScores:
-    """Scores of a row.
+    """Scores of a row, per training seed and order seed of its data.
 
     Attributes:
-        samples: Per training seed a row per sample (`metric.Observed`); empty where not scored.
-        candidates: Per training seed a row per list (`candidate_values`); empty where none were ranked.
-        lists: Fingerprints of the candidate lists, one per fold.
+        samples: Frames with a row per sample (`metric.Observed`); empty where not scored.
+        candidates: Frames with a row per list (`candidate_values`); empty where none were ranked.
+        lists: Fingerprints of the candidate lists, one per order seed and fold.
         no_temperature: Why there is no temperature; "" where there is one.
     """
 
@@ -37,8 +36,15 @@ class RowScores:
     no_temperature: str = ""
 
     @classmethod
-    def of(cls, samples: Sequence[Sequence[ScoreFile]], candidates: Sequence[Sequence[ScoreFile]] = ()) -> RowScores:
-        """From score files: per training seed those of all folds.
+    def of(
+        cls,
+        samples: Sequence[Sequence[ScoreFile]],
+        candidates: Sequence[Sequence[ScoreFile]] = (),
+        orders: Sequence[int] = (),
+    ) -> RowScores:
+        """From score files: per training seed those of all parts of the data.
+
+        `orders` has the order seed of each part. Parts of one order seed are folds, and pooled; so are all without it.
 
         Raises:
             DataError: A file of candidates has a row per sample, or broken lists (`candidate_values`).
@@ -51,13 +57,23 @@ class RowScores:
         files = [file for parts in samples for file in parts]
         if any(not file.candidates for parts in candidates for file in parts):
             raise DataError("score file", found="a row per sample", expected="a row per ranking candidate")
+        pooled = [_pooled([with_temperature(file) for file in parts], orders) for parts in samples]
+        lists = [_pooled([candidate_values(file.frame) for file in parts], orders) for parts in candidates]
         return cls(
-            samples=tuple(pl.concat([with_temperature(file) for file in parts], how="diagonal") for parts in samples),
-            candidates=tuple(pl.concat([candidate_values(file.frame) for file in parts]) for parts in candidates),
+            samples=tuple(frame for frames in pooled for frame in frames),
+            candidates=tuple(frame for frames in lists for frame in frames),
             log_odds=bool(files) and all(file.log_odds for file in files),
             lists=tuple(file.candidates for file in candidates[0]) if candidates else (),
             no_temperature=next((file.temperature.reason for file in files if file.temperature.value is None), ""),
         )
+
+
+def _pooled(parts: Sequence[pl.DataFrame], orders: Sequence[int]) -> list[pl.DataFrame]:
+    """One frame per order seed, with column `ORDER`: the rows of its folds."""
+    folds: dict[int, list[pl.DataFrame]] = {}
+    for order, part in zip(orders or [0] * len(parts), parts, strict=True):
+        folds.setdefault(order, []).append(part.with_columns(pl.lit(order, pl.Int64).alias(ORDER)))
+    return [pl.concat(frames, how="diagonal") for frames in folds.values()]
 
 
 @dataclass(frozen=True)
@@ -86,7 +102,7 @@ def measure_row(row: Row, scores: RowScores, settings: TestSettings) -> Row:
     """The row with its metrics, reliability and AUCs of users; as it is where there are no scores.
 
     Raises:
-        DataError: Scores are not finite, or the seeds were scored on different samples.
+        DataError: Scores are not finite, or the seeds were scored on different samples of one order.
     """
     estimates = {name: _estimate(metric, scores, settings) for name, metric in ordered_metrics()}
     metrics = {name: estimate for name, estimate in estimates.items() if estimate is not None}
@@ -96,15 +112,19 @@ def measure_row(row: Row, scores: RowScores, settings: TestSettings) -> Row:
 
 
 def resampled_frames(metric: Metric, scores: RowScores, settings: TestSettings) -> list[pl.DataFrame]:
-    """What the metric's statistic resamples, one frame per seed; empty where the metric does not apply.
+    """What the metric's statistic resamples, one frame per seed and order; empty where the metric does not apply.
 
     A seed for which the metric is undefined has a frame on which its statistic is undefined, too.
     """
     observed = _observed(metric, scores, settings)
     if metric.statistic != "mean":
-        return [seed.frame for seed in observed]
-    values = [metric.value(seed) for seed in observed]
-    return [value.lists for value in values if value is not None and value.lists is not None]
+        return [scored.frame for scored in observed]
+    values = [(metric.value(scored), order_of(scored.frame)) for scored in observed]
+    return [
+        value.lists.with_columns(pl.lit(order, pl.Int64).alias(ORDER))
+        for value, order in values
+        if value is not None and value.lists is not None
+    ]
 
 
 def rounded(interval: Interval | None) -> Ends | None:
@@ -113,7 +133,7 @@ def rounded(interval: Interval | None) -> Ends | None:
 
 
 def _observed(metric: Metric, scores: RowScores, settings: TestSettings) -> list[Observed]:
-    """What the metric reads, per seed; empty where it does not apply."""
+    """What the metric reads, per seed and order; empty where it does not apply."""
     frames = scores.samples if metric.over == "samples" else scores.candidates
     if metric.subset:
         ids = settings.subsets.get(metric.subset)
@@ -124,7 +144,7 @@ def _observed(metric: Metric, scores: RowScores, settings: TestSettings) -> list
 
 
 def _estimate(metric: Metric, scores: RowScores, settings: TestSettings) -> Estimate | None:
-    """The metric over the seeds; None where it does not apply to these scores."""
+    """The metric over the seeds and orders; None where it does not apply to these scores."""
     observed = _observed(metric, scores, settings)
     if not observed:
         return None
@@ -165,14 +185,14 @@ def _bins(scores: RowScores) -> tuple[Bin, ...]:
 
 
 def _user_aucs(frames: Sequence[pl.DataFrame]) -> tuple[float, ...]:
-    """AUC within each user who has both labels, averaged over the seeds, in increasing order."""
-    per_seed = []
+    """AUC within each user who has both labels, averaged over seeds and orders, in increasing order."""
+    parts = []
     for frame in frames:
-        ordered = frame.sort("sample_id")
-        names, users = index_users(ordered["user_id"].to_numpy(), ordered.height)
-        labels = ordered["label"].cast(pl.Float64).to_numpy()
-        per_seed.append(grouped_auc(labels, ordered["score"].to_numpy(), users, names.size))
-    if not per_seed:
+        names, users = index_users(frame["user_id"].to_numpy(), frame.height)
+        labels = frame["label"].cast(pl.Float64).to_numpy()
+        values = grouped_auc(labels, frame["score"].to_numpy(), users, names.size)
+        parts.append(pl.DataFrame({"user": names, "auc": values}).filter(pl.col("auc").is_not_nan()))
+    if not parts:
         return ()
-    mean = np.mean(per_seed, axis=0)
-    return tuple(round(float(value), 4) for value in np.sort(mean[~np.isnan(mean)]))
+    means = pl.concat(parts).group_by("user").agg(pl.col("auc").mean())["auc"]
+    return tuple(round(value, 4) for value in means.sort())

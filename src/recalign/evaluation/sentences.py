@@ -79,6 +79,16 @@ def about(facts: PanelFacts) -> str:
     )
 
 
+def orders(seeds: Sequence[int]) -> list[str]:
+    """That the figures are means over several orders, where they are."""
+    if not seeds:
+        return []
+    return [
+        f"Means over {len(seeds)} orders of events at the same time (order seeds {', '.join(map(str, seeds))}); ± is "
+        "over these and the training seeds. Numbers of samples and users are those of the first order."
+    ]
+
+
 def counted(panel: Panel) -> list[str]:
     """What metrics are averages over: one sentence for each that counts something."""
     sentences = []
@@ -95,8 +105,8 @@ def learned(facts: Learned) -> str:
     if not facts.interactions:
         return "Item-based priors are left out: the data has no train split, and --fit names no other data."
     where = f"data set {facts.fit}" if facts.fit else "the evaluated data itself"
-    counts = [f"{count:,}" for count in facts.interactions]
-    folds = f" ({len(counts)} folds)" if len(counts) > 1 else ""
+    counts = list(dict.fromkeys(f"{count:,}" for count in facts.interactions))
+    folds = f" ({len(facts.interactions)} parts)" if len(counts) > 1 else ""
     what = f"Item-based priors learned from {', '.join(counts)} interactions in the train split of {where}{folds}."
     return " ".join([what, *_recent(facts)])
 

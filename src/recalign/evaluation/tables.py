@@ -39,8 +39,8 @@ def results_table(panel: Panel) -> Table:
     for name, metric in ordered_metrics():
         if metric.column and not metric.subset and (metric.over == "samples" or metric.decides):
             specs += _metric_columns(name, metric, rows, narrow=metric.over == "candidates")
-    notes = [sentences.learned(panel.learned), *sentences.references(panel.references)]
-    notes += [*_reasons(rows), *_columns_left_out(rows)]
+    notes = [*sentences.orders(panel.order_seeds), sentences.learned(panel.learned)]
+    notes += [*sentences.references(panel.references), *_reasons(rows), *_columns_left_out(rows)]
     notes += sentences.counted(panel)
     return _table(f"Results on {panel.title}", rows, specs, notes)
 

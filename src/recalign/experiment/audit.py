@@ -1,23 +1,32 @@
-"""The data audit with a backbone: also which prompts it would truncate."""
+"""The data audit with a backbone: also which prompts and item texts it would cut."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from recalign.data.audit import AuditReport, audit
-from recalign.data.audit_checks import tied_targets, truncated_prompts
-from recalign.data.samples import SampleSet, to_samples
+from recalign.data.audit_checks import cut_texts, tied_targets, truncated_prompts
+from recalign.data.catalog import ItemCatalog
+from recalign.data.samples import Sample, SampleSet, to_samples
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
 
 MEASURED: Final = 5_000  # samples whose prompts are measured, evenly spaced
+Progress = Callable[[int, int, str], None]
+_TELL_EVERY: Final = 500  # prompts
 
 
 def audit_with(
-    data: SampleSet, backbone: str | None = None, *, max_length: int = 512, template: str | None = None
+    data: SampleSet,
+    backbone: str | None = None,
+    *,
+    max_length: int = 512,
+    template: str | None = None,
+    progress: Progress = lambda done, total, facts: None,
 ) -> AuditReport:
     """Audit prepared data.
 
@@ -26,6 +35,7 @@ def audit_with(
         backbone: Path or hub id of a model whose tokenizer counts the prompts; None: they are not counted.
         max_length: The longest prompt in tokens.
         template: Prompt template; the data's own where None.
+        progress: Told how many prompts are measured, of how many.
 
     Raises:
         ConfigError: There is no such template.
@@ -40,8 +50,20 @@ def audit_with(
     prompts = PromptTemplate.load(template or data.template)
     encoder = PromptEncoder(prompts, data.domain, tokenizer, max_length=sys.maxsize)
     samples = to_samples(table.frame(table.samples.gather_every(-(-len(table) // MEASURED) or 1)))
-    histories = [data.catalog.with_texts(sample.history) for sample in samples]
-    targets = [data.catalog.text(sample.item_id) for sample in samples]
-    encoded = encoder.encode_many(histories, targets, [sample.label for sample in samples])
-    truncated = truncated_prompts([len(prompt.ids) for prompt in encoded], max_length)
-    return audit(table, data.catalog, data.manifest.config, [*ties, *truncated])
+    truncated = truncated_prompts(_lengths(encoder, data.catalog, samples, progress), max_length)
+    cut = PromptEncoder(prompts, data.domain, tokenizer, max_length=max_length).cut(data.catalog.frame["text"])
+    further = [*ties, *truncated, *cut_texts(data.catalog.frame, cut, max_length)]
+    return audit(table, data.catalog, data.manifest.config, further)
+
+
+def _lengths(encoder: PromptEncoder, catalog: ItemCatalog, samples: Sequence[Sample], progress: Progress) -> list[int]:
+    """Tokens of the prompt of each sample, answer included."""
+    lengths: list[int] = []
+    for start in range(0, len(samples), _TELL_EVERY):
+        part = samples[start : start + _TELL_EVERY]
+        histories = [catalog.with_texts(sample.history) for sample in part]
+        targets = [catalog.text(sample.item_id) for sample in part]
+        encoded = encoder.encode_many(histories, targets, [sample.label for sample in part])
+        lengths += [len(prompt.ids) for prompt in encoded]
+        progress(len(lengths), len(samples), "")
+    return lengths

@@ -3,7 +3,8 @@
 This is the one kind of run: a table of a paper is an experiment, and so is one model on one's own data. Without a panel
 all stages are tuned and nothing is scored; with panels only what they show, and what that is made from, is run. A data
 set with ``folds = k`` is k data sets (fold i tests the i-th part of its users); what is trained on it is trained k
-times, and its panel pools the tests.
+times, and its panel pools the tests. One with ``order_seeds = [...]`` is as many data sets, too, one for each order of
+events at the same time; its panel shows means over them.
 
 The file is TOML. ``include = [FILES]`` puts other files before it: their tables are joined with its own, their lists
 come first. ``extend = "NAME"`` in a data set, a backbone, a teacher, a stage or a panel starts from another one of the
@@ -25,12 +26,12 @@ from recalign.experiment.entries import (
     NAME,
     BackboneEntry,
     BaselineEntry,
+    DataEntry,
     InContextEntry,
     PanelEntry,
     StageEntry,
     TeacherEntry,
 )
-from recalign.experiment.prepare_config import PrepareConfig
 from recalign.experiment.published import PAPERS
 from recalign.experiment.results import Figure
 from recalign.settings import Settings, describe, read_toml
@@ -51,7 +52,7 @@ class Experiment(BaseModel):
     title: str = Field(description="What it is, in one line.")
     description: str = Field("", description="What a reader should know.")
     paper: str = Field("", description="Whose published numbers stand beside ours.")
-    data: dict[str, PrepareConfig] = Field(min_length=1, description="Data sets by name.")
+    data: dict[str, DataEntry] = Field(min_length=1, description="Data sets by name.")
     backbones: dict[str, BackboneEntry] = Field({}, description="Backbones by name.")
     teachers: dict[str, TeacherEntry] = Field({}, description="Teachers by name, for stages of kind cot.")
     stages: tuple[StageEntry, ...] = Field((), description="Stages; a parent comes before its children.")
@@ -116,23 +117,23 @@ class Experiment(BaseModel):
             yield where, "stage", panel.stages
 
     def _stage_problems(self) -> list[str]:
-        """Parents that are not there or do not fit, folds that do not go together, names that are taken."""
+        """Parents that are not there or do not fit, parts that do not go together, names that are taken."""
         problems: list[str] = []
         earlier: dict[str, StageEntry] = {}
-        folds: dict[str, int | None] = {}
+        parts: dict[str, int] = {}
         taken: set[str] = set()
         for stage in self.stages:
             parent = earlier.get(stage.parent or "")
             wrong = [] if parent is None else self._parent_problems(stage, parent)
             if stage.parent is not None and parent is None:
                 wrong.append(f"parent {stage.parent!r} is no earlier stage")
-            counts = {self.data[name].folds for name in stage.reads if name in self.data} - {None}
-            inherited = folds.get(parent.name) if parent is not None else None
+            counts = {len(self.data[name].orders) for name in stage.reads if name in self.data} - {1}
+            inherited = parts.get(parent.name, 1) if parent is not None else 1
             if len(counts) > 1:
-                wrong.append("data sets with different numbers of folds")
-            elif counts and inherited and inherited not in counts:
-                wrong.append(f"its parent has {inherited} folds, and its data {next(iter(counts))}")
-            folds[stage.name] = next(iter(counts), inherited)
+                wrong.append("data sets with different numbers of parts (folds and order seeds)")
+            elif counts and inherited > 1 and inherited not in counts:
+                wrong.append(f"its parent has {inherited} parts, and its data {next(iter(counts))}")
+            parts[stage.name] = next(iter(counts), inherited)
             if "paper" in stage.selection and stage.validation is None:
                 wrong.append("selection 'paper' needs validation = '<target data set>'")
             names = {stage.name, *(point.name for point in stage.points())}
@@ -163,7 +164,7 @@ def load_experiment(path: Path, *, seeds: int | None = None) -> Experiment:
 
     Args:
         path: The file.
-        seeds: Keep so many of the first seeds of every list, where it has more.
+        seeds: Keep so many of the first training seeds of every list, where it has more. Order seeds stay.
 
     Raises:
         ConfigError: A file is missing, no TOML, or names unknown keys or values; all problems in one message.

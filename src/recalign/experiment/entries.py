@@ -17,6 +17,7 @@ from recalign.baselines.factorisation import REFERENCES
 from recalign.baselines.networks import BASELINES
 from recalign.cot.config import TeachConfig
 from recalign.evaluation.controls import CONTROLS
+from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.tuning.config import Selection, StageConfig
 
@@ -35,6 +36,37 @@ class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class DataEntry(PrepareConfig):
+    """A data set. With several `order_seeds` or with `folds` it has parts: one prepared directory for each pair."""
+
+    order_seeds: OneOrMore[int] = Field((), description="Orders of events at the same time; `order_seed` if not given.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.order_seeds and "order_seed" in self.model_fields_set:
+            raise ValueError("order_seed and order_seeds exclude each other")
+        if len(set(self.order_seeds)) < len(self.order_seeds):
+            raise ValueError("a value comes twice in order_seeds")
+        return self
+
+    @property
+    def orders(self) -> tuple[int, ...]:
+        """The order seed of each part; parts of one order seed are its folds."""
+        return tuple(order for order in self.order_seeds or (self.order_seed,) for _ in range(self.folds or 1))
+
+    def part(self, place: int) -> PrepareConfig:
+        """What prepares a part; `place` counts from 0."""
+        settings = {name: getattr(self, name) for name in self.model_fields_set - {"order_seeds"}}
+        fold = {} if self.folds is None else {"fold": place % self.folds}
+        order = {"order_seed": self.orders[place]} if self.order_seeds else {}
+        return PrepareConfig.model_validate({**settings, **fold, **order})
+
+    def part_name(self, name: str, place: int) -> str:
+        """The name of a part; that of the data set `name` itself where it has one."""
+        parts = [name] + ([f"order {self.orders[place]}"] if len(self.order_seeds) > 1 else [])
+        return " ".join(parts + ([f"fold {place % self.folds}"] if self.folds is not None else []))
+
+
 @dataclass(frozen=True)
 class StagePoint:
     """One model of a stage: its name, K and rule of selection as far as they are given, and its configuration."""
@@ -48,9 +80,9 @@ class StagePoint:
 class StageEntry(_Entry):
     """A stage: its place in the chain of stages, what it spans, and beside these the settings of `StageConfig`.
 
-    There is one model for each of `backbones` × folds of the data × `shots` × `selection` × `seeds`. A model is called
+    There is one model for each of `backbones` × parts of the data × `shots` × `selection` × `seeds`. A model is called
     like the stage; what the stage has several of is added: ``NAME-64shot-strict-k-seed1``. A parent that has several
-    seeds (or folds) is taken at the same seed (and fold); a parent that has one serves all of them.
+    seeds (or parts) is taken at the same seed (and part); a parent that has one serves all of them.
     """
 
     name: str = Field(pattern=NAME, description="Name of the stage and of its model.")
@@ -136,7 +168,7 @@ class BackboneEntry(BackboneConfig):
 
 
 class BaselineEntry(_Entry):
-    """Sequential baselines to train: one for each of `models` × folds of the data × `shots` × `seeds`."""
+    """Sequential baselines to train: one for each of `models` × parts of the data × `shots` × `seeds`."""
 
     models: OneOrMore[Annotated[str, AfterValidator(BASELINES.validate)]] = Field(
         min_length=1, description="Which ones."

@@ -18,10 +18,13 @@ from recalign.tuning.config import InstructionStage, RecStage
 
 @dataclass(frozen=True)
 class TunedModel:
-    """A model of a stage: on one backbone and fold, at one K (if any), seed and rule of selection (if given)."""
+    """A model of a stage: on one backbone, at one K (if any), seed and rule of selection (if given).
+
+    `part` says on which part of the data; None where it has one.
+    """
 
     backbone: str
-    fold: int | None
+    part: int | None
     shots: int | None
     seed: int
     selection: str
@@ -52,14 +55,14 @@ class JobGraph:
         names = [template if template and template.endswith(".toml") else "", instructions]
         return [self.content(Path(name)) for name in names if name]
 
-    def _data(self, name: str, fold: int | None = None) -> Job:
-        """The prepared data of a name; of one fold where it has folds (the first where none is asked for)."""
-        config = self.experiment.data[name]
-        if config.folds is not None:
-            config = config.model_copy(update={"fold": fold or 0})
+    def _data(self, name: str, part: int | None = None) -> Job:
+        """The prepared data of a name; of one part where it has several (the first where none is asked for)."""
+        entry = self.experiment.data[name]
+        place = (part or 0) if len(entry.orders) > 1 else 0
+        config = entry.part(place)
         content = self.content(config.input) if config.input is not None else ""
         items = self.content(config.items) if isinstance(config.items, Path) else ""
-        label = name if config.folds is None else f"{name} fold {config.fold}"
+        label = entry.part_name(name, place)
         settings = config.stored(exclude={"output", "overwrite", "input", "items"})
         number = config.items if isinstance(config.items, int) else None
         depends = [settings, number, content, items, *self._files(config.template)]
@@ -67,9 +70,9 @@ class JobGraph:
         # its name is what manifests of what it taught call it
         return self._kept(job.model_copy(update={"output": f"data/{label.replace(' ', '-')}-{job.key}"}))
 
-    def all_folds(self, name: str) -> list[Job]:
-        """The prepared data of a name: every fold, or the only one."""
-        return [self.data(name, fold) for fold in range(self.experiment.data[name].folds or 1)]
+    def parts(self, name: str) -> list[Job]:
+        """The prepared data of a name: every part, or the only one."""
+        return [self.data(name, part) for part in range(len(self.experiment.data[name].orders))]
 
     def backbone(self, name: str) -> tuple[BackboneRef, tuple[Job, ...]]:
         """A backbone, and the job that builds it where it is nano."""
@@ -105,32 +108,32 @@ class JobGraph:
         seeded = len({parent.seed for parent in parents}) > 1
         points = list(stage.points())
         for backbone in self.experiment.backbones_of(stage):
-            for fold in self._folds(stage, parents):
+            for part in self._parts(stage, parents):
                 for point in points:
                     seed = point.config.seed
                     fitting = [
                         model.job
                         for model in parents
                         if model.backbone == backbone
-                        and model.fold in (None, fold)
+                        and model.part in (None, part)
                         and (not seeded or model.seed == seed)
                     ]
-                    job = self._tune(stage, point, backbone, fold, fitting[0] if fitting else None)
-                    yield TunedModel(backbone, fold, point.shots, seed, point.selection, job)
+                    job = self._tune(stage, point, backbone, part, fitting[0] if fitting else None)
+                    yield TunedModel(backbone, part, point.shots, seed, point.selection, job)
 
-    def _folds(self, stage: StageEntry, parents: Sequence[TunedModel]) -> Sequence[int | None]:
-        """Folds of the first of the stage's data sets that has some, or of its parent."""
-        counts = [folds for name in stage.reads if (folds := self.experiment.data[name].folds)]
-        counts += [model.fold + 1 for model in reversed(parents) if model.fold is not None]
+    def _parts(self, stage: StageEntry, parents: Sequence[TunedModel]) -> Sequence[int | None]:
+        """Parts of the first of the stage's data sets that has several, or of its parent."""
+        counts = [count for name in stage.reads if (count := len(self.experiment.data[name].orders)) > 1]
+        counts += [model.part + 1 for model in reversed(parents) if model.part is not None]
         return range(counts[0]) if counts else (None,)
 
-    def _tune(self, stage: StageEntry, point: StagePoint, backbone: str, fold: int | None, parent: Job | None) -> Job:
+    def _tune(self, stage: StageEntry, point: StagePoint, backbone: str, part: int | None, parent: Job | None) -> Job:
         config = point.config
         ref, built = self.backbone(backbone)
-        data = tuple(self.data(name, fold) for name in stage.data)
+        data = tuple(self.data(name, part) for name in stage.data)
         paper = isinstance(config, RecStage) and config.selection == "paper"
-        validation = self.data(stage.validation, fold) if stage.validation and paper else None
-        unseen = tuple(job for name in stage.zero_shot_for for job in self.all_folds(name))
+        validation = self.data(stage.validation, part) if stage.validation and paper else None
+        unseen = tuple(job for name in stage.zero_shot_for for job in self.parts(name))
         cot = self.teacher(stage.teacher) if config.kind == "cot" and stage.teacher else None
         work = TuneWork(
             config=config,
@@ -146,7 +149,9 @@ class JobGraph:
         rows = config.instruction_file if isinstance(config, InstructionStage) else None
         depends += self._files(config.template, rows or "")
         title = " ".join([point.name, *([backbone] if len(self.experiment.backbones_of(stage)) > 1 else [])])
-        title += "" if fold is None else f" fold {fold}"
+        if part is not None:
+            read = (self.experiment.data[name] for name in stage.reads)
+            title += next((entry.part_name("", part) for entry in read if len(entry.orders) > 1), f" part {part}")
         return self.add("models", title, work, depends, needs)
 
 

@@ -25,7 +25,7 @@ class Cell:
 
     Attributes:
         model, kind, backbone, shots, control, seed: As in `recalign.evaluation.document.Row`.
-        scores: Score jobs, one per fold of the panel's data.
+        scores: Score jobs, one per part of the panel's data.
         ranking: The same for candidates; empty where none are ranked.
         trained: The jobs that trained it.
         zero_shot: Whether it may have seen no label of the panel's data.
@@ -52,13 +52,15 @@ class Cell:
 
 @dataclass
 class PanelPlan:
-    """A panel, its prepared data (one per fold), its frozen candidates (likewise) and its cells.
+    """A panel, its prepared data (one per part), its frozen candidates (likewise) and its cells.
 
+    `orders` has the order seed of each part; parts of one order seed are folds of the same samples.
     `fit` is the prepared data that the item priors learn from (none: its own), `unseen_by` that whose titles are known.
     """
 
     entry: PanelEntry
     data: list[Job]
+    orders: tuple[int, ...]
     fit: list[Job] = field(default_factory=list)
     unseen_by: list[list[Job]] = field(default_factory=list)
     candidates: list[Job] = field(default_factory=list)
@@ -120,9 +122,9 @@ class _Planner:
         return wanted
 
     def _panel(self, entry: PanelEntry) -> PanelPlan:
-        plan = PanelPlan(entry, self.graph.all_folds(entry.data))
-        plan.fit = self.graph.all_folds(entry.fit) if entry.fit else []
-        plan.unseen_by = [self.graph.all_folds(name) for name in entry.unseen_by]
+        plan = PanelPlan(entry, self.graph.parts(entry.data), self.experiment.data[entry.data].orders)
+        plan.fit = self.graph.parts(entry.fit) if entry.fit else []
+        plan.unseen_by = [self.graph.parts(name) for name in entry.unseen_by]
         if entry.negatives:
             for data in plan.data:
                 work = CandidatesWork(data=data.output, split=entry.split, negatives=entry.negatives)
@@ -145,6 +147,7 @@ class _Planner:
         label = entry.labels.get(stage.name) or stage.label or stage.name
         ranks = bool(plan.candidates) and stage.name in (entry.ranked or entry.stages)
         controls = entry.controls if stage.name in (entry.controlled or entry.stages) else ()
+        lineage = self._data_of(stage)
         groups: dict[tuple[str, int | None, str, int], list[TunedModel]] = {}
         for model in self.graph.models[stage.name]:
             if model.shots is not None and entry.shots and model.shots not in entry.shots:
@@ -152,13 +155,22 @@ class _Planner:
             groups.setdefault((model.backbone, model.shots, model.selection, model.seed), []).append(model)
         for (backbone, shots, selection, seed), tuned in groups.items():
             title = f"{label} ({selection})" if len(stage.selection) > 1 else label
-            # on data that it has no folds of, a model with folds is represented by its first
-            own = [model.fold for model in tuned] == list(range(len(plan.data)))
+            # on data that it has no parts of, a model with parts is represented by its first
+            own = entry.data in lineage and [model.part for model in tuned] == list(range(len(plan.data)))
             models = [model.job for model in tuned] if own else [tuned[0].job] * len(plan.data)
             zero_shot = stage.name in entry.zero_shot
             for control in ("", *controls):
                 cell = Cell(title, "tuned", backbone, shots, control, seed, zero_shot=zero_shot)
                 yield self._scored(plan, cell, models, ranks=ranks and not control)
+
+    def _data_of(self, stage: StageEntry) -> set[str]:
+        """Data sets that a stage or one that it starts from reads."""
+        named = {each.name: each for each in self.experiment.stages}
+        data = set(stage.reads)
+        while stage.parent is not None:
+            stage = named[stage.parent]
+            data.update(stage.reads)
+        return data
 
     def _baseline_cells(self, plan: PanelPlan, entry: BaselineEntry) -> Iterator[Cell]:
         for model, shots, seed in itertools.product(entry.models, entry.shots or (None,), entry.seeds):
@@ -192,7 +204,7 @@ class _Planner:
                 yield Cell(label, "in-context", backbone, None, "", seed, tuple(scores))
 
     def _scored(self, plan: PanelPlan, cell: Cell, models: Sequence[Job], *, ranks: bool) -> Cell:
-        """The cell with the jobs that score it with `models`, one per fold of the panel's data."""
+        """The cell with the jobs that score it with `models`, one per part of the panel's data."""
         return replace(
             cell,
             scores=tuple(self._scores(plan, cell, models)),

@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import numpy as np
 import polars as pl
 
-from recalign.artifacts import Json, check_free, hash_file, write_directory
+from recalign.artifacts import Json, check_free, hash_file, write_directory, write_file_atomic
 from recalign.data.audit import audit
 from recalign.data.audit_checks import tied_targets
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
+from recalign.data.feedback import FeedbackConfig
+from recalign.data.parsing.accounting import FileAccount, NothingLeft, RejectLedger
 from recalign.data.protocols import cut_users, fold_users
 from recalign.data.published import PublishedSamples
 from recalign.data.reader import RatingsGenerator, SamplesReader
@@ -29,7 +32,7 @@ from recalign.data.samples import ITEMS_FILE, KIND, split_counts
 from recalign.data.schema import SAMPLES, SPLITS
 from recalign.data.source import SourceData, read_source
 from recalign.data.splitting import make_table, plan, resolve_protocol
-from recalign.errors import ConfigError
+from recalign.errors import ConfigError, DataError
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.prompting.prompts import HistoryText
 from recalign.prompting.template import PromptTemplate
@@ -48,6 +51,7 @@ def prepare(config: PrepareConfig) -> Path:
     Raises:
         ConfigError: settings that are missing or do not fit the dataset, protocol or template.
         DataError: an input file is missing or unusable, or lacks what the protocol or feedback needs.
+            Where rows were rejected before, OUTPUT.rejects.jsonl has them.
         ArtifactError: the output exists or cannot be written. Nothing half-written is left in any case.
     """
     if config.output is None:
@@ -64,13 +68,20 @@ def prepare(config: PrepareConfig) -> Path:
 def _from_ratings(config: PrepareConfig, template: PromptTemplate) -> None:
     domain = config.domain_words()
     template.instruction(domain, (), "title", 1)  # a template without the language fails before any reading
-    source = read_source(config.dataset, config.input, config.source_options())
+    try:
+        source = read_source(config.dataset, config.input, config.source_options())
+    except NothingLeft as error:
+        _raise_with_rejects(error, error.rejects, 0, config)
     item_text = config.item_text or config.defaults.item_text
     catalog = ItemCatalog.from_items(source.items, item_text)
     protocol = resolve_protocol(config.protocol, source.interactions)
     feedback = config.feedback_config()
+    _check_scale(source.interactions["rating"].drop_nulls(), feedback)
     steps = plan(protocol, config, feedback)
-    samples = make_table(source.interactions, protocol, steps, feedback, item_ids=catalog.ids)
+    try:
+        samples = make_table(source.interactions, protocol, steps, feedback, item_ids=catalog.ids)
+    except DataError as error:
+        _raise_with_rejects(error, source.rejects, len(source.interactions), config)
     settings = {
         "protocol": {"name": protocol.name, "version": protocol.version, **steps.described()},
         "feedback": feedback.model_dump(),
@@ -82,13 +93,56 @@ def _from_ratings(config: PrepareConfig, template: PromptTemplate) -> None:
         "users": users,
         "users_without_sample": users - samples.samples["user_id"].n_unique(),
         "licence": source.licence,
+        "times": _times(source),
     }
     _write(config, template, source, samples, catalog, domain, settings, facts)
 
 
+def _raise_with_rejects(error: DataError, rejects: RejectLedger, left: int, config: PrepareConfig) -> NoReturn:
+    """Raise the error again, and first tell the rows that were rejected before it; they are written beside the output.
+
+    `left` rows were not rejected. Where they are many more, the others are not why; where they are fewer, the hint is
+    about the others.
+    """
+    if 10 * len(rejects) <= left:
+        raise error
+    assert config.output is not None
+    path = config.output.with_name(f"{config.output.name}.{REJECTS_FILE}")
+    content = BytesIO()
+    rejects.write(content)
+    write_file_atomic(path, content.getvalue())
+    found = f"{rejects.told()}; all are listed in {path}"
+    if not isinstance(error, NothingLeft):
+        found += f"; of the {left:,} rows left: {error.found}"
+    hint = config.reader.hints.get(next(iter(rejects.counts()))) if len(rejects) >= left else None
+    raise DataError(error.thing, found=found, expected=error.expected, hint=hint or error.hint) from error
+
+
+def _check_scale(rating: pl.Series, feedback: FeedbackConfig) -> None:
+    """Refuse a threshold for flags: above 3.5 nobody would like anything."""
+    if feedback.kind != "explicit" or rating.is_empty() or not rating.is_in([0.0, 1.0]).all():
+        return
+    is_flag = 0.0 in rating
+    raise DataError(
+        f"like_above {feedback.like_above:g} is for ratings on a scale",
+        found=f"nothing but {'0 and 1' if is_flag else '1'}",
+        hint=f"Use --feedback {'binary' if is_flag else 'implicit'} instead of --like-above.",
+    )
+
+
+def _times(source: SourceData) -> Json | None:
+    """The form of the times and the first and last of them (UTC), which show a unit that was misread; or None."""
+    times = source.interactions["timestamp"].drop_nulls()
+    if times.is_empty():
+        return None
+    ends = pl.Series([times.min(), times.max()]).cast(pl.Datetime("us")).dt.strftime("%Y-%m-%d %H:%M:%S")
+    return {"form": source.time_form, "first": ends[0], "last": ends[1]}
+
+
 def _from_published(config: PrepareConfig, reader: SamplesReader, template: PromptTemplate) -> None:
     assert config.input is not None
-    data = reader.read(config.input, template, config.domain_words() if config.words() else None)
+    words = config.domain_words() if config.words() else None
+    data = reader.read(config.input, template, words, config.source_options())
     rows = [
         {
             "user_id": str(row.row),  # every row is a user of its own
@@ -112,8 +166,9 @@ def _from_published(config: PrepareConfig, reader: SamplesReader, template: Prom
         "protocol": {"name": "published", "version": 1, **cut, "seed": config.seed},
         "feedback": {"kind": "binary", "like_above": None},
         "item_text": "{text}",
+        **({"bare_answers": True} if config.bare_answers else {}),
     }
-    facts = {"users": len(samples), "users_without_sample": 0, "licence": reader.licence}
+    facts: Json = {"users": len(samples), "users_without_sample": 0, "licence": reader.licence, "times": None}
     table = SampleTable.from_frame(samples.select(*SAMPLES))
     _write(config, template, data, table, ItemCatalog(data.items), data.domain, settings, facts)
 
@@ -157,8 +212,10 @@ def _write(
         "ties": dict(table.ties),
         "items": len(catalog),
         **facts,
-        "accounts": [{**asdict(account), "path": Path(account.path).name} for account in source.accounts],
-        "sources": {Path(account.path).name: hash_file(Path(account.path)).sha256 for account in source.accounts},
+        "accounts": [_counts(account) for account in source.accounts],
+        "sources": {
+            account.name: account.sha256 or hash_file(Path(account.path)).sha256 for account in source.accounts
+        },
         "rejects": source.rejects.counts(),
         "audit": report.summary(),
     }
@@ -171,6 +228,11 @@ def _write(
                 stream.writelines(_render(part, catalog, domain, template))
         source.rejects.write(staging / REJECTS_FILE)
         (staging / AUDIT_FILE).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _counts(account: FileAccount) -> Json:
+    counts = asdict(account)
+    return {"path": counts.pop("name"), **{name: counts[name] for name in ("lines", "parsed", "rejected", "header")}}
 
 
 def _to_render(samples: pl.DataFrame, limit: int, seed: int) -> pl.DataFrame:

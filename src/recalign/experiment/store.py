@@ -136,7 +136,7 @@ class Job(_Work):
         name: For people.
         output: What it writes; it is done when this is there.
         needs: Keys of the jobs before it.
-        shape: Equal for jobs that cost about the same (other seeds and folds).
+        shape: Equal for jobs that cost about the same (other seeds, folds and orders).
         work: What it does.
     """
 
@@ -162,7 +162,7 @@ def make_job(folder: str, name: str, work: Work, depends: object, needs: tuple[J
 
 def _without_seed(value: object) -> object:
     if isinstance(value, dict):
-        return {key: _without_seed(item) for key, item in value.items() if key not in ("seed", "fold")}
+        return {key: _without_seed(item) for key, item in value.items() if key not in ("seed", "fold", "order_seed")}
     return [_without_seed(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 

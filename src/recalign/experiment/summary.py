@@ -99,7 +99,9 @@ def _panel(experiment: Experiment, panel: PanelPlan, store: Store) -> Panel:
     entry = panel.entry
     folds = _folds(panel, store)
     data = [fold.data for fold in folds]
-    frame = pl.concat([fold.frame(entry.split).select("sample_id", "user_id", "label") for fold in data])
+    first = [fold.data for fold in folds if fold.order == folds[0].order]
+    frame = pl.concat([part.frame(entry.split).select("sample_id", "user_id", "label") for part in first])
+    orders = tuple(dict.fromkeys(panel.orders))
     priors, learned = prior_rows(folds, entry.split, fit_name=entry.fit or "")
     references, fits = reference_rows(folds, entry.split, entry.references)
     unseen = _unseen(panel, store, data)
@@ -109,6 +111,7 @@ def _panel(experiment: Experiment, panel: PanelPlan, store: Store) -> Panel:
         data=entry.data,
         split=entry.split,
         fingerprints=tuple(fold.fingerprint for fold in data),
+        order_seeds=orders if len(orders) > 1 else (),
         learned=learned,
         references=fits,
         ranked=_ranked(panel, folds),
@@ -129,7 +132,7 @@ def _folds(panel: PanelPlan, store: Store) -> list[Fold]:
     for place, job in enumerate(panel.data):
         data = store.data(job.output)
         task = load_task(store.path(panel.candidates[place].output), data) if ranks else None
-        folds.append(Fold(data, fits[place % len(fits)] if fits else None, task))
+        folds.append(Fold(data, fits[place % len(fits)] if fits else None, task, panel.orders[place]))
     return folds
 
 
@@ -165,7 +168,7 @@ def _row(
     def read(jobs: Sequence[Job]) -> list[ScoreFile]:
         return [ScoreFile.read(store.path(job.output)) for job in jobs]
 
-    scores = RowScores.of([read(cell.scores) for cell in done], [read(cell.ranking) for cell in ranking])
+    scores = RowScores.of([read(cell.scores) for cell in done], [read(cell.ranking) for cell in ranking], panel.orders)
     return ScoredRow(row, scores)
 
 
@@ -201,7 +204,7 @@ def _broken_promise(cell: Cell, store: Store, data: Sequence[SampleSet]) -> str:
 def _unseen(panel: PanelPlan, store: Store, data: Sequence[SampleSet]) -> frozenset[str]:
     """Samples whose target's title no training data set showed.
 
-    Of data with the panel's folds, fold i is what the models that are tested on fold i were shown.
+    Of data with the panel's parts, part i is what the models that are tested on part i were shown.
     """
     samples: set[str] = set()
     for place, fold in enumerate(data if panel.entry.unseen_by else ()):
@@ -212,7 +215,7 @@ def _unseen(panel: PanelPlan, store: Store, data: Sequence[SampleSet]) -> frozen
 
 
 def _curves(cell: Cell, store: Store) -> list[Curve]:
-    """Training logs of a cell's models (of the first fold), thinned."""
+    """Training logs of a cell's models (of the first part), thinned."""
     if cell.kind != "tuned":
         return []
     path = store.path(cell.trained[0].output) / "metrics.jsonl"
@@ -242,7 +245,7 @@ def _machine() -> dict[str, str | int]:
 
 
 def _audit(plan: ExperimentPlan, store: Store) -> dict[str, tuple[Finding, ...]]:
-    """The audit of every data set that a panel tests on, of the first fold where there are several."""
+    """The audit of every data set that a panel tests on, of the first part where there are several."""
     findings: dict[str, tuple[Finding, ...]] = {}
     for panel in plan.panels:
         job = panel.data[0]

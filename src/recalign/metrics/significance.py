@@ -4,7 +4,9 @@ Samples of one user are not independent, so users are resampled, each with all o
 one model (one per training seed) are resampled together: the statistic is then its mean over the seeds.
 
 Frames have the columns of the score file: `sample_id`, `user_id`, `label` (0/1) and `score`. Statistic "mean" is the
-mean of the scores themselves: for metrics with one value per list (`recalign.metrics.ranking.as_frame`).
+mean of the scores themselves: for metrics with one value per list (`recalign.metrics.ranking.as_frame`). A column
+`order` (one whole number per frame, 0 where there is none) names the order of events that the samples come from. Frames
+of one order are about the same samples; frames of different orders share their users alone.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recalign.errors import DataError
-from recalign.metrics.classification import as_labels, as_scores, grouped_auc, index_users
+from recalign.metrics.classification import as_labels, as_scores, grouped_auc
 from recalign.seeding import generator
 
 Statistic = Literal["auc", "gauc", "mean"]
 Frames = pl.DataFrame | Sequence[pl.DataFrame]
 Float = NDArray[np.float64]
 
+ORDER: Final = "order"
 RESAMPLES: Final = 2000
 LEVEL: Final = 0.95
 _CHUNK_CELLS: Final = 2_000_000  # float64 cells per work array, about 16 MB
@@ -108,7 +111,7 @@ def bootstrap_ci(
 
     Args:
         statistic: "auc", "gauc" or "mean".
-        scores: One score frame, or one per training seed on the same samples (interval of the mean over the seeds).
+        scores: One score frame, or one per training seed and order (interval of the mean over them).
         n_resamples: Replicates, at least 1.
         seed: Seeds the resampling only.
 
@@ -117,7 +120,7 @@ def bootstrap_ci(
         at least half of the replicates.
 
     Raises:
-        DataError: For an unknown statistic, NaN scores, missing columns, or frames on different samples.
+        DataError: For an unknown statistic, NaN scores, missing columns, or frames of one order on different samples.
     """
     replicates, _ = _replicates(statistic, _aligned(_as_list(scores)), [], n_resamples, seed)
     return _interval(replicates)
@@ -128,10 +131,14 @@ def paired_bootstrap(
 ) -> PairedDifference | None:
     """Difference a - b of a statistic between two models on the same samples, both under the same resampled users.
 
-    Arguments and errors are those of `bootstrap_ci`. None where the statistic itself is undefined on these samples.
+    Arguments and errors are those of `bootstrap_ci`; both models must have scores of the same orders. None where the
+    statistic itself is undefined on these samples.
     """
     first, second = _as_list(scores_a), _as_list(scores_b)
     frames = _aligned([*first, *second])
+    orders = [sorted({order_of(frame) for frame in side}) for side in (first, second)]
+    if orders[0] != orders[1]:
+        raise DataError("score files to compare", found=f"orders {orders[0]} and {orders[1]}", expected="the same")
     replicates, point = _replicates(statistic, frames[: len(first)], frames[len(first) :], n_resamples, seed)
     if math.isnan(point):
         return None
@@ -176,8 +183,13 @@ def _as_list(scores: Frames) -> list[pl.DataFrame]:
     return [scores] if isinstance(scores, pl.DataFrame) else list(scores)
 
 
+def order_of(frame: pl.DataFrame) -> int:
+    """Which order of events the samples of a frame come from; 0 where it does not say."""
+    return int(frame[ORDER][0]) if ORDER in frame.columns and frame.height else 0
+
+
 def _aligned(frames: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """The frames sorted by sample id, after checking that they hold the same samples, users and labels."""
+    """The frames sorted by sample id, after checking that those of one order have the same samples, users, labels."""
     if not frames:
         raise DataError("score files", found="none", expected="at least one")
     columns = ["sample_id", "user_id", "label", "score"]
@@ -189,8 +201,9 @@ def _aligned(frames: list[pl.DataFrame]) -> list[pl.DataFrame]:
         if twice:
             raise DataError("score file", found=f"{twice} repeated sample ids", expected="one row per sample")
     ordered = [frame.select(columns).sort("sample_id") for frame in frames]
-    first = ordered[0]
-    for frame in ordered[1:]:
+    first_of = dict[int, pl.DataFrame]()
+    for given, frame in zip(frames, ordered, strict=True):
+        first = first_of.setdefault(order_of(given), frame)
         if not first["sample_id"].equals(frame["sample_id"]):
             common = len(set(first["sample_id"]) & set(frame["sample_id"]))
             found = f"{first.height} and {frame.height} samples, {common} in common"
@@ -210,12 +223,13 @@ def _replicates(
         raise DataError("statistic", found=repr(statistic), expected=" or ".join(get_args(Statistic)))
     if n_resamples < 1:
         raise DataError("bootstrap resamples", found=str(n_resamples), expected="at least 1")
-    labels = as_labels(plus[0]["label"].to_numpy())
-    names, users = index_users(plus[0]["user_id"].to_numpy(), labels.size)
+    names = np.unique(np.concatenate([frame["user_id"].to_numpy() for frame in plus]))
     if names.size == 0:
         return np.full(n_resamples, np.nan), math.nan
 
     def kernel(frame: pl.DataFrame) -> _Weighted:
+        labels = as_labels(frame["label"].to_numpy())
+        users = np.searchsorted(names, frame["user_id"].to_numpy())
         return _Weighted(statistic, labels, as_scores(frame["score"].to_numpy(), labels.size), users, names.size)
 
     signed = [(1 / len(plus), kernel(frame)) for frame in plus] + [(-1 / len(minus), kernel(frame)) for frame in minus]
@@ -231,7 +245,7 @@ def _replicates(
     if names.size < 2:  # one cluster: every replicate would be the sample itself
         return np.full(n_resamples, np.nan), point
     rng = generator(seed, "user-bootstrap")
-    chunk = max(1, _CHUNK_CELLS // max(labels.size, names.size))
+    chunk = max(1, _CHUNK_CELLS // max(names.size, *(frame.height for frame in plus)))
     equal = np.full(names.size, 1 / names.size)
     sizes = [min(chunk, n_resamples - start) for start in range(0, n_resamples, chunk)]
     parts = [total(rng.multinomial(names.size, equal, size=size).astype(np.float64)) for size in sizes]

@@ -4,7 +4,8 @@ An adapter directory is a set of plain files inside an artefact that someone els
 
 * mode ``lora``: ``adapter_model.safetensors`` and ``adapter_config.json`` in PEFT's format, so that PEFT and what
   builds on it can read it too. Where the LoRA sits on a parent of mode ``full``, that parent's weights lie beside it as
-  ``base.safetensors``: the directory and the backbone are all that is needed.
+  ``base.safetensors``: the directory and the backbone are all that is needed. PEFT cannot know of these weights, so
+  ``adapter_config.json`` then stops it (`recalign.models.peft_files`).
 * mode ``full``: ``model.safetensors``, all parameters.
 * ``recalign_adapter.json`` in both, see `AdapterRecord`. It alone decides what is loaded: ``adapter_config.json`` is
   written for others and never read here, because it names a base model of the network.
@@ -12,9 +13,7 @@ An adapter directory is a set of plain files inside an artefact that someone els
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +23,6 @@ from peft import (
     LoraConfig,
     PeftModel,
     get_peft_model,
-    get_peft_model_state_dict,
     prepare_model_for_kbit_training,
     set_peft_model_state_dict,
 )
@@ -34,14 +32,14 @@ from torch import Tensor
 from recalign.errors import ModelError
 from recalign.models.backbone import Backbone
 from recalign.models.config import Frozen, LoraSettings
+from recalign.models.peft_files import ADAPTER, LORA_WEIGHTS, lora_tensors, public_name, write_json, write_lora
 from recalign.models.targets import fan_in_fan_out, resolve_targets
 from recalign.models.weights import check_fit, fill, read_tensors, unique_tensors, write_tensors
 from recalign.seeding import derive_seed
 
 Mode = Literal["lora", "full"]
 RECORD = "recalign_adapter.json"
-LORA_WEIGHTS, FULL_WEIGHTS, BASE_WEIGHTS = "adapter_model.safetensors", "model.safetensors", "base.safetensors"
-_NAME = "default"  # PEFT's name of a model's first adapter
+FULL_WEIGHTS, BASE_WEIGHTS = "model.safetensors", "base.safetensors"
 
 
 class Ancestor(Frozen):
@@ -169,15 +167,12 @@ def save_adapter(model: Any, directory: Path) -> AdapterRecord:
     if origin.mode == "full":
         weights = write_tensors(unique_tensors(model), directory / FULL_WEIGHTS)
     else:
-        weights = write_tensors(_lora_tensors(model), directory / LORA_WEIGHTS)
-        names = {"base_model_name_or_path": _public_name(origin.backbone), "revision": origin.backbone.revision}
-        config = {**model.peft_config[_NAME].to_dict(), **names, "inference_mode": True}
-        _write_json(config, directory / "adapter_config.json")
+        weights = write_lora(model, origin.backbone, directory, alone=origin.base is None)
         if origin.base is not None:
             base = write_tensors(origin.base, directory / BASE_WEIGHTS)
     record = AdapterRecord(
         mode=origin.mode,
-        backbone=_public_name(origin.backbone),
+        backbone=public_name(origin.backbone),
         revision=origin.backbone.revision,
         base_fingerprint=origin.backbone.fingerprint,
         lora=origin.lora,
@@ -185,7 +180,7 @@ def save_adapter(model: Any, directory: Path) -> AdapterRecord:
         base_weights=base,
         ancestors=origin.ancestors,
     )
-    _write_json(record.model_dump(mode="json"), directory / RECORD)
+    write_json(record.model_dump(mode="json"), directory / RECORD)
     return record
 
 
@@ -236,8 +231,8 @@ def _restore(
     if record.lora is not None:
         tensors = read_tensors(directory / LORA_WEIGHTS, record.weights)
         model = _add_lora(model, settings or record.lora, seed=0)
-        check_fit(tensors, _lora_tensors(model), f"adapter {directory}")
-        set_peft_model_state_dict(model, tensors, adapter_name=_NAME)
+        check_fit(tensors, lora_tensors(model), f"adapter {directory}")
+        set_peft_model_state_dict(model, tensors, adapter_name=ADAPTER)
     return model, full
 
 
@@ -257,7 +252,7 @@ def _add_lora(model: Any, settings: LoraSettings, seed: int) -> PeftModel:
         with warnings.catch_warnings():
             # PEFT 0.21 reads this property under its old name, which users can do nothing about.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            return get_peft_model(model, config, adapter_name=_NAME)
+            return get_peft_model(model, config, adapter_name=ADAPTER)
 
 
 def _check_same_lora(wanted: LoraSettings, parent: LoraSettings, directory: Path | None) -> None:
@@ -270,17 +265,3 @@ def _check_same_lora(wanted: LoraSettings, parent: LoraSettings, directory: Path
                 expected=str(asked),
                 hint=f"Set lora.{field} to the parent's value to continue it.",
             )
-
-
-def _lora_tensors(model: PeftModel) -> dict[str, Tensor]:
-    # Left to itself PEFT asks the hub whether the base model's vocabulary was resized.
-    return dict(get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=False))
-
-
-def _public_name(backbone: Backbone) -> str:
-    return backbone.name if backbone.revision is not None else Path(backbone.name).resolve().name
-
-
-def _write_json(document: Mapping[str, object], path: Path) -> None:
-    # PEFT keeps names in sets, whose order differs from process to process.
-    path.write_text(json.dumps(document, indent=2, sort_keys=True, default=sorted) + "\n", encoding="utf-8")

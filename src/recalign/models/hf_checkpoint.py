@@ -35,9 +35,18 @@ _TOKENIZER_FILES = (
     "merges.txt",
     "chat_template.jinja",
 )
+# What goes with the weights wherever they go: how text becomes tokens, how text is generated, terms of use.
+_COMPANIONS = (
+    *(*_TOKENIZER_FILES, "*.model", "vocab*", "*.jinja", "*.tiktoken"),
+    *("generation_config.json", "LICENSE*", "NOTICE*"),
+)
+_STATED_LICENCE = re.compile(r"\A---\n(?:.*\n)*?license:[ \t]*([^\s#]+)")
 # Nothing executable is even downloaded: no pickles, no Python.
 _PATTERNS: Any = {
-    "allow_patterns": ["*.json", "model*.safetensors", "tokenizer*", "vocab*", "merges.txt", "*.jinja", "*.tiktoken"],
+    "allow_patterns": [
+        *("*.json", "model*.safetensors", "tokenizer*", "vocab*", "merges.txt", "*.jinja", "*.tiktoken"),
+        *("README.md", "LICENSE*", "NOTICE*"),
+    ],
     "ignore_patterns": ["*/*", "*.py", *(f"*{suffix}" for suffix in _PICKLED)],
 }
 # Its bases are OSError and the root of the HTTP client's errors (which client that is depends on the hub's version).
@@ -69,6 +78,17 @@ class Checkpoint:
         others = [name for name in (*_TOKENIZER_FILES, WEIGHTS_INDEX) if (self.directory / name).is_file()]
         files = {name: hash_file(self.directory / name) for name in (*self.weights, *others)}
         return fingerprint({"config": config, "files": files})
+
+    def companions(self) -> list[Path]:
+        """Files to copy with the weights: tokenizer, chat template, settings of generation, texts of the licence."""
+        paths = {path for pattern in _COMPANIONS for path in self.directory.glob(pattern)}
+        return sorted(path for path in paths if path.is_file())
+
+    def licence(self) -> str | None:
+        """The licence that the head of its ``README.md`` names, e.g. ``apache-2.0``; None where none is named."""
+        card = self.directory / "README.md"
+        stated = _STATED_LICENCE.match(card.read_text(encoding="utf-8")) if card.is_file() else None
+        return stated[1].strip("\"'") if stated else None
 
 
 def locate(name: str, revision: str | None) -> tuple[Path, str | None]:

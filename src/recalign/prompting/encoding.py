@@ -2,7 +2,8 @@
 
 The whole prompt is tokenised jointly with either answer. The *answer position* is the last id that the two share: the
 model is asked there, and the loss starts at the id after it. A prompt that is too long loses its oldest history items,
-never its target or its answer, and what it loses does not depend on the label.
+never its target or its answer, and what it loses does not depend on the label. An item text that is too long for any
+prompt is cut at a word, everywhere at the same one (`recalign.prompting.cuts`).
 
 BOS and the like are what the tokenizer adds by default, once; in chat mode what the chat template writes. With a label
 the answer ends with EOS where the tokenizer has one, so the model also learns to stop; EOS bears loss.
@@ -10,22 +11,29 @@ the answer ends with EOS where the tokenizer has one, so the model also learns t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from recalign.data.domain import Domain
 from recalign.errors import DataError, ModelError
+from recalign.prompting.chat import ChatFrame
 from recalign.prompting.control import ControlTokens
+from recalign.prompting.cuts import TextCuts
 from recalign.prompting.prompts import HistoryText, Instruction, Prompt
 from recalign.prompting.template import PromptTemplate
 from recalign.prompting.titles import clean_title
-from recalign.prompting.tokens import answer_ids, common_prefix, tokenise
+from recalign.prompting.tokens import answer_ids, common_prefix, joined_answers, tokenise
+
+logger = logging.getLogger(__name__)
 
 IGNORE: Final = -100
+_PROBES: Final = ("x", "another target")
+_SHOWN: Final = 8  # tokens before an answer in a message
+_LEFT_OUT: Final = 0.1  # most of the instructions that may be too long; with more, `max_length` itself is wrong
 _BOUNDARY: Final = 3  # tokens before the answer that must be those of the probe, see `_known`
 
 
@@ -80,17 +88,20 @@ class PromptEncoder:
 
         Raises:
             ConfigError: the template has no wording for the domain's language.
-            ModelError: the answers do not differ at the first token, or a chat template is needed and missing.
+            ModelError: the answers do not differ at the first token, two targets give the same ids, or the chat
+                template is missing or of no use (see `ChatFrame`).
         """
         self.template, self.domain, self.tokenizer = template, domain, tokenizer
         self.max_length, self.train_on_inputs = max_length, train_on_inputs
         eos = tokenizer.eos_token_id
         self._eos: int | None = None if eos is None else int(eos)
+        self._chat = ChatFrame(tokenizer, template.name) if template.chat else None
         empty = self._texts([template.frame(Instruction("x", "", "")), template.frame(Instruction("x", "x", ""))])
         self._control = ControlTokens(tokenizer, "\n".join(empty))
         self._answers = tuple(template.frame(template.instruction(domain, (), "", label)).answer for label in (0, 1))
         self._endings: tuple[list[int], list[int], list[int]] | None = None
         self.yes_id, self.no_id = self._verify()
+        self._cuts = TextCuts(self._alone, lambda text: self._control.inert([text], clean_title)[0])
 
     def encode(self, history: Sequence[HistoryText], target: str, label: int | None) -> EncodedPrompt:
         """One sample of `encode_many`."""
@@ -109,14 +120,24 @@ class PromptEncoder:
             labels: 1, 0 or None per sample. None (or no `labels`): the ids end at the answer position.
 
         Raises:
-            DataError: a prompt does not fit into `max_length` even with an empty history.
+            DataError: not even a few letters of a target fit into `max_length`.
         """
         labels = [None] * len(targets) if labels is None else labels
         texts = [entry.text for history in histories for entry in history] + list(targets)
         inert = dict(zip(texts, self._control.inert(texts, clean_title), strict=True))
-        safe = [[HistoryText(inert[e.text], e.liked, e.rating) for e in history] for history in histories]
-        pairs = self._fit(safe, [inert[target] for target in targets])
+        cut = self._cuts.shown(list(inert.values()), self.max_length)
+        shown = {text: cut[safe] for text, safe in inert.items()}
+        safe = [[HistoryText(shown[e.text], e.liked, e.rating) for e in history] for history in histories]
+        pairs = self._fit(safe, [shown[target] for target in targets])
         return [self._finish(pair, label) for pair, label in zip(pairs, labels, strict=True)]
+
+    def cut(self, texts: Iterable[str]) -> dict[str, str]:
+        """Those of `texts` that no prompt of `max_length` holds, with the beginning that is shown of each instead."""
+        # Harmless texts are at most twice as long: breaking a control token up adds a blank.
+        distinct = [text for text in dict.fromkeys(texts) if self._cuts.may_be_cut(text, self.max_length, growth=2)]
+        inert = self._control.inert(distinct, clean_title)
+        shown = self._cuts.shown(inert, self.max_length)
+        return {text: shown[safe] for text, safe in zip(distinct, inert, strict=True) if shown[safe] != safe}
 
     def encode_instruction(self, instruction: Instruction) -> EncodedPrompt:
         """One row of `encode_instructions`."""
@@ -125,10 +146,11 @@ class PromptEncoder:
     def encode_instructions(self, instructions: Sequence[Instruction]) -> list[EncodedPrompt]:
         """Encode arbitrary instructions with this template's frame; loss on the output and EOS.
 
-        Control tokens in the texts stay text; line breaks are kept.
+        Control tokens in the texts stay text; line breaks are kept. Nothing is cut off: an instruction longer than
+        `max_length` is left out, with a warning that counts them.
 
         Raises:
-            DataError: an instruction has no output, or is longer than `max_length` (nothing is cut off).
+            DataError: an instruction has no output, or more than a tenth are too long.
         """
         fields = [text for row in instructions for text in (row.instruction, row.input, row.output)]
         inert = iter(self._control.inert(fields, _encodable))
@@ -136,21 +158,37 @@ class PromptEncoder:
         contexts = self._texts(prompts)
         alone = self._tokenise(contexts)
         joint = self._tokenise([text + prompt.answer for text, prompt in zip(contexts, prompts, strict=True)])
-        encoded = []
+        encoded, long = [], []
         for row, context_ids, ids in zip(instructions, alone, joint, strict=True):
             start = common_prefix([context_ids, ids])
             if not row.output.strip():
                 raise DataError(f"instruction {row.instruction[:60]!r} has no output", expected="an answer to learn")
             full = self._with_eos(ids)
             if len(full) > self.max_length:
-                raise self._too_long(f"instruction {row.instruction[:60]!r}", len(full))
-            encoded.append(self._labelled(full, start))
+                long.append(self._too_long(f"instruction {row.instruction[:60]!r}", len(full)))
+            else:
+                encoded.append(self._labelled(full, start))
+        if len(long) > len(instructions) * _LEFT_OUT:
+            raise long[0]
+        if long:
+            logger.warning("%d of %d instructions are left out; %s", len(long), len(instructions), long[0])
         return encoded
 
+    def _alone(self, targets: Sequence[str]) -> list[int]:
+        """Tokens of the prompt of each target without a history."""
+        return [self._length(pair) for pair in self._pairs([()] * len(targets), targets)]
+
     def _verify(self) -> tuple[int, int]:
-        context = self._contexts([()], ["x"])[0]
+        context, another = self._contexts([(), ()], _PROBES)
         no, yes = self._answers
-        context_ids, no_ids, yes_ids = self._tokenise([context, context + no, context + yes])
+        context_ids, other_ids, no_ids, yes_ids = self._tokenise([context, another, context + no, context + yes])
+        if context_ids == other_ids:
+            raise ModelError(
+                f"prompt template {self.template.name!r} with this tokenizer makes the same prompt of different items",
+                found=f"the same {len(context_ids)} tokens for the targets {_PROBES[0]!r} and {_PROBES[1]!r}",
+                expected="prompts that differ",
+                hint="Use another backbone: this tokenizer does not know the letters of the titles.",
+            )
         shared = common_prefix([no_ids, yes_ids])
         if shared >= _BOUNDARY:
             self._endings = (no_ids[shared - _BOUNDARY : shared], no_ids[shared:], yes_ids[shared:])
@@ -164,23 +202,8 @@ class PromptEncoder:
 
     def _texts(self, prompts: Sequence[Prompt]) -> list[str]:
         """What is tokenised before the answer: the context, or the chat rendered around it."""
-        if not self.template.chat:
-            return [prompt.context for prompt in prompts]
-        if self.tokenizer.chat_template is None:
-            raise ModelError(
-                f"prompt template {self.template.name!r} needs a tokenizer with a chat template",
-                found="a tokenizer without one",
-                hint="Use an instruct backbone, or another prompt template such as 'default'.",
-            )
-        chats = [[{"role": "user", "content": prompt.context}] for prompt in prompts]
-        try:
-            # Templates of "thinking" models open a chain of thought unless told not to; others ignore the switch.
-            texts: list[str] = self.tokenizer.apply_chat_template(
-                chats, tokenize=False, add_generation_prompt=True, enable_thinking=False
-            )
-        except (TemplateError, ValueError, TypeError) as error:
-            raise ModelError("the tokenizer's chat template failed on a user message", found=str(error)) from error
-        return texts
+        contexts = [prompt.context for prompt in prompts]
+        return contexts if self._chat is None else self._chat.around(contexts)
 
     def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         return tokenise(self.tokenizer, texts, special=not self.template.chat)  # a chat template writes them itself
@@ -212,12 +235,7 @@ class PromptEncoder:
     def _joined(self, no: list[int], yes: list[int]) -> _Pair:
         shared = common_prefix([no, yes])
         if not 0 < shared < min(len(no), len(yes)) or (no[shared], yes[shared]) != (self.no_id, self.yes_id):
-            raise ModelError(
-                f"the tokenizer joins the answers with what stands before them in template {self.template.name!r}",
-                found=f"first answer ids {no[shared : shared + 1]} and {yes[shared : shared + 1]}",
-                expected=f"{self.no_id} and {self.yes_id}",
-                hint="End the template's frame with a line break.",
-            )
+            raise joined_answers(self.tokenizer, self.template.name, no, yes, (self.no_id, self.yes_id))
         return _Pair((no, yes), shared)
 
     def _fit(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[_Pair]:
@@ -257,15 +275,16 @@ class PromptEncoder:
 
     def _labelled(self, ids: list[int], start: int) -> EncodedPrompt:
         if not 0 < start < len(ids):
-            found = f"{len(ids)} tokens, the answer from {start}"
-            raise DataError("a prompt without answer tokens", found=found, expected="an answer")
+            shown = self.tokenizer.decode(ids[-_SHOWN:])
+            found = f"no token of its own, at the end of {shown!r}" if start else "no token before it"
+            raise DataError("the answer of a prompt", found=found, expected="a prompt, then tokens of the answer")
         masked = 0 if self.train_on_inputs else start
         return EncodedPrompt(tuple(ids), (IGNORE,) * masked + tuple(ids[masked:]), start)
 
     def _too_long(self, thing: str, length: int) -> DataError:
         return DataError(
             f"{thing} is too long",
-            found=f"{length} tokens with template {self.template.name!r}, without a history",
+            found=f"{length} tokens with template {self.template.name!r}",
             expected=f"at most max_length = {self.max_length}",
             hint="Raise max_length (the backbone must have as many positions), or shorten the text.",
         )

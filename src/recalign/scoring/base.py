@@ -1,12 +1,14 @@
 """The central interface: a `Scorer` turns candidate lists into `Scores`.
 
-AUC is the one-item list; ranking, baselines, evaluation and serving use the same call.
+A sample's target is scored like a candidate; ranking, baselines, evaluation and serving use the same call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -54,6 +56,34 @@ class Scorer(Protocol):
         """Score every item of every list. An empty sequence gives empty `Scores`."""
 
 
-def one_item_lists(samples: Sequence[Sample]) -> list[CandidateList]:
-    """The candidate lists that a label metric needs: each sample's target alone."""
-    return [CandidateList(sample.user_id, sample.history, (sample.item_id,), sample.earlier) for sample in samples]
+@runtime_checkable
+class Telling(Protocol):
+    """A scorer that takes its time: it calls `progress`, where there is one, with (items scored, items to score)."""
+
+    progress: Callable[[int, int], None] | None
+
+
+@contextmanager
+def watched(scorer: Scorer, progress: Callable[[int, int], None] | None) -> Iterator[None]:
+    """Have a scorer tell its progress within the context, if it is one that can."""
+    if not isinstance(scorer, Telling):
+        yield
+        return
+    scorer.progress = progress
+    try:
+        yield
+    finally:
+        scorer.progress = None
+
+
+def sample_lists(samples: Sequence[Sample]) -> list[CandidateList]:
+    """The candidate lists that ask about the samples' targets: `Scores.flat` of them has one score per sample.
+
+    Samples in a row that have one history (`leave-n-out`) share a list, so that a scorer reads the history once.
+    """
+    lists = []
+    for _, group in groupby(samples, key=lambda sample: (sample.user_id, sample.history, len(sample.earlier))):
+        first, *others = group
+        items = (first.item_id, *(sample.item_id for sample in others))
+        lists.append(CandidateList(first.user_id, first.history, items, first.earlier))
+    return lists

@@ -6,7 +6,7 @@ given that the model answers at all. The probability mass of the two answers tog
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -37,6 +37,9 @@ class YesNoScorer:
             second softmax to the two probabilities). It can reorder samples and is no log-odds, so LogLoss and ECE are
             undefined.
         batch_tokens: Token budget of one forward pass. Activations that fit the processor's caches are fastest.
+
+    Attributes:
+        progress: Called after each forward pass with (prompts scored, prompts to score); see `scoring.base.watched`.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class YesNoScorer:
         self.kind = kind
         self.name = name
         self.log_odds = kind == "log-odds"
+        self.progress: Callable[[int, int], None] | None = None
         self._batch_tokens = batch_tokens
         self._packed = supports_packing(model, longest=encoder.max_length)
         self._fused = self._packed and supports_fusion(model)
@@ -76,9 +80,12 @@ class YesNoScorer:
         The first `sizes[0]` prompts are of one history, the next `sizes[1]` of another, and so on.
         """
         self.model.eval()
-        scores, mass = np.empty(len(prompts)), np.empty(len(prompts))
+        scores, mass, done = np.empty(len(prompts)), np.empty(len(prompts)), 0
         for forest, places in self._forests(prompts, sizes):
             scores[places], mass[places] = self._forward(forest)
+            done += len(places)
+            if self.progress is not None:
+                self.progress(done, len(prompts))
         return scores, mass
 
     def _encode(self, lists: Sequence[CandidateList]) -> list[EncodedPrompt]:

@@ -96,7 +96,7 @@ class InstructionStage(_Stage):
 
     kind: Literal["instruction"] = Field("instruction", description="Instruction tuning.")
     instructions: int = Field(2000, ge=1, description="Rows of the embedded instruction generator.")
-    instruction_file: str | None = Field(None, description="Alpaca-format JSON(L) used instead of the generator.")
+    instruction_file: str | None = Field(None, description="JSON(L) of instructions or chats instead of the generator.")
 
 
 class CotStage(_Stage):

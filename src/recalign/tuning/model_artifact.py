@@ -24,6 +24,7 @@ from recalign.errors import ConfigError
 from recalign.models.adapter import load_adapter
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
+from recalign.prompting.cuts import warn_of_cuts
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
 from recalign.scoring.yes_no import ScoreKind, YesNoScorer
@@ -94,13 +95,27 @@ def load_scorer(
     Raises:
         ArtifactError, ModelError: See `load_model`.
     """
-    model, loaded, manifest = load_model(directory, backbone=backbone, device=device)
+    model, loaded, _ = load_model(directory, backbone=backbone, device=device)
+    return scorer_around(model, loaded, directory, data, kind=kind)
+
+
+def scorer_around(
+    model: nn.Module,
+    backbone: Backbone,
+    directory: Path,
+    data: SampleSet | None = None,
+    *,
+    kind: ScoreKind = "log-odds",
+) -> YesNoScorer:
+    """The `Scorer` around the loaded model of an artefact; see `load_scorer`."""
+    manifest = read_manifest(directory, kind=KIND, verify=False)
     domain = data.domain if data is not None else Domain.model_validate(manifest.config["domain"])
     encoder = PromptEncoder(
         PromptTemplate.load(directory / "template.toml"),
         domain,
-        loaded.tokenizer,
-        max_length=min(manifest.config["stage"]["max_length"], loaded.max_positions),
+        backbone.tokenizer,
+        max_length=min(manifest.config["stage"]["max_length"], backbone.max_positions),
     )
     catalog = data.catalog if data is not None else load_catalog(directory)
+    warn_of_cuts(encoder.cut(catalog.frame["text"]), encoder.max_length)
     return YesNoScorer(model, encoder, catalog, name=directory.name, kind=kind)

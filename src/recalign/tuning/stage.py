@@ -22,6 +22,7 @@ from recalign.errors import ArtifactError, DataError
 from recalign.models.adapter import attach, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.hf_checkpoint import inspect_checkpoint, locate
+from recalign.prompting.cuts import warn_of_cuts
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.prompting.template import PromptTemplate
 from recalign.tuning.checkpoint import CheckpointStore
@@ -158,6 +159,7 @@ def _domain_prompts(data: SampleSet, backbone: Backbone, config: StageConfig) ->
         max_length=min(config.max_length, backbone.max_positions),
         train_on_inputs=config.train_on_inputs,
     )
+    warn_of_cuts(encoder.cut(data.catalog.frame["text"]), encoder.max_length)
     return DomainPrompts(encoder, data.catalog)
 
 

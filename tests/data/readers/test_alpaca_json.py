@@ -10,6 +10,7 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
 from recalign.data.published import PublishedSamples
 from recalign.data.readers.alpaca_json import item_id, read_alpaca
+from recalign.data.source import SourceOptions
 from recalign.errors import ConfigError, DataError
 from recalign.prompting.prompts import HistoryText, Instruction
 from recalign.prompting.template import PromptTemplate
@@ -95,6 +96,32 @@ def test_every_row_is_accounted_for(tmp_path: Path) -> None:
         (8, "the line is no JSON"),
         (9, "the line is no JSON"),
     ]
+
+
+def bare(row: dict[str, str]) -> dict[str, str]:
+    return row | {"output": row["output"].rstrip(".")}
+
+
+def test_answers_without_full_stop_are_taken_by_option_only(tmp_path: Path) -> None:
+    path = write(tmp_path / "valid.json", [bare(row) for row in ROWS])
+    with pytest.raises(DataError, match=r"without its full stop, which --bare-answers allows\. Add that option"):
+        read_alpaca(path, TALLREC)
+    data = read_alpaca(path, TALLREC, None, SourceOptions(bare_answers=True))
+    assert [sample.label for sample in data.samples] == [1, 0]
+    assert (data.domain.yes, data.domain.no, len(data.rejects)) == ("Yes.", "No.", 0)
+    assert render(data) == [Instruction(**row) for row in ROWS]
+
+
+def test_the_option_takes_bare_answers_beside_whole_ones_and_nothing_else(tmp_path: Path) -> None:
+    others = [ROWS[0] | {"output": answer} for answer in ("Maybe", "yes", "Yes..", "", "Yes, ")]
+    path = write(tmp_path / "valid.json", [ROWS[0], bare(ROWS[1]), *others])
+    plain = read_alpaca(path, TALLREC)
+    assert [sample.row for sample in plain.samples] == [1]
+    reasons = plain.rejects.frame()["reason"].to_list()
+    assert reasons == ["an answer without its full stop, which --bare-answers allows", *["unknown answer"] * 5]
+    data = read_alpaca(path, TALLREC, None, SourceOptions(bare_answers=True))
+    assert [(sample.row, sample.label) for sample in data.samples] == [(1, 1), (2, 0)]
+    assert data.rejects.frame()["reason"].to_list() == ["unknown answer"] * 5
 
 
 def test_given_words_complete_the_file_or_contradict_it(tmp_path: Path) -> None:

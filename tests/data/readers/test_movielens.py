@@ -37,7 +37,7 @@ def small_100k(write: Write) -> Path:
 def test_100k(small_100k: Path, check_books: Check) -> None:
     data = read_movielens_100k(small_100k, PLAIN)
     check_books(data)
-    assert data.interactions.row(0) == ("7", "1", 5.0, 100, 0)
+    assert data.interactions.row(0) == ("7", "1", 5.0, 100_000_000, 0)
     assert data.items.row(0) == ("1", "Café (1994)", 1994, None, ["Action", "War"])
     assert data.items["year"].to_list() == [1994, None, 1990, 1990]
     assert "Harper" in data.licence
@@ -66,7 +66,7 @@ def test_100k_bad_lines_each_have_a_reason(small_100k: Path, check_books: Check)
         (4, "rating outside 1 to 5"),
         (5, "rating is not a number"),
         (6, "not a row of this format"),
-        (7, "time is not whole seconds, a date or an ISO date and time"),
+        (7, "time is not a whole number of seconds"),
         (8, "missing user id"),
         (9, "unknown item"),
         (10, "rating not in steps of 1"),

@@ -29,10 +29,10 @@ def test_combined_files(write: Write, check_books: Check) -> None:
     data = read_netflix(path.parent, PLAIN)
     check_books(data)
     assert data.interactions.select("user_id", "item_id", "rating", "timestamp").rows() == [
-        ("10", "1", 3.0, 1125964800),
-        ("11", "1", 5.0, 1126051200),
-        ("10", "2", 1.0, 1126137600),
-        ("12", "3", 4.0, 946598400),
+        ("10", "1", 3.0, 1125964800_000_000),
+        ("11", "1", 5.0, 1126051200_000_000),
+        ("10", "2", 1.0, 1126137600_000_000),
+        ("12", "3", 4.0, 946598400_000_000),
     ]
     assert data.items.select("title", "year").rows() == [("One", 2003), ("Two, or: Deux", None), ('Café "Trois"', 1999)]
     assert [(Path(a.path).name, a.header, a.parsed) for a in data.accounts[1:]] == [

@@ -7,14 +7,30 @@ belong to no known item is moved to the rejects. `FileTally.account` refuses to 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from recalign.data.parsing import fields
+from recalign.data.parsing.containers import InputFile
+from recalign.errors import DataError
 
 TEXT_LIMIT: Final = 200
+
+
+class NothingLeft(DataError):
+    """No row of a source is usable.
+
+    Attributes:
+        rejects: Why.
+    """
+
+    def __init__(self, thing: str, rejects: RejectLedger, *, expected: str, hint: str) -> None:
+        found = rejects.told() if len(rejects) else "no row below the header"
+        super().__init__(thing, found=found, expected=expected, hint=hint)
+        self.rejects = rejects
 
 
 class RejectLedger:
@@ -59,9 +75,14 @@ class RejectLedger:
         table = self.frame().group_by("reason").len().sort(["len", "reason"], descending=[True, False])
         return dict(table.iter_rows())
 
-    def write(self, path: Path) -> None:
+    def told(self) -> str:
+        """How many rows were rejected, and the three most frequent reasons."""
+        reasons = [f"{reason} ({count:,})" for reason, count in list(self.counts().items())[:3]]
+        return f"{len(self):,} rejected rows, most often: {', '.join(reasons)}"
+
+    def write(self, target: Path | BytesIO) -> None:
         """Write the entries as JSON Lines (keys `source`, `line`, `lines`, `reason`, `text`); no entry, empty file."""
-        self.frame().write_ndjson(path)
+        self.frame().write_ndjson(target)
 
     def __len__(self) -> int:
         return sum(part.height for part in self._parts)
@@ -78,6 +99,8 @@ class FileAccount:
         parsed: Lines that became data. A row whose quoted field spans three physical lines counts three.
         rejected: Lines of the rows in the reject ledger.
         header: Lines that name columns or, in Netflix files, the movie of the lines that follow.
+        name: What tables and the reject ledger call the file; "" for the last part of its path.
+        sha256: Of what was read, where it can be read only once (a pipe); else None.
     """
 
     path: str
@@ -85,8 +108,12 @@ class FileAccount:
     parsed: int
     rejected: int
     header: int = 0
+    name: str = ""
+    sha256: str | None = None
 
     def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", Path(self.path).name)
         if min(self.parsed, self.rejected, self.header) < 0 or self.lines != self.header + self.parsed + self.rejected:
             raise ValueError(f"lines lost in the account of a file: {self!r}")
 
@@ -95,12 +122,15 @@ class FileTally:
     """The open account of one file.
 
     Attributes:
-        path: The file.
+        input: The file, and where its content lies.
+        path: The file, as messages name it.
         number: Its number among the files of the source; rows carry it in column `file`.
     """
 
-    def __init__(self, path: Path, number: int, ledger: RejectLedger) -> None:
-        self.path, self.number, self._ledger = path, number, ledger
+    def __init__(self, source: Path | InputFile, number: int, ledger: RejectLedger, *, name: str = "") -> None:
+        self.input = InputFile(source, source) if isinstance(source, Path) else source
+        self.path, self.number, self._ledger = self.input.path, number, ledger
+        self._name = name or self.path.name
         self._lines = self._header = self._parsed = self._rejected = 0
 
     def count_lines(self, lines: int) -> None:
@@ -118,7 +148,7 @@ class FileTally:
     def reject(self, rows: pl.DataFrame) -> None:
         """Rows did not become data: columns `line`, `lines`, `reason`, `text`."""
         self._rejected += int(rows["lines"].sum())
-        self._ledger.add_frame(self.path.name, rows)
+        self._ledger.add_frame(self._name, rows)
 
     def demote(self, rows: pl.DataFrame) -> None:
         """Rows that had been accepted are rejected after all (columns as in `reject`)."""
@@ -127,7 +157,8 @@ class FileTally:
 
     def account(self) -> FileAccount:
         """Close the account; a line that is entered nowhere, or twice, is a ValueError."""
-        return FileAccount(str(self.path), self._lines, self._parsed, self._rejected, self._header)
+        counts = (self._lines, self._parsed, self._rejected, self._header)
+        return FileAccount(str(self.path), *counts, name=self._name, sha256=self.input.sha256)
 
 
 def sift(rows: pl.DataFrame, checks: fields.Checks, tally: FileTally) -> pl.DataFrame:
@@ -149,11 +180,11 @@ def sift(rows: pl.DataFrame, checks: fields.Checks, tally: FileTally) -> pl.Data
 
 
 def sift_ratings(rows: pl.DataFrame, of_rating: fields.Checks, tally: FileTally) -> pl.DataFrame:
-    """Give `user_id`, `item_id`, `rating` and `timestamp` (in seconds) their types, and keep the rows that have all."""
+    """Give the text of `user_id`, `item_id`, `rating` and `timestamp` (seconds) types; keep the rows that have all."""
     typed = rows.with_columns(
         fields.identifier("user_id"),
         fields.identifier("item_id"),
         fields.number("rating"),
-        fields.seconds("timestamp", "seconds"),
+        fields.seconds("timestamp"),
     )
     return sift(typed, [*fields.id_checks(), *of_rating, *fields.time_checks()], tally)

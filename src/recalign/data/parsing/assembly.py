@@ -18,7 +18,8 @@ import numpy as np
 import polars as pl
 
 from recalign.data.codes import encode, into_enum, natural_enum, pair_keys, repeated
-from recalign.data.parsing.accounting import FileTally, RejectLedger
+from recalign.data.parsing.accounting import FileTally, NothingLeft, RejectLedger
+from recalign.data.parsing.containers import InputFile
 from recalign.data.schema import INTERACTIONS, ITEMS
 from recalign.data.source import SourceData
 from recalign.errors import DataError
@@ -40,19 +41,29 @@ _ROWS: Final[dict[str, pl.DataType]] = {
 
 
 class SourceBuilder:
-    """Collects the parsed rows of one dataset."""
+    """Collects the parsed rows of one dataset.
+
+    Attributes:
+        ledger: What was rejected so far.
+        time_form: `SourceData.time_form`.
+    """
 
     def __init__(self) -> None:
-        self.ledger = RejectLedger()
+        self.ledger, self.time_form = RejectLedger(), ""
         names = ("user_id", "item_id")
         self._ids = {name: pl.Categorical(pl.Categories.random("recalign", pl.UInt32)) for name in names}
         self._tallies: list[FileTally] = []
+        self._names: set[str] = set()
         self._ratings: list[pl.DataFrame] = []
         self._items: list[pl.DataFrame] = []
 
-    def file(self, path: Path) -> FileTally:
-        """Open the account of a file."""
-        tally = FileTally(path, len(self._tallies), self.ledger)
+    def file(self, source: Path | InputFile) -> FileTally:
+        """Open the account of a file. It is called by its name; where another one has that, with its folder."""
+        path = source if isinstance(source, Path) else source.path
+        names = (path.name, f"{path.parent.name}/{path.name}", str(path))
+        name = next((name for name in names if name not in self._names), names[-1])
+        self._names.add(name)
+        tally = FileTally(source, len(self._tallies), self.ledger, name=name)
         self._tallies.append(tally)
         return tally
 
@@ -80,7 +91,8 @@ class SourceBuilder:
             rename: Final names of item columns, for those that would collide with the columns of the books.
 
         Raises:
-            DataError: no rating is left; the message names the most frequent reasons.
+            NothingLeft: no rating is left; the message names the most frequent reasons.
+            DataError: ids stand there both as 17 and as 17.0.
         """
         catalogue = self._catalogue() if items is None else _completed(items)
         ratings = self._known(natural_enum(catalogue["item_id"]))
@@ -94,12 +106,14 @@ class SourceBuilder:
             raise self._nothing_left()
         interactions = _whole(ratings.drop("file", "line", "lines"))
         catalogue = catalogue.rename(rename or {})
-        return SourceData(interactions.select(*INTERACTIONS), catalogue, accounts, self.ledger, licence)
+        return SourceData(interactions.select(*INTERACTIONS), catalogue, accounts, self.ledger, licence, self.time_form)
 
     def _known(self, items: pl.Enum) -> pl.DataFrame:
         """All ratings of these items, their ids as Enums."""
         ratings = pl.concat(self._ratings) if self._ratings else pl.DataFrame(schema={**self._ids, **_ROWS})
         self._ratings = []
+        _refuse_two_spellings("user", ratings["user_id"].unique().cast(pl.String))
+        _refuse_two_spellings("item", pl.concat([ratings["item_id"].unique().cast(pl.String), items.categories]))
         coded = into_enum(ratings["item_id"], items)
         ratings = self._without(ratings, coded.is_null(), UNKNOWN_ITEM)
         return ratings.with_columns(encode([ratings["user_id"]])[0], coded.drop_nulls())
@@ -125,14 +139,26 @@ class SourceBuilder:
         for (number,), part in rows.group_by("file", maintain_order=True):
             self._tallies[int(str(number))].demote(part)
 
-    def _nothing_left(self) -> DataError:
-        reasons = [f"{reason} ({count})" for reason, count in list(self.ledger.counts().items())[:3]]
+    def _nothing_left(self) -> NothingLeft:
         paths = ", ".join(str(tally.path) for tally in self._tallies[:3])
-        return DataError(
+        return NothingLeft(
             f"no usable rating in {paths}",
-            found=f"rejected rows: {', '.join(reasons)}" if reasons else "no row below the header",
+            self.ledger,
             expected="at least one rating of an item that has a title",
             hint="Check that these are the ratings and items of one dataset",
+        )
+
+
+def _refuse_two_spellings(what: str, ids: pl.Series) -> None:
+    """Refuse ids of which one is written as whole number here and as 17.0 there: they would be two users or items."""
+    whole = ids.filter(ids.str.contains(r"^-?\d+\.0+$")).unique()
+    if len(whole) and len(twice := whole.filter(whole.str.replace(r"\.0+$", "").is_in(ids.implode())).sort()):
+        shown = ", ".join(f"{name!r} beside {name.partition('.')[0]!r}" for name in twice.head(3))
+        raise DataError(
+            f"{what} ids in two spellings",
+            found=f"{shown}{f' and {len(twice) - 3} more' if len(twice) > 3 else ''}",
+            expected="each id written alike in all rows and files",
+            hint="Write them as whole numbers: a column with blanks becomes floats in some programs",
         )
 
 

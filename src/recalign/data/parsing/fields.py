@@ -6,9 +6,11 @@ All are polars expressions, so 100 million rows take the same path as one.
 from __future__ import annotations
 
 from math import inf
-from typing import Final, Literal
+from typing import Final
 
 import polars as pl
+
+from recalign.data.schema import SECOND
 
 Checks = list[tuple[pl.Expr, str]]
 """Conditions that condemn a row, each with the reason (for `accounting.sift`)."""
@@ -17,21 +19,25 @@ NO_USER: Final = "missing user id"
 NO_ITEM: Final = "missing item id"
 NO_TITLE: Final = "missing title"
 BAD_RATING: Final = "rating is not a number"
-BAD_TIME: Final = "time is not whole seconds, a date or an ISO date and time"
-MILLISECONDS: Final = "time is too large for seconds (milliseconds?)"
+BAD_TIME: Final = "time is not a whole number of seconds"
+TOO_LATE: Final = "time is beyond the year 5138 in the unit that it is read in"
 
-# Seconds beyond the year 5138; the same moment in milliseconds is 1973.
-_MAX_SECONDS: Final = 100_000_000_000
-_ISO: Final = (
-    r"^\s*(?P<date>\d{4}-\d{2}-\d{2})(?:[T ](?P<time>\d{2}:\d{2}(?::\d{2})?)(?:[.,]\d+)?\s*"
-    r"(?P<zone>Z|UTC|[+-]\d{2}(?::?\d{2})?)?)?\s*$"
-)
+# What programs write for a missing value, in lower case.
+PLACEHOLDERS: Final = ("nan", "null", "none", "n/a", "#n/a", "<na>", "nat", "\\n", "(null)", "undefined")
+# Microseconds: beyond it lies the year 5138.
+MAX_TIME: Final = 100_000_000_000 * SECOND
 
 
 def identifier(name: str) -> pl.Expr:
     """An id without surrounding blanks; null where nothing is left."""
     text = pl.col(name).str.strip_chars()
     return pl.when(text != "").then(text).alias(name)
+
+
+def own_identifier(name: str) -> pl.Expr:
+    """The same of a user's own table, where programs may have written ``nan`` or ``NULL`` for a missing id."""
+    text = pl.col(name).str.strip_chars()
+    return pl.when(~text.str.to_lowercase().is_in(["", *PLACEHOLDERS])).then(text).alias(name)
 
 
 def number(name: str, *, decimal_comma: bool = False) -> pl.Expr:
@@ -50,35 +56,17 @@ def yes_no(name: str) -> pl.Expr:
     return pl.when(truth).then(1.0).when(false).then(0.0).alias(name)
 
 
-def seconds(name: str, form: Literal["seconds", "date", "any"]) -> pl.Expr:
-    """Seconds since 1970 UTC (Int64), or null.
-
-    Args:
-        name: String column.
-        form: ``seconds``: a whole number of seconds, not negative; ``date``: YYYY-MM-DD, midnight UTC; ``any``:
-            either, or an ISO 8601 date and time (UTC where it names no offset; fractions of a second are cut off).
-    """
+def seconds(name: str) -> pl.Expr:
+    """A whole number of seconds since 1970, not negative, as microseconds (Int64), or null."""
     text = pl.col(name).str.strip_chars()
-    if form == "date":
-        return text.str.to_date("%Y-%m-%d", strict=False).dt.epoch("s").cast(pl.Int64).alias(name)
-    whole = text.str.replace(r"\.0+$", "") if form == "any" else text
-    # Digits only: a cast alone would also take "+5" and "1e3".
-    count = pl.when(whole.str.contains(r"^\d{1,18}$")).then(whole.cast(pl.Int64, strict=False))
-    return count.alias(name) if form == "seconds" else pl.coalesce(count, _iso_seconds(name)).alias(name)
+    # Digits only: a cast alone would also take "+5".
+    count = pl.when(text.str.contains(r"^\d{1,18}$")).then(text.cast(pl.Int64, strict=False))
+    return (count.clip(upper_bound=MAX_TIME // SECOND) * SECOND).alias(name)
 
 
-def _iso_seconds(name: str) -> pl.Expr:
-    parts = pl.col(name).str.extract_groups(_ISO)
-    date = parts.struct.field("date").str.to_date("%Y-%m-%d", strict=False)
-    clock = parts.struct.field("time")
-    full = pl.when(clock.str.len_bytes() == 5).then(clock + ":00").otherwise(clock.fill_null("00:00:00"))
-    time = full.str.to_time("%H:%M:%S", strict=False)
-    zone = parts.struct.field("zone").fill_null("Z").str.replace(":", "", literal=True)
-    digits = zone.str.slice(1).str.pad_end(4, "0")
-    hours, minutes = (digits.str.slice(at, 2).cast(pl.Int64, strict=False) for at in (0, 2))
-    sign = pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
-    offset = pl.when(zone.is_in(["Z", "UTC"])).then(0).otherwise(sign * (hours * 3600 + minutes * 60))
-    return date.dt.epoch("s").cast(pl.Int64) + time.cast(pl.Int64) // 1_000_000_000 - offset
+def date(name: str) -> pl.Expr:
+    """YYYY-MM-DD as microseconds from 1970 to its midnight UTC (Int64), or null."""
+    return pl.col(name).str.strip_chars().str.to_date("%Y-%m-%d", strict=False).dt.epoch("us").alias(name)
 
 
 def rating_checks(low: float = -inf, high: float = inf, step: float = 0) -> Checks:
@@ -96,7 +84,7 @@ def rating_checks(low: float = -inf, high: float = inf, step: float = 0) -> Chec
 def time_checks() -> Checks:
     """Conditions that condemn a row by its Int64 column `timestamp`."""
     time = pl.col("timestamp")
-    return [(time.is_null(), BAD_TIME), (time >= _MAX_SECONDS, MILLISECONDS)]
+    return [(time.is_null(), BAD_TIME), (time.abs() >= MAX_TIME, TOO_LATE)]
 
 
 def id_checks() -> Checks:

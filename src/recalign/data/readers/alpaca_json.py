@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,14 +19,17 @@ from recalign.data.catalog import MISSING_TEXT
 from recalign.data.domain import Domain
 from recalign.data.json_rows import read_json_rows
 from recalign.data.parsing.accounting import FileAccount, RejectLedger
+from recalign.data.parsing.files import refuse_stream
 from recalign.data.published import Instruction, ParsedSample, PublishedRow, PublishedSamples, SampleTemplate
 from recalign.data.reader import Defaults, SamplesReader
 from recalign.data.schema import ITEMS
+from recalign.data.source import SourceOptions
 from recalign.data.title_names import split_year
 from recalign.errors import ConfigError, DataError
 
 LICENCE: Final = "as published with the file; the ratings inside have terms of their own"
 _FIELDS: Final = ("instruction", "input", "output")
+_BARE: Final = "an answer without its full stop, which --bare-answers allows"
 _PARSED_WORDS: Final = ("noun", "verb", "yes", "no")
 _OTHER_WORDS: Final = ("noun_plural", "past", "consumed")
 
@@ -35,7 +39,9 @@ def item_id(text: str) -> str:
     return "a" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def read_alpaca(path: Path, template: SampleTemplate, domain: Domain | None = None) -> PublishedSamples:
+def read_alpaca(
+    path: Path, template: SampleTemplate, domain: Domain | None = None, options: SourceOptions | None = None
+) -> PublishedSamples:
     """Read a published file: a JSON array of objects, or one object per line. Keys beyond the three are ignored.
 
     Args:
@@ -43,22 +49,26 @@ def read_alpaca(path: Path, template: SampleTemplate, domain: Domain | None = No
         template: The wording of the file; it must be one that can be parsed (``tallrec``, ``tlrec``, ...).
         domain: Words that the file does not contain (the plural, the past, ...). Other words that differ from the
             defaults must agree with the file. None: the file's words and the defaults.
+        options: `bare_answers` alone is heeded.
     """
     if not template.parses:
         raise ConfigError(f"prompt template {template.name!r} cannot be parsed", expected="one with a [parse] section")
+    refuse_stream(path)
+    bare_answers = options is not None and options.bare_answers
     parsed: list[tuple[int, str, ParsedSample]] = []
     rejected: list[tuple[int, str, str]] = []
     total = 0
     for row in read_json_rows(path):
         total += 1
         try:
-            parsed.append((row.number, row.text, template.parse(_instruction(row.value))))
+            parsed.append((row.number, row.text, _parsed(template, _instruction(row.value), bare_answers)))
         except DataError as error:
             rejected.append((row.number, error.thing, row.text))
     if not parsed:
         reason = Counter(reason for _, reason, _ in rejected).most_common(1)[0][0] if rejected else "no rows"
         thing = f"{path}: no row in the form of template {template.name!r}"
-        raise DataError(thing, found=reason, hint="Try another --template.")
+        hint = "Add that option." if reason == _BARE else "Try another --template."
+        raise DataError(thing, found=reason, hint=hint)
     common = Counter(sample.domain for _, _, sample in parsed).most_common(1)[0][0]
     odd = [row for row in parsed if row[2].domain != common]
     rejected += [(number, "other noun, verb or answers than most rows have", text) for number, text, _ in odd]
@@ -83,6 +93,21 @@ def _instruction(record: object) -> Instruction:
     if any("\ud800" <= char <= "\udfff" for key in _FIELDS for char in record[key]):
         raise DataError("a lone surrogate, which is no character")
     return Instruction(*(record[key] for key in _FIELDS))
+
+
+def _parsed(template: SampleTemplate, instruction: Instruction, bare_answers: bool) -> ParsedSample:
+    """The row taken apart; a full stop that its answer alone lacks is added where `bare_answers` allows it."""
+    try:
+        return template.parse(instruction)
+    except DataError as error:
+        problem = error
+    try:
+        sample = template.parse(replace(instruction, output=f"{instruction.output}."))
+    except DataError:
+        raise problem from None
+    if not bare_answers:
+        raise DataError(_BARE)
+    return sample
 
 
 def _row(number: int, sample: ParsedSample) -> PublishedRow:
@@ -118,5 +143,5 @@ def _merged(in_file: Domain, given: Domain | None, path: Path) -> Domain:
 
 
 PLUGIN: Final = SamplesReader(
-    licence=LICENCE, defaults=Defaults(protocol="published"), options=frozenset(), read=read_alpaca
+    licence=LICENCE, defaults=Defaults(protocol="published"), options=frozenset({"bare_answers"}), read=read_alpaca
 )

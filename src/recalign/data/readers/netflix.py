@@ -101,7 +101,7 @@ def _add_ratings(builder: SourceBuilder, rows: pl.DataFrame, tally: FileTally) -
         fields.identifier("item_id"),
         fields.number("rating"),
         pl.col("timestamp").alias("date"),
-        fields.seconds("timestamp", "date"),
+        fields.date("timestamp"),
     )
     bad_date = pl.col("date").is_not_null() & pl.col("timestamp").is_null()
     checks = [*fields.id_checks(), *fields.rating_checks(1, 5, 1), (bad_date, "date is not YYYY-MM-DD")]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from recalign.data.parsing.accounting import RejectLedger
 from recalign.data.reader import BOOK_TEXT, Defaults, RatingsGenerator
-from recalign.data.schema import INTERACTIONS, ITEMS
+from recalign.data.schema import INTERACTIONS, ITEMS, SECOND
 from recalign.data.source import SourceData, SourceOptions
 from recalign.errors import ConfigError
 from recalign.seeding import generator
@@ -96,7 +96,7 @@ def _ratings(catalogue: Catalogue, themes: Ints, users: int, mean: int, rng: np.
         "user_id": _ids(f"{catalogue[0]}u", users)[user],
         "item_id": _ids(catalogue[0], len(themes))[item],
         "rating": np.clip(np.rint(stars), 1, 5),
-        "timestamp": _times(user, rng),
+        "timestamp": _times(user, rng) * SECOND,
     }
     table = pl.DataFrame(columns).sort("timestamp", "user_id", "item_id")
     return table.with_columns(order=pl.int_range(pl.len(), dtype=pl.Int64)).select(*INTERACTIONS)
