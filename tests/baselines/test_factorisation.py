@@ -15,7 +15,7 @@ from recalign.baselines.factorisation import DEFAULT, REGULARISATIONS, Factorisa
 from recalign.data.samples import CandidateList, Sample, SampleSet
 from recalign.errors import ConfigError, DataError
 from recalign.metrics.classification import auc
-from recalign.scoring.base import one_item_lists
+from recalign.scoring.base import sample_lists
 from recalign.testing.contracts import ScorerContract
 from recalign.testing.data import write_sample_set
 
@@ -45,7 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> SampleSet:
 
 
 def scores(model: Factorisation, samples: list[Sample]) -> np.ndarray:
-    return model.score(one_item_lists(samples)).flat()
+    return model.score(sample_lists(samples)).flat()
 
 
 def test_factors_find_what_biases_cannot(data: SampleSet) -> None:
