@@ -26,7 +26,7 @@ from recalign.experiment.prepare import PrepareConfig, prepare
 from recalign.experiment.tune import tune
 from recalign.plugins import PluginGroup
 from recalign.prompting.template import TEMPLATES, PromptTemplate
-from recalign.scoring.base import one_item_lists
+from recalign.scoring.base import sample_lists
 from recalign.testing.tiny import make_tiny
 from recalign.tuning.backbones import BACKBONES
 from recalign.tuning.model_artifact import backbone_of
@@ -240,7 +240,7 @@ def test_its_baseline_is_trained_and_scores(acme: Path, shop: Path, tmp_path: Pa
     assert read_manifest(tmp_path / "mean").config["baseline"]["model"] == "acme-mean"
     scorer = load_baseline(tmp_path / "mean", data)
     assert config.plugin.title == "Acme mean"
-    assert scorer.score(one_item_lists(data.samples("test")[:3])).flat().shape == (3,)
+    assert scorer.score(sample_lists(data.samples("test")[:3])).flat().shape == (3,)
 
 
 def test_its_teacher_is_asked(acme: Path, shop: Path, tmp_path: Path) -> None:

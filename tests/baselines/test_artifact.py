@@ -16,7 +16,7 @@ from recalign.baselines.config import BaselineConfig
 from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet, choose_shots
 from recalign.errors import ArtifactError, ConfigError, DataError, ModelError
 from recalign.metrics.classification import auc
-from recalign.scoring.base import one_item_lists
+from recalign.scoring.base import sample_lists
 from recalign.testing.data import write_sample_set
 
 from .conftest import TITLES, UNSEEN, labels_of, made_samples, make_encoder
@@ -50,7 +50,7 @@ def test_the_manifest_says_what_was_trained_from_what(data: SampleSet, tmp_path:
 def test_what_is_loaded_scores_like_what_was_selected(data: SampleSet, tmp_path: Path) -> None:
     manifest = trained(data, tmp_path / "b", lr=5e-3)
     samples = data.samples("valid")
-    scores = load_baseline(tmp_path / "b", data).score(one_item_lists(samples)).flat()
+    scores = load_baseline(tmp_path / "b", data).score(sample_lists(samples)).flat()
     assert auc(labels_of(samples), scores) == pytest.approx(manifest.info["valid_auc"])
     assert manifest.info["valid_auc"] > 0.9
     assert load_baseline(tmp_path / "b", data).name == "b"
@@ -145,7 +145,7 @@ def test_the_text_encoder_is_found_again_checked_and_may_move(data: SampleSet, t
     made = make_encoder(tmp_path / "encoder")
     manifest = trained(data, tmp_path / "b", "gru-bert", text_encoder=str(made))
     assert set(manifest.parents) == {"data", "text_encoder"}
-    lists = one_item_lists(data.samples("test"))
+    lists = sample_lists(data.samples("test"))
     expected = load_baseline(tmp_path / "b", data).score(lists).flat()
     moved = made.rename(tmp_path / "elsewhere")
     with pytest.raises(ModelError):

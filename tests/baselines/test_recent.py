@@ -17,7 +17,7 @@ from recalign.baselines.recent import DECAYS, WEIGHTS, Recency, RecentPrior, cho
 from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet
 from recalign.errors import DataError
 from recalign.metrics.classification import auc
-from recalign.scoring.base import one_item_lists
+from recalign.scoring.base import sample_lists
 from recalign.testing.data import write_sample_set
 
 MEANS = {"a": 0.5, "b": 0.25, "c": 0.75, "d": 0.1}
@@ -124,7 +124,7 @@ def test_the_weights_are_the_best_on_the_validation_split(fit: SampleSet) -> Non
 
     def measured(decay: float, weight: float) -> float:
         scorer = RecentPrior("r", means, Recency(decay, weight), with_mean=True)
-        return auc([s.label for s in samples], scorer.score(one_item_lists(samples)).flat()) or 0.0
+        return auc([s.label for s in samples], scorer.score(sample_lists(samples)).flat()) or 0.0
 
     best = max(measured(decay, weight) for decay in DECAYS for weight in WEIGHTS)
     assert measured(chosen.decay, chosen.weight) == best
@@ -176,6 +176,6 @@ def test_renamed_items_and_permuted_users_change_no_score(
     one = write_sample_set(folder / "one", TITLES, splits)
     two = write_sample_set(folder / "two", {name[item]: title for item, title in TITLES.items()}, changed)
     for bare in ("recent", "recent+item-mean"):
-        first = prior(bare, one).score(one_item_lists(one.samples("test"))).flat()
-        second = prior(bare, two).score(one_item_lists(two.samples("test"))).flat()
+        first = prior(bare, one).score(sample_lists(one.samples("test"))).flat()
+        second = prior(bare, two).score(sample_lists(two.samples("test"))).flat()
         assert first == pytest.approx(second[::-1])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from recalign.artifacts import hash_file, read_manifest
 from recalign.cli.prepare import prepare
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError, DataError, RecalignError
@@ -124,3 +128,68 @@ def test_wrong_options_are_one_line_and_write_nothing(tmp_path: Path, options: t
         invoke(*options, "--output", tmp_path / "data")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+RATINGS = "".join(f"{user},{item},{(user + item) % 5 + 1},Shoe {item}\n" for user in range(9) for item in range(5))
+IMPLICIT = ("--like-above", 3.5, "--order", "file", "--noun", "shoe", "--noun-plural", "shoes")
+PIPED = f"{sys.executable} -c 'from recalign.cli.main import run; run()' prepare table " + " ".join(map(str, IMPLICIT))
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("cat {file} | {prepare} --input - --output {output}", "stdin"),
+        ("gzip -c {file} | {prepare} --input /dev/stdin --output {output}", "stdin"),
+        ("{prepare} --input /dev/stdin --output {output} < {file}", "stdin"),
+        ("{prepare} --input <(cat {file}) --output {output}", r"\d+"),
+    ],
+)
+def test_pipes_are_read_once_and_hashed_as_they_came(tmp_path: Path, command: str, name: str) -> None:
+    file = tmp_path / "r.csv"
+    file.write_text("user_id,item_id,rating,title\n" + RATINGS)
+    line = command.format(file=file, output=tmp_path / "data", prepare=PIPED)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    invoke("table", "--input", file, *IMPLICIT, "--output", tmp_path / "same")
+    piped, same = (read_manifest(tmp_path / name, kind="samples") for name in ("data", "same"))
+    [(source, found)] = piped.info["sources"].items()
+    assert re.fullmatch(name, source)
+    [(account, expected)] = zip(piped.info["accounts"], same.info["accounts"], strict=True)
+    assert {**account, "path": ""} == {**expected, "path": ""}
+    assert piped.files["samples.parquet"] == same.files["samples.parquet"]
+    if "gzip" not in command:
+        assert found == hash_file(file).sha256
+
+
+def test_other_datasets_refuse_pipes(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ratings.csv")
+    for dataset in ("movielens", "alpaca-json"):
+        with pytest.raises(DataError, match=r"a pipe or device.*'table' reads pipes"):
+            invoke(dataset, "--input", tmp_path / "ratings.csv", "--output", tmp_path / "data")
+
+
+def test_a_file_without_header_and_many_parts(tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir()
+    for number in range(14):
+        (tmp_path / "r" / f"part-{number}").write_text(RATINGS.replace(",", "\t"))
+    options = ("--header", "user_id,item_id,rating,title", "--separator", r"\t", *IMPLICIT)
+    told = invoke("table", "--input", tmp_path / "r", *options, "--output", tmp_path / "data")
+    assert re.search(r"^part-9 +45 +0 +0 +45$", told, re.MULTILINE)
+    assert "part-10" not in told
+    assert re.search(r"^4 more files +180 +0 +45 +135$", told, re.MULTILINE)
+    assert len(read_manifest(tmp_path / "data", kind="samples").info["sources"]) == 14
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ('{"user_id": 1, "item_id": [2], "title": "A"}', "Write plain values"),
+        ('{"user_id": 1', "Write one JSON object"),
+    ],
+)
+def test_hints_about_rejected_json_fit_it(tmp_path: Path, line: str, hint: str) -> None:
+    file = tmp_path / "r.jsonl"
+    file.write_text(f'{line}\n{line}\n{{"user_id": "", "item_id": 2, "title": "A"}}\n')
+    with pytest.raises(DataError, match=rf"3 rejected rows.*{hint}") as caught:
+        invoke("table", "--input", file, "--feedback", "implicit", "--output", tmp_path / "data")
+    assert "--separator" not in str(caught.value)

@@ -165,6 +165,14 @@ def test_leave_n_out_holds_out_blocks_that_share_the_history_before_them() -> No
     assert targets(short)["valid"] == ["u:3<12", "u:4<12"]
 
 
+def test_the_past_of_a_block_is_what_comes_before_it() -> None:
+    rows = table(*(("u", str(item), 4, item) for item in range(9)))
+    protocol = PROTOCOLS["leave-n-out"]
+    made = make_table(rows, protocol, plan(protocol, SplitConfig(holdout=2, max_history=3), LIKE), LIKE)
+    lengths = made.samples.select("split", "past_length", "history_length").unique(maintain_order=True).rows()
+    assert lengths == [*(("train", n, min(n, 3)) for n in range(1, 5)), ("valid", 5, 3), ("test", 7, 3)]
+
+
 def test_leave_n_out_of_one_is_leave_one_out() -> None:
     rows = table(*((str(user), str(item), item % 5 + 1, item // 2) for user in range(9) for item in range(user)))
     one, other = (

@@ -161,7 +161,7 @@ class Short(Numbers):
 def test_broken_scores_and_other_files_are_refused(data: SampleSet, task: RankingTask) -> None:
     with pytest.raises(ModelError, match="scores of numbers; found 420 of 420 NaN"):
         score_task(Broken(), task)
-    with pytest.raises(ModelError, match="found 20; expected 420, one per candidate"):
+    with pytest.raises(ModelError, match="found 20; expected 420, one per item"):
         score_task(Short(), task)
     with pytest.raises(DataError, match="a row per sample; expected a row per ranking candidate"):
         RowScores.of([], [[score_split(Numbers(), data, "test")]])

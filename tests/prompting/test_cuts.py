@@ -80,12 +80,17 @@ def test_a_text_of_any_kind_is_cut(tokenizers: Tokenizers, name: str, template: 
     assert 1 < len(made.cut([text])[text]) < 1000
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama", "lowercase"])
 @settings(max_examples=30)
-@given(text=st.text(max_size=600), repeats=st.integers(1, 6), other=st.text(max_size=30))
+@given(
+    text=st.text(max_size=400) | st.text(st.sampled_from("ﷺİﬃ㎯½ <|>/s"), max_size=400),
+    repeats=st.integers(1, 6),
+    other=st.text(max_size=30),
+)
 def test_no_text_stops_a_stage_and_what_fits_is_whole(
-    tokenizers: Tokenizers, text: str, repeats: int, other: str
+    tokenizers: Tokenizers, name: str, text: str, repeats: int, other: str
 ) -> None:
-    made, roomy = encoder(tokenizers, "gpt2", "default"), encoder(tokenizers, "gpt2", "default", 100_000)
+    made, roomy = encoder(tokenizers, name, "tallrec"), encoder(tokenizers, name, "tallrec", 100_000)
     title = text * repeats
     prompts = made.encode_many([(HistoryText(title, True),), ()], [other, title], [1, 0])
     assert all(len(prompt.ids) <= 300 for prompt in prompts)
@@ -121,7 +126,7 @@ def test_the_warning_counts(tokenizers: Tokenizers, caplog: pytest.LogCaptureFix
         warn_of_cuts(made.cut(["Alien", LONG, "x" * 5000]), 300)
     (message,) = caplog.messages
     assert message.startswith(
-        "2 item texts fit into no prompt of 300 tokens and are cut at a word, the first is 'Heat,"
+        "2 item texts fit into no prompt of 300 tokens and are cut at a word, the first begins 'Heat,"
     )
 
 

@@ -25,7 +25,7 @@ from recalign.data.samples import Sample, SampleSet
 from recalign.errors import ArtifactError, ConfigError, ModelError, RecalignError
 from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.prompting.template import PromptTemplate
-from recalign.scoring.base import one_item_lists
+from recalign.scoring.base import sample_lists
 from recalign.testing.tiny import make_tiny
 from recalign.tuning import export as module
 from recalign.tuning.backbones import resolve_backbone
@@ -82,7 +82,7 @@ def lora(chain: Chain) -> Path:
 
 
 def recaligns(model: Path, samples: list[Sample]) -> NDArray[np.float64]:
-    return load_scorer(model, device="cpu").score(one_item_lists(samples)).flat()
+    return load_scorer(model, device="cpu").score(sample_lists(samples)).flat()
 
 
 def prompts(output: Path, samples: list[Sample], data: SampleSet) -> list[str]:

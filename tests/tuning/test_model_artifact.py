@@ -13,7 +13,7 @@ import pytest
 from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError, ModelError
 from recalign.models.config import BackboneConfig
-from recalign.scoring.base import one_item_lists
+from recalign.scoring.base import sample_lists
 from recalign.testing.tiny import make_tiny
 from recalign.tuning.model_artifact import backbone_of, load_catalog, load_model, load_scorer
 from recalign.tuning.provenance import StageInputs
@@ -44,7 +44,7 @@ def test_it_is_loaded_for_inference(model: Path) -> None:
 
 
 def test_scores_are_the_same_after_loading_twice(model: Path, source: SampleSet) -> None:
-    lists = one_item_lists(source.samples("test"))
+    lists = sample_lists(source.samples("test"))
     first = load_scorer(model, source, device="cpu").score(lists).flat()
     assert np.array_equal(first, load_scorer(model, source, device="cpu").score(lists).flat())
 

@@ -20,7 +20,7 @@ from recalign.data.samples import SampleSet, choose_shots
 from recalign.errors import ArtifactError, ConfigError, DataError, ModelError
 from recalign.models.config import BackboneConfig
 from recalign.prompting.template import PromptTemplate
-from recalign.scoring.base import one_item_lists
+from recalign.scoring.base import sample_lists
 from recalign.testing.data import write_sample_set
 from recalign.testing.tiny import make_tiny
 from recalign.tuning.loop import StepReport
@@ -50,7 +50,7 @@ def weights(model: Path) -> bytes:
 
 
 def scores(model: Path, data: SampleSet) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return load_scorer(model, data, device="cpu").score(one_item_lists(data.samples("test"))).flat()
+    return load_scorer(model, data, device="cpu").score(sample_lists(data.samples("test"))).flat()
 
 
 def seen(model: Path) -> dict[str, dict[str, Any]]:

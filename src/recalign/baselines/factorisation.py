@@ -24,7 +24,7 @@ from recalign.baselines.priors import SMOOTHING, train_interactions
 from recalign.data.samples import CandidateList, SampleSet
 from recalign.errors import ConfigError, DataError
 from recalign.metrics.classification import auc, undefined_reason
-from recalign.scoring.base import Scores, one_item_lists
+from recalign.scoring.base import Scores, sample_lists
 from recalign.seeding import generator
 
 PREFIX: Final = "reference:"
@@ -111,7 +111,7 @@ def reference(name: str, data: SampleSet, split: str = "test", *, seed: int = 0)
     if reason:
         return labels.fit(DEFAULT, reason, seed)
     fits = [labels.fit(penalty, "", seed) for penalty in REGULARISATIONS]
-    return max(fits, key=lambda fit: auc(truth, fit.score(one_item_lists(samples)).flat()) or 0.0)
+    return max(fits, key=lambda fit: auc(truth, fit.score(sample_lists(samples)).flat()) or 0.0)
 
 
 class _Labels:

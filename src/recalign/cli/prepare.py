@@ -21,6 +21,7 @@ _TEXT = "Prompts"
 _LIKES = "Likes"
 _SPLITS = "Samples"
 _SYNTHETIC = "Dataset synthetic"
+_SHOWN_FILES = 10  # a table can come in thousands of parts; the manifest has the account of each
 
 
 def _option(text: str, panel: str | None = None) -> Any:
@@ -31,7 +32,7 @@ def prepare(
     context: typer.Context,
     dataset: Annotated[str, typer.Argument(help=", ".join(READERS.names()), show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.", show_default=False)],
-    input: Annotated[Path | None, _option("Folder or file of the dataset.")] = None,
+    input: Annotated[Path | None, _option("Folder or file of the dataset; table also reads pipes (-).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a prepared directory.")] = False,
     protocol: Annotated[
         str | None,
@@ -75,7 +76,13 @@ def prepare(
     language: Annotated[str | None, _option("Language of the template: en, de.", _TEXT)] = None,
     columns: Annotated[list[str] | None, _option("Ours=theirs, e.g. user_id=KundenNr; repeat.", _SOURCE)] = None,
     item_columns: Annotated[list[str] | None, _option("The same for the items file; repeat.", _SOURCE)] = None,
-    separator: Annotated[str | None, _option("Column separator; found from the header by default.", _SOURCE)] = None,
+    header: Annotated[
+        str | None, _option("The columns of a file without header, e.g. user_id,item_id,rating,timestamp.", _SOURCE)
+    ] = None,
+    item_header: Annotated[str | None, _option("The same for the items file, e.g. item_id,title.", _SOURCE)] = None,
+    separator: Annotated[
+        str | None, _option("Column separator, e.g. ';', '\\t' or '::'; found from the header by default.", _SOURCE)
+    ] = None,
     encoding: Annotated[str | None, _option("Text encoding; UTF-8 by default.", _SOURCE)] = None,
     time_unit: Annotated[
         str | None, _option("Unit of times that are numbers: seconds to nanoseconds; auto (by size).", _SOURCE)
@@ -129,9 +136,11 @@ def _show(console: Console, path: Path) -> None:
     info, config = manifest.info, manifest.config
     if info["accounts"]:
         table = _table("file", "lines", "headers", "parsed", "rejected")
-        for account in info["accounts"]:
-            numbers = (f"{account[key]:,}" for key in ("lines", "header", "parsed", "rejected"))
-            table.add_row(Text(account["path"], overflow="ellipsis"), *numbers)
+        shown, more = info["accounts"][:_SHOWN_FILES], info["accounts"][_SHOWN_FILES:]
+        rows = [(account["path"], [account]) for account in shown]
+        for name, accounts in rows + ([(f"{len(more):,} more files", more)] if more else []):
+            sums = (sum(account[key] for account in accounts) for key in ("lines", "header", "parsed", "rejected"))
+            table.add_row(Text(name, overflow="ellipsis"), *(f"{number:,}" for number in sums))
         console.print(table)
         for reason, count in info["rejects"].items():
             console.print(Text(f"  {count:,} × {reason}"))

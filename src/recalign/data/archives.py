@@ -16,6 +16,8 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, cast
@@ -23,6 +25,9 @@ from typing import IO, Final, cast
 from recalign.artifacts.storage import storage_errors
 from recalign.errors import DataError
 
+_GZIP: Final = b"\x1f\x8b"
+_ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")  # the second begins an archive without members
+_TABLES: Final = (".csv", ".tsv", ".dat", ".jsonl", ".ndjson", ".parquet", ".pq")
 _CHUNK: Final = 1024 * 1024
 # The largest header that tarfile may read in one piece: a "long name" of gigabytes would fill the memory.
 _MAX_READ: Final = 16 * 1024 * 1024
@@ -71,17 +76,75 @@ def unpack(archive: Path, target: Path, limits: Limits | None = None) -> None:
         ArtifactError: `target` cannot be written.
     """
     guard = _Guard(archive, target, limits or Limits(), archive.stat().st_size)
-    with storage_errors(target):
+    with _archive_errors(guard, "a whole zip or tar file"):
+        unpack_members = _unpack_zip if zipfile.is_zipfile(archive) else _unpack_tar
+        unpack_members(archive, guard)
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file begins as gzip or zip files do. Raises OSError where it cannot be read."""
+    with path.open("rb") as handle:
+        return handle.read(4).startswith((_GZIP, *_ZIP))
+
+
+def unpack_one(archive: Path, target: Path, name: Path, limits: Limits | None = None) -> Path:
+    """Unpack a gzip file, or a zip archive of exactly one table.
+
+    Documents beside the table and files that systems leave behind (hidden ones, ``__MACOSX``) are passed over.
+
+    Args:
+        archive: The file; `is_packed`.
+        target: As in `unpack`.
+        name: What the user calls the file, for messages; without ``.gz`` it names what comes out.
+        limits: How much may come out.
+
+    Returns:
+        The file in `target`.
+
+    Raises:
+        DataError: damaged, refused as in `unpack`, or a zip archive that has no table or several.
+        ArtifactError: `target` cannot be written.
+    """
+    guard = _Guard(name, target, limits or Limits(), archive.stat().st_size)
+    with _archive_errors(guard, "a whole gzip or zip file"), archive.open("rb") as handle:
+        if handle.peek(3).startswith(_GZIP):
+            path = target / (name.stem if name.suffix.lower() == ".gz" else name.name)
+            with gzip.GzipFile(fileobj=handle) as source:
+                guard.write(source, name.name, path)
+            return path
+        with zipfile.ZipFile(handle) as bundle:
+            return _extract(bundle, _only_table(bundle, name), guard)
+
+
+def _only_table(bundle: zipfile.ZipFile, name: Path) -> zipfile.ZipInfo:
+    files = [member for member in bundle.infolist() if not member.is_dir() and not _is_litter(member.filename)]
+    if any(member.filename.startswith("xl/") for member in files):
+        raise DataError(str(name), found="an Excel workbook", expected="a table", hint="Save the sheet as CSV (UTF-8)")
+    tables = [member for member in files if Path(member.filename).suffix.lower() in _TABLES] or files
+    if len(tables) == 1:
+        return tables[0]
+    names = ", ".join(member.filename for member in tables[:8]) + (", …" if len(tables) > 8 else "")
+    found = f"{len(tables)} files in it: {names}" if tables else "no file in it"
+    raise DataError(str(name), found=found, expected="one table", hint="Unpack it and give the files")
+
+
+def _is_litter(name: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+
+
+@contextmanager
+def _archive_errors(guard: _Guard, expected: str) -> Iterator[None]:
+    """Whatever a damaged archive makes decompressors raise, as a DataError."""
+    with storage_errors(guard.target):
         try:
-            unpack_members = _unpack_zip if zipfile.is_zipfile(archive) else _unpack_tar
-            unpack_members(archive, guard)
+            yield
         except (*_BROKEN, OSError) as error:
             # The system's errors have a number; decompressors raise OSError without one.
             if isinstance(error, OSError) and error.errno is not None and not isinstance(error, _BROKEN):
                 raise
             reason = " ".join(str(error).split())[:120] or type(error).__name__
             found = f"no archive, or a damaged one ({reason})"
-            raise DataError(str(archive), found=found, expected="a whole zip or tar file") from error
+            raise DataError(str(guard.archive), found=found, expected=expected) from error
 
 
 @dataclass
@@ -116,7 +179,7 @@ class _Guard:
         self.seen.add(key)
         return self.target.joinpath(*parts)
 
-    def write(self, source: IO[bytes], name: str, path: Path) -> None:
+    def write(self, source: IO[bytes] | gzip.GzipFile, name: str, path: Path) -> None:
         """Copy a member out, as long as the sizes allow."""
         limit = self.limits
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,20 +197,25 @@ class _Guard:
 def _unpack_zip(archive: Path, guard: _Guard) -> None:
     with zipfile.ZipFile(archive) as bundle:
         for member in bundle.infolist():
-            path = guard.place(member.orig_filename if "\0" in member.orig_filename else member.filename)
-            kind = stat.S_IFMT(member.external_attr >> 16)
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise guard.refuse(member.filename, "a link or device")
-            if member.flag_bits & 0x1:
-                raise guard.refuse(member.filename, "an encrypted member")
-            # Not LZMA: a header of it may ask for gigabytes of memory.
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
-                raise guard.refuse(member.filename, f"compression method {member.compress_type}", "deflate or none")
-            if member.is_dir():
-                path.mkdir(parents=True, exist_ok=True)
-                continue
-            with bundle.open(member) as source:
-                guard.write(source, member.filename, path)
+            _extract(bundle, member, guard)
+
+
+def _extract(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, guard: _Guard) -> Path:
+    path = guard.place(member.orig_filename if "\0" in member.orig_filename else member.filename)
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise guard.refuse(member.filename, "a link or device")
+    if member.flag_bits & 0x1:
+        raise guard.refuse(member.filename, "an encrypted member")
+    # Not LZMA: a header of it may ask for gigabytes of memory.
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
+        raise guard.refuse(member.filename, f"compression method {member.compress_type}", "deflate or none")
+    if member.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+    with bundle.open(member) as source:
+        guard.write(source, member.filename, path)
+    return path
 
 
 def _unpack_tar(archive: Path, guard: _Guard) -> None:

@@ -51,7 +51,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class CandidateList:
-    """What a scorer is asked: one history (oldest first) and the items to score for it. AUC is the one-item list.
+    """What a scorer is asked: one history (oldest first) and the items to score for it.
 
     `earlier` and `past` are those of `Sample`.
     """

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from recalign.data.interactions import type_problems
 from recalign.data.parsing.accounting import FileAccount, RejectLedger
@@ -22,6 +22,14 @@ from recalign.errors import ConfigError
 
 RATING_COLUMNS: Final = ("user_id", "item_id", "rating", "timestamp", "liked")
 ITEM_COLUMNS: Final = tuple(ITEMS)
+
+
+def _names(value: object) -> object:
+    return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+
+ColumnNames = Annotated[tuple[str, ...], BeforeValidator(_names)]
+"""Names of columns in their order, also as one text with commas between them."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,10 @@ class SourceOptions(BaseModel):
             `year`, `author`, `genres`. A column that already has our name needs no mapping. An empty name switches a
             column off.
         item_columns: The same for the items file; what it does not name falls back to `columns`, then to our name.
-        separator: One character; found from the header where None.
+        header: Names of the columns of a ratings file that does not begin with them, in their order. A blank one is not
+            used. `columns` maps them as it maps those in a file.
+        item_header: The same for the items file.
+        separator: Of CSV; ``\\t`` is a tab. Found from the header where None.
         encoding: Text encoding, e.g. ``latin-1``; UTF-8 where None.
         items: The items file, where it does not lie beside the ratings under a known name. For generated data their
             number.
@@ -77,6 +88,8 @@ class SourceOptions(BaseModel):
 
     columns: dict[str, str] = Field(default_factory=dict)
     item_columns: dict[str, str] = Field(default_factory=dict)
+    header: ColumnNames | None = None
+    item_header: ColumnNames | None = None
     separator: str | None = None
     encoding: str | None = None
     items: int | Path | None = None
@@ -102,9 +115,20 @@ class SourceOptions(BaseModel):
 
     @field_validator("separator")
     @classmethod
-    def _one_character(cls, value: str | None) -> str | None:
-        if value is not None and (len(value) != 1 or value in '"\r\n'):
-            raise ValueError(f"a separator is one character other than a quote or line end, not {value!r}")
+    def _separator(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        value = value.replace("\\t", "\t")  # as it is typed in a shell
+        if not value or set(value) & set('"\r\n'):
+            raise ValueError(f"a separator is at least one character, and no quote or line end, not {value!r}")
+        return value
+
+    @field_validator("header", "item_header")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        names = [name for name in value or () if name]
+        if value is not None and (not names or len(set(names)) < len(names)):
+            raise ValueError(f"a header is different names, such as user_id,item_id,rating; not {','.join(value)!r}")
         return value
 
 

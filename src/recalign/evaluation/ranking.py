@@ -119,7 +119,7 @@ def score_task(scorer: Scorer, task: RankingTask, *, seed: int = 0, name: str = 
     Raises:
         ModelError: The scorer gave a score that is not finite, or not one per candidate.
     """
-    ids = [candidates.sample_id for candidates in task.lists]
+    ids = [candidates.sample_id for candidates in task.lists for _ in candidates.item_ids]
     labels = [int(item == candidates.truth) for candidates in task.lists for item in candidates.item_ids]
     frame = score_lists(scorer, task.questions, ids, labels, seed=seed, name=name or scorer.name)
     return ScoreFile(frame, scorer.log_odds, task.split, task.data, task.fingerprint, _RANKED)

@@ -21,7 +21,7 @@ from recalign.data.schema import LABEL_MASS, SCORES, SPLITS
 from recalign.errors import ConfigError, DataError, ModelError
 from recalign.evaluation.score_file import ScoreFile, Temperature
 from recalign.metrics.classification import fit_temperature
-from recalign.scoring.base import Scorer, one_item_lists
+from recalign.scoring.base import Scorer, sample_lists
 
 NO_LOG_ODDS: Final = "the scores are an order, not log-odds"
 NOT_ALLOWED: Final = Temperature(reason="validation labels were not to be used")
@@ -37,7 +37,7 @@ def score_split(
     model: Path | None = None,
     calibrate: bool | None = None,
 ) -> ScoreFile:
-    """Score every sample of a split, each target alone in its list, and fit a temperature where that is allowed.
+    """Score every sample of a split, and fit a temperature where that is allowed.
 
     Args:
         scorer: Any scorer of the data's items.
@@ -122,8 +122,8 @@ def score_lists(
 ) -> pl.DataFrame:
     """Score candidate lists: a row per item with the columns of `schema.SCORES`.
 
-    Items are in the order of the lists; `label_mass` follows where the scorer is a language model. `sample_ids` names
-    the sample of each list, `seed` the training seed of the model, `name` the model.
+    Items are in the order of the lists, and so are `labels` and `sample_ids`, one per item; `label_mass` follows where
+    the scorer is a language model. `seed` is the training seed of the model, `name` its name.
 
     Raises:
         ModelError: The scorer gave a score that is not finite, or not one per item.
@@ -132,13 +132,13 @@ def score_lists(
     values = scores.flat()
     sizes = [len(candidates.item_ids) for candidates in lists]
     if values.shape != (sum(sizes),):
-        expected = f"{sum(sizes)}, one per {'sample' if sum(sizes) == len(lists) else 'candidate'}"
+        expected = f"{sum(sizes)}, one per item"
         raise ModelError(f"scores of {name}", found=f"{values.size}", expected=expected)
     broken = int(np.count_nonzero(~np.isfinite(values)))
     if broken:
         raise ModelError(f"scores of {name}", found=f"{broken} of {values.size} NaN or infinite", expected="numbers")
     columns: dict[str, object] = {
-        "sample_id": np.repeat(np.array(sample_ids, dtype=object), sizes),
+        "sample_id": list(sample_ids),
         "user_id": np.repeat(np.array([candidates.user_id for candidates in lists], dtype=object), sizes),
         "item_id": [item for candidates in lists for item in candidates.item_ids],
         "label": labels,
@@ -155,7 +155,7 @@ def score_lists(
 def _score_split(scorer: Scorer, data: SampleSet, split: str, seed: int, name: str) -> ScoreFile:
     samples = samples_of(data, split)
     ids, labels = [sample.sample_id for sample in samples], [sample.label for sample in samples]
-    frame = score_lists(scorer, one_item_lists(samples), ids, labels, seed=seed, name=name)
+    frame = score_lists(scorer, sample_lists(samples), ids, labels, seed=seed, name=name)
     return ScoreFile(frame, scorer.log_odds, split, data.fingerprint)
 
 

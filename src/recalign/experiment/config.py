@@ -164,7 +164,7 @@ def load_experiment(path: Path, *, seeds: int | None = None) -> Experiment:
 
     Args:
         path: The file.
-        seeds: Keep so many of the first seeds of every list, where it has more.
+        seeds: Keep so many of the first training seeds of every list, where it has more. Order seeds stay.
 
     Raises:
         ConfigError: A file is missing, no TOML, or names unknown keys or values; all problems in one message.
@@ -172,11 +172,9 @@ def load_experiment(path: Path, *, seeds: int | None = None) -> Experiment:
     content = _joined(path)
     content |= {kind: _extended(content[kind], f"experiment {path}, {kind}") for kind in _NAMED if kind in content}
     if seeds is not None:
-        entries = [entry for kind in _SEEDED for entry in content.get(kind, [])] + [*content.get("data", {}).values()]
-        for entry in (entry for entry in entries if isinstance(entry, dict)):
-            for key in ("seeds", "order_seeds"):
-                if isinstance(entry.get(key), list):
-                    entry[key] = entry[key][:seeds]
+        for entry in (entry for kind in _SEEDED for entry in content.get(kind, [])):
+            if isinstance(entry, dict) and isinstance(entry.get("seeds"), list):
+                entry["seeds"] = entry["seeds"][:seeds]
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:

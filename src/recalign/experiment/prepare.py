@@ -22,7 +22,7 @@ from recalign.data.audit_checks import tied_targets
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
 from recalign.data.feedback import FeedbackConfig
-from recalign.data.parsing.accounting import NothingLeft, RejectLedger
+from recalign.data.parsing.accounting import FileAccount, NothingLeft, RejectLedger
 from recalign.data.protocols import cut_users, fold_users
 from recalign.data.published import PublishedSamples
 from recalign.data.reader import RatingsGenerator, SamplesReader
@@ -212,8 +212,10 @@ def _write(
         "ties": dict(table.ties),
         "items": len(catalog),
         **facts,
-        "accounts": [{**asdict(account), "path": Path(account.path).name} for account in source.accounts],
-        "sources": {Path(account.path).name: hash_file(Path(account.path)).sha256 for account in source.accounts},
+        "accounts": [_counts(account) for account in source.accounts],
+        "sources": {
+            account.name: account.sha256 or hash_file(Path(account.path)).sha256 for account in source.accounts
+        },
         "rejects": source.rejects.counts(),
         "audit": report.summary(),
     }
@@ -226,6 +228,11 @@ def _write(
                 stream.writelines(_render(part, catalog, domain, template))
         source.rejects.write(staging / REJECTS_FILE)
         (staging / AUDIT_FILE).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _counts(account: FileAccount) -> Json:
+    counts = asdict(account)
+    return {"path": counts.pop("name"), **{name: counts[name] for name in ("lines", "parsed", "rejected", "header")}}
 
 
 def _to_render(samples: pl.DataFrame, limit: int, seed: int) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from recalign.data.feedback import FeedbackConfig, FeedbackKind
 from recalign.data.parsing.times import TimeUnit
 from recalign.data.reader import Defaults, RatingsGenerator, Reader, SamplesReader
 from recalign.data.readers import READERS
-from recalign.data.source import SourceOptions
+from recalign.data.source import ColumnNames, SourceOptions
 from recalign.data.splitting import SplitConfig
 from recalign.settings import validated
 
@@ -57,6 +57,8 @@ class PrepareConfig(SplitConfig):
 
     columns: dict[str, str] = Field(default_factory=dict, description="table: our column name -> theirs.")
     item_columns: dict[str, str] = Field(default_factory=dict, description="table: the same for the items file.")
+    header: ColumnNames | None = Field(None, description="table: column names of a ratings file without a header.")
+    item_header: ColumnNames | None = Field(None, description="table: the same for the items file.")
     separator: str | None = Field(None, description="table: column separator.")
     encoding: str | None = Field(None, description="table: text encoding.")
     time_unit: TimeUnit | None = Field(None, description="table: unit of times that are numbers; auto: by their size.")
@@ -93,6 +95,11 @@ class PrepareConfig(SplitConfig):
         if len(parts) != 3 or not all(part.isdecimal() for part in parts):
             raise ValueError(f"found {value!r}; expected three whole numbers such as 8:1:1")
         return tuple(int(part) for part in parts)
+
+    @field_validator("input")
+    @classmethod
+    def _standard_input(cls, value: Path | None) -> Path | None:
+        return Path("/dev/stdin") if value == Path("-") else value
 
     @field_validator("items", mode="before")
     @classmethod

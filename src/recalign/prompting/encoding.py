@@ -22,7 +22,7 @@ from recalign.data.domain import Domain
 from recalign.errors import DataError, ModelError
 from recalign.prompting.chat import ChatFrame
 from recalign.prompting.control import ControlTokens
-from recalign.prompting.cuts import TextCuts, may_be_cut
+from recalign.prompting.cuts import TextCuts
 from recalign.prompting.prompts import HistoryText, Instruction, Prompt
 from recalign.prompting.template import PromptTemplate
 from recalign.prompting.titles import clean_title
@@ -133,7 +133,8 @@ class PromptEncoder:
 
     def cut(self, texts: Iterable[str]) -> dict[str, str]:
         """Those of `texts` that no prompt of `max_length` holds, with the beginning that is shown of each instead."""
-        distinct = [text for text in dict.fromkeys(texts) if may_be_cut(text, self.max_length)]
+        # Harmless texts are at most twice as long: breaking a control token up adds a blank.
+        distinct = [text for text in dict.fromkeys(texts) if self._cuts.may_be_cut(text, self.max_length, growth=2)]
         inert = self._control.inert(distinct, clean_title)
         shown = self._cuts.shown(inert, self.max_length)
         return {text: shown[safe] for text, safe in zip(distinct, inert, strict=True) if shown[safe] != safe}

@@ -1,6 +1,6 @@
 """The central interface: a `Scorer` turns candidate lists into `Scores`.
 
-AUC is the one-item list; ranking, baselines, evaluation and serving use the same call.
+A sample's target is scored like a candidate; ranking, baselines, evaluation and serving use the same call.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -75,6 +76,14 @@ def watched(scorer: Scorer, progress: Callable[[int, int], None] | None) -> Iter
         scorer.progress = None
 
 
-def one_item_lists(samples: Sequence[Sample]) -> list[CandidateList]:
-    """The candidate lists that a label metric needs: each sample's target alone."""
-    return [CandidateList(sample.user_id, sample.history, (sample.item_id,), sample.earlier) for sample in samples]
+def sample_lists(samples: Sequence[Sample]) -> list[CandidateList]:
+    """The candidate lists that ask about the samples' targets: `Scores.flat` of them has one score per sample.
+
+    Samples in a row that have one history (`leave-n-out`) share a list, so that a scorer reads the history once.
+    """
+    lists = []
+    for _, group in groupby(samples, key=lambda sample: (sample.user_id, sample.history, len(sample.earlier))):
+        first, *others = group
+        items = (first.item_id, *(sample.item_id for sample in others))
+        lists.append(CandidateList(first.user_id, first.history, items, first.earlier))
+    return lists

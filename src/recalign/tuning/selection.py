@@ -15,7 +15,7 @@ from torch import nn
 from recalign.data.samples import CandidateList, SampleSet, to_samples
 from recalign.errors import ConfigError, DataError
 from recalign.metrics.classification import auc
-from recalign.scoring.base import one_item_lists
+from recalign.scoring.base import sample_lists
 from recalign.scoring.yes_no import YesNoScorer
 from recalign.seeding import generator
 from recalign.tuning.config import RecStage
@@ -101,4 +101,4 @@ def _samples(rows: pl.DataFrame, config: RecStage) -> _Labelled:
     samples = to_samples(rows)
     order = generator(config.seed, "validation").permutation(len(samples))[: config.max_eval_samples]
     chosen = [samples[index] for index in sorted(order)]
-    return one_item_lists(chosen), [sample.label for sample in chosen]
+    return sample_lists(chosen), [sample.label for sample in chosen]

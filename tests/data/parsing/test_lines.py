@@ -67,6 +67,10 @@ def test_utf_16_is_read_where_it_is_asked_for(write: Write) -> None:
         (b"\x00\x01\x02binary", "binary data"),
         (b"PK\x03\x04rest", "zip archive.*[Uu]npack"),
         (b"\x1f\x8brest", "gzip file"),
+        (b"BZh9rest", "bzip2 file"),
+        (b"\xfd7zXZ\0rest", "an xz file"),
+        (b"\x28\xb5\x2f\xfdrest", "Zstandard"),
+        (b"r.csv".ljust(257, b"\0") + b"ustar\0", "a tar archive"),
     ],
 )
 def test_what_is_no_text_is_refused(write: Write, content: bytes, words: str) -> None:

@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recalign.data.parsing.accounting import FileTally, RejectLedger
-from recalign.data.parsing.columns import open_table
+from recalign.data.parsing.parquet_rows import parquet_rows, read_parquet
 from recalign.data.parsing.times import TimeColumn, TimeUnit, time_checks
-from recalign.data.source import SourceOptions
 from recalign.errors import DataError
 
 PATH = Path("shop/ratings.csv")
@@ -232,7 +231,7 @@ def test_parquet_times_of_every_type_come_back(
         path = tmp_path_factory.mktemp("times") / "r.parquet"
         column.alias("timestamp").to_frame().write_parquet(path)
         tally = FileTally(path, 0, RejectLedger())
-        [rows] = open_table(tally, SourceOptions(), {}).rows({"timestamp": 0})
+        [rows] = parquet_rows(tally, read_parquet(tally.input), {"timestamp": 0})
         found = TimeColumn("microseconds" if name == "number" else "auto").read(rows, path)
         assert found["timestamp"].to_list() == exact
         assert found["timeless"].to_list() == [moment is None for moment in instants]

@@ -179,7 +179,7 @@ def test_options_are_validated() -> None:
         SourceOptions(columns={"stars": "x"})
     with pytest.raises(ValueError, match="unknown column 'rating'"):
         SourceOptions(item_columns={"rating": "x"})
-    for separator in ("", ",,", '"', "\n"):
+    for separator in ("", ',"', '"', "\n"):
         with pytest.raises(ValueError, match="one character"):
             SourceOptions(separator=separator)
 

@@ -14,6 +14,7 @@ from typing import Final
 import polars as pl
 
 from recalign.data.parsing import fields
+from recalign.data.parsing.containers import InputFile
 from recalign.errors import DataError
 
 TEXT_LIMIT: Final = 200
@@ -98,6 +99,8 @@ class FileAccount:
         parsed: Lines that became data. A row whose quoted field spans three physical lines counts three.
         rejected: Lines of the rows in the reject ledger.
         header: Lines that name columns or, in Netflix files, the movie of the lines that follow.
+        name: What tables and the reject ledger call the file; "" for the last part of its path.
+        sha256: Of what was read, where it can be read only once (a pipe); else None.
     """
 
     path: str
@@ -105,8 +108,12 @@ class FileAccount:
     parsed: int
     rejected: int
     header: int = 0
+    name: str = ""
+    sha256: str | None = None
 
     def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", Path(self.path).name)
         if min(self.parsed, self.rejected, self.header) < 0 or self.lines != self.header + self.parsed + self.rejected:
             raise ValueError(f"lines lost in the account of a file: {self!r}")
 
@@ -115,12 +122,15 @@ class FileTally:
     """The open account of one file.
 
     Attributes:
-        path: The file.
+        input: The file, and where its content lies.
+        path: The file, as messages name it.
         number: Its number among the files of the source; rows carry it in column `file`.
     """
 
-    def __init__(self, path: Path, number: int, ledger: RejectLedger) -> None:
-        self.path, self.number, self._ledger = path, number, ledger
+    def __init__(self, source: Path | InputFile, number: int, ledger: RejectLedger, *, name: str = "") -> None:
+        self.input = InputFile(source, source) if isinstance(source, Path) else source
+        self.path, self.number, self._ledger = self.input.path, number, ledger
+        self._name = name or self.path.name
         self._lines = self._header = self._parsed = self._rejected = 0
 
     def count_lines(self, lines: int) -> None:
@@ -138,7 +148,7 @@ class FileTally:
     def reject(self, rows: pl.DataFrame) -> None:
         """Rows did not become data: columns `line`, `lines`, `reason`, `text`."""
         self._rejected += int(rows["lines"].sum())
-        self._ledger.add_frame(self.path.name, rows)
+        self._ledger.add_frame(self._name, rows)
 
     def demote(self, rows: pl.DataFrame) -> None:
         """Rows that had been accepted are rejected after all (columns as in `reject`)."""
@@ -147,7 +157,8 @@ class FileTally:
 
     def account(self) -> FileAccount:
         """Close the account; a line that is entered nowhere, or twice, is a ValueError."""
-        return FileAccount(str(self.path), self._lines, self._parsed, self._rejected, self._header)
+        counts = (self._lines, self._parsed, self._rejected, self._header)
+        return FileAccount(str(self.path), *counts, name=self._name, sha256=self.input.sha256)
 
 
 def sift(rows: pl.DataFrame, checks: fields.Checks, tally: FileTally) -> pl.DataFrame:

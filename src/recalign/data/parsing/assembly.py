@@ -19,6 +19,7 @@ import polars as pl
 
 from recalign.data.codes import encode, into_enum, natural_enum, pair_keys, repeated
 from recalign.data.parsing.accounting import FileTally, NothingLeft, RejectLedger
+from recalign.data.parsing.containers import InputFile
 from recalign.data.schema import INTERACTIONS, ITEMS
 from recalign.data.source import SourceData
 from recalign.errors import DataError
@@ -52,12 +53,17 @@ class SourceBuilder:
         names = ("user_id", "item_id")
         self._ids = {name: pl.Categorical(pl.Categories.random("recalign", pl.UInt32)) for name in names}
         self._tallies: list[FileTally] = []
+        self._names: set[str] = set()
         self._ratings: list[pl.DataFrame] = []
         self._items: list[pl.DataFrame] = []
 
-    def file(self, path: Path) -> FileTally:
-        """Open the account of a file."""
-        tally = FileTally(path, len(self._tallies), self.ledger)
+    def file(self, source: Path | InputFile) -> FileTally:
+        """Open the account of a file. It is called by its name; where another one has that, with its folder."""
+        path = source if isinstance(source, Path) else source.path
+        names = (path.name, f"{path.parent.name}/{path.name}", str(path))
+        name = next((name for name in names if name not in self._names), names[-1])
+        self._names.add(name)
+        tally = FileTally(source, len(self._tallies), self.ledger, name=name)
         self._tallies.append(tally)
         return tally
 

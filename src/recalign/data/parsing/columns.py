@@ -1,22 +1,27 @@
-"""A user's table, CSV or Parquet, as frames of text columns under our names: what `table` reads from."""
+"""What the columns of a user's table are called, and where ours stand among them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, Literal
 
 import polars as pl
-from pyarrow import parquet
 
-from recalign.data.parsing.accounting import FileTally
-from recalign.data.parsing.lines import is_utf8, read_head
-from recalign.data.parsing.records import Layout, delimited_rows, header_names, split_fields
+from recalign.data.parsing.records import split_fields
 from recalign.data.source import ITEM_COLUMNS, RATING_COLUMNS, SourceOptions
-from recalign.errors import ConfigError, DataError
+from recalign.errors import DataError
 
-_SEPARATORS: Final = (",", ";", "\t", "|")
+# Of two that split a line into equally many fields the first is taken: nobody writes "::" for anything else.
+_SEPARATORS: Final = ("::", ",", ";", "\t", "|")
+_SNIFFED_LINES: Final = 100
+# What is written into a column sooner than above it: a number or a date.
+_VALUE: Final = re.compile(r"\s*(?:[-+]?\d+(?:[.,]\d+)?|\d{4}-\d\d-\d\d.*)\s*")
+
+
+Form = Literal["CSV", "JSON Lines", "Parquet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,157 +29,124 @@ class TableFile:
     """An opened table.
 
     Attributes:
+        path: What the user calls it.
+        form: Its format.
         header: Its column names.
-        separator: What separates its fields; None for Parquet.
+        separator: What separates its fields; None where it is no CSV.
         rows: Given our names and the places of their columns, yields frames with `line`, `lines`, `text` and one String
             column per name (blank for null; columns named ``c0``, ``c1`` … keep the type they have in Parquet).
     """
 
+    path: Path
+    form: Form
     header: list[str]
     separator: str | None
     rows: Callable[[Mapping[str, int]], Iterator[pl.DataFrame]]
 
 
-def open_table(tally: FileTally, options: SourceOptions, mapping: Mapping[str, str]) -> TableFile:
-    """Open a CSV or Parquet file.
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """How to open one of the two files.
 
-    Args:
-        tally: The file.
-        options: `separator` and `encoding` are heeded for CSV.
+    Attributes:
         mapping: Our name -> the file's; helps to find the separator.
-
-    Raises:
-        DataError: the file is missing, empty, binary, not UTF-8 though no encoding is given, or no readable Parquet.
-        ConfigError: separator or encoding are given for a Parquet file.
+        names: Names of the columns of a file that does not begin with them.
+        separator: What separates the fields of CSV; found where None.
+        encoding: Text encoding; UTF-8 where None.
+        of_items: Whether it is the items file; messages name its options.
     """
-    if tally.path.suffix.lower() in (".parquet", ".pq"):
-        return _open_parquet(tally, options)
-    encoding = options.encoding or "utf-8"
-    first = read_head(tally.path, encoding)[0]
-    if options.encoding is None and not is_utf8(tally.path):
-        raise DataError(
-            str(tally.path),
-            found="bytes that are not UTF-8",
-            expected="UTF-8 text",
-            hint="Name the file's encoding, e.g. --encoding cp1252 (Windows, western Europe) or latin-1",
-        )
-    separator = options.separator or _sniff(first, mapping)
-    header = header_names(first, separator, tally.path)
 
-    def rows(places: Mapping[str, int]) -> Iterator[pl.DataFrame]:
-        return delimited_rows(tally, separator, lambda names: Layout(len(names), places), encoding=encoding)
+    mapping: Mapping[str, str]
+    names: tuple[str, ...] | None
+    separator: str | None
+    encoding: str | None
+    of_items: bool
 
-    return TableFile(header, separator, rows)
+    @classmethod
+    def of(cls, options: SourceOptions, *, items: bool) -> TableOptions:
+        """The options of the items file, or of the ratings."""
+        mapping = options.columns | options.item_columns if items else options.columns
+        names = options.item_header if items else options.header
+        return cls(mapping, names, options.separator, options.encoding, items)
+
+    def flag(self, name: str) -> str:
+        """The command-line option of this file, such as ``--item-columns`` for ``columns``."""
+        return f"--item-{name}" if self.of_items else f"--{name}"
 
 
-def _sniff(header: str, mapping: Mapping[str, str]) -> str:
-    """The separator under which most of the wanted names occur; of those, the one with most fields."""
-    wanted = {mapping.get(name, name) for name in (*RATING_COLUMNS, *ITEM_COLUMNS)}
+def _wanted(options: TableOptions) -> set[str]:
+    return {options.mapping.get(name, name) for name in (*RATING_COLUMNS, *ITEM_COLUMNS)} - {""}
+
+
+def find_separator(head: list[str], options: TableOptions) -> str:
+    """The separator under which most of the wanted names occur; of those, the one with most fields.
+
+    Where the names are given, the one under which most lines have as many fields.
+    """
+    wanted = _wanted(options)
 
     def rank(separator: str) -> tuple[int, int]:
-        names = [name.strip() for name in split_fields(header, separator) or []]
+        if options.names is not None:
+            widths = [len(split_fields(line, separator) or []) for line in head[:_SNIFFED_LINES]]
+            return widths.count(len(options.names)), widths[0]
+        names = [name.strip() for name in split_fields(head[0], separator) or []]
         return len(wanted.intersection(names)), len(names)
 
     return max(_SEPARATORS, key=rank)
 
 
-def _open_parquet(tally: FileTally, options: SourceOptions) -> TableFile:
-    for name in ("separator", "encoding"):
-        if getattr(options, name) is not None:
-            raise ConfigError(f"option {name!r} for {tally.path}", found="a Parquet file", expected="a CSV file")
-    table = _read_parquet(tally.path)
+def refuse_data(header: list[str], path: Path, options: TableOptions) -> None:
+    """A DataError where the first line looks like data: it has numbers or dates, and no name that is wanted.
 
-    def rows(places: Mapping[str, int]) -> Iterator[pl.DataFrame]:
-        columns = [
-            series if name.startswith("c") and name[1:].isdigit() else _as_text(series, tally.path)
-            for name, series in ((name, table.to_series(place).alias(name)) for name, place in places.items())
-        ]
-        tally.count_lines(table.height)
-        frame = pl.DataFrame(columns).with_row_index("line", offset=1).cast({"line": pl.Int64})
-        shown = [pl.col(name) for name in places if frame.schema[name] == pl.String]
-        text = pl.concat_str(shown, separator=",", ignore_nulls=True).alias("text")
-        yield frame.with_columns(text, pl.lit(1, dtype=pl.Int64).alias("lines"))
-
-    return TableFile(table.columns, None, rows)
-
-
-def _read_parquet(path: Path) -> pl.DataFrame:
-    try:
-        # pyarrow, because it can check what it read: polars takes a damaged file at its word, and may panic.
-        table = parquet.read_table(path).replace_schema_metadata(None)
-        table.validate(full=True)
-        frame = pl.from_arrow(table)
-    except (Exception, pl.exceptions.PanicException) as error:
-        # A dozen types for damaged files and those that are no files; whatever it is, this one cannot be read.
-        reason = " ".join(str(error).split())[:160]
-        raise DataError(str(path), found=f"no readable Parquet file ({reason})", expected="a Parquet file") from error
-    return cast("pl.DataFrame", frame)
-
-
-def _as_text(column: pl.Series, path: Path) -> pl.Series:
-    """Any column of plain values as text that the field grammars read; blank for null."""
-    kind = column.dtype
-    if isinstance(kind, pl.Datetime):
-        utc = column.dt.convert_time_zone("UTC") if kind.time_zone else column
-        text = utc.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f" + "Z" * bool(kind.time_zone))
-    elif kind.is_float():
-        text = _float_text(column.fill_nan(None), path)
-    elif kind.is_decimal():
-        text = column.cast(pl.String).str.replace(r"\.0+$", "")
-    elif kind == pl.Null:
-        text = column.cast(pl.String)
-    elif isinstance(kind, pl.List) and kind.inner == pl.String() and column.name == "genres":
-        # The mark at the end says that this is the separator, and not a comma inside the only name.
-        text = column.list.join("|", ignore_nulls=True) + "|"
-    elif kind.is_integer() or kind in (pl.Boolean, pl.String, pl.Date, pl.Categorical, pl.Enum):
-        text = column.cast(pl.String)
-    else:
-        raise DataError(
-            f"column {column.name!r} of {path}", found=f"type {kind}", expected="text, numbers, dates or flags"
-        )
-    return text.fill_null("").alias(column.name)
-
-
-def _float_text(column: pl.Series, path: Path) -> pl.Series:
-    """Floats as text. Whole ones (ids beside a null, say) are written as such: 17, not 17.0.
-
-    Ids that a float cannot tell apart are refused, and so are times in 32 bits, which are minutes apart.
+    Names that are numbers from 0 are those of columns without names, as pandas writes them.
     """
-    digits = 24 if column.dtype == pl.Float32 else 53
-    is_id = column.name in ("user_id", "item_id")
-    if is_id or (column.name == "timestamp" and digits == 24):
-        large = column.filter((column.abs() >= 2**digits).fill_null(False))
-        if len(large):
-            raise DataError(
-                f"column for {column.name} of {path}",
-                found=f"{large[0]:.0f} in a column of {column.dtype}, which rounds whole numbers above {2**digits}",
-                expected=f"whole numbers{' or text' if is_id else ''}",
-                hint="Write the column as whole numbers",
-            )
-    column = column.cast(pl.Float64)
-    whole = column.is_finite() & (column == column.round()) & (column.abs() < 2.0**63)
-    numbers = column.cast(pl.Int64, strict=False).cast(pl.String)
-    return numbers.zip_with(whole.fill_null(False), column.cast(pl.String))
+    known = [name for name in header if name in _wanted(options) and not _VALUE.fullmatch(name)]
+    counted = header == [str(place) for place in range(len(header))]
+    if not known and not counted and any(_VALUE.fullmatch(name) for name in header):
+        example = _example(options.of_items, len(header))
+        raise DataError(
+            f"header of {path}",
+            found=f"a first line that looks like data: {', '.join(header)}"[:200],
+            expected="names of columns",
+            hint=f"If the file has no header, name its {len(header)} columns: {options.flag('header')} {example}",
+        )
+
+
+def _example(of_items: bool, width: int = 4) -> str:
+    names = ["item_id", "title", "genres"] if of_items else ["user_id", "item_id", "rating", "timestamp"]
+    return ",".join(names[:width]) + (",…" if width > len(names) else "")
+
+
+def refuse_header(first: list[str] | None, path: Path, names: tuple[str, ...], options: TableOptions) -> None:
+    """A DataError where names are given and the first line has them too, or has another number of fields.
+
+    Where the first line is no row (None) nothing is said here: it is rejected with the others.
+    """
+    if first is None:
+        return
+    option = f"{options.flag('header')} {','.join(names)}"
+    if len(first) != len(names):
+        found = f"{len(first)} fields in the first line: {', '.join(first)}"[:200]
+        hint = "Name every column (a blank one is not used), or name the separator: --separator ';'"
+        raise DataError(f"{path} and {option}", found=found, expected=f"{len(names)} fields", hint=hint)
+    valued = {options.mapping.get(name, name) for name in RATING_COLUMNS}
+    if any(name in valued and name.lower() == field.lower() for name, field in zip(names, first, strict=True)):
+        found = f"a first line that is a header: {', '.join(first)}"[:200]
+        hint = f"Leave {options.flag('header')} out; {options.flag('columns')} maps names"
+        raise DataError(f"{path} and {option}", found=found, expected="data from the first line on", hint=hint)
 
 
 def resolve_columns(
-    header: list[str],
-    mapping: Mapping[str, str],
-    *,
-    needed: Collection[str],
-    optional: Collection[str],
-    path: Path,
-    option: str,
+    table: TableFile, mapping: Mapping[str, str], *, needed: Collection[str], optional: Collection[str], flag: str
 ) -> dict[str, int]:
     """Find our columns in a header.
 
     Args:
-        header: The file's column names.
+        table: The table.
         mapping: Our name -> the file's. An empty name switches a column off.
         needed: Our names without which there is nothing to read.
         optional: Our names that may be absent.
-        path: The file, for messages.
-        option: The command-line option that maps a column, for messages.
+        flag: The command-line option that maps a column, for messages.
 
     Returns:
         Our name -> place in the header.
@@ -185,20 +157,24 @@ def resolve_columns(
     places: dict[str, int] = {}
     for name in (*needed, *optional):
         theirs = mapping.get(name, name)
-        if theirs and theirs in header:
-            places[name] = place_of(theirs, header, path)
+        if theirs and theirs in table.header:
+            places[name] = place_of(theirs, table)
         elif name in needed or (name in mapping and theirs):
+            hint = f"Map it: {flag} {name}=NAME"
+            if table.form == "CSV":
+                header = f"{flag.replace('columns', 'header')} {_example('item' in flag, len(table.header))}"
+                hint += f", or name the separator: --separator ';'. Or is there no header? Name the columns: {header}"
             raise DataError(
-                f"column {theirs or name!r} of {path}",
-                found=f"the columns {', '.join(header)}"[:300],
+                f"column {theirs or name!r} of {table.path}",
+                found=f"the columns {', '.join(table.header)}"[:300],
                 expected=f"a column for {name}",
-                hint=f"Map it: {option} {name}=NAME, or name the separator: --separator ';'",
+                hint=hint,
             )
     return places
 
 
-def place_of(name: str, header: list[str], path: Path) -> int:
-    """The place of a column that is in the header of `path`; a DataError where it is there twice."""
-    if header.count(name) > 1:
-        raise DataError(f"header of {path}", found=f"the column {name!r} twice", expected="each column name once")
-    return header.index(name)
+def place_of(name: str, table: TableFile) -> int:
+    """The place of a column that is in the header; a DataError where it is there twice."""
+    if table.header.count(name) > 1:
+        raise DataError(f"header of {table.path}", found=f"the column {name!r} twice", expected="each column name once")
+    return table.header.index(name)

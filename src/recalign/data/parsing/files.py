@@ -1,10 +1,12 @@
-"""Finding a dataset's files: by known names in a folder, or one given file and its neighbours."""
+"""Finding a dataset's files: by known names in a folder, one given file and its neighbours, or numbered parts."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from recalign.data.parsing.containers import is_stream
 from recalign.errors import DataError
 
 
@@ -14,10 +16,11 @@ def find_all(path: Path, patterns: Sequence[str], what: str) -> list[Path]:
     Letter case is ignored. A `path` that is a file is returned as it is. `what` they are is for messages.
 
     Raises:
-        DataError: `path` does not exist, or nothing matches.
+        DataError: `path` does not exist or is a pipe, or nothing matches.
     """
     if not path.exists():
         raise DataError(str(path), found="nothing there", expected=f"{what}, or the folder that holds it")
+    refuse_stream(path)
     if not path.is_dir():
         return [path]
     if files := _first_matches(path, patterns):
@@ -45,6 +48,56 @@ def beside(path: Path, patterns: Sequence[str], what: str, *, above: bool = Fals
         expected=" or ".join(patterns),
         hint="Put it beside the ratings, or name it",
     )
+
+
+def refuse_stream(path: Path) -> None:
+    """A DataError for a pipe: it could be read only once, and a reader looks at its files more than once."""
+    if path.exists() and is_stream(path):
+        hint = "Save it to a file first; dataset 'table' reads pipes"
+        raise DataError(str(path), found="a pipe or device", expected="a file or folder", hint=hint)
+
+
+def find_table(folder: Path, stems: Sequence[str], suffixes: Sequence[str]) -> Path | None:
+    """The file, or the folder of parts, in `folder` that is called by one of the stems and suffixes, in their order.
+
+    Letter case is ignored, and each may also end in ``.gz`` or ``.zip``. None where there is none.
+    """
+    wanted = [f"{stem}.{suffix}{packed}" for stem in stems for suffix in suffixes for packed in ("", ".gz", ".zip")]
+    entries = {entry.name.lower(): entry for entry in sorted(folder.iterdir())}
+    return next((entries[name] for name in wanted if name in entries), None)
+
+
+def part_files(path: Path, expected: str, *, but: Path | None = None) -> list[Path]:
+    """The part files of a table in order: `path` itself, or the numbered files in the folder `path`.
+
+    Names that begin with ``.`` or ``_`` and checksums (``.crc``) are no parts, as Spark and Hive have it. Parts are
+    ordered by name, the numbers in it by value.
+
+    Args:
+        path: A file or folder.
+        expected: What should be there, for messages.
+        but: A file in the folder that is no part.
+
+    Raises:
+        DataError: the folder holds no file, folders, or several files of which one has no number in its name.
+    """
+    if not path.is_dir():
+        return [path]
+    entries = [entry for entry in path.iterdir() if not entry.name.startswith((".", "_")) and entry != but]
+    parts = [entry for entry in entries if entry.suffix != ".crc"]
+    unnumbered = [part.name for part in parts if not re.search(r"\d", part.name)]
+    folders = [part.name for part in parts if not part.is_file()]
+    if not parts or folders or (len(parts) > 1 and unnumbered):
+        hint = "Give one file, or one folder of part files"
+        if any("=" in name for name in folders):
+            hint = f"Names of folders are not read as columns: write those into the files, or give {path / folders[0]}"
+        raise DataError(str(path), found=_listing(path), expected=f"{expected}, or numbered part files", hint=hint)
+    return sorted(parts, key=_by_number)
+
+
+def _by_number(part: Path) -> tuple[list[tuple[int, str]], str]:
+    pieces = re.split(r"(\d+)", part.name)
+    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces], part.name
 
 
 def _first_matches(folder: Path, patterns: Sequence[str], but: Path | None = None) -> list[Path]:

@@ -16,12 +16,20 @@ from typing import IO, Final
 import polars as pl
 
 from recalign.data.parsing.accounting import FileTally
+from recalign.data.parsing.containers import InputFile
 from recalign.errors import ConfigError, DataError
 
 BLOCK_BYTES: Final = 32 * 1024 * 1024
 _SNIFF_BYTES: Final = 64 * 1024
 _BYTE_ORDER_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_ARCHIVES: Final = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip file", b"7z\xbc\xaf": "a 7z archive"}
+_ARCHIVES: Final = {
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a gzip file",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ\0": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file",
+}
 
 
 def line_blocks(tally: FileTally, encoding: str = "utf-8", *, block_bytes: int = BLOCK_BYTES) -> Iterator[pl.DataFrame]:
@@ -42,22 +50,30 @@ def line_blocks(tally: FileTally, encoding: str = "utf-8", *, block_bytes: int =
         DataError: the file cannot be opened, is empty, is binary or in UTF-16.
         ConfigError: Python does not know the encoding.
     """
-    with _opened(tally.path, encoding) as (head, handle, name):
+    for frame in text_blocks(tally.input, encoding, block_bytes=block_bytes):
+        tally.count_lines(frame.height)
+        yield frame
+
+
+def text_blocks(
+    source: Path | InputFile, encoding: str = "utf-8", *, block_bytes: int = BLOCK_BYTES
+) -> Iterator[pl.DataFrame]:
+    """The lines of a file as `line_blocks` yields them, counted in no account: for a look ahead."""
+    with _opened(source, encoding) as (head, handle, name):
         first = 1
         for block, end in _blocks(handle, head, block_bytes):
             frame = _frame(block, end, name, first)
             first += frame.height
-            tally.count_lines(frame.height)
             yield frame
 
 
-def read_head(path: Path, encoding: str = "utf-8") -> list[str]:
+def read_head(source: Path | InputFile, encoding: str = "utf-8") -> list[str]:
     """Return the complete lines among the first 64 KiB (to find out a dialect), undecodable bytes replaced.
 
     Raises:
         DataError: as `line_blocks`.
     """
-    with _opened(path, encoding) as (head, handle, name):
+    with _opened(source, encoding) as (head, handle, name):
         whole = not handle.read(1)
     text = head.decode(name, errors="replace")
     text = text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
@@ -65,14 +81,14 @@ def read_head(path: Path, encoding: str = "utf-8") -> list[str]:
     return lines if whole or len(lines) == 1 else lines[:-1]
 
 
-def is_utf8(path: Path) -> bool:
+def is_utf8(source: Path | InputFile) -> bool:
     """Whether the whole file decodes as UTF-8: the same format came in latin-1 in one year and in UTF-8 in another.
 
     Raises:
         DataError: as `line_blocks`.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
-    with _opened(path, "utf-8") as (block, handle, _):
+    with _opened(source, "utf-8") as (block, handle, _):
         try:
             while block:
                 decoder.decode(block)
@@ -84,8 +100,9 @@ def is_utf8(path: Path) -> bool:
 
 
 @contextmanager
-def _opened(path: Path, encoding: str) -> Iterator[tuple[bytes, IO[bytes], str]]:
+def _opened(source: Path | InputFile, encoding: str) -> Iterator[tuple[bytes, IO[bytes], str]]:
     """The first 64 KiB without a byte-order mark, the file after them, and the encoding of both."""
+    path, content = (source, source) if isinstance(source, Path) else (source.path, source.content)
     try:
         name = codecs.lookup(encoding).name
     except LookupError:
@@ -94,7 +111,7 @@ def _opened(path: Path, encoding: str) -> Iterator[tuple[bytes, IO[bytes], str]]
     is_wide = name.startswith(("utf-16", "utf-32"))
     try:
         # A line end is not one byte in wide text: that is decoded in one piece, and read on as UTF-8.
-        stream = io.BytesIO(path.read_bytes().decode(name).encode("utf-8")) if is_wide else path.open("rb")
+        stream = io.BytesIO(content.read_bytes().decode(name).encode("utf-8")) if is_wide else content.open("rb")
     except UnicodeError as error:
         raise DataError(str(path), found=f"bytes that are not {name}", expected=f"{name} text") from error
     except OSError as error:
@@ -114,6 +131,8 @@ def _refuse_non_text(path: Path, head: bytes) -> None:
     for magic, kind in _ARCHIVES.items():
         if head.startswith(magic):
             raise DataError(str(path), found=kind, expected="a text file", hint="Unpack it and give the unpacked path")
+    if head[257:262] == b"ustar":
+        raise DataError(str(path), found="a tar archive", expected="a text file", hint="Unpack it and give its files")
     if head.startswith(_BYTE_ORDER_MARKS):
         hint = f"Convert it: iconv -f UTF-16 -t UTF-8 {path.name} > utf8-{path.name}"
         raise DataError(str(path), found="UTF-16 text", expected="UTF-8 or another encoding of single bytes", hint=hint)

@@ -9,7 +9,7 @@ that one stray quote cannot swallow or shift the rest of the file.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,9 @@ UNREADABLE: Final = "unreadable bytes"
 EMPTY: Final = "empty line"
 MALFORMED: Final = "not a row of this format"
 UNTERMINATED: Final = "quoted field without an end"
+# Stands for a separator of several characters: regular expressions of fields exclude one character. Unicode guarantees
+# that it is no character of any text; a line that has it all the same is unreadable.
+_STAND_IN: Final = "\ufdd0"
 # A record of more lines is taken for a stray quote: it bounds what one bad line can cost.
 MAX_RECORD_LINES: Final = 10_000
 
@@ -72,6 +75,9 @@ class Layout:
 
 def split_fields(line: str, separator: str) -> list[str] | None:
     """Fields of one row on one line, quotes resolved; None where the line does not follow the grammar."""
+    if len(separator) > 1:
+        parts = split_fields(line.replace(separator, _STAND_IN), _STAND_IN)
+        return parts and [part.replace(_STAND_IN, separator) for part in parts]
     field = re.compile(_field(separator))
     values, at = [], 0
     while True:
@@ -121,6 +127,7 @@ def delimited_rows(
     separator: str,
     layout: Callable[[list[str]], Layout],
     *,
+    names: Sequence[str] | None = None,
     encoding: str = "utf-8",
     dialect: Callable[[Layout], pl.Expr] | None = None,
 ) -> Iterator[pl.DataFrame]:
@@ -128,8 +135,9 @@ def delimited_rows(
 
     Args:
         tally: The file.
-        separator: One character.
-        layout: Given the names of the header, says which fields are wanted (or raises a DataError).
+        separator: One character or several.
+        layout: Given the names of the columns, says which fields are wanted (or raises a DataError).
+        names: Names of the columns of a file that does not begin with them.
         encoding: As `lines.line_blocks`.
         dialect: Makes an expression that rewrites `text` to the usual quoting, for files that quote otherwise.
 
@@ -145,12 +153,14 @@ def delimited_rows(
     rest: pl.DataFrame | None = None
     for block in line_blocks(tally, encoding):
         if grammar is None:
-            plan = layout(header_names(block["text"][0], separator, tally.path))
+            plan = layout(list(names or header_names(block["text"][0], separator, tally.path)))
             grammar, rewrite = _Grammar(separator, plan), dialect(plan) if dialect else None
-            tally.count_header(1)
-            block = block.slice(1)
+            if names is None:
+                tally.count_header(1)
+                block = block.slice(1)
         if rewrite is not None:
             block = block.with_columns(rewrite.alias("text"))
+        block = grammar.marked(block)
         if rest is not None:
             block = pl.concat([rest, block])
         rows, rest = grammar.records(block, tally, last=False)
@@ -171,11 +181,27 @@ class _Grammar:
     """The record grammar of one delimited file."""
 
     def __init__(self, separator: str, layout: Layout) -> None:
-        mark, field = re.escape(separator), _field(separator)
         self._separator, self._layout = separator, layout
+        self._mark = separator if len(separator) == 1 else _STAND_IN
+        mark, field = re.escape(self._mark), _field(self._mark)
         # With a separator before each field no match is empty, and the matches of a row that fits leave no gap.
         self._marked = f"{mark}{field}"
         self._whole = re.compile(mark.join([field] * layout.width))
+
+    def marked(self, block: pl.DataFrame) -> pl.DataFrame:
+        """The block as `records` takes it: with one character for the separator."""
+        if self._mark == self._separator:
+            return block
+        text = pl.col("text")
+        return block.with_columns(
+            text.str.replace_all(self._separator, self._mark, literal=True),
+            pl.col("readable") & ~text.str.contains(self._mark, literal=True),
+        )
+
+    def _unmarked(self, rows: pl.DataFrame) -> pl.DataFrame:
+        if self._mark == self._separator:
+            return rows
+        return rows.with_columns(pl.col(pl.String).str.replace_all(self._mark, self._separator, literal=True))
 
     def records(self, block: pl.DataFrame, tally: FileTally, *, last: bool) -> tuple[pl.DataFrame, pl.DataFrame | None]:
         """Rows of a block, and the lines at its end that may be the beginning of a row (None if there are none)."""
@@ -183,16 +209,17 @@ class _Grammar:
         if rows["fits"].all():
             return self._finish(rows, tally), None
         joined, lone, rejected, closed = self._join(block, rows["fits"].to_list(), last)
-        tally.reject(rejected)
+        tally.reject(self._unmarked(rejected))
         rows = pl.concat([rows.filter(lone), self._extract(joined)]).sort("line")
         return self._finish(rows, tally), block.slice(closed) if closed < len(block) else None
 
     def _extract(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Add the wanted fields, quotes and all, and `fits`: whether the text is a whole row."""
-        matches = (pl.lit(self._separator) + pl.col("text")).str.extract_all(self._marked)
+        matches = (pl.lit(self._mark) + pl.col("text")).str.extract_all(self._marked)
         rows = rows.with_columns(matches.alias("found"))
         covered = pl.col("found").list.eval(pl.element().str.len_bytes()).list.sum()
-        fits = (pl.col("found").list.len() == self._layout.width) & (covered == pl.col("text").str.len_bytes() + 1)
+        length = pl.col("text").str.len_bytes() + len(self._mark.encode())
+        fits = (pl.col("found").list.len() == self._layout.width) & (covered == length)
         fields = [
             pl.col("found").list.get(place, null_on_oob=True).str.slice(1).alias(name)
             for name, place in self._layout.columns.items()
@@ -201,8 +228,8 @@ class _Grammar:
 
     def _finish(self, rows: pl.DataFrame, tally: FileTally) -> pl.DataFrame:
         unreadable = rows.filter(~pl.col("readable"))
-        tally.reject(unreadable.with_columns(pl.lit(UNREADABLE).alias("reason")))
-        rows = rows.filter("readable")
+        tally.reject(self._unmarked(unreadable).with_columns(pl.lit(UNREADABLE).alias("reason")))
+        rows = self._unmarked(rows.filter("readable"))
         for name in self._layout.columns:
             is_quoted = rows[name].str.starts_with('"')
             if is_quoted.any():

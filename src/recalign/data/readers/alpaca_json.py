@@ -19,6 +19,7 @@ from recalign.data.catalog import MISSING_TEXT
 from recalign.data.domain import Domain
 from recalign.data.json_rows import read_json_rows
 from recalign.data.parsing.accounting import FileAccount, RejectLedger
+from recalign.data.parsing.files import refuse_stream
 from recalign.data.published import Instruction, ParsedSample, PublishedRow, PublishedSamples, SampleTemplate
 from recalign.data.reader import Defaults, SamplesReader
 from recalign.data.schema import ITEMS
@@ -52,6 +53,7 @@ def read_alpaca(
     """
     if not template.parses:
         raise ConfigError(f"prompt template {template.name!r} cannot be parsed", expected="one with a [parse] section")
+    refuse_stream(path)
     bare_answers = options is not None and options.bare_answers
     parsed: list[tuple[int, str, ParsedSample]] = []
     rejected: list[tuple[int, str, str]] = []

@@ -1,4 +1,4 @@
-"""The user's own ratings and items, as CSV (any separator) or Parquet, with column names mapped by `SourceOptions`."""
+"""The user's own ratings and items: CSV, JSON Lines or Parquet, with column names mapped by `SourceOptions`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import polars as pl
 from recalign.data.parsing import fields
 from recalign.data.parsing.accounting import sift
 from recalign.data.parsing.assembly import NO_TIME, UNKNOWN_ITEM, SourceBuilder
-from recalign.data.parsing.columns import open_table, place_of, resolve_columns
-from recalign.data.parsing.files import find_one
+from recalign.data.parsing.columns import TableFile, TableOptions, place_of, resolve_columns
+from recalign.data.parsing.files import find_table, part_files
+from recalign.data.parsing.json_lines import NESTED, NO_OBJECT
 from recalign.data.parsing.records import MALFORMED, UNREADABLE
+from recalign.data.parsing.tables import open_tables
 from recalign.data.parsing.times import BAD_TIME, TimeColumn, time_checks
 from recalign.data.reader import RatingsReader
 from recalign.data.source import ITEM_COLUMNS, SourceData, SourceOptions
@@ -22,19 +24,17 @@ from recalign.errors import ConfigError, DataError
 LICENCE: Final = "your own data: recalign knows no terms for it"
 BAD_FLAG: Final = "liked is neither yes nor no (1/0, true/false, yes/no)"
 
-_RATINGS_FILES: Final = tuple(
-    f"{stem}.{suffix}" for stem in ("ratings", "interactions") for suffix in ("csv", "tsv", "txt", "parquet")
-)
-_ITEMS_FILES: Final = tuple(f"items.{suffix}" for suffix in ("csv", "tsv", "txt", "parquet"))
+_SUFFIXES: Final = ("csv", "tsv", "txt", "parquet", "jsonl", "ndjson")
 _DETAILS: Final = ("year", "author", "genres")
 
 
 def read_table(path: Path, options: SourceOptions) -> SourceData:
     """Read the user's ratings and items.
 
-    `path` is the ratings file, or a folder with ``ratings.*`` or ``interactions.*`` and, maybe, ``items.*``. Titles
-    come from the items file (``options.items``) or, without one, from the `title` column of the ratings. Further
-    columns of the items file are kept under their own names.
+    `path` is the ratings file, or a folder with ``ratings.*`` or ``interactions.*`` and, maybe, ``items.*``. Each of
+    them is a file, plain, gzip or zip, or a pipe, or a folder of numbered part files; so may be `path`. Titles come
+    from the items file (``options.items``) or, without one, from the `title` column of the ratings. Further columns of
+    the items file are kept under their own names.
 
     Ratings are any finite numbers (with a decimal comma where the separator is no comma); a `liked` column gives 1
     and 0; with neither, the rows are implicit events and their rating is null. Times are those of `parsing.times`; a
@@ -44,39 +44,45 @@ def read_table(path: Path, options: SourceOptions) -> SourceData:
     Raises:
         ConfigError: both `rating` and `liked` are there.
     """
-    ratings_path = find_one(path, _RATINGS_FILES, "ratings file")
-    beside = [path / name for name in _ITEMS_FILES if path.is_dir() and (path / name).is_file()]
-    items_path = options.items_file or next(iter(beside), None)
+    if not path.exists():
+        raise DataError(str(path), found="nothing there", expected="a ratings file, or the folder that holds it")
+    is_folder = path.is_dir()
+    ratings_path = (find_table(path, ("ratings", "interactions"), _SUFFIXES) if is_folder else None) or path
+    items_path = options.items_file or (find_table(path, ("items",), _SUFFIXES) if is_folder else None)
+    parts = part_files(ratings_path, "ratings.csv (or .tsv, .txt, .parquet, .jsonl)", but=items_path)
     builder = SourceBuilder()
     rename = _read_items(builder, items_path, options) if items_path else {}
-    items = _read_ratings(builder, ratings_path, options, with_titles=items_path is None)
+    items = _read_ratings(builder, parts, options, with_titles=items_path is None)
     return builder.build(LICENCE, items, rename=rename)
 
 
 def _read_items(builder: SourceBuilder, path: Path, options: SourceOptions) -> dict[str, str]:
     """Add the items; return the final names of the further columns."""
-    tally = builder.file(path)
-    table = open_table(tally, options, options.columns | options.item_columns)
+    extras: dict[str, str] = {}
+    for tally, table in open_tables(builder, part_files(path, "items"), TableOptions.of(options, items=True)):
+        places = _item_places(table, options)
+        extras = {
+            f"c{place_of(name, table)}": name
+            for place, name in enumerate(table.header)
+            if name and place not in places.values() and name not in ITEM_COLUMNS
+        }
+        for rows in table.rows({**places, **{key: int(key[1:]) for key in extras}}):
+            _refuse_rounded_ids(rows, table.path)
+            shaped = _item_details(rows.with_columns(fields.own_identifier("item_id"), fields.identifier("title")))
+            builder.add_items(sift(shaped, fields.item_checks(), tally), tally)
+    return extras
+
+
+def _item_places(table: TableFile, options: SourceOptions) -> dict[str, int]:
     # What the ratings' mapping says and this file does not have was meant for the other one.
     shared = {name: theirs for name, theirs in options.columns.items() if theirs in table.header}
-    places = resolve_columns(
-        table.header,
+    return resolve_columns(
+        table,
         shared | options.item_columns,
         needed=("item_id", "title"),
         optional=_DETAILS,
-        path=path,
-        option="--item-columns",
+        flag="--item-columns",
     )
-    extras = {
-        f"c{place_of(name, table.header, path)}": name
-        for place, name in enumerate(table.header)
-        if name and place not in places.values() and name not in ITEM_COLUMNS
-    }
-    for rows in table.rows({**places, **{key: int(key[1:]) for key in extras}}):
-        _refuse_rounded_ids(rows, path)
-        shaped = _item_details(rows.with_columns(fields.own_identifier("item_id"), fields.identifier("title")))
-        builder.add_items(sift(shaped, fields.item_checks(), tally), tally)
-    return extras
 
 
 def _refuse_rounded_ids(rows: pl.DataFrame, path: Path) -> None:
@@ -108,44 +114,42 @@ def _item_details(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _read_ratings(
-    builder: SourceBuilder, path: Path, options: SourceOptions, *, with_titles: bool
+    builder: SourceBuilder, parts: list[Path], options: SourceOptions, *, with_titles: bool
 ) -> pl.DataFrame | None:
     """Add the ratings; return the items, where they stand in the ratings."""
-    tally = builder.file(path)
-    table = open_table(tally, options, options.columns)
-    places = _rating_places(table.header, options, path, with_titles=with_titles)
-    decimal_comma = table.separator not in (",", None)
     titles = []
     times = TimeColumn(options.time_unit or "auto")
-    for rows in table.rows(places):
-        _refuse_rounded_ids(rows, path)
-        if "timestamp" in places:
-            rows = times.read(rows, path)
-        kept = sift(_typed(rows, decimal_comma), _rating_checks(places), tally)
-        builder.add_ratings(kept, tally)
-        if with_titles:
-            named = kept.with_columns(fields.identifier("title")).filter(pl.col("title").is_not_null())
-            named = named.select("item_id", "title", *[name for name in _DETAILS if name in kept.columns])
-            titles.append(named.unique("item_id", keep="first", maintain_order=True))
+    for tally, table in open_tables(builder, parts, TableOptions.of(options, items=False)):
+        places = _rating_places(table, options, with_titles=with_titles)
+        decimal_comma = table.separator not in (",", None)
+        for rows in table.rows(places):
+            _refuse_rounded_ids(rows, table.path)
+            if "timestamp" in places:
+                rows = times.read(rows, table.path)
+            kept = sift(_typed(rows, decimal_comma), _rating_checks(places), tally)
+            builder.add_ratings(kept, tally)
+            if with_titles:
+                named = kept.with_columns(fields.identifier("title")).filter(pl.col("title").is_not_null())
+                named = named.select("item_id", "title", *[name for name in _DETAILS if name in kept.columns])
+                titles.append(named.unique("item_id", keep="first", maintain_order=True))
     builder.time_form = times.form
     if not with_titles:
         return None
     return _item_details(pl.concat(titles).unique("item_id", keep="first", maintain_order=True))
 
 
-def _rating_places(header: list[str], options: SourceOptions, path: Path, *, with_titles: bool) -> dict[str, int]:
+def _rating_places(table: TableFile, options: SourceOptions, *, with_titles: bool) -> dict[str, int]:
     places = resolve_columns(
-        header,
+        table,
         options.columns,
         needed=("user_id", "item_id", *(("title",) if with_titles else ())),
         optional=("rating", "timestamp", "liked", *(_DETAILS if with_titles else ())),
-        path=path,
-        option="--columns",
+        flag="--columns",
     )
     if "rating" in places and "liked" in places:
         raise ConfigError(
-            f"ratings in {path}",
-            found=f"columns for both rating ({header[places['rating']]}) and liked",
+            f"ratings in {table.path}",
+            found=f"columns for both rating ({table.header[places['rating']]}) and liked",
             expected="one of them",
             hint="Switch one off by mapping it to an empty name, e.g. --columns liked=",
         )
@@ -176,6 +180,8 @@ _OTHER_COLUMN: Final = "Name the right column: --columns {0}=NAME, or leave it o
 _HINTS: Final[dict[str, str]] = {
     UNKNOWN_ITEM: "Check that both files write item ids alike, and that the right columns are named (--item-columns)",
     MALFORMED: "Check the separator (--separator) and the lines that the rejected rows name",
+    NO_OBJECT: "Write one JSON object on each line, without the same key twice",
+    NESTED: "Write plain values, or name another column: --columns OURS=THEIRS",
     UNREADABLE: "Name the encoding: --encoding latin-1",
     BAD_TIME: "Write times as 2024-05-01 10:30, or leave them out: --columns timestamp= --order file",
     fields.TOO_LATE: "Name another unit: --time-unit milliseconds",
@@ -189,6 +195,8 @@ _HINTS: Final[dict[str, str]] = {
 PLUGIN: Final = RatingsReader(
     licence=LICENCE,
     hints=_HINTS,
-    options=frozenset({"columns", "item_columns", "separator", "encoding", "items", "time_unit"}),
+    options=frozenset(
+        {"columns", "item_columns", "header", "item_header", "separator", "encoding", "items", "time_unit"}
+    ),
     read=read_table,
 )
