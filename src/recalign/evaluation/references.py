@@ -18,7 +18,7 @@ from recalign.evaluation.score import score_split
 def reference_rows(
     folds: Sequence[Fold], split: str, names: Sequence[str], *, seed: int = 0
 ) -> tuple[list[ScoredRow], tuple[ReferenceFit, ...]]:
-    """Rows of these references, pooled over the folds, each of which they are fitted on.
+    """Rows of these references, folds pooled, each of which they are fitted on.
 
     Returns:
         The rows without metrics, and what was fitted, fold after fold.
@@ -37,7 +37,8 @@ def reference_rows(
             if fold.task is not None
         ]
         row = Row(model=models[0].name, kind="reference")
-        rows.append(ScoredRow(row, RowScores.of([samples], [lists] if lists else [])))
+        orders = [fold.order for fold in folds]
+        rows.append(ScoredRow(row, RowScores.of([samples], [lists] if lists else [], orders)))
         fits += [fit_of(model) for model in models]
     return rows, tuple(fits)
 

@@ -105,8 +105,8 @@ def learned(facts: Learned) -> str:
     if not facts.interactions:
         return "Item-based priors are left out: the data has no train split, and --fit names no other data."
     where = f"data set {facts.fit}" if facts.fit else "the evaluated data itself"
-    counts = [f"{count:,}" for count in facts.interactions]
-    folds = f" ({len(counts)} folds)" if len(counts) > 1 else ""
+    counts = list(dict.fromkeys(f"{count:,}" for count in facts.interactions))
+    folds = f" ({len(facts.interactions)} parts)" if len(counts) > 1 else ""
     what = f"Item-based priors learned from {', '.join(counts)} interactions in the train split of {where}{folds}."
     return " ".join([what, *_recent(facts)])
 
