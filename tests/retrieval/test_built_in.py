@@ -81,6 +81,15 @@ def test_bm25_by_hand(stock: Stock) -> None:
     assert found.scores == pytest.approx([values["d"], values["f"]], rel=1e-6)
 
 
+def test_common_words_are_left_unread_where_texts_are_many(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
+    bm25 = BM25.fitted(stock)
+    assert set(bm25.retrieve(likes("f"), 10).item_ids) == {"a", "b", "c", "d", "e"}
+    monkeypatch.setattr("recalign.retrieval.bm25.READ", 3)  # "again" stands in one text, the next word in three
+    assert bm25.retrieve(likes("f"), 10).item_ids == ()
+    monkeypatch.setattr("recalign.retrieval.bm25.READ", 4)
+    assert len(bm25.retrieve(likes("f"), 10).item_ids) == 2
+
+
 def test_dislikes_are_no_query(stock: Stock) -> None:
     for kind in (BM25.fitted(stock), TextVectors.fitted(stock, encode)):
         assert kind.retrieve(likes("A"), 10).item_ids == ()

@@ -20,6 +20,7 @@ from recalign.retrieval.exact import ExactRetriever, pack, taken, unpack, weight
 from recalign.retrieval.stock import Stock
 
 K1, B = 1.2, 0.75
+READ: Final = 300_000  # postings a request reads at most: in a million texts the commonest words say least
 QUERY_ENTRIES: Final = 20  # newest liked entries; by then the weight of an entry is 1 %
 
 
@@ -35,6 +36,7 @@ class BM25(ExactRetriever):
         lengths = np.asarray(counts.sum(axis=1), dtype=np.float32)
         occurring = np.bincount(counts.indices, minlength=counts.shape[1])
         idf = np.log1p((len(stock) - occurring + 0.5) / (occurring + 0.5)).astype(np.float32)
+        self._idf = idf
         relative = lengths / max(float(lengths.sum()) / max(len(stock), 1), 1.0)
         saturation = np.repeat(K1 * (1 - B + B * relative), np.diff(counts.indptr))
         weighed = counts.copy()
@@ -53,6 +55,9 @@ class BM25(ExactRetriever):
         written = self._counts[self.stock.places(entry.item_id for entry in liked)]
         query = (written > 0).astype(np.float32).T @ weights(liked)
         some = np.flatnonzero(query)
+        some = some[np.argsort(-(query * self._idf)[some], kind="stable")]  # what says most comes first
+        read = np.cumsum(np.diff(self._postings.indptr)[some])
+        some = some[: max(1, int(np.searchsorted(read, READ, side="right")))]
         scores: Float = self._postings[some].T @ query[some]
         return scores
 
