@@ -80,3 +80,27 @@ def test_what_is_no_model(tmp_path: Path, source: SampleSet) -> None:
         load_scorer(source.path)
     with pytest.raises(ArtifactError, match="of another kind"):
         load_catalog(source.path)
+
+
+def test_a_recommender_with_an_index(tmp_path: Path, model: Path, source: SampleSet, target: SampleSet) -> None:
+    from recalign.recommender import Recommender, Selection
+    from recalign.retrieval.make import make_index
+
+    make_index(source.path, tmp_path / "of-data")
+    of_model = make_index(model, tmp_path / "of-model")
+    assert [retriever.name for retriever in of_model.retrievers] == ["bm25"]
+    liked = [f"id:{source.catalog.ids[0]}"]
+    recommender = Recommender.load(model, index=tmp_path / "of-data", device="cpu")
+    few, all_of_them = Selection(retrieve=7), recommender.rank(recommender.history(liked), len(source.catalog))
+    found = recommender.recommend(liked, k=40, selection=few)
+    assert recommender.index is not None
+    assert {item.item_id for item in found} <= set(recommender.index.retrieve(recommender.history(liked), 7).item_ids)
+    scores = {item.item_id: item.score for item in all_of_them}
+    assert [item.score for item in found] == pytest.approx([scores[item.item_id] for item in found], rel=1e-4, abs=1e-5)
+    diverse = recommender.recommend(liked, k=40, selection=Selection(retrieve=7, diversity=0.9))
+    assert sorted(item.item_id for item in diverse) == sorted(item.item_id for item in found)
+    assert diverse[0] == found[0]
+    with pytest.raises(ArtifactError, match=r"recalign index .*target --output .*of-data --update"):
+        Recommender.load(model, target.path, index=tmp_path / "of-data", device="cpu")
+    make_index(target.path, tmp_path / "of-data", update=True)
+    Recommender.load(model, target.path, index=tmp_path / "of-data", device="cpu")
