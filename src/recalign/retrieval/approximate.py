@@ -1,0 +1,73 @@
+"""Approximate search among very many vectors: faiss's inverted lists over 8-bit codes (extra ``ann``)."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recalign.errors import ConfigError
+from recalign.retrieval.base import Float, Mask, Places
+
+EXACT_BELOW: Final = 200_000  # vectors; up to there looking at all of them takes milliseconds
+VISITED: Final = 32  # lists that a search looks into
+_TRAINED_ON: Final = 64  # vectors per list
+
+
+class Neighbours:
+    """Vectors of length 1 in lists of like ones."""
+
+    def __init__(self, index: Any) -> None:
+        self._index = index
+
+    @classmethod
+    def fitted(cls, vectors: Float, like: Neighbours | None = None) -> Neighbours:
+        """Sort vectors, shape (n, width), into lists: new ones, or those of `like`, which saves the training.
+
+        Raises:
+            ConfigError: faiss is not installed.
+        """
+        faiss = _faiss(len(vectors))
+        count, width = vectors.shape
+        if like is not None:
+            index = faiss.clone_index(like._index)
+            index.reset()
+        else:
+            lists = int(4 * np.sqrt(count))
+            quantizer = faiss.IndexFlatIP(width)
+            metric = faiss.METRIC_INNER_PRODUCT
+            index = faiss.IndexIVFScalarQuantizer(quantizer, width, lists, faiss.ScalarQuantizer.QT_8bit, metric)
+            step = max(1, count // (_TRAINED_ON * lists))
+            index.train(np.ascontiguousarray(vectors[::step]))
+        index.add(vectors)
+        return cls(index)
+
+    def nearest(self, query: Float, k: int, allowed: Mask) -> tuple[Places, Float]:
+        """Places and cosines of about the `k` nearest vectors that are allowed, the nearest first."""
+        faiss = _faiss(len(allowed))
+        bits = np.packbits(allowed, bitorder="little")
+        chosen = faiss.SearchParametersIVF(nprobe=VISITED, sel=faiss.IDSelectorBitmap(bits))
+        cosines, places = self._index.search(query[None], k, params=chosen)
+        some: NDArray[np.bool_] = places[0] >= 0
+        return places[0][some], cosines[0][some]
+
+    def write(self, path: Path) -> None:
+        """Write the lists to a file."""
+        _faiss(self._index.ntotal).write_index(self._index, str(path))
+
+    @classmethod
+    def read(cls, path: Path) -> Neighbours:
+        """Read what `write` wrote. Raises ConfigError where faiss is not installed."""
+        return cls(_faiss(EXACT_BELOW).read_index(str(path)))
+
+
+def _faiss(vectors: int) -> Any:
+    if importlib.util.find_spec("faiss") is None:
+        hint = "Install it: pip install 'recalign[ann]', or index without --text-encoder."
+        raise ConfigError(f"search among {vectors:,} text vectors", found="no faiss", hint=hint)
+    import faiss
+
+    return faiss
