@@ -26,6 +26,7 @@ from recalign.data.samples import CandidateList, HistoryEntry, SampleSet
 from recalign.data.schema import ITEMS
 from recalign.models.config import NanoConfig
 from recalign.models.nano import init_model
+from recalign.models.onednn import accelerate_linears
 from recalign.retrieval.bm25 import BM25
 from recalign.retrieval.fused import Fused
 from recalign.retrieval.index import Index, build_index
@@ -84,6 +85,7 @@ def main() -> None:
         sample = data.samples("test")[0]
     million(options.items, options.requests)
     model = init_model(NanoConfig(), encoder.tokenizer).eval()
+    accelerate_linears(model)  # as loading a backbone does
     scorer = YesNoScorer(model, encoder, data.catalog)
     asked = CandidateList(sample.user_id, sample.history, index.retrieve(sample.past, 200).item_ids)
     print(f"nano ranks 200 candidates in {seconds(lambda: scorer.score([asked]), options.repeats):.3f} s (bar 0.3)")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import HistoryEntry
 from recalign.errors import ConfigError, DataError
-from recalign.retrieval.base import Filters, Retriever
+from recalign.retrieval.base import Candidates, Filters, Retriever
 from recalign.retrieval.bm25 import BM25
 from recalign.retrieval.exact import DISLIKED, RECENCY, ExactRetriever
 from recalign.retrieval.fused import Fused
@@ -174,3 +174,17 @@ def test_new_texts_need_an_encoder(stock: Stock) -> None:
     vectors.over(Stock(catalogue(["b", "a"])))
     with pytest.raises(ConfigError, match="no encoder for 1 new texts"):
         vectors.over(Stock(catalogue(["a", "new"])))
+
+
+class Forgetful(Popularity):
+    """Ignores filters."""
+
+    def retrieve(self, history: Sequence[HistoryEntry], k: int, filters: Filters = Filters()) -> Candidates:
+        return super().retrieve((), k, Filters())
+
+
+def test_the_contract_catches_a_retriever_that_ignores_filters(stock: Stock, catalog: ItemCatalog) -> None:
+    with pytest.raises(AssertionError, match="items of the history come back"):
+        RetrieverContract().test_what_is_filtered_never_comes_back(
+            Forgetful.fitted(stock, met(stock)), catalog, [likes("a")]
+        )
