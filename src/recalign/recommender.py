@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,6 @@ class Recommender:
         if batch_items < 1:
             raise ConfigError("batch_items", found=str(batch_items), expected="at least 1")
         self.scorer, self.catalog, self._batch_items = scorer, catalog, batch_items
-        self._titles: TitleIndex | None = None
 
     @classmethod
     def load(
@@ -89,9 +89,12 @@ class Recommender:
         Raises:
             DataError: Nothing matches, or several items do.
         """
-        if self._titles is None:
-            self._titles = TitleIndex(self.catalog)
-        return self._titles.match(title)
+        return self.titles.match(title)
+
+    @cached_property
+    def titles(self) -> TitleIndex:
+        """Where titles are looked up; made when it is first asked for."""
+        return TitleIndex(self.catalog)
 
     def history(self, likes: Iterable[str] = (), dislikes: Iterable[str] = ()) -> tuple[HistoryEntry, ...]:
         """Turn titles or ids into a history (oldest first), for `rank`.

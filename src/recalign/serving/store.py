@@ -6,6 +6,7 @@ Nothing here learns. A user's history is what their last events say, and `export
 
 from __future__ import annotations
 
+import io
 import sqlite3
 import threading
 import time
@@ -179,5 +180,7 @@ def export_events(store: Path, output: Path) -> int:
         opened.close()
     if events.is_empty():
         raise DataError(f"store {store}", found="no event", expected="something to export")
-    write_file_atomic(output, events.write_parquet)
+    table = io.BytesIO()
+    events.write_parquet(table)
+    write_file_atomic(output, table.getvalue())
     return len(events)
