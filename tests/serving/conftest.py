@@ -15,7 +15,7 @@ import pytest
 
 from recalign.recommender import Recommender
 from recalign.serving.app import Application, create_app
-from recalign.serving.server import Address, Server
+from recalign.serving.server import Server, listen
 
 from .fakes import LONG, FakeScorer, catalogue
 
@@ -39,6 +39,7 @@ class Running:
 
     application: Application
     server: Server
+    port: int
     scorer: FakeScorer
     thread: threading.Thread
     loop: asyncio.AbstractEventLoop
@@ -46,7 +47,7 @@ class Running:
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
         """One request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=LONG)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LONG)
         try:
             data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
             own = {"Content-Type": "application/json"} if data is not None else {}
@@ -77,7 +78,7 @@ class Running:
 
     def open_socket(self, data: bytes = b"") -> socket.socket:
         """A raw connection on which `data` was sent."""
-        connection = socket.create_connection(("127.0.0.1", self.server.port), timeout=LONG)
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=LONG)
         connection.sendall(data)
         return connection
 
@@ -114,10 +115,12 @@ def start() -> Iterator[Start]:
     def begin(models: dict[str, Recommender] | None = None, *, drain_seconds: float = 0.0, **options: Any) -> Running:
         scorer = FakeScorer()
         application = create_app(models or {"fake": Recommender(scorer, catalogue())}, **options)
-        server = Server(application, Address(port=0), drain_seconds=drain_seconds)
+        listener = listen("127.0.0.1", 0)
+        port = listener.getsockname()[1]
+        server = Server(application, listener, drain_seconds=drain_seconds)
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve()))
-        running = Running(application, server, scorer, thread, loop)
+        running = Running(application, server, port, scorer, thread, loop)
         thread.start()
         running.until(lambda: server.started)
         started.append(running)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,9 +17,7 @@ from .fakes import Clock
 def asking(*sizes: int, start: int = 0) -> list[CandidateList]:
     """Lists of these sizes; their items are numbers, from `start` on."""
     ends = np.cumsum([start, *sizes])
-    return [
-        CandidateList("u", (), tuple(map(str, range(first, last)))) for first, last in zip(ends, ends[1:], strict=False)
-    ]
+    return [CandidateList("u", (), tuple(map(str, range(first, last)))) for first, last in pairwise(ends)]
 
 
 def numbers(batch: Batch) -> list[np.ndarray]:

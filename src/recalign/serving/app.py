@@ -20,7 +20,7 @@ import recalign
 from recalign.errors import ConfigError, DataError
 from recalign.recommender import Recommender
 from recalign.serving import schemas
-from recalign.serving.connections import CancelOnDisconnect
+from recalign.serving.connections import BODY_SECONDS, CancelOnDisconnect
 from recalign.serving.metrics import Metrics
 from recalign.serving.queue import DeadlinePassed, Overloaded, Unavailable
 from recalign.serving.security import OPEN_ROUTES, ApiKeys, Guard
@@ -66,6 +66,7 @@ def create_app(
     store: EventStore | None = None,
     limits: Limits | None = None,
     timeout: float = 10.0,
+    body_seconds: float = BODY_SECONDS,
 ) -> Application:
     """Build the application around loaded models; start its `thread` before it is asked.
 
@@ -76,6 +77,7 @@ def create_app(
         store: Where events are kept; None for none.
         limits: Of the model thread.
         timeout: Seconds for one request, at most.
+        body_seconds: Seconds in which a request's body must have come.
 
     Raises:
         ConfigError: There is no model.
@@ -89,13 +91,11 @@ def create_app(
         ready=lambda: _trouble(thread, life) is None,
     )
     service = Service(models, thread, store=store, timeout=timeout)
-    app = FastAPI(
-        title="recalign", version=recalign.__version__, docs_url=None, redoc_url=None, max_body_size=MAX_BODY
-    )
+    app = FastAPI(title="recalign", version=recalign.__version__, docs_url=None, redoc_url=None, max_body_size=MAX_BODY)
     _add_verbs(app, service)
     _add_operations(app, service, thread, life, metrics)
     _add_errors(app)
-    inner: ASGIApp = CancelOnDisconnect(app, on_cancel=metrics.cancelled.inc)
+    inner: ASGIApp = CancelOnDisconnect(app, on_cancel=metrics.cancelled.inc, body_seconds=body_seconds)
     if keys is None:
         inner = TrustedHostMiddleware(inner, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
     known = frozenset(app.openapi()["paths"])

@@ -22,9 +22,7 @@ BODY_SECONDS: Final = 20.0
 class CancelOnDisconnect:
     """Cancels a request's work when its client goes away; a body that is not there in time is a 408."""
 
-    def __init__(
-        self, app: ASGIApp, *, on_cancel: Callable[[], None], body_seconds: float = BODY_SECONDS
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, on_cancel: Callable[[], None], body_seconds: float) -> None:
         self._app, self._on_cancel, self._body_seconds = app, on_cancel, body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

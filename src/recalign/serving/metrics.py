@@ -1,4 +1,4 @@
-"""Counters of a server, in Prometheus' text format. Labels are routes, status codes and models: nothing a client writes."""
+"""Counters of a server, in Prometheus' text format. Labels are routes and status codes, never what a client wrote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ _CANDIDATES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 class Metrics:
     """What is counted; each server has its own registry."""
 
-    def __init__(self, *, waiting: Callable[[], float], in_flight: Callable[[], float], ready: Callable[[], float]) -> None:
+    def __init__(
+        self, *, waiting: Callable[[], float], in_flight: Callable[[], float], ready: Callable[[], float]
+    ) -> None:
         """Register everything. The three functions are asked when somebody reads the metrics."""
         self._registry = CollectorRegistry()
         made = {"registry": self._registry}

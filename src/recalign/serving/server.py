@@ -8,43 +8,46 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import uvicorn
 
+from recalign.errors import ConfigError
 from recalign.serving.app import Application
 from recalign.serving.connections import ImpatientProtocol
 
 _POLL_SECONDS = 0.02
+_BACKLOG = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen. Port 0: any free one."""
-
-    host: str = "127.0.0.1"
-    port: int = 8000
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0 is any free one. Raises ConfigError where that cannot be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"cannot listen on {host}, port {port}", found=str(error), hint="Choose another --port"
+        ) from error
 
 
 class Server(uvicorn.Server):
     """uvicorn, which by itself closes its listener first and dies of the signal."""
 
-    def __init__(self, application: Application, address: Address, *, drain_seconds: float = 2.0) -> None:
+    def __init__(self, application: Application, listener: socket.socket, *, drain_seconds: float = 2.0) -> None:
         """Prepare to serve.
 
         Args:
             application: What `recalign.serving.app.create_app` made; its thread is started and closed here.
-            address: Where.
+            listener: What `listen` made; it is closed here.
             drain_seconds: How long requests are still accepted after the signal.
         """
         super().__init__(
             uvicorn.Config(
                 application.asgi,
-                host=address.host,
-                port=address.port,
                 http=ImpatientProtocol,
                 ws="none",
                 lifespan="off",
@@ -53,13 +56,8 @@ class Server(uvicorn.Server):
                 server_header=False,
             )
         )
-        self._application, self._drain_seconds = application, drain_seconds
+        self._application, self._listener, self._drain_seconds = application, listener, drain_seconds
         self._draining: asyncio.Task[None] | None = None
-
-    @property
-    def port(self) -> int:
-        """Where it listens, once `started`."""
-        return int(self.servers[0].sockets[0].getsockname()[1])
 
     def drain(self) -> None:
         """Go down in good order; a second call goes down at once. To be called in the server's event loop."""
@@ -69,11 +67,11 @@ class Server(uvicorn.Server):
         else:
             self.should_exit = self.force_exit = True
 
-    async def serve(self, sockets: object = None) -> None:
-        """Serve until `drain`; then finish what was accepted."""
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until `drain`; then finish what was accepted. `sockets` are further listeners."""
         self._application.thread.start()
         try:
-            await super().serve()
+            await super().serve([self._listener, *(sockets or [])])
         finally:
             self._application.thread.close(timeout=0.0)
 

@@ -137,7 +137,9 @@ class Service:
     @property
     def _events(self) -> EventStore:
         if self._store is None:
-            raise DataError("this server", found="no store of events", expected="one", hint="Start it with --store FILE")
+            raise DataError(
+                "this server", found="no store of events", expected="one", hint="Start it with --store FILE"
+            )
         return self._store
 
     async def _asked(self, request: schemas.Asking, likes: Sequence[str]) -> _Asked:
@@ -148,8 +150,9 @@ class Service:
             history = await asyncio.to_thread(self._history_of, model, request.user)
             return _Asked(name, model, (), (), history, deadline)
         # Matching a mistyped title looks at all titles, so it has no place in the event loop.
-        liked, disliked = await asyncio.to_thread(_match, model, likes), await asyncio.to_thread(
-            _match, model, request.dislikes
+        liked, disliked = (
+            await asyncio.to_thread(_match, model, likes),
+            await asyncio.to_thread(_match, model, request.dislikes),
         )
         history = model.history(*([f"id:{match.item_id}" for match in matches] for matches in (liked, disliked)))
         return _Asked(name, model, liked, disliked, history, deadline)
@@ -193,7 +196,9 @@ def _match(model: Recommender, titles: Sequence[str]) -> tuple[Match, ...]:
 
 
 def _matched(matches: Sequence[Match]) -> list[schemas.Matched]:
-    return [schemas.Matched(query=each.query, item_id=each.item_id, title=each.title, match=each.how) for each in matches]
+    return [
+        schemas.Matched(query=each.query, item_id=each.item_id, title=each.title, match=each.how) for each in matches
+    ]
 
 
 def _scored(item: Recommendation) -> schemas.Scored:

@@ -134,7 +134,9 @@ class SqliteStore:
         liked = event.kind == "like"
         if event.rating is not None:
             if self._like_above is None:
-                raise DataError("a rating", expected="a like or a dislike", hint="Start with --like-above to take ratings")
+                raise DataError(
+                    "a rating", expected="a like or a dislike", hint="Start with --like-above to take ratings"
+                )
             liked = event.rating > self._like_above
         known = run.execute("SELECT user, item, kind, rating FROM event WHERE key = ?", (event.key,)).fetchone()
         row = (event.user, event.item, event.kind, event.rating)

@@ -123,4 +123,3 @@ class ModelThread:
 
     def _sign(self) -> None:
         self._last_sign = self.clock()
-
