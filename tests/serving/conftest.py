@@ -43,7 +43,7 @@ class Running:
     scorer: FakeScorer
     thread: threading.Thread
     loop: asyncio.AbstractEventLoop
-    headers: dict[str, str] = field(default_factory=dict)
+    sockets: list[socket.socket] = field(default_factory=list)
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
         """One request on a connection of its own."""
@@ -51,7 +51,7 @@ class Running:
         try:
             data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
             own = {"Content-Type": "application/json"} if data is not None else {}
-            connection.request(method, path, data, {**own, **self.headers, **headers})
+            connection.request(method, path, data, {**own, **headers})
             response = connection.getresponse()
             names = {name.lower(): value for name, value in response.getheaders()}
             return Answer(response.status, names, response.read().decode())
@@ -77,8 +77,9 @@ class Running:
         return result
 
     def open_socket(self, data: bytes = b"") -> socket.socket:
-        """A raw connection on which `data` was sent."""
+        """A raw connection on which `data` was sent; it is closed at the end of the test."""
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=LONG)
+        self.sockets.append(connection)
         connection.sendall(data)
         return connection
 
@@ -129,6 +130,8 @@ def start() -> Iterator[Start]:
     yield begin
     for running in started:
         running.scorer.gate.set()
+        for connection in running.sockets:
+            connection.close()
         if running.thread.is_alive():
             running.stop()
         running.loop.close()

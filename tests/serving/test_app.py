@@ -148,7 +148,9 @@ JSON = st.recursive(
 FIELDS = st.sampled_from(["likes", "dislikes", "items", "k", "model", "user", "timeout", "documents", "query", "top_n"])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.sampled_from(["recommend", "score", "rerank", "explain", "events"]), st.dictionaries(FIELDS, JSON))
 def test_no_request_breaks_the_server(server: Running, verb: str, body: dict[str, object]) -> None:
     answer = server.ask("POST", f"/v1/{verb}", json.dumps(body).encode())

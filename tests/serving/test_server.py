@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -46,9 +47,10 @@ def process() -> Iterator[subprocess.Popen[str]]:
 
 
 def status(port: int, path: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LONG)
-    connection.request("GET", path)
-    return connection.getresponse().status
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=LONG)) as connection:
+        connection.request("GET", path)
+        with connection.getresponse() as response:
+            return response.status
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -74,7 +76,8 @@ def test_a_signal_ends_readiness_first_and_accepted_work_is_finished(
     assert process.poll() is None
     process.stdin.write("\n")
     process.stdin.flush()
-    assert waiting.getresponse().status == 200
+    with closing(waiting), waiting.getresponse() as response:
+        assert response.status == 200
     assert process.wait(LONG) == 0
 
 

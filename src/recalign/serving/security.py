@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from recalign.errors import ConfigError
 
 OPEN_ROUTES: Final = frozenset({"/livez", "/readyz"})
+UNREAD: Final = frozenset({400, 401, 404, 405, 413})  # answered without reading the body, which may never end
 SHORTEST_KEY: Final = 16  # characters
 HEADERS: Final = {
     # Nothing from another origin, no inline script, in nobody's frame.
@@ -69,7 +70,10 @@ class Guard:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                if message["status"] in UNREAD:
+                    headers["Connection"] = "close"
             await send(message)
 
         app = self._app
