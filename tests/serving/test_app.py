@@ -166,6 +166,7 @@ def test_over_the_capacity_it_answers_429_at_once_and_recovers(start: Start) -> 
     accepted += [server.in_background("/v1/score", likes=["id:1"], items=["id:2"]) for _ in range(2)]
     server.until(lambda: server.application.thread.cost == 3)
     refused = [server.post("/v1/score", likes=["id:1"], items=["id:2"]) for _ in range(5)]
+    refused.append(server.post("/v1/score", likes=["no such title"], items=["id:2"]))  # it does not even look for it
     assert {(answer.status, answer.headers["retry-after"]) for answer in refused} == {(429, "1")}
     server.scorer.gate.set()
     assert [result().status for result in accepted] == [200, 200, 200]

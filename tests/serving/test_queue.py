@@ -95,6 +95,8 @@ def test_over_the_capacity_it_refuses_and_says_for_how_long() -> None:
     with pytest.raises(Overloaded) as refused:
         queue.put("m", asking(1), 9.0)
     assert refused.value.retry_after == 1  # nothing was measured yet
+    with pytest.raises(Overloaded):
+        queue.check()
     assert queue.cost == 100
     batch = queue.take()
     assert batch is not None
@@ -103,6 +105,7 @@ def test_over_the_capacity_it_refuses_and_says_for_how_long() -> None:
     with pytest.raises(Overloaded) as refused:
         queue.put("m", asking(41), 9.0)
     assert refused.value.retry_after == 12  # 60 candidates at 5 a second
+    queue.check()
     queue.put("m", asking(40), 9.0)
 
 
@@ -181,8 +184,9 @@ def test_a_closed_queue_lets_nothing_in_and_gives_out_what_it_has() -> None:
     queue = make()
     job = queue.put("m", asking(1), 9.0)
     queue.close("closing")
-    with pytest.raises(Unavailable, match="closing"):
-        queue.put("m", asking(1), 9.0)
+    for ask in (queue.check, lambda: queue.put("m", asking(1), 9.0)):
+        with pytest.raises(Unavailable, match="closing"):
+            ask()
     serve(queue)
     assert job.result.result(0)
     assert queue.take() is None

@@ -36,6 +36,9 @@ def serve(
     capacity: Annotated[
         int, typer.Option(min=1, help="Candidates that may wait at one time; more are refused with 429.")
     ] = 20_000,
+    stall: Annotated[
+        float, typer.Option(min=0.1, help="Seconds without a sign of life from the model until /readyz says 503.")
+    ] = 2.0,
     drain: Annotated[
         float, typer.Option("--drain", min=0, help="Seconds in which requests are still accepted after SIGTERM.")
     ] = 2.0,
@@ -50,7 +53,7 @@ def serve(
     from recalign.serving.run import ServeConfig
     from recalign.serving.run import serve as serve_models
 
-    config = ServeConfig(host, port, keys, store, like_above, timeout, capacity, drain, device)
+    config = ServeConfig(host, port, keys, store, like_above, timeout, capacity, stall, drain, device)
     serve_models(
         runs, config, on_start=lambda address, names: typer.echo(f"serving {', '.join(names)}: {address}/docs")
     )

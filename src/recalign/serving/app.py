@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,8 +26,6 @@ from recalign.serving.security import OPEN_ROUTES, ApiKeys, Guard
 from recalign.serving.service import Service, UnknownModel
 from recalign.serving.store import EventStore
 from recalign.serving.worker import Limits, ModelThread
-
-logger = logging.getLogger(__name__)
 
 MAX_BODY: Final = 1 << 20  # bytes
 DRAINING: Final = "the server is going down"

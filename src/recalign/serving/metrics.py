@@ -17,23 +17,24 @@ class Metrics:
         self, *, waiting: Callable[[], float], in_flight: Callable[[], float], ready: Callable[[], float]
     ) -> None:
         """Register everything. The three functions are asked when somebody reads the metrics."""
-        self._registry = CollectorRegistry()
-        made = {"registry": self._registry}
-        self.requests = Counter("recalign_requests", "Answered requests.", ["route", "status"], **made)
+        registry = self._registry = CollectorRegistry()
+        self.requests = Counter("recalign_requests", "Answered requests.", ["route", "status"], registry=registry)
         self.seconds = Histogram(
-            "recalign_request_seconds", "Seconds until the answer.", ["route"], buckets=_SECONDS, **made
+            "recalign_request_seconds", "Seconds until the answer.", ["route"], buckets=_SECONDS, registry=registry
         )
-        self.cancelled = Counter("recalign_cancelled", "Requests whose client went away before the answer.", **made)
+        self.cancelled = Counter(
+            "recalign_cancelled", "Requests whose client went away before the answer.", registry=registry
+        )
         self.batches = Histogram(
-            "recalign_batch_candidates", "Candidates scored together.", buckets=_CANDIDATES, **made
+            "recalign_batch_candidates", "Candidates scored together.", buckets=_CANDIDATES, registry=registry
         )
-        self.scoring = Counter("recalign_scoring_seconds", "Seconds in which the model was scoring.", **made)
+        self.scoring = Counter("recalign_scoring_seconds", "Seconds in which the model was scoring.", registry=registry)
         for name, text, ask in (
             ("recalign_waiting_candidates", "Candidates that wait or are being scored.", waiting),
             ("recalign_in_flight_requests", "Requests without an answer yet.", in_flight),
             ("recalign_ready", "1 where /readyz says yes.", ready),
         ):
-            Gauge(name, text, **made).set_function(ask)
+            Gauge(name, text, registry=registry).set_function(ask)
 
     def batch(self, candidates: int, seconds: float) -> None:
         """Count one batch."""

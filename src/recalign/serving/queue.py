@@ -107,6 +107,14 @@ class WorkQueue:
         """Candidates of all jobs that are not settled."""
         return self._cost
 
+    def check(self) -> None:
+        """Raise what `put` would raise for one candidate: before other work is done for it."""
+        with self._changed:
+            if self._closed is not None:
+                raise Unavailable(self._closed)
+            if self._open and self._cost >= self._capacity:
+                raise Overloaded(self._retry_after())
+
     def put(self, model: str, lists: Sequence[CandidateList], deadline: float) -> Job:
         """Let work in. Cancelling its `result` takes it out again.
 

@@ -28,6 +28,7 @@ class ServeConfig:
         like_above: A rating above it counts as liked; without it ratings are refused.
         timeout: Seconds for one request, at most.
         capacity: Candidates that may wait at one time.
+        stall_seconds: Without a sign of life from the model for this long, the server is not ready.
         drain_seconds: How long requests are still accepted after SIGTERM.
         device: See `Recommender.load`.
     """
@@ -38,7 +39,8 @@ class ServeConfig:
     store: Path | None = None
     like_above: float | None = None
     timeout: float = 10.0
-    capacity: int = Limits.capacity
+    capacity: int = 20_000
+    stall_seconds: float = 2.0
     drain_seconds: float = 2.0
     device: str = "auto"
 
@@ -85,7 +87,7 @@ def serve(runs: Sequence[str], config: ServeConfig, *, on_start: Callable[[str, 
         models = load_models(runs, device=config.device)
         store = None if config.store is None else SqliteStore(config.store, like_above=config.like_above)
         with nullcontext() if store is None else closing(store):
-            limits = Limits(capacity=config.capacity)
+            limits = Limits(capacity=config.capacity, stall_seconds=config.stall_seconds)
             application = create_app(models, keys=keys, store=store, limits=limits, timeout=config.timeout)
             server = Server(application, listener, drain_seconds=config.drain_seconds)
             host, port = listener.getsockname()[:2]

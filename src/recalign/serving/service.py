@@ -143,6 +143,7 @@ class Service:
         return self._store
 
     async def _asked(self, request: schemas.Asking, likes: Sequence[str]) -> _Asked:
+        self._thread.check()  # matching titles takes time, which a full server does not have
         deadline = self._thread.clock() + min(request.timeout or self._timeout, self._timeout)
         name = self._name(request.model)
         model = self._models[name]
@@ -150,11 +151,7 @@ class Service:
             history = await asyncio.to_thread(self._history_of, model, request.user)
             return _Asked(name, model, (), (), history, deadline)
         # Matching a mistyped title looks at all titles, so it has no place in the event loop.
-        liked, disliked = (
-            await asyncio.to_thread(_match, model, likes),
-            await asyncio.to_thread(_match, model, request.dislikes),
-        )
-        history = model.history(*([f"id:{match.item_id}" for match in matches] for matches in (liked, disliked)))
+        liked, disliked, history = await asyncio.to_thread(_read, model, likes, request.dislikes)
         return _Asked(name, model, liked, disliked, history, deadline)
 
     def _name(self, asked: str | None) -> str:
@@ -193,6 +190,13 @@ class Service:
 
 def _match(model: Recommender, titles: Sequence[str]) -> tuple[Match, ...]:
     return tuple(model.match(title) for title in titles)
+
+
+def _read(
+    model: Recommender, likes: Sequence[str], dislikes: Sequence[str]
+) -> tuple[tuple[Match, ...], tuple[Match, ...], tuple[HistoryEntry, ...]]:
+    matches = _match(model, likes), _match(model, dislikes)
+    return *matches, model.history(*([f"id:{match.item_id}" for match in each] for each in matches))
 
 
 def _matched(matches: Sequence[Match]) -> list[schemas.Matched]:

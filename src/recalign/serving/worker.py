@@ -77,6 +77,10 @@ class ModelThread:
         """
         return self._queue.put(model, lists, deadline).result
 
+    def check(self) -> None:
+        """Raise what `submit` would raise for one candidate: before other work is done for it."""
+        self._queue.check()
+
     @property
     def cost(self) -> int:
         """Candidates that wait or are being scored."""
