@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recalign.data.samples import CandidateList
@@ -53,6 +53,7 @@ def test_what_is_queued_is_one_batch() -> None:
     assert [float(job.result.result()[0][0]) for job in jobs] == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(1, 3 * PART), min_size=1, max_size=3), min_size=1, max_size=6), st.data())
 def test_every_job_gets_its_own_scores_whatever_the_batches(jobs: list[list[int]], data: st.DataObject) -> None:
     queue = make(capacity=10**6, batch=data.draw(st.integers(1, 3 * PART)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recalign.data.samples import SampleSet
@@ -105,6 +105,7 @@ KINDS = st.sampled_from(["like", "dislike"])
 EVENTS = st.lists(st.builds(Event, *map(st.sampled_from, ("klmn", "uv", "ab")), KINDS), max_size=12)
 
 
+@settings(deadline=None)
 @given(EVENTS)
 def test_history_is_what_a_plain_list_says(events: Sequence[Event]) -> None:
     store, kept = SqliteStore(Path(":memory:")), dict[str, Event]()
@@ -135,7 +136,11 @@ def test_an_export_is_what_prepare_table_reads(tmp_path: Path) -> None:
     assert export_events(tmp_path / "events.sqlite", tmp_path / "events.parquet") == 144
     catalogue().write(tmp_path / "items.parquet")
     config = PrepareConfig.build(
-        dataset="table", input=tmp_path / "events.parquet", items=tmp_path / "items.parquet", output=tmp_path / "data"
+        dataset="table",
+        input=tmp_path / "events.parquet",
+        items=tmp_path / "items.parquet",
+        output=tmp_path / "data",
+        feedback="binary",
     )
     samples = SampleSet.load(prepare(config))
     assert set(samples.catalog.ids) == set(catalogue().ids)
