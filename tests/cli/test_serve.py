@@ -48,7 +48,7 @@ def test_a_tuned_model_is_served_until_sigterm(model: Path, start: Callable[...,
     [
         (["--host", "0.0.0.0"], "without a key"),
         (["--keys", "nowhere"], "key file nowhere"),
-        (["--port", "99999"], "99999"),
+        (["--port", "99999"], "--port"),
         (["--port", "0"], "nothing-here"),
     ],
 )

@@ -29,6 +29,9 @@ from recalign.serving.worker import Limits, ModelThread
 
 MAX_BODY: Final = 1 << 20  # bytes
 DRAINING: Final = "the server is going down"
+_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": schemas.Problem} for status in (401, 404, 413, 422, 429, 500, 503, 504)
+}
 PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -68,12 +71,10 @@ def create_app(
     """Build the application around loaded models; start its `thread` before it is asked.
 
     Args:
-        models: By name; the first is the default.
+        models, store, timeout: See `Service`.
         keys: Who may ask. None: anybody on this machine; then the Host header must name it, so that no page of a
             stranger reaches the server by a name of its own.
-        store: Where events are kept; None for none.
         limits: Of the model thread.
-        timeout: Seconds for one request, at most.
         body_seconds: Seconds in which a request's body must have come.
 
     Raises:
@@ -90,6 +91,7 @@ def create_app(
     service = Service(models, thread, store=store, timeout=timeout)
     app = FastAPI(title="recalign", version=recalign.__version__, docs_url=None, redoc_url=None, max_body_size=MAX_BODY)
     _add_verbs(app, service)
+    _add_events(app, service)
     _add_operations(app, service, thread, life, metrics)
     _add_errors(app)
     inner: ASGIApp = CancelOnDisconnect(app, on_cancel=metrics.cancelled.inc, body_seconds=body_seconds)
@@ -100,31 +102,27 @@ def create_app(
 
 
 def _add_verbs(app: FastAPI, service: Service) -> None:
-    responses: dict[int | str, dict[str, Any]] = {
-        code: {"model": schemas.Problem} for code in (401, 404, 413, 422, 429, 500, 503, 504)
-    }
-
-    @app.post("/v1/recommend", responses=responses)
+    @app.post("/v1/recommend", responses=_PROBLEMS)
     async def recommend(request: schemas.RecommendRequest) -> schemas.RecommendResponse:
         """The best items for likes and dislikes, or for a user."""
         return await service.recommend(request)
 
-    @app.post("/v1/score", responses=responses)
+    @app.post("/v1/score", responses=_PROBLEMS)
     async def score(request: schemas.ScoreRequest) -> schemas.ScoreResponse:
         """Scores of given items."""
         return await service.score(request)
 
-    @app.post("/v1/rerank", responses=responses, response_model_exclude_none=True)
+    @app.post("/v1/rerank", responses=_PROBLEMS, response_model_exclude_none=True)
     async def rerank(request: schemas.RerankRequest) -> schemas.RerankResponse:
         """Documents (titles) by score, in the shape that clients of Cohere and Jina know."""
         return await service.rerank(request)
 
-    @app.post("/v1/explain", responses=responses)
+    @app.post("/v1/explain", responses=_PROBLEMS)
     async def explain(request: schemas.ExplainRequest) -> schemas.ExplainResponse:
         """What each entry of the history does to the score of given items."""
         return await service.explain(request)
 
-    @app.get("/v1/items", responses=responses)
+    @app.get("/v1/items", responses=_PROBLEMS)
     async def items(
         q: Annotated[str, Query(min_length=1, max_length=200)],
         limit: Annotated[int, Query(ge=1, le=50)] = 10,
@@ -133,12 +131,14 @@ def _add_verbs(app: FastAPI, service: Service) -> None:
         """Autocomplete: items whose titles have a word that begins as typed."""
         return await service.items(q, limit, model)
 
-    @app.post("/v1/events", responses=responses)
+
+def _add_events(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/events", responses=_PROBLEMS)
     async def append(request: schemas.EventsRequest) -> schemas.EventsResponse:
         """Store what users did, all of it or nothing (needs --store)."""
         return await service.append(request)
 
-    @app.delete("/v1/events", responses=responses)
+    @app.delete("/v1/events", responses=_PROBLEMS)
     async def forget(user: Annotated[str, Query(min_length=1, max_length=200)]) -> schemas.ForgottenResponse:
         """Delete all events of a user (needs --store)."""
         return await service.forget(user)
