@@ -111,6 +111,12 @@ def test_zero_ratings_matter_under_an_explicit_threshold_only() -> None:
     assert "zero-as-dislike" not in found(rows, kind="binary", like_above=None)
 
 
+def test_a_minus_one_among_positive_ratings_is_told() -> None:
+    assert found(samples(MANY, rating=[-1.0, 5.0] * 150))["minus-one-as-dislike"].count == 150
+    for ratings, threshold in (([-1.0, -0.5], 0.0), ([-1.0, 5.0], -2.0), ([0.0, 5.0], 3.0)):
+        assert "minus-one-as-dislike" not in found(samples(MANY, rating=ratings * 150), like_above=threshold)
+
+
 def test_titles_that_repeat_or_contain_a_label_word() -> None:
     facts = found(samples(MANY), catalog("No.1 Fan", "Nosferatu", "Emma", "Emma", "yes, Giorgio"))
     assert (facts["label-words"].count, facts["label-words"].examples) == (2, ("No.1 Fan", "yes, Giorgio"))

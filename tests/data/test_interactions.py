@@ -33,7 +33,7 @@ def test_canonical_order_is_user_time_rating() -> None:
     assert canonical(shuffled)["order"].to_list() == [2, 4, 3, 6, 0, 5, 1]
 
 
-@pytest.mark.parametrize("scale", [1, 2**40])
+@pytest.mark.parametrize("scale", [1, 2**40, 2**61])
 @given(st.permutations(range(24)), st.integers(0, 3))
 @settings(max_examples=25, deadline=None)
 def test_canonical_order_does_not_depend_on_the_order_of_the_rows(scale: int, places: list[int], seed: int) -> None:

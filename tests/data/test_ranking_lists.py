@@ -123,11 +123,11 @@ def test_frozen_lists_are_bound_to_their_data(make: Callable[..., SampleSet], tm
 
 
 @pytest.mark.real_data
-def test_leave_one_out_of_movielens_100k_has_482_liked_targets(real_data: Path, tmp_path: Path) -> None:
+def test_leave_one_out_of_movielens_100k_has_485_liked_targets(real_data: Path, tmp_path: Path) -> None:
     from recalign.experiment.prepare import PrepareConfig, prepare
 
     settings = {"dataset": "movielens-100k", "input": real_data / "ml-100k", "protocol": "leave-one-out"}
     prepare(PrepareConfig.build(**settings, output=tmp_path / "data", max_rendered=1))
     lists, counts = ranking_candidates(SampleSet.load(tmp_path / "data"), RankingConfig())
-    assert (counts.samples, counts.users, counts.lists, counts.list_users) == (943, 943, 482, 482)
+    assert (counts.samples, counts.users, counts.lists, counts.list_users) == (943, 943, 485, 485)
     assert all(len(set(each.item_ids)) == 51 for each in lists)

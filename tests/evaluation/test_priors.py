@@ -21,6 +21,7 @@ from recalign.errors import ConfigError, DataError
 from recalign.evaluation import sentences
 from recalign.evaluation.document import Learned, RecentWeights
 from recalign.evaluation.priors import Fold, prior_rows, priors_for
+from recalign.evaluation.references import reference_rows
 from recalign.evaluation.rows import TestSettings, measure_row
 
 from .conftest import samples
@@ -115,7 +116,7 @@ def test_rows_of_priors_are_pooled_over_the_folds(make: Callable[..., SampleSet]
 def prepared(directory: Path, data: SourceData, name: str) -> SampleSet:
     """A prepared directory without its renderings."""
     protocol = resolve_protocol(name, data.interactions)
-    samples = make_table(data.interactions, protocol, plan(protocol, SplitConfig(), LIKES), LIKES).frame()
+    samples = make_table(data.interactions, protocol, plan(protocol, SplitConfig(), LIKES), LIKES)
     with write_directory(directory, KIND, config={"feedback": LIKES.model_dump()}) as staging:
         write_samples(staging, samples)
         ItemCatalog.from_items(data.items, "{title}").write(staging / ITEMS_FILE)
@@ -147,8 +148,9 @@ def test_published_figures_of_the_priors_on_the_movie_test(
     assert (data.frame("test").height, data.frame("test")["user_id"].n_unique()) == (1000, 16)
     found = figures(data, source)
     assert found["prior:like-rate"] == (pytest.approx(0.7260, abs=5e-5), pytest.approx(0.541, abs=5e-4))
-    assert found["prior:item-mean"] == (pytest.approx(0.678, abs=1e-3), pytest.approx(0.684, abs=1e-3))
+    assert found["prior:item-mean"] == (pytest.approx(0.678, abs=1e-3), pytest.approx(0.690, abs=1e-3))
     assert found["prior:like-rate+item-mean"][0] == pytest.approx(0.764, abs=1e-3)
+    assert found["prior:recent+item-mean"][0] == pytest.approx(0.781, abs=1e-3)
 
 
 @pytest.mark.real_data
@@ -158,6 +160,25 @@ def test_published_figures_of_the_priors_on_leave_one_out(
     data = prepared(tmp_path / "loo", target, "leave-one-out")
     assert data.frame("test").height == data.frame("test")["user_id"].n_unique() == 943
     found = figures(data, source)
-    assert found["prior:like-rate"] == (pytest.approx(0.752, abs=1e-3), None)
-    assert found["prior:item-mean"][0] == pytest.approx(0.660, abs=1e-3)
-    assert found["prior:like-rate+item-mean"][0] == pytest.approx(0.772, abs=1e-3)
+    assert found["prior:like-rate"] == (pytest.approx(0.754, abs=1e-3), None)
+    assert found["prior:item-mean"][0] == pytest.approx(0.664, abs=1e-3)
+    assert found["prior:like-rate+item-mean"][0] == pytest.approx(0.7795, abs=1e-3)
+    assert found["prior:recent+item-mean"][0] == pytest.approx(0.784, abs=1e-3)
+
+
+@pytest.mark.real_data
+def test_figures_within_users(source: SampleSet, target: SourceData, tmp_path: Path) -> None:
+    data = prepared(tmp_path / "leave-n-out", target, "leave-n-out")
+    assert data.frame("test").height == 10 * 943
+    found = figures(data, source)
+    for name, auc, gauc in (
+        ("like-rate", 0.6476, 0.5),
+        ("item-mean", 0.6823, 0.6278),
+        ("like-rate+item-mean", 0.7067, 0.6278),
+        ("recent+item-mean", 0.7226, 0.6278),
+    ):
+        assert found[f"prior:{name}"] == (pytest.approx(auc, abs=1e-3), pytest.approx(gauc, abs=1e-3))
+    (scored,), _ = reference_rows([Fold(data)], "test", ["mf"])
+    row = measure_row(scored.row, scored.scores, TestSettings(resamples=1))
+    assert row.mean("auc") == pytest.approx(0.761, abs=1e-3)
+    assert row.mean("gauc") == pytest.approx(0.7015, abs=1e-3)

@@ -65,6 +65,7 @@ MISTAKES = {
     "panel stage": (PANEL + 'stages = ["x"]\n', "panel q: unknown stage 'x'"),
     "panel twice": (PANEL.replace('"q"', '"p"'), "panel p: the name is taken"),
     "panel controls": (PANEL + 'controls = ["x"]\n', "unknown controls x; expected shuffled-history, foreign-history"),
+    "panel references": (PANEL + 'references = ["x"]\n', "unknown references x; expected mf"),
     "panel ranked": (PANEL + 'ranked = ["x"]\n', "ranked, controlled, labels or zero_shot name no stage of it: x"),
     "panel controlled": (PANEL + 'controlled = ["x"]\n', "name no stage of it: x"),
     "panel labels": (PANEL + 'labels = { x = "X" }\n', "name no stage of it: x"),

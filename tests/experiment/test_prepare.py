@@ -386,6 +386,15 @@ def test_rejected_rows_are_told_first(
     assert all(entry["source"] == "ratings.csv" for entry in entries)
 
 
+def test_rejected_rows_of_a_published_file_are_told_first(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    path = tmp_path / "source" / "valid.json"
+    path.write_text(json.dumps([{"instruction": "other", "input": "", "output": "Yes."}] * 3))
+    with pytest.raises(DataError, match=r"no row in the form of template 'tallrec'; found 3 rejected rows.*--template"):
+        make(dataset="alpaca-json", input=path)
+    assert len(rows_of(tmp_path / "out.rejects.jsonl")) == 3
+
+
 def test_few_rejected_rows_are_not_why(make: Make, shop: Path) -> None:
     with pytest.raises(DataError, match=r"^protocol leave-one-out finds no target; found 12 users"):
         make(dataset="table", input=shop / "ratings.csv", items=shop / "shoes.csv", **SHOP, min_history=50)

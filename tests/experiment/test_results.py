@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from recalign.errors import ArtifactError
+from recalign.errors import ArtifactError, ConfigError
 from recalign.evaluation.document import Estimate, Panel, Row, Verdict
 from recalign.experiment.results import FORMAT_VERSION, RESULTS_FILE, Missing, Results
+from recalign.experiment.run import run_experiment
+
+Done = Any  # of conftest
+Stage = Any
 
 VERDICT = Verdict(prior="prior:like-rate", difference=0.1, interval=(0.05, 0.2), p_value=0.01, beats=True)
 
@@ -125,3 +131,21 @@ def test_results_cannot_be_changed_and_knows_its_values() -> None:
         Row(model="M", kind="nonsense")  # type: ignore[arg-type]
     with pytest.raises(ValidationError):
         Missing(job="x", status="done", reason="")  # type: ignore[arg-type]
+
+
+def test_references_that_a_panel_names_are_rows_of_it(
+    tiny: Done, write: Callable[..., Path], tmp_path: Path, stage: Stage
+) -> None:
+    named = 'resamples = 100\nreferences = ["mf"]\ncompare = [["GRU4Rec", "reference:mf"]]'
+    run = run_experiment(write(("resamples = 100", named)), tmp_path / "out", tiny.store)
+    assert stage.names == [], "the jobs are those without it"
+    (panel,), (plain,) = run.results.panels, tiny.run.results.panels
+    rows = [row for row in panel.rows if row.kind == "reference"]
+    assert [(row.model, row.verdicts) for row in rows] == [("reference:mf", {})]
+    assert [row for row in panel.rows if row.kind != "reference"] == list(plain.rows)
+    (fit,) = panel.references
+    assert fit.model == "reference:mf"
+    assert plain.references == ()
+    assert {(each.a, each.b) for each in panel.comparisons} == {("GRU4Rec, 8-shot", "reference:mf")}
+    with pytest.raises(ConfigError, match="found no row 'reference:mf'"):
+        run_experiment(write(("resamples = 100", named.replace('["mf"]', "[]"))), tmp_path / "none", tiny.store)

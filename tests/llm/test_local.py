@@ -63,6 +63,14 @@ def test_a_chat_template_is_used_where_there_is_one(checkpoint: Path) -> None:
     assert "### Instruction:\nWhat?" in teacher._backbone.tokenizer.decode(framed)
 
 
+def test_a_chat_template_that_loses_the_question_is_refused(checkpoint: Path) -> None:
+    teacher = load(checkpoint)
+    parts = "{% for m in messages %}[{% for p in m.content %}{{ p.text if p.type == 'text' }}{% endfor %}]{% endfor %}>"
+    teacher._backbone.tokenizer.chat_template = parts
+    with pytest.raises(TeacherError, match=r"teacher hf:.*; found a chat template that loses or changes the question"):
+        ask(teacher)
+
+
 def test_what_does_not_fit_is_told(checkpoint: Path) -> None:
     with pytest.raises(TeacherError, match=r"at most 2048 positions"):
         ask(load(checkpoint), tokens=2048)

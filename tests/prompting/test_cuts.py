@@ -81,7 +81,7 @@ def test_a_text_of_any_kind_is_cut(tokenizers: Tokenizers, name: str, template: 
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "lowercase"])
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(
     text=st.text(max_size=400) | st.text(st.sampled_from("ﷺİﬃ㎯½ <|>/s"), max_size=400),
     repeats=st.integers(1, 6),

@@ -173,7 +173,7 @@ def test_what_does_not_fit_at_all_is_an_error(tokenizers: Tokenizers) -> None:
         made.encode((), "x" * 5000, None)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_a_prompt_is_the_same_alone_and_in_a_batch(tokenizers: Tokenizers, data: st.DataObject) -> None:
     entry = st.builds(HistoryText, st.text(max_size=20), st.booleans(), st.sampled_from([None, 3.5]))

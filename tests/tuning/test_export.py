@@ -163,11 +163,17 @@ def test_merged_in_float32_from_a_backbone_in_bfloat16(tmp_path: Path, inputs: B
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("asks", "after"),
+    [("assistant:", "assistant:"), ("assistant:<think>", "assistant:<think>\n\n</think>\n\n")],
+    ids=["plain", "thinking"],
+)
 def test_a_chat_template_and_the_settings_of_generation_go_with_it(
-    tmp_path: Path, inputs: Build, source: SampleSet
+    tmp_path: Path, inputs: Build, source: SampleSet, asks: str, after: str
 ) -> None:
     place = make_tiny(tmp_path / "qwen3", "qwen3")
-    template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}assistant:"
+    turns = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    template = f"{turns}{{% if add_generation_prompt %}}{asks}{{% endif %}}"
     (place / "chat_template.jinja").write_text(template, encoding="utf-8")
     settings = {"temperature": 0.6, "do_sample": False, "eos_token_id": 0}  # read by transformers, but not written
     (place / "generation_config.json").write_text(json.dumps(settings), encoding="utf-8")
@@ -186,9 +192,10 @@ def test_a_chat_template_and_the_settings_of_generation_go_with_it(
     tokenizer = AutoTokenizer.from_pretrained(output)
     found = []
     for user in prompts(output, asked(source), source):
-        prompt = f"<|im_start|>user\n{user}<|im_end|>\nassistant:"
+        prompt = f"<|im_start|>user\n{user}<|im_end|>\n{after}"
         chat = [{"role": "user", "content": user}]
-        assert tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) == prompt
+        rendered = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        assert prompt.startswith(rendered)
         ids = [tokenizer(prompt + answer)["input_ids"] for answer in ("Yes.", "No.")]
         start = next(place for place in range(len(ids[0])) if ids[0][place] != ids[1][place])
         with torch.no_grad():

@@ -141,12 +141,20 @@ def few_users(samples: pl.DataFrame) -> Findings:
 
 
 def zero_ratings(samples: pl.DataFrame, feedback: Mapping[str, object]) -> Findings:
-    """Ratings of 0 that an explicit threshold turns into dislikes (BookCrossing's 0 means "not rated")."""
-    zeros = int((samples["rating"] == 0).sum())
-    threshold = feedback.get("like_above") or 0
-    if feedback["kind"] == "explicit" and zeros and isinstance(threshold, (int, float)) and threshold >= 0:
+    """Ratings of 0 or -1 that an explicit threshold turns into dislikes, where they may mean "not rated".
+
+    BookCrossing has such zeros. A -1 is told where no other rating is negative.
+    """
+    rating, threshold = samples["rating"], feedback.get("like_above") or 0
+    if feedback["kind"] != "explicit" or not isinstance(threshold, (int, float)):
+        return
+    zeros, ones = int((rating == 0).sum()), int((rating == -1).sum())
+    if zeros and threshold >= 0:
         note = f"{zeros} of {len(samples)} targets have the rating 0, which counts as a dislike"
         yield finding("zero-as-dislike", "warning", zeros, f"{note}; protocol explicit-only drops them")
+    if ones and threshold >= -1 and ones == int((rating < 0).sum()):
+        note = f"{ones} of {len(samples)} targets have the rating -1, which counts as a dislike"
+        yield finding("minus-one-as-dislike", "warning", ones, f"{note}; leave them out if it means 'not rated'")
 
 
 def duplicate_texts(items: pl.DataFrame) -> Findings:

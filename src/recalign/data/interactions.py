@@ -84,12 +84,14 @@ def canonical(frame: pl.DataFrame, order_seed: int = 0) -> pl.DataFrame:
 def _user_and_time(frame: pl.DataFrame) -> NDArray[np.uint64]:
     """One whole number per row, ordered as user and time are: one sort of these is much faster than one of both."""
     user, time = codes(frame["user_id"]).astype(np.uint64), frame["timestamp"]
-    last = int(time.max() or 0) + 1  # type: ignore[arg-type]
-    times = time.fill_null(last).to_numpy()
-    first = int(times.min(initial=last))
-    if (int(user.max(initial=0)) + 1) * (last - first + 1) > 2**63:
-        times, first, last = np.unique(times, return_inverse=True)[1], 0, len(times)
-    keys: NDArray[np.uint64] = user * np.uint64(last - first + 1) + (times - first).astype(np.uint64)
+    known = time.drop_nulls().to_numpy()
+    first = known.min(initial=2**62)
+    unit = max(1, int(np.gcd.reduce(known - first)))  # most times are whole seconds, and seconds leave room for users
+    last = int(known.max(initial=first) - first) // unit + 1  # where there is no time
+    times = ((time - first) // unit).fill_null(last).to_numpy()
+    if (int(user.max(initial=0)) + 1) * (last + 1) > 2**63:
+        times, last = np.unique(times, return_inverse=True)[1], len(times)
+    keys: NDArray[np.uint64] = user * np.uint64(last + 1) + times.astype(np.uint64)
     return keys
 
 

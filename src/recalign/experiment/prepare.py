@@ -58,20 +58,20 @@ def prepare(config: PrepareConfig) -> Path:
         raise ConfigError("prepare needs an output directory", hint="Pass --output DIR.")
     check_free(config.output, KIND, config.overwrite)  # before the reading, not only after it
     template = PromptTemplate.load(config.template_name)
-    if isinstance(config.reader, SamplesReader):
-        _from_published(config, config.reader, template)
-    else:
-        _from_ratings(config, template)
+    try:
+        if isinstance(config.reader, SamplesReader):
+            _from_published(config, config.reader, template)
+        else:
+            _from_ratings(config, template)
+    except NothingLeft as error:
+        _raise_with_rejects(error, error.rejects, 0, config)
     return config.output
 
 
 def _from_ratings(config: PrepareConfig, template: PromptTemplate) -> None:
     domain = config.domain_words()
     template.instruction(domain, (), "title", 1)  # a template without the language fails before any reading
-    try:
-        source = read_source(config.dataset, config.input, config.source_options())
-    except NothingLeft as error:
-        _raise_with_rejects(error, error.rejects, 0, config)
+    source = read_source(config.dataset, config.input, config.source_options())
     item_text = config.item_text or config.defaults.item_text
     catalog = ItemCatalog.from_items(source.items, item_text)
     protocol = resolve_protocol(config.protocol, source.interactions)
@@ -104,7 +104,7 @@ def _raise_with_rejects(error: DataError, rejects: RejectLedger, left: int, conf
     `left` rows were not rejected. Where they are many more, the others are not why; where they are fewer, the hint is
     about the others.
     """
-    if 10 * len(rejects) <= left:
+    if 10 * len(rejects) <= left:  # also where there are none
         raise error
     assert config.output is not None
     path = config.output.with_name(f"{config.output.name}.{REJECTS_FILE}")

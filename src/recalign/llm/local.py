@@ -44,7 +44,7 @@ class LocalTeacher:
         """Generate: greedily at temperature 0, else seeded by the question, so that the same one gets the same answer.
 
         Raises:
-            TeacherError: Prompt and answer do not fit into the model.
+            TeacherError: Prompt and answer do not fit into the model, or its chat template loses the prompt.
         """
         import torch
 
@@ -86,4 +86,8 @@ class LocalTeacher:
         text = tokenizer.apply_chat_template(
             [{"role": "user", "content": safe}], tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
+        if safe.strip() not in text:
+            found = "a chat template that loses or changes the question, so that every case may get the same one"
+            hint = "Use another model, or mend chat_template in its tokenizer_config.json."
+            raise TeacherError(f"teacher {self.name}", found=found, expected="the question in the prompt", hint=hint)
         return [int(index) for index in tokenizer(text, add_special_tokens=False)["input_ids"]]

@@ -104,7 +104,7 @@ def bare(row: dict[str, str]) -> dict[str, str]:
 
 def test_answers_without_full_stop_are_taken_by_option_only(tmp_path: Path) -> None:
     path = write(tmp_path / "valid.json", [bare(row) for row in ROWS])
-    with pytest.raises(DataError, match=r"without its full stop, which --bare-answers allows\. Add that option"):
+    with pytest.raises(DataError, match=r"without its full stop, which --bare-answers allows \(2\)\. Add that option"):
         read_alpaca(path, TALLREC)
     data = read_alpaca(path, TALLREC, None, SourceOptions(bare_answers=True))
     assert [sample.label for sample in data.samples] == [1, 0]

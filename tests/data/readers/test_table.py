@@ -261,6 +261,23 @@ def test_ids_that_programs_have_spoilt(write: Write, tmp_path: Path, check_books
     assert data.rejects.counts() == {"missing item id": 2, "missing user id": 1}
 
 
+def test_words_for_a_missing_value_are_no_author_and_no_genre(write: Write, check_books: Check) -> None:
+    write("items.csv", "item_id,title,author,genres\na,Alpha,NULL,nan\nb,Beta,Nan Shepherd,Drama|None|War\n")
+    data = read_table(write("ratings.csv", "user_id,item_id\nu,a\n").parent, PLAIN)
+    check_books(data)
+    assert data.items.select("author", "genres").rows() == [(None, []), ("Nan Shepherd", ["Drama", "War"])]
+
+
+def test_a_unit_without_times_is_refused(write: Write) -> None:
+    write("items.csv", ITEMS)
+    path = write("ratings.csv", "user_id,item_id,at\nu,a,5\n")
+    with pytest.raises(ConfigError, match=r"no column of times.*--columns timestamp=NAME"):
+        read_table(path.parent, SourceOptions(time_unit="milliseconds"))
+    data = read_table(path.parent, SourceOptions(time_unit="milliseconds", columns={"timestamp": "at"}))
+    assert data.interactions["timestamp"].to_list() == [5_000]
+    assert data.time_form == "milliseconds since 1970"
+
+
 @pytest.mark.parametrize("name", ["user_id", "item_id"])
 def test_ids_in_floats_are_whole_or_refused(tmp_path: Path, check_books: Check, name: str) -> None:
     path = tmp_path / "r.parquet"

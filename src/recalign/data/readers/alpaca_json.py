@@ -18,7 +18,7 @@ import polars as pl
 from recalign.data.catalog import MISSING_TEXT
 from recalign.data.domain import Domain
 from recalign.data.json_rows import read_json_rows
-from recalign.data.parsing.accounting import FileAccount, RejectLedger
+from recalign.data.parsing.accounting import FileAccount, NothingLeft, RejectLedger
 from recalign.data.parsing.files import refuse_stream
 from recalign.data.published import Instruction, ParsedSample, PublishedRow, PublishedSamples, SampleTemplate
 from recalign.data.reader import Defaults, SamplesReader
@@ -65,24 +65,30 @@ def read_alpaca(
         except DataError as error:
             rejected.append((row.number, error.thing, row.text))
     if not parsed:
-        reason = Counter(reason for _, reason, _ in rejected).most_common(1)[0][0] if rejected else "no rows"
+        ledger = _ledger(path, rejected)
         thing = f"{path}: no row in the form of template {template.name!r}"
-        hint = "Add that option." if reason == _BARE else "Try another --template."
-        raise DataError(thing, found=reason, hint=hint)
+        if not rejected:
+            raise DataError(thing, found="no rows")
+        hint = "Add that option." if next(iter(ledger.counts()), "") == _BARE else "Try another --template."
+        raise NothingLeft(thing, ledger, expected="", hint=hint)
     common = Counter(sample.domain for _, _, sample in parsed).most_common(1)[0][0]
     odd = [row for row in parsed if row[2].domain != common]
     rejected += [(number, "other noun, verb or answers than most rows have", text) for number, text, _ in odd]
     samples = [(number, sample) for number, _, sample in parsed if sample.domain == common]
-    ledger = RejectLedger()
-    lines = pl.DataFrame(sorted(rejected), schema=["line", "reason", "text"], orient="row")
-    ledger.add_frame(path.name, lines.with_columns(lines=1))
     return PublishedSamples(
         samples=tuple(_row(number, sample) for number, sample in samples),
         items=_items([sample for _, sample in samples]),
         domain=_merged(common, domain, path),
         accounts=(FileAccount(str(path), total, len(samples), len(rejected)),),
-        rejects=ledger,
+        rejects=_ledger(path, rejected),
     )
+
+
+def _ledger(path: Path, rejected: list[tuple[int, str, str]]) -> RejectLedger:
+    ledger = RejectLedger()
+    lines = pl.DataFrame(sorted(rejected), schema=["line", "reason", "text"], orient="row")
+    ledger.add_frame(path.name, lines.with_columns(lines=1))
+    return ledger
 
 
 def _instruction(record: object) -> Instruction:

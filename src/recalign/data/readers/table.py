@@ -105,11 +105,12 @@ def _item_details(rows: pl.DataFrame) -> pl.DataFrame:
         whole = pl.col("year").str.strip_chars().str.extract(r"^(-?\d{1,4})(?:\.0*)?$").cast(pl.Int32)
         changes.append(pl.coalesce(whole, fields.year_in(pl.col("year"))).alias("year"))
     if "author" in rows.columns:
-        changes.append(fields.identifier("author"))
+        changes.append(fields.own_identifier("author"))
     if "genres" in rows.columns:
         separator = "|" if rows["genres"].str.contains("|", literal=True).any() else ","
         names = pl.col("genres").str.split(separator).list.eval(pl.element().str.strip_chars())
-        changes.append(names.list.eval(pl.element().filter(pl.element() != "")).alias("genres"))
+        is_name = ~pl.element().str.to_lowercase().is_in(["", *fields.PLACEHOLDERS])
+        changes.append(names.list.eval(pl.element().filter(is_name)).alias("genres"))
     return rows.with_columns(changes)
 
 
@@ -152,6 +153,13 @@ def _rating_places(table: TableFile, options: SourceOptions, *, with_titles: boo
             found=f"columns for both rating ({table.header[places['rating']]}) and liked",
             expected="one of them",
             hint="Switch one off by mapping it to an empty name, e.g. --columns liked=",
+        )
+    if options.time_unit is not None and "timestamp" not in places:
+        raise ConfigError(
+            f"a time unit for {table.path}",
+            found="no column of times",
+            expected="a column for timestamp",
+            hint="Map it: --columns timestamp=NAME, or leave --time-unit out",
         )
     return places
 
