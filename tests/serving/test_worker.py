@@ -3,12 +3,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from recalign.data.samples import CandidateList
+from recalign.data.samples import CandidateList, HistoryEntry
 from recalign.serving.queue import DeadlinePassed, Unavailable
-from recalign.serving.worker import DIED, STUCK, Limits, ModelThread
+from recalign.serving.worker import DIED, STUCK, Limits, ModelThread, score_together
 
-from .fakes import LONG, Clock, FakeScorer
+from .fakes import LONG, Clock, FakeScorer, value_of
+
+ITEMS = st.lists(st.sampled_from("456"), min_size=1, max_size=3)
 
 
 @pytest.fixture
@@ -41,7 +45,19 @@ def test_what_came_while_it_was_busy_is_one_call_of_the_scorer(thread: ModelThre
     others = [thread.submit("m", one(str(n)), 9.0) for n in range(2, 34)]
     scorer.gate.set()
     assert [float(future.result(LONG)[0][0]) for future in (first, *others)] == [0.01 * n for n in range(1, 34)]
-    assert [len(lists) for lists in scorer.asked] == [1, 32]
+    assert [sum(len(asked.item_ids) for asked in lists) for lists in scorer.asked] == [1, 32]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("123"), ITEMS), max_size=8))
+def test_one_history_is_read_once(asked: list[tuple[str, list[str]]]) -> None:
+    scorer = FakeScorer()
+    lists = [CandidateList("u", (HistoryEntry(liked, True),), tuple(items)) for liked, items in asked]
+    scores = score_together(scorer, lists)
+    for own, values in zip(lists, scores, strict=True):
+        assert values.tolist() == [value_of(own, item) for item in own.item_ids]
+    (merged,) = scorer.asked
+    assert len(merged) == len({liked for liked, _ in asked})
 
 
 def test_a_scorer_that_raises_fails_its_own_batch_only(thread: ModelThread, scorer: FakeScorer) -> None:

@@ -10,8 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from recalign.data.samples import CandidateList
 from recalign.scoring.base import Scorer, watched
@@ -114,7 +117,7 @@ class ModelThread:
         self._sign()
         try:
             with watched(scorer, lambda _done, _total: self._sign()):
-                values = scorer.score(batch.lists).values
+                values = score_together(scorer, batch.lists)
         except Exception as error:
             self._queue.fail(batch, error)
         else:
@@ -127,3 +130,20 @@ class ModelThread:
 
     def _sign(self) -> None:
         self._last_sign = self.clock()
+
+
+def score_together(scorer: Scorer, lists: Sequence[CandidateList]) -> list[NDArray[np.float64]]:
+    """Score lists in one call, those of one history as one list, so that the scorer reads the history once."""
+    places: dict[CandidateList, list[int]] = {}
+    for place, asked in enumerate(lists):
+        places.setdefault(replace(asked, item_ids=()), []).append(place)
+    merged = [
+        replace(history, item_ids=tuple(item for place in of_it for item in lists[place].item_ids))
+        for history, of_it in places.items()
+    ]
+    scores = [np.empty(0)] * len(lists)
+    for of_it, values in zip(places.values(), scorer.score(merged).values, strict=True):
+        cuts = np.cumsum([len(lists[place].item_ids) for place in of_it])[:-1]
+        for place, own in zip(of_it, np.split(values, cuts), strict=True):
+            scores[place] = own
+    return scores
