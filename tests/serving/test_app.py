@@ -125,6 +125,8 @@ def test_several_models_side_by_side(start: Start) -> None:
         ("/v1/score", {"likes": ["id:1"], "items": ["id:1"] * 1001}, "at most 1000"),
         ("/v1/explain", {"likes": ["id:1"], "items": ["id:1"] * 21}, "at most 20"),
         ("/v1/rerank", {"query": "id:1", "documents": [""]}, "at least 1"),
+        ("/v1/rerank", {"query": "id:1\n" * 201, "documents": ["id:2"]}, "at most 200"),
+        ("/v1/rerank", {"query": "id:1", "user": "u", "documents": ["id:2"]}, "not both"),
     ],
 )
 def test_wrong_requests_are_told_in_one_line(server: Running, path: str, body: dict[str, object], word: str) -> None:
@@ -184,6 +186,20 @@ def test_a_late_answer_is_504_and_is_never_scored(server: Running) -> None:
     assert busy().status == 200
     assert server.post("/v1/score", likes=["id:1"], items=["id:4"]).status == 200
     assert server.scorer.asked_items == ["2", "4"]
+
+
+def test_titles_are_not_looked_up_after_the_deadline(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(Recommender, "match", lambda _, title: asked.append(title))
+    assert server.post("/v1/score", likes=["id:1"] * 200, items=["id:2"], timeout=1e-9).status == 504
+    assert asked == []
+
+
+def test_a_page_of_a_stranger_cannot_post(server: Running) -> None:
+    """A browser sends such a request for any page, without asking first."""
+    body = json.dumps({"likes": ["id:1"], "items": ["id:2"]}).encode()
+    assert server.ask("POST", "/v1/score", body, **{"Content-Type": "text/plain"}).status == 422
+    assert not server.scorer.asked
 
 
 def test_the_server_has_the_last_word_on_time(start: Start) -> None:

@@ -85,6 +85,14 @@ class RerankRequest(Asking):
         """The titles of `query`, then `likes`."""
         return [line.strip() for line in self.query.splitlines() if line.strip()] + self.likes
 
+    @model_validator(mode="after")
+    def _few_lines(self) -> RerankRequest:
+        if len(self.liked) > MAX_TITLES:
+            raise ValueError(f"query and likes have at most {MAX_TITLES} titles")
+        if self.user is not None and self.liked:
+            raise ValueError("give a query, or a user; not both")
+        return self
+
 
 class Matched(BaseModel):
     """What a title was taken for."""

@@ -151,8 +151,19 @@ class Service:
             history = await asyncio.to_thread(self._history_of, model, request.user)
             return _Asked(name, model, (), (), history, deadline)
         # Matching a mistyped title looks at all titles, so it has no place in the event loop.
-        liked, disliked, history = await asyncio.to_thread(_read, model, likes, request.dislikes)
+        liked, disliked = await asyncio.to_thread(self._match, model, [likes, request.dislikes], deadline)
+        history = model.history(*([f"id:{match.item_id}" for match in matches] for matches in (liked, disliked)))
         return _Asked(name, model, liked, disliked, history, deadline)
+
+    def _match(self, model: Recommender, groups: Sequence[Sequence[str]], deadline: float) -> list[tuple[Match, ...]]:
+        """What titles mean, for each group of them. A thousand mistyped ones take a while, so it keeps the deadline."""
+
+        def match(title: str) -> Match:
+            if self._thread.clock() >= deadline:
+                raise DeadlinePassed("the deadline passed while titles were looked up")
+            return model.match(title)
+
+        return [tuple(match(title) for title in titles) for titles in groups]
 
     def _name(self, asked: str | None) -> str:
         if asked is not None and asked not in self._models:
@@ -170,7 +181,7 @@ class Service:
         return asked.model.candidates(asked.history)
 
     async def _score_items(self, asked: _Asked, titles: Sequence[str]) -> list[Recommendation]:
-        matches = await asyncio.to_thread(_match, asked.model, titles)
+        (matches,) = await asyncio.to_thread(self._match, asked.model, [titles], asked.deadline)
         items = tuple(match.item_id for match in matches)
         (scores,) = await self._score(asked, [CandidateList(UNSEEN_USER, asked.history, items)])
         return [asked.model.ranked([item], [score], 1)[0] for item, score in zip(items, scores, strict=True)]
@@ -186,17 +197,6 @@ class Service:
                 raise DeadlinePassed("the deadline passed before it was scored") from error
             raise
         return tuple(asked.model.checked(lists, values))
-
-
-def _match(model: Recommender, titles: Sequence[str]) -> tuple[Match, ...]:
-    return tuple(model.match(title) for title in titles)
-
-
-def _read(
-    model: Recommender, likes: Sequence[str], dislikes: Sequence[str]
-) -> tuple[tuple[Match, ...], tuple[Match, ...], tuple[HistoryEntry, ...]]:
-    matches = _match(model, likes), _match(model, dislikes)
-    return *matches, model.history(*([f"id:{match.item_id}" for match in each] for each in matches))
 
 
 def _matched(matches: Sequence[Match]) -> list[schemas.Matched]:
