@@ -5,7 +5,7 @@
 First, without HTTP: 32 requests for one item each, scored one by one and by the model thread. Then, with real sockets
 in a process of its own: the capacity (32 clients that ask as fast as they are answered), and requests at 50, 80 and
 120 % of it, sent at random times whether or not earlier ones are answered. Weights are random: they cost the same as
-tuned ones. nano by default; --model llama takes one of 134 million parameters.
+tuned ones. --model llama takes a Llama of 134 million parameters instead of nano, --capacity says how many may wait.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from recalign.scoring.yes_no import YesNoScorer
 from recalign.seeding import generator
 from recalign.serving.app import create_app
 from recalign.serving.server import Server, listen
-from recalign.serving.worker import ModelThread
+from recalign.serving.worker import Limits, ModelThread
 
 TOGETHER = 32
 BAR = 3.5
-LOADS = (0.5, 0.8, 1.2)
+LOADS = (0.5, 0.8, 1.2, 0.5)  # after the overload it must be as before
 LONG = 60.0
 HEAD = "POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
 
@@ -95,7 +95,7 @@ def serve(options: argparse.Namespace, pipe: Connection) -> None:
         for asked in lists
     ]
     pipe.send((listener.getsockname()[1], [json.dumps(body).encode() for body in bodies]))
-    asyncio.run(Server(create_app({"m": recommender}), listener).serve())
+    asyncio.run(Server(create_app({"m": recommender}, limits=Limits(capacity=options.capacity)), listener).serve())
 
 
 @dataclass
@@ -183,7 +183,7 @@ async def measure(port: int, bodies: list[bytes], seconds: float) -> None:
 
 def main() -> None:
     """Command line."""
-    options = arguments(__doc__ or "", model="nano", seconds=10.0)
+    options = arguments(__doc__ or "", model="nano", seconds=10.0, capacity=2 * TOGETHER)
     recommender, lists = build(options)
     batching(recommender, lists[:TOGETHER], options.repeats, "of as many users")
     of_one = [replace(lists[0], item_ids=(item,)) for item in recommender.catalog.ids[:TOGETHER]]

@@ -35,7 +35,7 @@ def serve(
     timeout: Annotated[float, typer.Option(min=0.001, max=600, help="Seconds for one request, at most.")] = 10.0,
     capacity: Annotated[
         int, typer.Option(min=1, help="Candidates that may wait at one time; more are refused with 429.")
-    ] = 20_000,
+    ] = 8_000,
     stall: Annotated[
         float, typer.Option(min=0.1, help="Seconds without a sign of life from the model until /readyz says 503.")
     ] = 2.0,

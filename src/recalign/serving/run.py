@@ -39,7 +39,7 @@ class ServeConfig:
     store: Path | None = None
     like_above: float | None = None
     timeout: float = 10.0
-    capacity: int = 20_000
+    capacity: int = 8_000
     stall_seconds: float = 2.0
     drain_seconds: float = 2.0
     device: str = "auto"

@@ -35,7 +35,7 @@ class Limits:
         stall_seconds: Without a sign of life from the scorer for this long, the thread counts as stuck.
     """
 
-    capacity: int = 20_000
+    capacity: int = 8_000
     batch: int = 256
     stall_seconds: float = 2.0
 
