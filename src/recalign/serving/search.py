@@ -25,6 +25,8 @@ class TitleSearch:
         typed = normalise(query)
         if not typed:
             return []
-        found = self._items.filter(pl.col("name").str.contains(f" {typed}", literal=True))
-        later = ~found["name"].str.starts_with(f" {typed}")
-        return found.with_columns(later.alias("later")).sort("later", maintain_order=True)["item_id"][:limit].to_list()
+        matching = self._items.filter(pl.col("name").str.contains(f" {typed}", literal=True))
+        later = ~matching["name"].str.starts_with(f" {typed}")
+        return (
+            matching.with_columns(later.alias("later")).sort("later", maintain_order=True)["item_id"][:limit].to_list()
+        )

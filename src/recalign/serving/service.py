@@ -93,7 +93,7 @@ class Service:
     async def rerank(self, request: schemas.RerankRequest) -> schemas.RerankResponse:
         """Documents by score; what is equal keeps its order."""
         asked = await self._asked(request, request.liked)
-        texts = [each if isinstance(each, str) else each.text for each in request.documents]
+        texts = [document if isinstance(document, str) else document.text for document in request.documents]
         items = await self._score_items(asked, texts)
         order = sorted(range(len(items)), key=lambda place: -items[place].score)[: request.top_n]
         results = [
@@ -113,7 +113,9 @@ class Service:
         without = await self._score(asked, leave_one_out(asked.history, [item.item_id for item in items]))
         explained = asked.model.explained(asked.history, items, without, top=request.top)
         answers = [
-            schemas.Explained(**_scored(item).model_dump(), influences=[_influence(each) for each in item.influences])
+            schemas.Explained(
+                **_scored(item).model_dump(), influences=[_influence(influence) for influence in item.influences]
+            )
             for item in explained
         ]
         return schemas.ExplainResponse(model=asked.name, influence=METHOD, items=answers)
@@ -121,13 +123,15 @@ class Service:
     async def items(self, query: str, limit: int, model: str | None) -> schemas.ItemsResponse:
         """Items whose titles have a word that begins as `query` does."""
         name = self._name(model)
-        found = await asyncio.to_thread(self._searches[name].find, query, limit)
+        ids = await asyncio.to_thread(self._searches[name].find, query, limit)
         catalog = self._models[name].catalog
-        return schemas.ItemsResponse(items=[schemas.Item(item_id=each, title=catalog.title(each)) for each in found])
+        return schemas.ItemsResponse(
+            items=[schemas.Item(item_id=item_id, title=catalog.title(item_id)) for item_id in ids]
+        )
 
     async def append(self, request: schemas.EventsRequest) -> schemas.EventsResponse:
         """Store events. Their items need not be in a catalogue: it may be older than they are."""
-        events = [Event(each.key, each.user, each.item, each.kind, each.value) for each in request.events]
+        events = [Event(event.key, event.user, event.item, event.kind, event.value) for event in request.events]
         return schemas.EventsResponse(stored=await asyncio.to_thread(self._events.append, events))
 
     async def forget(self, user: str) -> schemas.ForgottenResponse:
@@ -201,7 +205,8 @@ class Service:
 
 def _matched(matches: Sequence[Match]) -> list[schemas.Matched]:
     return [
-        schemas.Matched(query=each.query, item_id=each.item_id, title=each.title, match=each.how) for each in matches
+        schemas.Matched(query=match.query, item_id=match.item_id, title=match.title, match=match.how)
+        for match in matches
     ]
 
 
@@ -213,11 +218,11 @@ def _relevance(item: Recommendation) -> float:
     return item.score if item.probability is None else item.probability
 
 
-def _influence(found: Influence) -> schemas.Influence:
+def _influence(influence: Influence) -> schemas.Influence:
     return schemas.Influence(
-        item_id=found.item_id,
-        title=found.title,
-        liked=found.liked,
-        effect=found.effect,
-        score_without=found.score_without,
+        item_id=influence.item_id,
+        title=influence.title,
+        liked=influence.liked,
+        effect=influence.effect,
+        score_without=influence.score_without,
     )
