@@ -15,9 +15,10 @@ of the history is left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,53 +27,17 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.matching import Match, TitleIndex
 from recalign.data.samples import CandidateList, HistoryEntry, SampleSet
 from recalign.errors import ConfigError, DataError, ModelError
+from recalign.recommendation import UNSEEN_USER as UNSEEN_USER
+from recalign.recommendation import Influence as Influence
+from recalign.recommendation import Recommendation as Recommendation
+from recalign.recommendation import leave_one_out, probability
 from recalign.scoring.base import Scorer, watched
 from recalign.terminal import printable
 
 if TYPE_CHECKING:
     from recalign.scoring.pairs import GeneratedPairs
 
-# No source has a user of this name, so nothing that a scorer learned about users applies.
-UNSEEN_USER: Final = "(unseen user)"
-
 Progress = Callable[[int, int], None]  # called with (items scored, items to score) now and then
-
-
-@dataclass(frozen=True, slots=True)
-class Influence:
-    """What one history entry does to one recommended item.
-
-    Attributes:
-        effect: Score with the whole history minus the score without this entry (leave-one-out), in the scorer's unit
-            (log-odds where `Scorer.log_odds`). Positive: the entry raises the item's score. Effects need not add up
-            to the score, because entries interact.
-        score_without: The score without this entry.
-    """
-
-    item_id: str
-    title: str
-    liked: bool
-    effect: float
-    score_without: float
-
-
-@dataclass(frozen=True, slots=True)
-class Recommendation:
-    """One recommended item.
-
-    Attributes:
-        rank: 1 for the best item.
-        score: The scorer's value; higher is better.
-        probability: Predicted probability in [0, 1] that the user likes the item; None where scores are no log-odds.
-        influences: Strongest effects first; empty unless asked for.
-    """
-
-    rank: int
-    item_id: str
-    title: str
-    score: float
-    probability: float | None
-    influences: tuple[Influence, ...] = ()
 
 
 class Recommender:
@@ -92,7 +57,6 @@ class Recommender:
         if batch_items < 1:
             raise ConfigError("batch_items", found=str(batch_items), expected="at least 1")
         self.scorer, self.catalog, self._batch_items = scorer, catalog, batch_items
-        self._titles: TitleIndex | None = None
 
     @classmethod
     def load(
@@ -125,9 +89,12 @@ class Recommender:
         Raises:
             DataError: Nothing matches, or several items do.
         """
-        if self._titles is None:
-            self._titles = TitleIndex(self.catalog)
-        return self._titles.match(title)
+        return self.titles.match(title)
+
+    @cached_property
+    def titles(self) -> TitleIndex:
+        """Where titles are looked up; made when it is first asked for."""
+        return TitleIndex(self.catalog)
 
     def history(self, likes: Iterable[str] = (), dislikes: Iterable[str] = ()) -> tuple[HistoryEntry, ...]:
         """Turn titles or ids into a history (oldest first), for `rank`.
@@ -191,8 +158,13 @@ class Recommender:
         """
         if k < 1:
             raise ConfigError("number of recommendations", found=str(k), expected="at least 1")
-        items = self._candidates(history, candidates)
-        scores = self._score_items(tuple(history), items, progress)
+        items = self.candidates(history, candidates)
+        return self.ranked(items, self._score_items(tuple(history), items, progress), k)
+
+    def ranked(
+        self, items: Sequence[str], scores: Sequence[float] | NDArray[np.float64], k: int
+    ) -> list[Recommendation]:
+        """The best `k` of `items`, whose scores are given: the second half of `rank`."""
         order = sorted(range(len(items)), key=lambda place: (-scores[place], items[place]))[:k]
         return [
             Recommendation(
@@ -200,7 +172,7 @@ class Recommender:
                 item_id=items[place],
                 title=self.catalog.title(items[place]),
                 score=float(scores[place]),
-                probability=_sigmoid(float(scores[place])) if self.scorer.log_odds else None,
+                probability=probability(float(scores[place])) if self.scorer.log_odds else None,
             )
             for rank, place in enumerate(order, start=1)
         ]
@@ -218,15 +190,23 @@ class Recommender:
         """
         if not ranked:
             return []
-        items = tuple(item.item_id for item in ranked)
-        lists = [
-            CandidateList(UNSEEN_USER, (*history[:left_out], *history[left_out + 1 :]), items)
-            for left_out in range(len(history))
-        ]
-        per_call = max(1, self._batch_items // len(items))
+        lists = leave_one_out(history, [item.item_id for item in ranked])
+        per_call = max(1, self._batch_items // len(ranked))
         without: list[NDArray[np.float64]] = []
         for start in range(0, len(lists), per_call):
-            without.extend(self._finite(lists[start : start + per_call]))
+            part = lists[start : start + per_call]
+            without.extend(self.checked(part, self.scorer.score(part).values))
+        return self.explained(history, ranked, without, top=top)
+
+    def explained(
+        self,
+        history: Sequence[HistoryEntry],
+        ranked: Sequence[Recommendation],
+        without: Sequence[NDArray[np.float64]],
+        *,
+        top: int | None = None,
+    ) -> list[Recommendation]:
+        """`ranked` with influences, from the scores of the lists of `leave_one_out`: the second half of `explain`."""
         scores = np.array(without).reshape(len(history), len(ranked)).T.tolist()  # by item, then by entry
         return [
             replace(item, influences=self._influences(history, item, of_item)[:top])
@@ -252,7 +232,8 @@ class Recommender:
         ]
         return tuple(sorted(influences, key=lambda influence: -abs(influence.effect)))
 
-    def _candidates(self, history: Sequence[HistoryEntry], candidates: Iterable[str] | None) -> list[str]:
+    def candidates(self, history: Sequence[HistoryEntry], candidates: Iterable[str] | None = None) -> list[str]:
+        """The ids that `rank` scores. Raises DataError as `rank`."""
         asked = list(self.catalog.ids if candidates is None else dict.fromkeys(candidates))
         for item_id in (*(entry.item_id for entry in history), *(asked if candidates is not None else ())):
             if item_id not in self.catalog:
@@ -277,20 +258,18 @@ class Recommender:
                     progress(before + done, len(items))
 
             with watched(self.scorer, tell):
-                scores.extend(self._finite([CandidateList(UNSEEN_USER, history, batch)]))
+                asked = [CandidateList(UNSEEN_USER, history, batch)]
+                scores.extend(self.checked(asked, self.scorer.score(asked).values))
             tell(len(batch), len(batch))
         return np.concatenate(scores)
 
-    def _finite(self, lists: Sequence[CandidateList]) -> tuple[NDArray[np.float64], ...]:
-        """Score lists; a NaN would silently sort anywhere, so it is an error."""
-        values = self.scorer.score(lists).values
+    def checked(
+        self, lists: Sequence[CandidateList], values: Sequence[NDArray[np.float64]]
+    ) -> Sequence[NDArray[np.float64]]:
+        """The scores of `lists`, all finite: a NaN would silently sort anywhere, so it is a ModelError."""
         for asked, scores in zip(lists, values, strict=True):
             for item_id, score in zip(asked.item_ids, scores, strict=True):
                 if not np.isfinite(score):
                     thing = f"model {printable(self.scorer.name)}, item id {printable(item_id)}"
                     raise ModelError(thing, found=f"the score {score}", expected="a finite number")
         return values
-
-
-def _sigmoid(value: float) -> float:
-    return float(np.exp(-np.logaddexp(0.0, -value)))  # 1 / (1 + exp(-value)) would overflow

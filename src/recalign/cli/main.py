@@ -21,6 +21,7 @@ from recalign.cli.prepare import prepare
 from recalign.cli.recommend import RecommendCommand, recommend
 from recalign.cli.report import report
 from recalign.cli.run import run as run_experiment
+from recalign.cli.serve import events, serve
 from recalign.cli.teach import teach
 from recalign.cli.tune import tune
 from recalign.errors import Interrupted, RecalignError
@@ -46,6 +47,8 @@ for verb in (prepare, audit, download, teach, tune, baseline, candidates, evalua
 app.command(cls=RecommendCommand)(recommend)
 app.command("run")(run_experiment)
 app.command()(export)
+app.command()(serve)
+app.command()(events)
 app.command()(report)
 app.command()(config)
 
