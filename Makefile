@@ -27,6 +27,7 @@ bench: $(STAMP)  ## speed and memory against references; needs RECALIGN_DATA and
 	$(BIN)/python benchmarks/tuning.py --dtype bf16
 	$(BIN)/python benchmarks/preparation.py
 	$(BIN)/python benchmarks/candidates.py
+	$(BIN)/python benchmarks/serving.py
 
 check: $(STAMP)  ## static: style, types, import contract
 	$(BIN)/ruff check src tests

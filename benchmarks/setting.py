@@ -38,28 +38,28 @@ class Movies:
 
     samples: SampleSet
     encoder: PromptEncoder
+    folder: TemporaryDirectory[str]  # samples are read from it when they are asked for
 
     @classmethod
     def load(cls, protocol: str = "tallrec") -> Movies:
         root = os.environ.get("RECALIGN_DATA")
         if not root:
             sys.exit("RECALIGN_DATA is not set: the speed benchmarks need ml-100k/ in that folder (see docs/data.md)")
-        with TemporaryDirectory() as folder:
-            config = PrepareConfig(
-                dataset="movielens-100k",
-                input=Path(root) / "ml-100k",
-                output=Path(folder) / "movies",
-                protocol=protocol,
-                template="tallrec",
-                max_rendered=100,
-            )
-            samples = SampleSet.load(prepare(config))
-            samples.samples()
+        folder = TemporaryDirectory()
+        config = PrepareConfig(
+            dataset="movielens-100k",
+            input=Path(root) / "ml-100k",
+            output=Path(folder.name) / "movies",
+            protocol=protocol,
+            template="tallrec",
+            max_rendered=100,
+        )
+        samples = SampleSet.load(prepare(config))
         template, domain = PromptTemplate.load("tallrec"), samples.domain
         texts = [samples.catalog.text(item) for item in samples.catalog.ids]
         wording = [template.frame(template.instruction(domain, [HistoryText("x", True)], "x", 1)).context] * 100
         tokenizer = train_tokenizer([*texts, *wording], TOKENIZER)
-        return cls(samples, PromptEncoder(template, domain, tokenizer, max_length=1024))
+        return cls(samples, PromptEncoder(template, domain, tokenizer, max_length=1024), folder)
 
     def prompts(self, samples: Sequence[Sample]) -> list[EncodedPrompt]:
         """One prompt with its answer per sample."""

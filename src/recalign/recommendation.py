@@ -1,30 +1,17 @@
-"""What a recommender is asked for beside likes (`Selection`), and what it says: `Recommendation`, `Influence`."""
+"""What a recommendation is, and what is asked of a scorer to explain one. Knows no scorer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from recalign.errors import ConfigError
-from recalign.retrieval.base import EVERYTHING_UNSEEN, Filters
+import numpy as np
 
+from recalign.data.samples import CandidateList, HistoryEntry
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which items may be recommended, and how they are chosen.
-
-    Attributes:
-        filters: What may come back; without an index, too.
-        retrieve: How many candidates the index hands to the scorer. Without an index the whole catalogue is scored.
-        diversity: From 0 (the order of the scores) to 1 (as unlike each other as possible); above 0 needs an index.
-    """
-
-    filters: Filters = EVERYTHING_UNSEEN
-    retrieve: int = 200
-    diversity: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.diversity <= 1:
-            raise ConfigError("diversity", found=str(self.diversity), expected="a number from 0 to 1")
+# No source has a user of this name, so nothing that a scorer learned about users applies.
+UNSEEN_USER: Final = "(unseen user)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +49,16 @@ class Recommendation:
     score: float
     probability: float | None
     influences: tuple[Influence, ...] = ()
+
+
+def leave_one_out(history: Sequence[HistoryEntry], items: Sequence[str]) -> list[CandidateList]:
+    """The lists that tell what each entry of a history does to the scores of `items`: one without each entry."""
+    return [
+        CandidateList(UNSEEN_USER, (*history[:left_out], *history[left_out + 1 :]), tuple(items))
+        for left_out in range(len(history))
+    ]
+
+
+def probability(log_odds: float) -> float:
+    """1 / (1 + exp(-log_odds)), which would overflow as it stands here."""
+    return float(np.exp(-np.logaddexp(0.0, -log_odds)))

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,20 +27,19 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.matching import Match, TitleIndex
 from recalign.data.samples import CandidateList, HistoryEntry, SampleSet
 from recalign.errors import ConfigError, DataError, ModelError
+from recalign.recommendation import UNSEEN_USER as UNSEEN_USER
 from recalign.recommendation import Influence as Influence
 from recalign.recommendation import Recommendation as Recommendation
-from recalign.recommendation import Selection as Selection
+from recalign.recommendation import leave_one_out, probability
 from recalign.retrieval.diversity import diverse
 from recalign.retrieval.index import Index
+from recalign.retrieval.selection import Selection as Selection
 from recalign.retrieval.stock import Stock
 from recalign.scoring.base import Scorer, watched
 from recalign.terminal import printable
 
 if TYPE_CHECKING:
     from recalign.scoring.pairs import GeneratedPairs
-
-# No source has a user of this name, so nothing that a scorer learned about users applies.
-UNSEEN_USER: Final = "(unseen user)"
 
 Progress = Callable[[int, int], None]  # called with (items scored, items to score) now and then
 
@@ -65,7 +64,7 @@ class Recommender:
         if batch_items < 1:
             raise ConfigError("batch_items", found=str(batch_items), expected="at least 1")
         self.scorer, self.catalog, self.index, self._batch_items = scorer, catalog, index, batch_items
-        self._titles: TitleIndex | None = None
+        self._stock = Stock(catalog) if index is None else index.stock
 
     @classmethod
     def load(
@@ -87,8 +86,7 @@ class Recommender:
             device: "auto", "cpu" or "cuda".
 
         Raises:
-            ArtifactError: A directory is missing, incomplete, altered or of another kind, or the index is of another
-                catalogue.
+            ArtifactError: A directory is missing, altered or of another kind, or the index of another catalogue.
             ConfigError: `run` is the run of an experiment with several models.
             ModelError: The backbone or the adapter cannot be loaded.
         """
@@ -98,10 +96,9 @@ class Recommender:
         directory = model_directory(Path(run))
         samples = None if data is None else SampleSet.load(Path(data))
         scorer = load_scorer(directory, samples, backbone=backbone, device=device)
-        if index is None:
-            return cls(scorer, scorer.catalog)
-        retriever = Index.load(Path(index))
-        retriever.check(scorer.catalog, Path(index), str(data or run))
+        retriever = None if index is None else Index.load(Path(index))
+        if retriever is not None:
+            retriever.check(scorer.catalog, Path(str(index)), str(data or run))
         return cls(scorer, scorer.catalog, index=retriever)
 
     def match(self, title: str) -> Match:
@@ -110,9 +107,12 @@ class Recommender:
         Raises:
             DataError: Nothing matches, or several items do.
         """
-        if self._titles is None:
-            self._titles = TitleIndex(self.catalog)
-        return self._titles.match(title)
+        return self.titles.match(title)
+
+    @cached_property
+    def titles(self) -> TitleIndex:
+        """Where titles are looked up; made when it is first asked for."""
+        return TitleIndex(self.catalog)
 
     def history(self, likes: Iterable[str] = (), dislikes: Iterable[str] = ()) -> tuple[HistoryEntry, ...]:
         """Turn titles or ids into a history (oldest first), for `rank`.
@@ -165,11 +165,10 @@ class Recommender:
         selection: Selection = Selection(),
         progress: Progress | None = None,
     ) -> list[Recommendation]:
-        """Rank for a history (oldest first) `candidates` (ids), what the index retrieves, or else the whole catalogue.
+        """Rank for a history (oldest first) `candidates` (ids), what the index finds, or else the whole catalogue.
 
-        Items of the history are not recommended (unless `selection` wants them), nor are items with the very same item
-        text as one of them (another edition or a duplicate, which a language model could not tell apart). Equal scores
-        are ordered by item id. Fewer than `k` are returned where there are no more.
+        Items of the history are not recommended (unless `selection` wants them), nor others with the very same text.
+        Equal scores are ordered by item id. Fewer than `k` are returned where there are no more.
 
         Raises:
             ConfigError: `k` is below 1, or diversity is asked for without an index.
@@ -180,19 +179,24 @@ class Recommender:
             raise ConfigError("number of recommendations", found=str(k), expected="at least 1")
         if selection.diversity > 0 and self.index is None:
             raise ConfigError("diversity", found="no index", hint="Make one (recalign index) and name it with --index.")
-        items = self._candidates(history, candidates, selection)
-        scores = self._score_items(tuple(history), items, progress)
+        items = self.candidates(history, candidates, selection)
+        return self.ranked(items, self._score_items(tuple(history), items, progress), k, selection.diversity)
+
+    def ranked(
+        self, items: Sequence[str], scores: Sequence[float] | NDArray[np.float64], k: int, diversity: float = 0.0
+    ) -> list[Recommendation]:
+        """The best `k` of `items`, whose scores are given: the second half of `rank`."""
         order = sorted(range(len(items)), key=lambda place: (-scores[place], items[place]))
-        if selection.diversity > 0 and self.index is not None:
+        if diversity > 0 and self.index is not None:
             alike = self.index.similarity([items[place] for place in order])
-            order = [order[place] for place in diverse(scores[order], alike, k, selection.diversity)]
+            order = [order[place] for place in diverse(np.asarray(scores)[order], alike, k, diversity)]
         return [
             Recommendation(
                 rank=rank,
                 item_id=items[place],
                 title=self.catalog.title(items[place]),
                 score=float(scores[place]),
-                probability=_sigmoid(float(scores[place])) if self.scorer.log_odds else None,
+                probability=probability(float(scores[place])) if self.scorer.log_odds else None,
             )
             for rank, place in enumerate(order[:k], start=1)
         ]
@@ -210,15 +214,23 @@ class Recommender:
         """
         if not ranked:
             return []
-        items = tuple(item.item_id for item in ranked)
-        lists = [
-            CandidateList(UNSEEN_USER, (*history[:left_out], *history[left_out + 1 :]), items)
-            for left_out in range(len(history))
-        ]
-        per_call = max(1, self._batch_items // len(items))
+        lists = leave_one_out(history, [item.item_id for item in ranked])
+        per_call = max(1, self._batch_items // len(ranked))
         without: list[NDArray[np.float64]] = []
         for start in range(0, len(lists), per_call):
-            without.extend(self._finite(lists[start : start + per_call]))
+            part = lists[start : start + per_call]
+            without.extend(self.checked(part, self.scorer.score(part).values))
+        return self.explained(history, ranked, without, top=top)
+
+    def explained(
+        self,
+        history: Sequence[HistoryEntry],
+        ranked: Sequence[Recommendation],
+        without: Sequence[NDArray[np.float64]],
+        *,
+        top: int | None = None,
+    ) -> list[Recommendation]:
+        """`ranked` with influences, from the scores of the lists of `leave_one_out`: the second half of `explain`."""
         scores = np.array(without).reshape(len(history), len(ranked)).T.tolist()  # by item, then by entry
         return [
             replace(item, influences=self._influences(history, item, of_item)[:top])
@@ -244,30 +256,14 @@ class Recommender:
         ]
         return tuple(sorted(influences, key=lambda influence: -abs(influence.effect)))
 
-    @cached_property
-    def _stock(self) -> Stock:
-        return Stock(self.catalog)
-
-    def _candidates(
-        self, history: Sequence[HistoryEntry], candidates: Iterable[str] | None, selection: Selection
+    def candidates(
+        self,
+        history: Sequence[HistoryEntry],
+        candidates: Iterable[str] | None = None,
+        selection: Selection = Selection(),
     ) -> list[str]:
-        asked = list(dict.fromkeys(candidates or ()))
-        for item_id in (*(entry.item_id for entry in history), *asked):
-            if item_id not in self.catalog:
-                thing = f"item id {printable(item_id)}"
-                raise DataError(thing, found="no such item", expected="an id of the catalogue")
-        if candidates is None and self.index is not None:
-            asked = list(self.index.retrieve(history, selection.retrieve, selection.filters).item_ids)
-        elif candidates is None:
-            asked = list(self.catalog.ids)
-        allowed = self._stock.allowed(selection.filters, history)
-        items = [item for item, place in zip(asked, self._stock.places(asked), strict=True) if allowed[place]]
-        if selection.filters.exclude_seen:
-            texts = {self.catalog.text(entry.item_id) for entry in history}
-            items = [item for item in items if self.catalog.text(item) not in texts]
-        if not items:
-            raise DataError("the catalogue", found="no item besides those given", expected="something to recommend")
-        return items
+        """The ids that `rank` scores. Raises DataError as `rank`."""
+        return selection.items(self._stock, self.index, history, candidates)
 
     def _score_items(
         self, history: tuple[HistoryEntry, ...], items: Sequence[str], progress: Progress | None
@@ -281,20 +277,18 @@ class Recommender:
                     progress(before + done, len(items))
 
             with watched(self.scorer, tell):
-                scores.extend(self._finite([CandidateList(UNSEEN_USER, history, batch)]))
+                asked = [CandidateList(UNSEEN_USER, history, batch)]
+                scores.extend(self.checked(asked, self.scorer.score(asked).values))
             tell(len(batch), len(batch))
         return np.concatenate(scores)
 
-    def _finite(self, lists: Sequence[CandidateList]) -> tuple[NDArray[np.float64], ...]:
-        """Score lists; a NaN would silently sort anywhere, so it is an error."""
-        values = self.scorer.score(lists).values
+    def checked(
+        self, lists: Sequence[CandidateList], values: Sequence[NDArray[np.float64]]
+    ) -> Sequence[NDArray[np.float64]]:
+        """The scores of `lists`, all finite: a NaN would silently sort anywhere, so it is a ModelError."""
         for asked, scores in zip(lists, values, strict=True):
             for item_id, score in zip(asked.item_ids, scores, strict=True):
                 if not np.isfinite(score):
                     thing = f"model {printable(self.scorer.name)}, item id {printable(item_id)}"
                     raise ModelError(thing, found=f"the score {score}", expected="a finite number")
         return values
-
-
-def _sigmoid(value: float) -> float:
-    return float(np.exp(-np.logaddexp(0.0, -value)))  # 1 / (1 + exp(-value)) would overflow

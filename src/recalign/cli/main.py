@@ -22,6 +22,7 @@ from recalign.cli.prepare import prepare
 from recalign.cli.recommend import RecommendCommand, recommend
 from recalign.cli.report import report
 from recalign.cli.run import run as run_experiment
+from recalign.cli.serve import events, serve
 from recalign.cli.teach import teach
 from recalign.cli.tune import tune
 from recalign.errors import Interrupted, RecalignError
@@ -48,6 +49,8 @@ app.command()(index)
 app.command(cls=RecommendCommand)(recommend)
 app.command("run")(run_experiment)
 app.command()(export)
+app.command()(serve)
+app.command()(events)
 app.command()(report)
 app.command()(config)
 

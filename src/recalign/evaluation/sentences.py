@@ -116,7 +116,7 @@ def references(fits: Sequence[ReferenceFit]) -> list[str]:
     sentences = []
     for name in dict.fromkeys(fit.model for fit in fits):
         own = [fit for fit in fits if fit.model == name]
-        labels = ", ".join(f"{fit.labels:,}" for fit in own)
+        labels = ", ".join(dict.fromkeys(f"{fit.labels:,}" for fit in own))
         penalties = ", ".join(dict.fromkeys(f"{fit.regularisation:g}" for fit in own))
         reasons = dict.fromkeys(fit.reason for fit in own)
         why = "; ".join(f"by default ({each})" if each else "chosen on its validation split" for each in reasons)

@@ -1,0 +1,69 @@
+"""`recalign serve`: tuned models behind HTTP, and `recalign events`: what users told them, as a table."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recalign.errors import ConfigError
+
+
+def serve(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Directories of tuned models, or NAME=DIRECTORY. The first answers where a request names none.",
+            show_default=False,
+        ),
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen on; any but this machine needs --keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")] = 8000,
+    keys: Annotated[
+        Path | None, typer.Option(help="File with the API keys, one on each line.", show_default=False)
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="File to keep events of users in (SQLite).", show_default=False)
+    ] = None,
+    like_above: Annotated[
+        float | None,
+        typer.Option("--like-above", help="Ratings above it count as liked; needed to take any.", show_default=False),
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.001, max=600, help="Seconds for one request, at most.")] = 10.0,
+    capacity: Annotated[
+        int, typer.Option(min=1, help="Candidates that may wait at one time; more are refused with 429.")
+    ] = 8_000,
+    stall: Annotated[
+        float, typer.Option(min=0.1, help="Seconds without a sign of life from the model until /readyz says 503.")
+    ] = 2.0,
+    drain: Annotated[
+        float, typer.Option("--drain", min=0, help="Seconds in which requests are still accepted after SIGTERM.")
+    ] = 2.0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Serve tuned models over HTTP: recommend, score, rerank, explain, autocomplete; the routes are at /docs.
+
+    On SIGTERM or Ctrl-C the server first says that it is not ready, finishes what it accepted, and exits with 0.
+    """
+    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
+        raise ConfigError("recalign serve", found="no web server", hint="Install it: pip install 'recalign[serve]'")
+    from recalign.serving.run import ServeConfig
+    from recalign.serving.run import serve as serve_models
+
+    config = ServeConfig(host, port, keys, store, like_above, timeout, capacity, stall, drain, device)
+    serve_models(
+        runs, config, on_start=lambda address, names: typer.echo(f"serving {', '.join(names)}: {address}/docs")
+    )
+
+
+def events(
+    store: Annotated[Path, typer.Argument(help="File of recalign serve --store.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.", show_default=False)],
+) -> None:
+    """Write what users told a server as a table that `recalign prepare table` reads, to tune on."""
+    from recalign.serving.store import export_events
+
+    typer.echo(f"{export_events(store, output)} events: {output}")

@@ -1,0 +1,1 @@
+"""Serving: tuned models behind HTTP, one model thread for all requests."""

@@ -1,0 +1,95 @@
+"""Serve tuned models from their directories, as `recalign serve` does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from recalign.errors import ConfigError
+from recalign.recommender import Recommender
+from recalign.serving.app import create_app
+from recalign.serving.security import ApiKeys, check_host
+from recalign.serving.server import Server, listen
+from recalign.serving.store import SqliteStore
+from recalign.serving.worker import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class ServeConfig:
+    """How to serve.
+
+    Attributes:
+        host, port: Where to listen; any other host than this machine needs `keys`.
+        keys: File with the API keys; None for none.
+        store: File with the events of users; None for none.
+        like_above: A rating above it counts as liked; without it ratings are refused.
+        timeout: Seconds for one request, at most.
+        capacity: Candidates that may wait at one time.
+        stall_seconds: Without a sign of life from the model for this long, the server is not ready.
+        drain_seconds: How long requests are still accepted after SIGTERM.
+        device: See `Recommender.load`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    keys: Path | None = None
+    store: Path | None = None
+    like_above: float | None = None
+    timeout: float = 10.0
+    capacity: int = 8_000
+    stall_seconds: float = 2.0
+    drain_seconds: float = 2.0
+    device: str = "auto"
+
+
+def load_models(runs: Sequence[str], *, device: str = "auto") -> dict[str, Recommender]:
+    """Load models, each with a backbone of its own: an adapter changes its backbone in place.
+
+    Args:
+        runs: Directories, or NAME=DIRECTORY; without NAME the name is that of the directory.
+        device: See `Recommender.load`.
+
+    Raises:
+        ConfigError: Two models have one name.
+        ArtifactError, ModelError: As `Recommender.load`.
+    """
+    models: dict[str, Recommender] = {}
+    for run in runs:
+        name, equals, directory = run.partition("=")
+        if not equals or Path(run).exists():
+            name, directory = "", run
+        model = Recommender.load(directory, device=device)
+        name = name or model.scorer.name
+        if name in models:
+            raise ConfigError(f"model {run}", found=f"another named {name}", hint="Name one of them: NAME=DIRECTORY")
+        models[name] = model
+    return models
+
+
+def serve(runs: Sequence[str], config: ServeConfig, *, on_start: Callable[[str, list[str]], None]) -> None:
+    """Load models and serve them until SIGTERM or Ctrl-C.
+
+    Args:
+        runs: See `load_models`.
+        config: See `ServeConfig`.
+        on_start: Called with the address and the models' names when requests are about to be answered.
+
+    Raises:
+        ConfigError: The host needs a key, the port is taken, or a file of keys is wrong.
+        ArtifactError, ModelError: As `load_models` and `SqliteStore`.
+    """
+    keys = None if config.keys is None else ApiKeys.read(config.keys)
+    check_host(config.host, keys)
+    with listen(config.host, config.port) as listener:
+        models = load_models(runs, device=config.device)
+        store = None if config.store is None else SqliteStore(config.store, like_above=config.like_above)
+        with nullcontext() if store is None else closing(store):
+            limits = Limits(capacity=config.capacity, stall_seconds=config.stall_seconds)
+            application = create_app(models, keys=keys, store=store, limits=limits, timeout=config.timeout)
+            server = Server(application, listener, drain_seconds=config.drain_seconds)
+            host, port = listener.getsockname()[:2]
+            on_start(f"http://{f'[{host}]' if ':' in host else host}:{port}", list(models))
+            asyncio.run(server.serve())

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recalign import Recommender, tune
+from recalign.serving.store import Event, SqliteStore
+
+from .conftest import Cli
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, workshop: Path) -> Path:
+    settings = {"max_steps": 1, "batch_size": 2, "shots": 4, "precision": "fp32"}
+    output = tmp_path_factory.mktemp("serve") / "rt"
+    return tune([workshop / "data"], output, backbone=str(workshop / "backbone"), settings=settings)
+
+
+def test_a_tuned_model_is_served_until_sigterm(model: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
+    expected = Recommender.load(model)
+    likes = [f"id:{item}" for item in expected.catalog.ids[:2]]
+    with start("serve", model, f"again={model}", "--port", 0, "--drain", 0) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first, _, address = process.stdout.readline().rpartition(" ")
+        assert first == "serving rt, again:"
+        body = json.dumps({"likes": likes, "k": 3, "model": "again"}).encode()
+        url = address.strip().replace("/docs", "/v1/recommend")
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as response:
+            items = json.load(response)["items"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert process.stderr.read() == ""
+    ranked = expected.recommend(likes, k=3)
+    assert [item["item_id"] for item in items] == [item.item_id for item in ranked]
+    assert [item["score"] for item in items] == pytest.approx([item.score for item in ranked], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--host", "0.0.0.0"], "without a key"),
+        (["--keys", "nowhere"], "key file nowhere"),
+        (["--port", "99999"], "--port"),
+        (["--port", "0"], "nothing-here"),
+    ],
+)
+def test_what_cannot_be_served_is_told_in_one_line(cli: Cli, options: list[str], word: str) -> None:
+    code, _, error = cli("serve", "nothing-here", *options)
+    assert (code, word in error, error.count("\n")) == (2, True, 1)
+
+
+def test_events_become_a_table(cli: Cli, tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "events.sqlite")
+    store.append([Event("k", "u", "1", "like")])
+    store.close()
+    code, out, _ = cli("events", tmp_path / "events.sqlite", "--output", tmp_path / "events.parquet")
+    assert (code, out) == (0, f"1 events: {tmp_path / 'events.parquet'}\n")
+
+
+def test_two_models_need_two_names(cli: Cli, model: Path) -> None:
+    code, _, error = cli("serve", model, model, "--port", 0)
+    assert (code, "NAME=DIRECTORY" in error) == (2, True)
