@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recalign.data.samples import CandidateList
 from recalign.recommender import Recommender
+from recalign.retrieval.index import build_index
 from recalign.scoring.base import Scores
 from recalign.serving.worker import Limits
 
@@ -262,3 +263,14 @@ def test_docs_load_nothing_from_elsewhere(server: Running) -> None:
     assert "<script" not in page.text
     paths = server.get("/openapi.json").json["paths"]
     assert {"/v1/recommend", "/v1/score", "/v1/rerank", "/v1/items", "/v1/explain", "/v1/events"} <= set(paths)
+
+
+def test_filters_and_an_index_decide_what_is_scored(start: Start) -> None:
+    scorer, items = FakeScorer(), catalogue()
+    server = start({"fake": Recommender(scorer, items, index=build_index(items))}, retrieve=3)
+    answer = server.post("/v1/recommend", likes=["id:1"], without=["3"], k=10)
+    assert answer.status == 200
+    assert len(scorer.asked_items) == 3
+    assert not {"1", "3"} & set(scorer.asked_items)
+    problem = server.post("/v1/recommend", likes=["id:1"], only=["genres"])
+    assert (problem.status, "COLUMN=VALUE" in problem.json["error"]) == (422, True)

@@ -43,6 +43,11 @@ def serve(
         float, typer.Option("--drain", min=0, help="Seconds in which requests are still accepted after SIGTERM.")
     ] = 2.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    index: Annotated[
+        Path | None,
+        typer.Option(help="Index of the catalogue (recalign index); without it all is scored.", show_default=False),
+    ] = None,
+    retrieve: Annotated[int, typer.Option(min=1, help="With --index: candidates that the model scores.")] = 200,
 ) -> None:
     """Serve tuned models over HTTP: recommend, score, rerank, explain, autocomplete; the routes are at /docs.
 
@@ -53,7 +58,7 @@ def serve(
     from recalign.serving.run import ServeConfig
     from recalign.serving.run import serve as serve_models
 
-    config = ServeConfig(host, port, keys, store, like_above, timeout, capacity, stall, drain, device)
+    config = ServeConfig(host, port, keys, store, like_above, timeout, capacity, stall, drain, device, index, retrieve)
     serve_models(
         runs, config, on_start=lambda address, names: typer.echo(f"serving {', '.join(names)}: {address}/docs")
     )

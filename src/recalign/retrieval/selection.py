@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from recalign.data.schema import HistoryEntry
 from recalign.errors import ConfigError, DataError
 from recalign.retrieval.base import EVERYTHING_UNSEEN, Filters, Retriever
 from recalign.retrieval.stock import Stock
 from recalign.terminal import printable
+
+RETRIEVE: Final = 200  # candidates that an index hands to the scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class Selection:
     """
 
     filters: Filters = EVERYTHING_UNSEEN
-    retrieve: int = 200
+    retrieve: int = RETRIEVE
     diversity: float = 0.0
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import recalign
 from recalign.errors import ConfigError, DataError
 from recalign.recommender import Recommender
+from recalign.retrieval.selection import RETRIEVE
 from recalign.serving import schemas
 from recalign.serving.connections import BODY_SECONDS, CancelOnDisconnect
 from recalign.serving.metrics import Metrics
@@ -66,12 +67,13 @@ def create_app(
     store: EventStore | None = None,
     limits: Limits | None = None,
     timeout: float = 10.0,
+    retrieve: int = RETRIEVE,
     body_seconds: float = BODY_SECONDS,
 ) -> Application:
     """Build the application around loaded models; start its `thread` before it is asked.
 
     Args:
-        models, store, timeout: See `Service`.
+        models, store, timeout, retrieve: See `Service`.
         keys: Who may ask. None: anybody on this machine; then the Host header must name it, so that no page of a
             stranger reaches the server by a name of its own.
         limits: Of the model thread.
@@ -88,7 +90,7 @@ def create_app(
         in_flight=lambda: life.in_flight,
         ready=lambda: _trouble(thread, life) is None,
     )
-    service = Service(models, thread, store=store, timeout=timeout)
+    service = Service(models, thread, store=store, timeout=timeout, retrieve=retrieve)
     app = FastAPI(title="recalign", version=recalign.__version__, docs_url=None, redoc_url=None, max_body_size=MAX_BODY)
     _add_verbs(app, service)
     _add_events(app, service)

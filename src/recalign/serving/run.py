@@ -10,6 +10,7 @@ from pathlib import Path
 
 from recalign.errors import ConfigError
 from recalign.recommender import Recommender
+from recalign.retrieval.selection import RETRIEVE
 from recalign.serving.app import create_app
 from recalign.serving.security import ApiKeys, check_host
 from recalign.serving.server import Server, listen
@@ -31,6 +32,8 @@ class ServeConfig:
         stall_seconds: Without a sign of life from the model for this long, the server is not ready.
         drain_seconds: How long requests are still accepted after SIGTERM.
         device: See `Recommender.load`.
+        index: What `recalign index` wrote for the catalogue of all models; without it `recommend` scores the catalogue.
+        retrieve: Candidates that the index hands to a model.
     """
 
     host: str = "127.0.0.1"
@@ -43,14 +46,16 @@ class ServeConfig:
     stall_seconds: float = 2.0
     drain_seconds: float = 2.0
     device: str = "auto"
+    index: Path | None = None
+    retrieve: int = RETRIEVE
 
 
-def load_models(runs: Sequence[str], *, device: str = "auto") -> dict[str, Recommender]:
+def load_models(runs: Sequence[str], *, device: str = "auto", index: Path | None = None) -> dict[str, Recommender]:
     """Load models, each with a backbone of its own: an adapter changes its backbone in place.
 
     Args:
         runs: Directories, or NAME=DIRECTORY; without NAME the name is that of the directory.
-        device: See `Recommender.load`.
+        device, index: See `Recommender.load`. The index is that of all models.
 
     Raises:
         ConfigError: Two models have one name.
@@ -61,7 +66,7 @@ def load_models(runs: Sequence[str], *, device: str = "auto") -> dict[str, Recom
         name, equals, directory = run.partition("=")
         if not equals or Path(run).exists():
             name, directory = "", run
-        model = Recommender.load(directory, device=device)
+        model = Recommender.load(directory, device=device, index=index)
         name = name or model.scorer.name
         if name in models:
             raise ConfigError(f"model {run}", found=f"another named {name}", hint="Name one of them: NAME=DIRECTORY")
@@ -84,11 +89,13 @@ def serve(runs: Sequence[str], config: ServeConfig, *, on_start: Callable[[str, 
     keys = None if config.keys is None else ApiKeys.read(config.keys)
     check_host(config.host, keys)
     with listen(config.host, config.port) as listener:
-        models = load_models(runs, device=config.device)
+        models = load_models(runs, device=config.device, index=config.index)
         store = None if config.store is None else SqliteStore(config.store, like_above=config.like_above)
         with nullcontext() if store is None else closing(store):
             limits = Limits(capacity=config.capacity, stall_seconds=config.stall_seconds)
-            application = create_app(models, keys=keys, store=store, limits=limits, timeout=config.timeout)
+            application = create_app(
+                models, keys=keys, store=store, limits=limits, timeout=config.timeout, retrieve=config.retrieve
+            )
             server = Server(application, listener, drain_seconds=config.drain_seconds)
             host, port = listener.getsockname()[:2]
             on_start(f"http://{f'[{host}]' if ':' in host else host}:{port}", list(models))

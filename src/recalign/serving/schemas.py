@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 MAX_TITLES: Final = 200
 MAX_ITEMS: Final = 1000
+MAX_FILTERS: Final = 20
 MAX_EXPLAINED: Final = 20
 
 # One line of a catalogue or of a person; NUL is in neither, and some stores cannot hold it.
@@ -47,6 +48,8 @@ class RecommendRequest(Asking):
     """Ask for the best items of the catalogue."""
 
     k: int = Field(10, ge=1, le=100, description="How many items.")
+    only: list[Title] = Field([], max_length=MAX_FILTERS, description="Filters COLUMN=VALUE, such as genres=Comedy.")
+    without: list[Title] = Field([], max_length=MAX_ITEMS, description="Ids of items that must not come back.")
 
 
 class ScoreRequest(Asking):

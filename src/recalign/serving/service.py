@@ -13,6 +13,8 @@ from recalign.data.samples import CandidateList, HistoryEntry
 from recalign.errors import ConfigError, DataError
 from recalign.recommendation import UNSEEN_USER, Influence, Recommendation, leave_one_out
 from recalign.recommender import Recommender
+from recalign.retrieval.base import Filters
+from recalign.retrieval.selection import RETRIEVE, Selection
 from recalign.serving import schemas
 from recalign.serving.queue import DeadlinePassed, Values
 from recalign.serving.search import TitleSearch
@@ -48,6 +50,7 @@ class Service:
         *,
         store: EventStore | None = None,
         timeout: float = 10.0,
+        retrieve: int = RETRIEVE,
     ) -> None:
         """Prepare to answer.
 
@@ -56,6 +59,7 @@ class Service:
             thread: Scores for all of them, under the same names.
             store: Where events are kept.
             timeout: Seconds for one request, at most.
+            retrieve: Candidates that the index of a model hands to it; a model without an index scores the catalogue.
 
         Raises:
             ConfigError: There is no model.
@@ -63,6 +67,7 @@ class Service:
         if not models:
             raise ConfigError("models to serve", found="none", expected="at least one")
         self._models, self._thread, self._store, self._timeout = dict(models), thread, store, timeout
+        self._retrieve = retrieve
         # Now, so that the first request does not wait for it.
         self._searches = {name: (model.titles, TitleSearch(model.catalog))[1] for name, model in models.items()}
 
@@ -72,9 +77,10 @@ class Service:
         return list(self._models)
 
     async def recommend(self, request: schemas.RecommendRequest) -> schemas.RecommendResponse:
-        """The best items of the catalogue for a history."""
+        """The best items of the catalogue, or of what the index finds, for a history."""
         asked = await self._asked(request, request.likes)
-        items = await asyncio.to_thread(self._candidates, asked)
+        selection = Selection(Filters.parse(request.only, request.without), self._retrieve)
+        items = await asyncio.to_thread(asked.model.candidates, asked.history, selection=selection)
         (scores,) = await self._score(asked, [CandidateList(UNSEEN_USER, asked.history, tuple(items))])
         ranked = asked.model.ranked(items, scores, request.k)
         return schemas.RecommendResponse(
@@ -179,10 +185,6 @@ class Service:
         if not known:
             raise DataError("the user", found="no event about an item of the catalogue", expected="at least one")
         return tuple(known)
-
-    def _candidates(self, asked: _Asked) -> list[str]:
-        """What `recommend` scores: the one place where candidates are chosen."""
-        return asked.model.candidates(asked.history)
 
     async def _score_items(self, asked: _Asked, titles: Sequence[str]) -> list[Recommendation]:
         (matches,) = await asyncio.to_thread(self._match, asked.model, [titles], asked.deadline)
