@@ -28,6 +28,8 @@ bench: $(STAMP)  ## speed and memory against references; needs RECALIGN_DATA and
 	$(BIN)/python benchmarks/preparation.py
 	$(BIN)/python benchmarks/candidates.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/retrieval.py
+	$(BIN)/python benchmarks/recency.py
 
 check: $(STAMP)  ## static: style, types, import contract
 	$(BIN)/ruff check src tests
