@@ -29,7 +29,8 @@ ROUTES = [
     ("GET", "/metrics"),
     ("GET", "/docs"),
     ("GET", "/openapi.json"),
-    ("GET", "/"),
+    ("GET", "/page/"),
+    ("GET", "/nowhere"),
 ]
 
 

@@ -25,6 +25,7 @@ from recalign.serving.metrics import Metrics
 from recalign.serving.queue import DeadlinePassed, Overloaded, Unavailable
 from recalign.serving.security import OPEN_ROUTES, ApiKeys, Guard
 from recalign.serving.service import Service, UnknownModel
+from recalign.serving.static import add_page
 from recalign.serving.store import EventStore
 from recalign.serving.worker import Limits, ModelThread
 
@@ -95,6 +96,7 @@ def create_app(
     _add_verbs(app, service)
     _add_events(app, service)
     _add_operations(app, service, thread, life, metrics)
+    add_page(app)
     _add_errors(app)
     inner: ASGIApp = CancelOnDisconnect(app, on_cancel=metrics.cancelled.inc, body_seconds=body_seconds)
     if keys is None:

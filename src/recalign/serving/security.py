@@ -13,8 +13,11 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recalign.errors import ConfigError
+from recalign.serving.static import PAGE
 
 OPEN_ROUTES: Final = frozenset({"/livez", "/readyz"})
+# A browser cannot send a key when it opens a page. The page holds no data; it asks for a key, and then for data.
+KEYLESS_ROUTES: Final = OPEN_ROUTES | PAGE.keys()
 UNREAD: Final = frozenset({400, 401, 404, 405, 413})  # answered without reading the body, which may never end
 SHORTEST_KEY: Final = 16  # characters
 HEADERS: Final = {
@@ -60,7 +63,7 @@ class ApiKeys:
 
 
 class Guard:
-    """Adds the headers, and answers 401 to who has no key: before the body is read, on every route but the health."""
+    """Adds the headers, and answers 401 to who has no key: before the body is read, on every route but the health and the page."""
 
     def __init__(self, app: ASGIApp, keys: ApiKeys | None) -> None:
         self._app, self._keys = app, keys
@@ -82,7 +85,7 @@ class Guard:
         await app(scope, receive, guarded)
 
     def _may_pass(self, scope: Scope) -> bool:
-        if self._keys is None or scope["path"] in OPEN_ROUTES:
+        if self._keys is None or scope["path"] in KEYLESS_ROUTES:
             return True
         headers = Headers(scope=scope)
         scheme, _, token = headers.get("authorization", "").partition(" ")

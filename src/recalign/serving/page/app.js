@@ -1,0 +1,110 @@
+// The page: what a person likes on one side, what models make of it on the other.
+
+import { ask, useKey } from "/page/api.js";
+import { Column } from "/page/column.js";
+import { button, element, replace, say, title } from "/page/dom.js";
+import { setUpSearch } from "/page/search.js";
+
+const byId = (id) => document.getElementById(id);
+const NONE = ""; // the choice of no second model
+
+let history = []; // {id, title, liked}, oldest first
+let columns = [];
+
+function change(next) {
+  history = next;
+  showHistory();
+  columns.forEach((column) => column.update(history));
+}
+
+function mark(item, liked) {
+  const known = history.findIndex((entry) => entry.id === item.id);
+  const entry = { ...item, liked };
+  change(known < 0 ? [...history, entry] : history.with(known, entry));
+}
+
+function remove(id) {
+  change(history.filter((entry) => entry.id !== id));
+}
+
+function showHistory() {
+  const rows = history.map((entry) => {
+    const word = entry.liked ? "Liked" : "Disliked";
+    const turn = `${word}: ${entry.title}. Change to ${entry.liked ? "disliked" : "liked"}`;
+    const turned = button(`turn ${entry.id}`, word, turn, () => mark(entry, !entry.liked));
+    turned.className = entry.liked ? "turn liked" : "turn disliked";
+    const gone = button(`remove ${entry.id}`, "×", `Remove ${entry.title}`, () => remove(entry.id));
+    gone.className = "remove";
+    return element("li", {}, turned, title(entry.title), gone);
+  });
+  replace(byId("history"), rows, byId("search"));
+  byId("clear").hidden = !history.length;
+}
+
+function needKey(problem) {
+  if (problem.status !== 401 || !byId("key-form").hidden) return;
+  byId("key-form").hidden = false;
+  byId("key").focus();
+}
+
+function failed(problem) {
+  const again = button("again", "Try again", "Try again", () => {
+    byId("problem").hidden = true;
+    if (columns.length) byId("search").focus();
+    else start();
+  });
+  byId("problem").replaceChildren(problem.message, " ", again);
+  byId("problem").hidden = problem.status === 401; // the form for the key says it
+  say(problem.message);
+  needKey(problem);
+}
+
+function showColumns() {
+  columns.forEach((column) => column.stop());
+  const chosen = [byId("first-model").value, byId("second-model").value];
+  const names = [...new Set(chosen)].filter((name) => name !== NONE);
+  columns = names.map((name) => new Column(name, { mark, failed: needKey, changed: compare }));
+  byId("columns").replaceChildren(...columns.map((column) => column.root));
+  byId("columns").classList.toggle("two", columns.length > 1);
+  columns.forEach((column) => column.update(history));
+}
+
+function compare() {
+  if (columns.length < 2) return;
+  columns[0].compare(columns[1]);
+  columns[1].compare(columns[0]);
+}
+
+function showModels(names) {
+  const options = (texts) => texts.map((name) => element("option", { value: name }, name));
+  byId("first-model").replaceChildren(...options(names));
+  byId("second-model").replaceChildren(element("option", { value: NONE }, "none"), ...options(names));
+  byId("second-model").value = names[1] ?? NONE;
+  byId("models").hidden = names.length < 2;
+  showColumns();
+}
+
+async function start() {
+  try {
+    showModels((await ask("/readyz")).models);
+    await ask("/v1/items?q=a&limit=1"); // says at once whether a key is needed
+  } catch (problem) {
+    failed(problem);
+  }
+}
+
+byId("clear").addEventListener("click", () => {
+  change([]);
+  byId("search").focus();
+});
+for (const id of ["first-model", "second-model"]) byId(id).addEventListener("change", showColumns);
+byId("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useKey(byId("key").value.trim());
+  byId("key").value = "";
+  byId("key-form").hidden = true;
+  byId("search").focus();
+  columns.forEach((column) => column.update(history));
+});
+setUpSearch({ choose: mark, failed, model: () => byId("first-model").value });
+start();

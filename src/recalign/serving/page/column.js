@@ -1,0 +1,197 @@
+// One model's list, with the reasons for each item.
+
+import { ask, Latest } from "/page/api.js";
+import { button, element, replace, say, title } from "/page/dom.js";
+
+export const COUNT = 10;
+const DIGITS = 3;
+
+/** A list that one model ranks. `taste` changes what the person likes. */
+export class Column {
+  #latest = new Latest();
+  #reasons = new Latest();
+  #asked = {};
+  #open = new Set();
+  #begun = false;
+  #explained = new Map();
+  #items = [];
+  #other = null;
+
+  /** `mark(item, liked)` likes or dislikes; `failed(problem)` hears why an answer is missing; `changed()` of a new list. */
+  constructor(model, { mark, failed, changed }) {
+    this.model = model;
+    this.mark = mark;
+    this.failed = failed;
+    this.changed = changed;
+    this.list = element("ol", { className: "ranked" });
+    this.note = element("p", { className: "note muted" });
+    this.voice = element("p", { className: "visually-hidden", role: "status" });
+    this.heading = element("h3", { tabIndex: -1 }, model);
+    this.root = element("article", { className: "column", "aria-label": model }, this.heading, this.note, this.list, this.voice);
+  }
+
+  /** Ids in their order, or null where there is no list. */
+  get ids() {
+    return this.#items.length ? this.#items.map((item) => item.item_id) : null;
+  }
+
+  /** No answer is waited for any more. */
+  stop() {
+    this.#latest.cancel();
+    this.#reasons.cancel();
+  }
+
+  /** Ask for the list of a history: `[{id, title, liked}]`. */
+  update(history) {
+    this.#reasons.cancel();
+    if (!history.length) {
+      this.stop();
+      this.#show([], "Like a title, and the list appears here.");
+      return;
+    }
+    const named = (liked) => history.filter((entry) => entry.liked === liked).map((entry) => `id:${entry.id}`);
+    this.#asked = { model: this.model, likes: named(true), dislikes: named(false) };
+    this.root.setAttribute("aria-busy", "true");
+    this.#latest.run(
+      (signal) => ask("/v1/recommend", { body: { ...this.#asked, k: COUNT }, signal }),
+      (answer) => {
+        if (!this.#begun && answer.items.length) this.#open.add(answer.items[0].item_id); // to show that there is a why
+        this.#begun = true;
+        this.#show(answer.items, answer.items.length ? "" : "No item is left.");
+        const first = answer.items.length ? ` First: ${answer.items[0].title}.` : "";
+        say(`${this.model}: ${answer.items.length} items.${first}`, this.voice);
+        this.#explain();
+      },
+      (problem) => this.#fail(problem, history),
+    );
+  }
+
+  /** Say where the other column has each item; null where there is none. */
+  compare(other) {
+    this.#other = other;
+    this.#render();
+  }
+
+  #fail(problem, history) {
+    this.#show([], problem.message, button("again", "Try again", "Try again", () => this.update(history)));
+    this.note.classList.add("problem");
+    say(`${this.model}: ${problem.message}`, this.voice);
+    this.failed(problem);
+  }
+
+  #show(items, note, ...more) {
+    this.#items = items;
+    this.#explained.clear();
+    this.root.setAttribute("aria-busy", "false");
+    this.note.className = "note muted";
+    this.note.hidden = !note;
+    replace(this.note, [note, " ", ...more], this.heading);
+    this.#render();
+    this.changed();
+  }
+
+  // Reasons cost a request for each entry of the history, so only those are asked for that are open.
+  #explain() {
+    const ids = this.#items.map((item) => item.item_id).filter((id) => this.#open.has(id) && !this.#explained.has(id));
+    if (!ids.length) return;
+    this.#reasons.run(
+      (signal) => ask("/v1/explain", { body: { ...this.#asked, items: ids.map((id) => `id:${id}`) }, signal }),
+      (answer) => {
+        for (const item of answer.items) this.#explained.set(item.item_id, item.influences);
+        this.#render();
+      },
+      (problem) => {
+        for (const id of ids) this.#explained.set(id, problem.message);
+        this.#render();
+        say(`${this.model}: ${problem.message}`, this.voice);
+        this.failed(problem);
+      },
+    );
+  }
+
+  #toggle(id) {
+    if (this.#open.delete(id)) {
+      this.#explained.delete(id);
+      this.#render();
+      return;
+    }
+    this.#open.add(id);
+    this.#render();
+    this.#explain();
+  }
+
+  #render() {
+    replace(this.list, this.#items.map((item) => this.#row(item)), this.heading);
+  }
+
+  #row(item) {
+    const id = item.item_id;
+    const open = this.#open.has(id);
+    const why = button(`why ${id}`, "Why?", `Why ${item.title}?`, () => this.#toggle(id));
+    why.setAttribute("aria-expanded", String(open));
+    const marks = [true, false].map((liked) => {
+      const word = liked ? "Like" : "Dislike";
+      return button(`${word} ${id}`, word, `${word} ${item.title}`, () => this.mark({ id, title: item.title }, liked));
+    });
+    const row = element(
+      "li",
+      {},
+      element("div", { className: "head" }, element("span", { className: "rank" }, String(item.rank)), title(item.title), value(item)),
+      element("div", { className: "actions" }, why, ...marks, this.#elsewhere(id)),
+    );
+    if (open) row.append(reasons(this.#explained.get(id)));
+    return row;
+  }
+
+  #elsewhere(id) {
+    const made = element("span", { className: "elsewhere muted" });
+    const ids = this.#other?.ids;
+    if (ids) {
+      const place = ids.indexOf(id);
+      const where = place < 0 ? `not among the first ${ids.length}` : `number ${place + 1}`;
+      made.append(`${where} with `, title(this.#other.model, ""));
+    }
+    return made;
+  }
+}
+
+function value(item) {
+  const probability = item.probability;
+  const text = probability === null ? item.score.toFixed(DIGITS) : `${(100 * probability).toFixed(1)} %`;
+  const made = element("span", { className: "value" }, text);
+  if (probability === null) return made;
+  const bar = element("span", { className: "gauge", "aria-hidden": "true" }, element("span"));
+  bar.firstChild.style.width = `${100 * probability}%`;
+  return element("span", { className: "score" }, bar, made);
+}
+
+/** Bars of what each entry of the history does to the score; or words, where there are none (yet). */
+function reasons(influences) {
+  if (!Array.isArray(influences)) {
+    return element("p", { className: "reasons muted" }, influences ?? "Measuring …");
+  }
+  const largest = Math.max(...influences.map((influence) => Math.abs(influence.effect)), Number.MIN_VALUE);
+  const rows = influences.map(({ title: name, liked, effect }) => {
+    const bar = element("span", { className: effect < 0 ? "bar down" : "bar up" });
+    bar.style.width = `${(50 * Math.abs(effect)) / largest}%`;
+    return element(
+      "li",
+      {},
+      element("span", { className: "cause" }, liked ? "liked " : "disliked ", title(name)),
+      element("span", { className: "axis", "aria-hidden": "true" }, bar),
+      element("span", { className: "effect" }, signed(effect)),
+    );
+  });
+  return element(
+    "div",
+    { className: "reasons" },
+    element("p", { className: "muted" }, "What each of your titles does to this score: with it minus without it."),
+    element("ul", {}, ...rows),
+  );
+}
+
+function signed(number) {
+  const text = Math.abs(number).toFixed(DIGITS);
+  if (Number(text) === 0) return text;
+  return (number < 0 ? "−" : "+") + text;
+}
