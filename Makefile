@@ -7,7 +7,7 @@ WORKERS ?= 2
 # Tests that compare scores, losses, gradients or weights: processors differ in the last bits of these.
 NUMERIC := $(addprefix tests/,baselines evaluation experiment metrics models scoring test_recommender.py tuning)
 
-.PHONY: demo test test-slow check bench install clean
+.PHONY: demo test test-slow test-browser check bench install clean
 
 demo: $(STAMP)  ## install, then run the quickstart end to end; it ends with a table and runs/quickstart/report.html
 	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
@@ -18,6 +18,10 @@ test: $(STAMP)  ## the fast tests, in two processes of one thread (WORKERS=4 whe
 test-slow: $(STAMP)  ## the tests marked slow; and those of numbers again, as on a processor without AVX-512
 	$(BIN)/python -m pytest -m slow
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(NUMERIC)
+
+test-browser: $(STAMP)  ## the page of the server in Chromium (apt-get install chromium)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
+	$(BIN)/python -m pytest -m browser tests/browser
 
 bench: $(STAMP)  ## speed and memory against references; needs RECALIGN_DATA and an otherwise idle machine
 	$(BIN)/python benchmarks/ranking.py

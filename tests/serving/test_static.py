@@ -75,7 +75,15 @@ def test_no_inline_script_or_style() -> None:
 
 def test_no_text_becomes_markup_and_nothing_is_kept() -> None:
     code = "".join(text for path, text in texts().items() if path.endswith(".js"))
-    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "DOMParser"):
+    for word in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+        "DOMParser",
+    ):
         assert word not in code
     for word in ("localStorage", "sessionStorage", "document.cookie", "indexedDB"):
         assert word not in code

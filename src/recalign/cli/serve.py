@@ -49,7 +49,9 @@ def serve(
     ] = None,
     retrieve: Annotated[int, typer.Option(min=1, help="With --index: candidates that the model scores.")] = 200,
 ) -> None:
-    """Serve tuned models over HTTP: recommend, score, rerank, explain, autocomplete; the routes are at /docs.
+    """Serve tuned models over HTTP: recommend, score, rerank, explain, autocomplete; and a page that shows them, at /.
+
+    The routes are at /docs.
 
     On SIGTERM or Ctrl-C the server first says that it is not ready, finishes what it accepted, and exits with 0.
     """
@@ -59,9 +61,7 @@ def serve(
     from recalign.serving.run import serve as serve_models
 
     config = ServeConfig(host, port, keys, store, like_above, timeout, capacity, stall, drain, device, index, retrieve)
-    serve_models(
-        runs, config, on_start=lambda address, names: typer.echo(f"serving {', '.join(names)}: {address}/docs")
-    )
+    serve_models(runs, config, on_start=lambda address, names: typer.echo(f"serving {', '.join(names)}: {address}/"))
 
 
 def events(

@@ -63,7 +63,7 @@ class ApiKeys:
 
 
 class Guard:
-    """Adds the headers, and answers 401 to who has no key: before the body is read, on every route but the health and the page."""
+    """Adds the headers, and answers 401 to who has no key: before the body is read, on all but `KEYLESS_ROUTES`."""
 
     def __init__(self, app: ASGIApp, keys: ApiKeys | None) -> None:
         self._app, self._keys = app, keys

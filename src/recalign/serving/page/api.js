@@ -17,6 +17,7 @@ export class Problem extends Error {
 const WORDS = {
   0: "The server does not answer.",
   401: "The server needs an API key.",
+  422: "The model cannot answer this.",
   429: "The server is busy.",
   503: "The server cannot answer now.",
   504: "The model took too long.",

@@ -5,6 +5,7 @@ import { button, element, replace, say, title } from "/page/dom.js";
 
 export const COUNT = 10;
 const DIGITS = 3;
+const REFUSED = new Set([401, 404, 422]); // the same request would be refused again
 
 /** A list that one model ranks. `taste` changes what the person likes. */
 export class Column {
@@ -73,7 +74,8 @@ export class Column {
   }
 
   #fail(problem, history) {
-    this.#show([], problem.message, button("again", "Try again", "Try again", () => this.update(history)));
+    const again = button("again", "Try again", "Try again", () => this.update(history));
+    this.#show([], problem.message, ...(REFUSED.has(problem.status) ? [] : [again]));
     this.note.classList.add("problem");
     say(`${this.model}: ${problem.message}`, this.voice);
     this.failed(problem);
