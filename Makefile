@@ -11,6 +11,7 @@ NUMERIC := $(addprefix tests/,baselines evaluation experiment metrics models sco
 
 demo: $(STAMP)  ## install, then run the quickstart end to end; it ends with a table and runs/quickstart/report.html
 	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
+	@echo "over HTTP: $(BIN)/recalign serve runs/quickstart/models/it-cot-rt"
 
 test: $(STAMP)  ## the fast tests, in two processes of one thread (WORKERS=4 where there are more cores)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile

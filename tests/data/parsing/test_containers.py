@@ -48,6 +48,7 @@ def pipe_with(path: Path, content: bytes) -> Path:
         ("r.zip", zipped({"sub/": b"", "sub/r.tsv": CONTENT}), "r.tsv"),
         ("r.csv", zipped({"r.tsv": CONTENT, "__MACOSX/._r.tsv": b"x", ".DS_Store": b"x", "README.md": b"x"}), "r.tsv"),
     ],
+    ids=range(7),  # archives hold the time at which they were made, so names of tests must not hold archives
 )
 @pytest.mark.parametrize("through_pipe", [False, True])
 def test_what_is_inside_comes_out_plain(
@@ -97,6 +98,7 @@ def test_a_temporary_folder_that_is_not_there(tmp_path: Path, write: Write, monk
         (zipped({"[Content_Types].xml": b"", "xl/workbook.xml": b""}), r"an Excel workbook.*CSV"),
         (zipped({"/r.csv": CONTENT}), r"absolute or malformed path"),
     ],
+    ids=range(9),
 )
 def test_damaged_and_ambiguous_archives_are_refused(write: Write, content: bytes, words: str) -> None:
     path = write("r.csv", content)
