@@ -154,13 +154,26 @@ def test_two_models_side_by_side(start: Start, visit: Open) -> None:
     expect_titles(shown, 0, "Film 5")
     expect_titles(shown, 1, "Film 1")
     assert shown.columns.nth(0).locator(".elsewhere").all_text_contents() == [
-        f"number {n} with down" for n in (4, 3, 2, 1)
+        f"down: number {n}" for n in (4, 3, 2, 1)
     ]
     shown.page.locator("#second-model").select_option("")
     shown.columns.nth(1).wait_for(state="detached")
     expect_titles(shown, 0, "Film 5")
     assert shown.columns.nth(0).locator(".elsewhere").all_text_contents() == [""] * 4
     assert shown.said == []
+
+
+def test_an_id_of_another_catalogue_is_no_answer(start: Start, visit: Open) -> None:
+    rows = [(str(n), f"Book {n}", None, None, None) for n in range(1, 5)]
+    books = ItemCatalog.from_items(pl.DataFrame(rows, schema=ITEMS, orient="row"), "{title}")
+    models = {"films": Recommender(FakeScorer(), catalogue(5)), "books": Recommender(FakeScorer(), books)}
+    shown = visit(start(models))
+    shown.find("film 3")
+    expect_titles(shown, 0, "Film 5")
+    note = shown.columns.nth(1).locator(".note.problem")
+    note.wait_for()
+    assert "takes “Film 3 (1993)” for “Book 3”" in note.inner_text()
+    assert shown.columns.nth(1).locator(".ranked li").count() == 0
 
 
 def test_a_key_is_asked_for_and_opens(start: Start, visit: Open) -> None:

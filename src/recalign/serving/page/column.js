@@ -1,10 +1,11 @@
 // One model's list, with the reasons for each item.
 
-import { ask, Latest } from "/page/api.js";
+import { ask, Latest, Problem } from "/page/api.js";
 import { button, element, replace, say, title } from "/page/dom.js";
 
 export const COUNT = 10;
 const DIGITS = 3;
+const MOST_DIGITS = 6;
 const REFUSED = new Set([401, 404, 422]); // the same request would be refused again
 
 /** A list that one model ranks. `taste` changes what the person likes. */
@@ -56,6 +57,8 @@ export class Column {
     this.#latest.run(
       (signal) => ask("/v1/recommend", { body: { ...this.#asked, k: COUNT }, signal }),
       (answer) => {
+        const mistaken = mistake(history, [...answer.likes, ...answer.dislikes]);
+        if (mistaken) return this.#fail(new Problem(422, mistaken), history);
         if (!this.#begun && answer.items.length) this.#open.add(answer.items[0].item_id); // to show that there is a why
         this.#begun = true;
         this.#show(answer.items, answer.items.length ? "" : "No item is left.");
@@ -150,11 +153,18 @@ export class Column {
     const ids = this.#other?.ids;
     if (ids) {
       const place = ids.indexOf(id);
-      const where = place < 0 ? `not among the first ${ids.length}` : `number ${place + 1}`;
-      made.append(`${where} with `, title(this.#other.model, ""));
+      made.append(title(this.#other.model, ""), place < 0 ? `: not in its ${ids.length}` : `: number ${place + 1}`);
     }
     return made;
   }
+}
+
+/** Models can have catalogues in which one id names different items. Then their answers are about other titles. */
+function mistake(history, matches) {
+  const meant = new Map(history.map((entry) => [entry.id, entry.title]));
+  const wrong = matches.find((match) => meant.get(match.item_id) !== match.title);
+  if (!wrong) return null;
+  return `This model has another catalogue: it takes “${meant.get(wrong.item_id)}” for “${wrong.title}”.`;
 }
 
 function value(item) {
@@ -173,15 +183,16 @@ function reasons(influences) {
     return element("p", { className: "reasons muted" }, influences ?? "Measuring …");
   }
   const largest = Math.max(...influences.map((influence) => Math.abs(influence.effect)), Number.MIN_VALUE);
+  const digits = Math.min(Math.max(2 - Math.floor(Math.log10(largest)), DIGITS), MOST_DIGITS);
   const rows = influences.map(({ title: name, liked, effect }) => {
     const bar = element("span", { className: effect < 0 ? "bar down" : "bar up" });
     bar.style.width = `${(50 * Math.abs(effect)) / largest}%`;
     return element(
       "li",
       {},
-      element("span", { className: "cause" }, liked ? "liked " : "disliked ", title(name)),
+      element("span", {}, element("span", { className: "muted" }, liked ? "liked " : "disliked "), title(name)),
       element("span", { className: "axis", "aria-hidden": "true" }, bar),
-      element("span", { className: "effect" }, signed(effect)),
+      element("span", { className: "effect" }, signed(effect, digits)),
     );
   });
   return element(
@@ -192,8 +203,8 @@ function reasons(influences) {
   );
 }
 
-function signed(number) {
-  const text = Math.abs(number).toFixed(DIGITS);
+function signed(number, digits) {
+  const text = Math.abs(number).toFixed(digits);
   if (Number(text) === 0) return text;
   return (number < 0 ? "−" : "+") + text;
 }
