@@ -20,8 +20,7 @@ test-slow: $(STAMP)  ## the tests marked slow; and those of numbers again, as on
 	$(BIN)/python -m pytest -m slow
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(NUMERIC)
 
-test-browser: $(STAMP)  ## the page of the server in Chromium (apt-get install chromium)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
+test-browser: $(VENV)/.browser  ## the server's page in Chromium (apt-get install chromium); skipped where there is none
 	$(BIN)/python -m pytest -m browser tests/browser
 
 bench: $(STAMP)  ## speed and memory against references; needs RECALIGN_DATA and an otherwise idle machine
@@ -49,6 +48,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.browser: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
 	@touch $@
 
 clean:

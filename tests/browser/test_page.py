@@ -153,9 +153,7 @@ def test_two_models_side_by_side(start: Start, visit: Open) -> None:
     shown.find("film 3")
     expect_titles(shown, 0, "Film 5")
     expect_titles(shown, 1, "Film 1")
-    assert shown.columns.nth(0).locator(".elsewhere").all_text_contents() == [
-        f"down: number {n}" for n in (4, 3, 2, 1)
-    ]
+    assert shown.columns.nth(0).locator(".elsewhere").all_text_contents() == [f"down: number {n}" for n in (4, 3, 2, 1)]
     shown.page.locator("#second-model").select_option("")
     shown.columns.nth(1).wait_for(state="detached")
     expect_titles(shown, 0, "Film 5")
