@@ -21,7 +21,7 @@ test-slow: $(STAMP)  ## the tests marked slow; and those of numbers again, as on
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(NUMERIC)
 
 test-browser: $(VENV)/.browser  ## the server's page in Chromium (apt-get install chromium); skipped where there is none
-	$(BIN)/python -m pytest -m browser tests/browser
+	$(BIN)/python -m pytest -m browser tests/serving/page
 
 bench: $(STAMP)  ## speed and memory against references; needs RECALIGN_DATA and an otherwise idle machine
 	$(BIN)/python benchmarks/ranking.py

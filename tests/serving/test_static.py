@@ -1,4 +1,4 @@
-"""The page's files as the server gives them out; `tests/browser` opens them in a browser."""
+"""The page's files as the server gives them out; `page/` opens them in a browser."""
 
 from __future__ import annotations
 

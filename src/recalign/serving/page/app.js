@@ -13,6 +13,7 @@ let columns = [];
 
 function change(next) {
   history = next;
+  byId("problem").hidden = true;
   showHistory();
   columns.forEach((column) => column.update(history));
 }

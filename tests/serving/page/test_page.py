@@ -12,8 +12,8 @@ from recalign.recommender import Recommender
 from recalign.scoring.base import Scores
 from recalign.serving.security import ApiKeys
 
-from ..serving.conftest import Running, Start
-from ..serving.fakes import FakeScorer, catalogue
+from ..conftest import Running, Start
+from ..fakes import FakeScorer, catalogue
 from .conftest import Open, Visit
 
 pytestmark = pytest.mark.browser

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..serving.conftest import Running, server, start  # noqa: F401 (fixtures)
-from ..serving.fakes import LONG
+from ..conftest import Running
+from ..fakes import LONG
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
