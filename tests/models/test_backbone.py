@@ -194,7 +194,8 @@ def refused(directory: Path | str, match: str, **options: Any) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_names_that_are_no_checkpoint(llama: Path, network: list[Any]) -> None:
+def test_names_that_are_no_checkpoint(llama: Path, network: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(llama)  # what "../x" is must not depend on where the tests are run
     for name in ("./nowhere", "/no/such/place", "../x", "a/b/c", "models/x.gguf", "two words", "~/nowhere-at-all"):
         refused(name, "found no such directory; expected a checkpoint directory or a hub id")
     refused(llama / "config.json", "found a file; expected a checkpoint directory")
