@@ -18,7 +18,7 @@ from recalign.data.samples import ITEMS_FILE, KIND, SampleSet
 from recalign.data.source import SourceData, SourceOptions
 from recalign.data.splitting import SplitConfig, make_table, plan, resolve_protocol
 from recalign.errors import ConfigError, DataError
-from recalign.evaluation import sentences
+from recalign.evaluation import priors, sentences
 from recalign.evaluation.document import Learned, RecentWeights
 from recalign.evaluation.priors import Fold, prior_rows, priors_for
 from recalign.evaluation.references import reference_rows
@@ -49,6 +49,22 @@ def test_priors_learn_from_fit_else_from_the_own_train_split_else_not(
         none.pick("item-mean")
     with pytest.raises(DataError, match="no train samples"):
         priors_for(data, bare)
+
+
+def test_what_several_folds_learn_from_is_counted_once(
+    make: Callable[..., SampleSet], data: SampleSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[SampleSet] = []
+
+    class Counting(ItemStatistics):
+        def __init__(self, fit: SampleSet) -> None:
+            counted.append(fit)
+            super().__init__(fit)
+
+    monkeypatch.setattr(priors, "ItemStatistics", Counting)
+    priors_for(data)
+    prior_rows([Fold(data), Fold(make(test=samples("e", 5, 3)), data)], "test")
+    assert counted == [data]
 
 
 def test_what_they_learned_from_is_data_and_its_sentence_is_made_from_it(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from recalign.baselines.priors import NEEDS_FIT, PREFIX, ItemStatistics, Prior, prior
 from recalign.baselines.recent import Recency
@@ -62,11 +63,17 @@ def priors_for(data: SampleSet, fit: SampleSet | None = None, split: str = "test
     if fit is None and data.frame("train").is_empty():
         return PriorSet((prior("like-rate"),), None)
     source = fit or data
-    statistics = ItemStatistics(source)
+    statistics = _statistics(source)
     own = split == "valid" and source.fingerprint == data.fingerprint
     recency = Recency(reason="its validation split is what is scored") if own else statistics.recency
     scorers = tuple(prior(name, statistics, data.catalog, recency) for name in NEEDS_FIT)
     return PriorSet(scorers, statistics.interactions, recency)
+
+
+@lru_cache(maxsize=1)
+def _statistics(source: SampleSet) -> ItemStatistics:
+    """Counted once for all folds and calls in a row that learn from the same data, which is read-only."""
+    return ItemStatistics(source)
 
 
 def prior_rows(
