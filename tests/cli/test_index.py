@@ -40,9 +40,19 @@ def test_index_then_evaluate(tmp_path: Path) -> None:
     assert max(map(len, table.splitlines())) <= 80
     assert "full catalogue, no sampled negatives" in " ".join(table.split())
     assert "prior:popularity" in "".join(table.split())
-    document = json.loads(call(*options, "--json").stdout)
+    assert "Ranking minus retrieval" in table
+    document = json.loads(call(*options, "--json", "--output", tmp_path / "tables").stdout)
     assert [stage["name"] for stage in document["stages"]] == ["retriever", "prior:popularity"]
-    assert document["stages"][1]["recall"] <= document["ceiling"] <= 1
+    assert document["stages"][1]["metrics"]["recall"]["mean"] <= document["ceiling"]["mean"] <= 1
+    low, high = document["ceiling"]["ci"]
+    assert low < document["ceiling"]["mean"] < high
+    lines = (tmp_path / "tables" / "retrieved.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[-1] == f"ceiling,{document['ceiling']['mean']},,{low},{high},1"
+    stages = (tmp_path / "tables" / "stages.csv").read_text(encoding="utf-8").splitlines()
+    assert stages[0].startswith("stage,ndcg_mean,ndcg_sd,ndcg_ci_low,ndcg_ci_high,ndcg_n,")
+    assert stages[2].startswith(f"prior:popularity,{document['stages'][1]['metrics']['ndcg']['mean']},")
+    assert "prior:popularity,retriever,mrr," in (tmp_path / "tables" / "comparisons.csv").read_text(encoding="utf-8")
+    assert {(test["a"], test["b"]) for test in document["comparisons"]} == {("prior:popularity", "retriever")}
 
 
 def test_update_adds_and_removes(tmp_path: Path) -> None:

@@ -105,18 +105,22 @@ def judge(rows: Sequence[ScoredRow], settings: TestSettings) -> list[ScoredRow]:
 
 
 def compare(
-    rows: Sequence[ScoredRow], pairs: Sequence[tuple[str, str]], settings: TestSettings
+    rows: Sequence[ScoredRow],
+    pairs: Sequence[tuple[str, str]],
+    settings: TestSettings,
+    metrics: Sequence[tuple[str, Metric]] | None = None,
 ) -> tuple[Comparison, ...]:
     """Paired differences: named models at equal backbone and shots, and controlled rows against their plain ones.
 
-    A prior or reference has neither, so it is compared with every row of the model that it is named with.
+    A prior or reference has neither, so it is compared with every row of the model that it is named with. `metrics`
+    are those that decide, unless others are named.
     """
     tests = [
         (left.row.title, right.row.title, name, difference)
         for left in rows
         for right in rows
         if _belong_together(left.row, right.row, pairs)
-        for name, metric in deciding()
+        for name, metric in (deciding() if metrics is None else metrics)
         if (difference := _difference(left.scores, right.scores, metric, settings)) is not None
     ]
     adjusted = _adjusted([difference for *_, difference in tests])
