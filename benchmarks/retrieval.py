@@ -27,11 +27,11 @@ from recalign.data.schema import ITEMS
 from recalign.models.config import NanoConfig
 from recalign.models.nano import init_model
 from recalign.models.onednn import accelerate_linears
-from recalign.retrieval.bm25 import BM25
 from recalign.retrieval.fused import Fused
 from recalign.retrieval.index import Index, build_index
-from recalign.retrieval.item_item import ItemItem
-from recalign.retrieval.popularity import Popularity
+from recalign.retrieval.retrievers.bm25 import BM25
+from recalign.retrieval.retrievers.item_item import ItemItem
+from recalign.retrieval.retrievers.popularity import Popularity
 from recalign.retrieval.stock import Stock
 from recalign.scoring.yes_no import YesNoScorer
 from recalign.seeding import generator

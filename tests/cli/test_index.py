@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from recalign.cli.main import app
 from recalign.data.samples import HistoryEntry, Sample, SampleSet
-from recalign.errors import ArtifactError
+from recalign.errors import ArtifactError, ConfigError
 from recalign.testing.data import write_sample_set
 
 
@@ -73,3 +73,9 @@ def test_what_cannot_be_indexed(tmp_path: Path) -> None:
     call("index", data.path, "--output", tmp_path / "index")
     with pytest.raises(ArtifactError, match="found kind 'index'; expected prepared data or a tuned model"):
         call("index", tmp_path / "index", "--output", tmp_path / "other")
+    with pytest.raises(ConfigError, match="retriever text; found nothing to make it of; expected a text encoder"):
+        call("index", data.path, "--output", tmp_path / "other", "--retriever", "text")
+    with pytest.raises(ConfigError, match=r"unknown retriever 'bm52'.*Did you mean bm25"):
+        call("index", data.path, "--output", tmp_path / "other", "--retriever", "bm52")
+    with pytest.raises(ConfigError, match="--update; found --retriever"):
+        call("index", data.path, "--output", tmp_path / "index", "--retriever", "bm25", "--update")

@@ -10,10 +10,10 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import HistoryEntry
 from recalign.data.schema import ITEMS
 from recalign.errors import ConfigError
-from recalign.retrieval import text
 from recalign.retrieval.base import Filters
+from recalign.retrieval.retrievers import text
+from recalign.retrieval.retrievers.text import TextVectors
 from recalign.retrieval.stock import Stock
-from recalign.retrieval.text import TextVectors
 
 ITEMS_HERE = 4000
 
