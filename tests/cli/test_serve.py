@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import urllib.request
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from recalign import Recommender, tune
+from recalign.errors import ModelError
+from recalign.serving.run import load_models
 from recalign.serving.store import Event, SqliteStore
 
 from .conftest import Cli
@@ -22,10 +25,14 @@ def model(tmp_path_factory: pytest.TempPathFactory, workshop: Path) -> Path:
     return tune([workshop / "data"], output, backbone=str(workshop / "backbone"), settings=settings)
 
 
-def test_a_tuned_model_is_served_until_sigterm(model: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_tuned_model_is_served_until_sigterm(
+    model: Path, workshop: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
     expected = Recommender.load(model)
     likes = [f"id:{item}" for item in expected.catalog.ids[:2]]
-    with start("serve", model, f"again={model}", "--port", 0, "--drain", 0) as process:
+    with start(
+        "serve", model, f"again={model}", "--port", 0, "--drain", 0, "--backbone", workshop / "backbone"
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         first, _, address = process.stdout.readline().rpartition(" ")
@@ -41,6 +48,18 @@ def test_a_tuned_model_is_served_until_sigterm(model: Path, start: Callable[...,
     ranked = expected.recommend(likes, k=3)
     assert [item["item_id"] for item in items] == [item.item_id for item in ranked]
     assert [item["score"] for item in items] == pytest.approx([item.score for item in ranked], rel=1e-4)
+
+
+def test_a_model_and_its_backbone_in_one_folder(model: Path, workshop: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    shutil.copytree(model, folder / "shoes")
+    with pytest.raises(ModelError, match="backbone"):
+        load_models([str(folder / "shoes")])
+    shutil.copytree(workshop / "backbone", folder / "backbone")
+    loaded = load_models([str(folder / "shoes")], backbone=str(folder / "backbone"))
+    likes = [f"id:{item}" for item in loaded["shoes"].catalog.ids[:2]]
+    expected = Recommender.load(model).recommend(likes, k=3)
+    assert loaded["shoes"].recommend(likes, k=3) == expected
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ class ServeConfig:
         device: See `Recommender.load`.
         index: What `recalign index` wrote for the catalogue of all models; without it `recommend` scores the catalogue.
         retrieve: Candidates that the index hands to a model.
+        backbone: Path or hub id of the backbone of all models, where it is no longer where they say.
     """
 
     host: str = "127.0.0.1"
@@ -48,14 +49,17 @@ class ServeConfig:
     device: str = "auto"
     index: Path | None = None
     retrieve: int = RETRIEVE
+    backbone: str | None = None
 
 
-def load_models(runs: Sequence[str], *, device: str = "auto", index: Path | None = None) -> dict[str, Recommender]:
+def load_models(
+    runs: Sequence[str], *, device: str = "auto", index: Path | None = None, backbone: str | None = None
+) -> dict[str, Recommender]:
     """Load models, each with a backbone of its own: an adapter changes its backbone in place.
 
     Args:
         runs: Directories, or NAME=DIRECTORY; without NAME the name is that of the directory.
-        device, index: See `Recommender.load`. The index is that of all models.
+        device, index, backbone: See `Recommender.load`. Index and backbone are those of all models.
 
     Raises:
         ConfigError: Two models have one name.
@@ -66,7 +70,7 @@ def load_models(runs: Sequence[str], *, device: str = "auto", index: Path | None
         name, equals, directory = run.partition("=")
         if not equals or Path(run).exists():
             name, directory = "", run
-        model = Recommender.load(directory, device=device, index=index)
+        model = Recommender.load(directory, device=device, index=index, backbone=backbone)
         name = name or model.scorer.name
         if name in models:
             raise ConfigError(f"model {run}", found=f"another named {name}", hint="Name one of them: NAME=DIRECTORY")
@@ -89,7 +93,7 @@ def serve(runs: Sequence[str], config: ServeConfig, *, on_start: Callable[[str, 
     keys = None if config.keys is None else ApiKeys.read(config.keys)
     check_host(config.host, keys)
     with listen(config.host, config.port) as listener:
-        models = load_models(runs, device=config.device, index=config.index)
+        models = load_models(runs, device=config.device, index=config.index, backbone=config.backbone)
         store = None if config.store is None else SqliteStore(config.store, like_above=config.like_above)
         with nullcontext() if store is None else closing(store):
             limits = Limits(capacity=config.capacity, stall_seconds=config.stall_seconds)
