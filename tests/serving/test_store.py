@@ -219,10 +219,10 @@ def test_events_over_http_are_the_history_of_a_user(start: Start, store: EventSt
     "change",
     [{"value": 4.0}, {"kind": "rating"}, {"kind": "rating", "value": float("inf")}, {"kind": "love"}, {"key": ""}],
 )
-def test_events_that_are_none(start: Start, store: EventStore, change: dict[str, object]) -> None:
+def test_events_that_are_none(start: Start, sqlite_store: EventStore, change: dict[str, object]) -> None:
     event = {"user": "u", "item": "1", "kind": "like", "key": "k", **change}
-    assert start(store=store).post("/v1/events", events=[event]).status == 422
-    assert len(store.frame()) == 0
+    assert start(store=sqlite_store).post("/v1/events", events=[event]).status == 422
+    assert len(sqlite_store.frame()) == 0
 
 
 def test_a_store_in_a_url_is_that_in_the_file(tmp_path: Path) -> None:
