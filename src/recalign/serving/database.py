@@ -48,10 +48,11 @@ class _Dialect:
     """What one kind of database needs.
 
     Attributes:
-        driver: SQLAlchemy's name for it.
+        title: What messages call it.
+        driver: What SQLAlchemy calls it.
         begin: First statement of a transaction that writes.
         lock: Held by a transaction that creates the schema.
-        find_format: Query for the format of the store that is there; NULL where there is none.
+        find_format: Query for the format of the store that is there; NULL or no row where there is none.
         schema: Statements that complete the schema.
         insert_new: Insert events whose keys are not there yet.
         overwrite: Statement that overwrites what was deleted; its first value says whether somebody was in the way.
