@@ -106,10 +106,9 @@ class JobGraph:
         """All models of a stage; those of its parent have been asked for before."""
         parents = self.models.get(stage.parent or "", [])
         seeded = len({parent.seed for parent in parents}) > 1
-        points = list(stage.points())
         for backbone in self.experiment.backbones_of(stage):
             for part in self._parts(stage, parents):
-                for point in points:
+                for point in stage.points(backbone):
                     seed = point.config.seed
                     fitting = [
                         model.job
