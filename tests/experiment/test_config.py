@@ -333,7 +333,7 @@ def test_wrong_settings_of_one_backbone_are_named(file: Callable[..., Path], set
 
 def test_an_optional_backbone_is_used_alone_and_only_where_it_is_named(file: Callable[..., Path]) -> None:
     more = '\n[backbones.big]\nname = "/models/big"\noptional = true\n' + stage() + stage("t", backbones='["n"]')
-    more += '\n[[in_context]]\ndata = "a"\nbackbones = ["m"]\n'
+    more += '\n[[in_context]]\ndata = "a"\nbackbones = ["m", "big"]\n'
     plain = load_experiment(file(more))
     assert [plain.backbones_of(each) for each in (*plain.stages, *plain.in_context)] == [("n", "m"), ("n",), ("m",)]
     alone = load_experiment(file(more), backbone="big")

@@ -156,7 +156,7 @@ class Experiment(BaseModel):
 
     def backbones_of(self, entry: StageEntry | InContextEntry) -> tuple[str, ...]:
         """Names of the backbones that an entry spans."""
-        return entry.backbones or tuple(name for name, backbone in self.backbones.items() if not backbone.optional)
+        return tuple(name for name in entry.backbones or self.backbones if not self.backbones[name].optional)
 
     def on_backbone(self, name: str) -> Self:
         """The experiment on one of its backbones alone. Raises ConfigError where it has none of that name."""

@@ -209,6 +209,7 @@ class InContextEntry(_Entry):
     demonstrations: OneOrMore[int] = Field((0,), min_length=1, description="Answered samples before the question.")
     seeds: OneOrMore[int] = Field((0,), min_length=1, description="Seeds of the choice of demonstrations.")
     backbones: OneOrMore[str] = Field((), description="Backbones; all of the file's if not given.")
+    template: str = Field("", description="Prompt template; that of the data if not given.")
     label: str = Field("In-context", description="Name of its rows.")
 
 
