@@ -9,7 +9,7 @@ each, met by users whose taste follows Zipf's law. The last figure is the rerank
 nano's shape with random weights, which takes as long as a trained one.
 
 Approximate search is held against the exact one on vectors around 2,000 random centres, or with a text encoder on those
-of titles of two to five words, drawn from its vocabulary by Zipf's law. A query is the mean of five of the vectors, which
+of titles of two to five words, drawn from its vocabulary by Zipf's law. A query is the mean of five vectors, which
 may not come back themselves.
 """
 
