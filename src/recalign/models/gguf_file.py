@@ -38,6 +38,14 @@ class GgufFacts:
     tensors: tuple[str, ...]
 
 
+def require_gguf(work: str) -> None:
+    """Raise a ModelError where the packages that read GGUF are not installed."""
+    missing = [package for package in ("gguf", "accelerate") if importlib.util.find_spec(package) is None]
+    if missing:
+        hint = "Install it: pip install 'recalign[gguf]'."
+        raise ModelError(f"{work} needs the package {missing[0]}", hint=hint)
+
+
 def read_facts(file: Path) -> GgufFacts:
     """Read the metadata, and check that the file holds every tensor it names.
 
@@ -45,9 +53,7 @@ def read_facts(file: Path) -> GgufFacts:
         ModelError: The package ``gguf`` is not installed; there is no such file, or it is no GGUF file, or a damaged or
             truncated one, or one of several parts.
     """
-    if importlib.util.find_spec("gguf") is None:
-        hint = "Install it: pip install 'recalign[gguf]'."
-        raise ModelError(f"import of {file} needs the package gguf", hint=hint)
+    require_gguf(f"import of {file}")
     _check_magic(file)
     import gguf
 
@@ -103,8 +109,9 @@ def _value(reader: Any, name: str) -> Any:
 def _quantisation(file_type: int | None) -> str:
     import gguf
 
-    known = {int(kind): kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in gguf.LlamaFileType}
-    return known.get(-1 if file_type is None else file_type, "unknown")
+    known = {int(kind): str(kind.name) for kind in gguf.LlamaFileType}
+    name = known.get(-1 if file_type is None else file_type, "unknown")
+    return name.removeprefix("MOSTLY_").removeprefix("ALL_")
 
 
 def _damaged(file: Path, found: str) -> ModelError:

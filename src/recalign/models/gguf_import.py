@@ -29,8 +29,8 @@ from recalign.artifacts import check_free, hash_file, write_directory
 from recalign.errors import ModelError
 from recalign.models.backbone import quiet_progress
 from recalign.models.gguf_file import GgufFacts, read_facts
+from recalign.models.released import KIND
 
-KIND: Final = "imported-backbone"
 BYTE_LEVEL, SENTENCEPIECE = "gpt2", "llama"
 # Text on which the ways of cutting differ: white space before digits, digits of several scripts, line ends, emoji.
 PROBE: Final = "The 2nd film (1995):\n\n1.  12  ½ ٣ don't  \t\r\n 🎬🎬 Amélie 千と千尋"
@@ -60,9 +60,7 @@ KNOWN: Final = {
 }
 
 
-def import_gguf(
-    file: str | Path, directory: str | Path, *, sha256: str | None = None, overwrite: bool = False
-) -> Path:
+def import_gguf(file: str | Path, directory: str | Path, *, sha256: str | None = None, overwrite: bool = False) -> Path:
     """Write the model of a GGUF file as a checkpoint directory that every `--backbone` option takes.
 
     The same file gives the same files, byte for byte, wherever it lies and whatever it is called.
@@ -77,8 +75,8 @@ def import_gguf(
         `directory`.
 
     Raises:
-        ModelError: The file has another SHA-256, is damaged or truncated; its architecture is one that transformers does
-            not read from GGUF, or its tokenizer or pre-tokenizer is not known; weights are missing or no numbers.
+        ModelError: The file has another SHA-256, is damaged or truncated; its architecture is one that transformers
+            does not read from GGUF, or its tokenizer or pre-tokenizer is not known; weights are missing or not finite.
         ArtifactError: `directory` exists or cannot be written.
     """
     file, directory = Path(file), Path(directory)
@@ -188,7 +186,8 @@ def _readable(file: Path, facts: GgufFacts) -> Iterator[None]:
         yield
     except (ValueError, KeyError, RuntimeError, NotImplementedError, ImportError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise ModelError(f"import of {file}: transformers cannot read this {facts.architecture} file", found=reason) from error
+        thing = f"import of {file}: transformers cannot read this {facts.architecture} file"
+        raise ModelError(thing, found=reason) from error
 
 
 def _check_saved(directory: Path, file: Path, tokenizer: Any) -> None:
@@ -208,5 +207,6 @@ def _card(origin: Origin, sha256: str) -> str:
     head = f"---\nlicense: {origin.licence}\n---\n" if origin.licence else ""
     return (
         f"{head}# {origin.name}\n\nImported by recalign from a GGUF file; weights in float32.\n\n"
-        f"* Source: {origin.source}\n* Licence: {origin.licence or 'the file names none'}\n* SHA-256 of the file: {sha256}\n"
+        f"* Source: {origin.source}\n* Licence: {origin.licence or 'the file names none'}\n"
+        f"* SHA-256 of the file: {sha256}\n"
     )
