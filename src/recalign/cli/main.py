@@ -17,6 +17,7 @@ from recalign.cli.config import config
 from recalign.cli.download import download
 from recalign.cli.evaluate import evaluate
 from recalign.cli.export import export
+from recalign.cli.import_model import import_model
 from recalign.cli.index import index
 from recalign.cli.prepare import prepare
 from recalign.cli.recommend import RecommendCommand, recommend
@@ -49,6 +50,7 @@ app.command()(index)
 app.command(cls=RecommendCommand)(recommend)
 app.command("run")(run_experiment)
 app.command()(export)
+app.command("import")(import_model)
 app.command()(serve)
 app.command()(events)
 app.command()(report)
