@@ -18,6 +18,7 @@ from recalign.cli.download import download
 from recalign.cli.evaluate import evaluate
 from recalign.cli.export import export
 from recalign.cli.index import index
+from recalign.cli.page import page
 from recalign.cli.prepare import prepare
 from recalign.cli.recommend import RecommendCommand, recommend
 from recalign.cli.report import report
@@ -51,6 +52,7 @@ app.command("run")(run_experiment)
 app.command()(export)
 app.command()(serve)
 app.command()(events)
+app.command()(page)
 app.command()(report)
 app.command()(config)
 
