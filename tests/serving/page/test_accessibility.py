@@ -15,6 +15,7 @@ from recalign.serving.security import ApiKeys
 from recalign.serving.standalone import standalone
 
 from ..conftest import Start
+from ..fakes import FakeScorer
 from .conftest import Open, Visit
 
 pytestmark = [
@@ -48,6 +49,16 @@ def test_the_served_page(
     shown.page.locator("#history li").nth(1).wait_for()
     shown.page.locator(".reasons li").first.wait_for()
     assert serious(shown) == []
+    scorer = model.scorer
+    assert isinstance(scorer, FakeScorer)
+    scorer.gate.clear()
+    try:  # while an answer is waited for
+        shown.page.locator('.ranked [aria-label="Like Film 11 (2001)"]').first.click()
+        shown.page.locator(".column[aria-busy=true]").first.wait_for()
+        assert serious(shown) == []
+    finally:
+        scorer.gate.set()
+    shown.page.locator(".column[aria-busy=true]").first.wait_for(state="detached")
     shown.page.locator("#search").focus()
     shown.page.keyboard.type("film")
     shown.page.locator("#suggestions li[aria-selected=true]").wait_for()
