@@ -13,7 +13,7 @@ import pytest
 
 from recalign import Recommender, tune
 from recalign.errors import ModelError
-from recalign.serving.run import load_models
+from recalign.serving.models import load_models
 from recalign.serving.store import Event, EventStore
 
 from .conftest import Cli
@@ -27,13 +27,13 @@ def model(tmp_path_factory: pytest.TempPathFactory, workshop: Path) -> Path:
 
 
 def test_a_tuned_model_is_served_until_sigterm(
-    model: Path, workshop: Path, start: Callable[..., subprocess.Popen[str]]
+    cli: Cli, model: Path, workshop: Path, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
+    data = workshop / "data"
     expected = Recommender.load(model)
     likes = [f"id:{item}" for item in expected.catalog.ids[:2]]
-    with start(
-        "serve", model, f"again={model}", "--port", 0, "--drain", 0, "--backbone", workshop / "backbone"
-    ) as process:
+    options = ("--data", data, "--port", 0, "--drain", 0, "--backbone", workshop / "backbone")
+    with start("serve", model, f"again={model}", *options) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         first, _, address = process.stdout.readline().rpartition(" ")
@@ -43,12 +43,15 @@ def test_a_tuned_model_is_served_until_sigterm(
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as response:
             items = json.load(response)["items"]
+        with urllib.request.urlopen(address.strip() + "v1/audit", timeout=60) as response:
+            audit = json.load(response)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         assert process.stderr.read() == ""
     ranked = expected.recommend(likes, k=3)
     assert [item["item_id"] for item in items] == [item.item_id for item in ranked]
     assert [item["score"] for item in items] == pytest.approx([item.score for item in ranked], rel=1e-4)
+    assert audit == {**json.loads(cli("audit", data, "--json")[1]), "data": "data"}
 
 
 def test_a_model_and_its_backbone_in_one_folder(model: Path, workshop: Path, tmp_path: Path) -> None:

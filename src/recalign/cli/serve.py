@@ -52,10 +52,18 @@ def serve(
         typer.Option(help="Index of the catalogue (recalign index); without it all is scored.", show_default=False),
     ] = None,
     retrieve: Annotated[int, typer.Option(min=1, help="With --index: candidates that the model scores.")] = 200,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Prepared data: its catalogue replaces the runs', its priors and audit stand beside them.",
+            show_default=False,
+        ),
+    ] = None,
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="Path or hub id of the backbone of all RUNs, if it has moved since tuning.", show_default=False
+            help="Path or hub id of the backbone of all RUNs, if it has moved since tuning.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
@@ -70,8 +78,8 @@ def serve(
     from recalign.serving.run import serve as serve_models
 
     config = ServeConfig(
-        host, port, keys, store, like_above, timeout, capacity, stall, drain, device, index, retrieve, backbone
-    )
+        host, port, keys, store, like_above, timeout, capacity, stall, drain, device, index, retrieve, data, backbone,
+    )  # fmt: skip
     serve_models(runs, config, on_start=lambda address, names: typer.echo(f"serving {', '.join(names)}: {address}/"))
 
 
