@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from recalign import Recommender, tune
+from recalign.serving.run import load_models
 from recalign.serving.store import Event, SqliteStore
 
 from .conftest import Cli
@@ -63,6 +64,15 @@ def test_events_become_a_table(cli: Cli, tmp_path: Path) -> None:
     store.close()
     code, out, _ = cli("events", tmp_path / "events.sqlite", "--output", tmp_path / "events.parquet")
     assert (code, out) == (0, f"1 events: {tmp_path / 'events.parquet'}\n")
+
+
+def test_models_on_one_backbone_are_loaded_with_its_weights_once(model: Path) -> None:
+    weights = [
+        {name: parameter.data_ptr() for name, parameter in served.scorer.model.named_parameters()}  # type: ignore[attr-defined]
+        for served in load_models([str(model), f"again={model}"]).values()
+    ]
+    same = {name for name, pointer in weights[0].items() if weights[1][name] == pointer}
+    assert same == {name for name in weights[0] if "lora_" not in name}
 
 
 def test_two_models_need_two_names(cli: Cli, model: Path) -> None:

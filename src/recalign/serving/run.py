@@ -16,6 +16,7 @@ from recalign.serving.security import ApiKeys, check_host
 from recalign.serving.server import Server, listen
 from recalign.serving.store import SqliteStore
 from recalign.serving.worker import Limits
+from recalign.tuning.model_artifact import SharedBackbones
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class ServeConfig:
 
 
 def load_models(runs: Sequence[str], *, device: str = "auto", index: Path | None = None) -> dict[str, Recommender]:
-    """Load models, each with a backbone of its own: an adapter changes its backbone in place.
+    """Load models; those that are a LoRA on one backbone share its weights.
 
     Args:
         runs: Directories, or NAME=DIRECTORY; without NAME the name is that of the directory.
@@ -62,11 +63,12 @@ def load_models(runs: Sequence[str], *, device: str = "auto", index: Path | None
         ArtifactError, ModelError: As `Recommender.load`.
     """
     models: dict[str, Recommender] = {}
+    shared = SharedBackbones()
     for run in runs:
         name, equals, directory = run.partition("=")
         if not equals or Path(run).exists():
             name, directory = "", run
-        model = Recommender.load(directory, device=device, index=index)
+        model = Recommender.load(directory, device=device, index=index, shared=shared)
         name = name or model.scorer.name
         if name in models:
             raise ConfigError(f"model {run}", found=f"another named {name}", hint="Name one of them: NAME=DIRECTORY")
