@@ -110,7 +110,7 @@ def test_several_models_side_by_side(start: Start) -> None:
 
 
 def test_one_id_in_two_catalogues_has_the_title_of_the_model_that_is_asked(start: Start) -> None:
-    """In "books" the ids of "films" stand for other titles, in another order; what is scored together is of one model."""
+    """In "books" the ids of "films" stand for other titles."""
     titles = {
         "films": {str(n): f"Film {n} ({1990 + n})" for n in range(1, 13)},
         "books": {str(n): f"Book {13 - n}" for n in range(1, 9)},
@@ -136,7 +136,7 @@ def test_one_id_in_two_catalogues_has_the_title_of_the_model_that_is_asked(start
         assert [match["item_id"] for match in recommended["likes"]] == ["2", "3"]
         missing = server.post("/v1/score", model=name, likes=["id:1"], items=[titles[other]["1"]])
         assert (missing.status, "no item has the title" in missing.json["error"]) == (422, True)
-    assert {item for item in scorers["books"].asked_items} <= set(titles["books"])
+    assert set(scorers["books"].asked_items) <= set(titles["books"])
 
 
 @pytest.mark.parametrize(
@@ -220,6 +220,20 @@ def test_a_late_answer_is_504_and_is_never_scored(server: Running) -> None:
     assert busy().status == 200
     assert server.post("/v1/score", likes=["id:1"], items=["id:4"]).status == 200
     assert server.scorer.asked_items == ["2", "4"]
+
+
+@pytest.mark.parametrize(("retrieve", "indexed", "hinted"), [(10, False, True), (11, False, False), (10, True, False)])
+def test_a_late_answer_about_a_large_catalogue_hints_at_an_index(
+    start: Start, retrieve: int, indexed: bool, hinted: bool
+) -> None:
+    scorer, items = FakeScorer(), catalogue()
+    model = Recommender(scorer, items, index=build_index(items) if indexed else None)
+    server = start({"fake": model}, retrieve=retrieve, timeout=0.5)
+    scorer.gate.clear()
+    late = server.post("/v1/recommend", likes=["id:1"])
+    scorer.gate.set()
+    found = ("--index the model scores 10 items instead of 11" in late.json["error"], "recalign index" in late.text)
+    assert (late.status, found) == (504, (hinted, hinted))
 
 
 def test_titles_are_not_looked_up_after_the_deadline(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,12 @@ def test_models_share_a_backbone_and_no_adapter(
     base = weights(0, lora=False)
     assert weights(2, lora=False) == weights(4, lora=False) == base
     assert base
-    apart = [base, weights(1, lora=False), weights(3, lora=False), *(weights(index, lora=True) for index in (0, 2, 3, 4))]
+    apart = [
+        base,
+        weights(1, lora=False),
+        weights(3, lora=False),
+        *(weights(index, lora=True) for index in (0, 2, 3, 4)),
+    ]
     pointers = [pointer for group in apart for pointer in group]
     assert len(set(pointers)) == len(pointers)
 
