@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from recalign import Recommender, tune
-from recalign.serving.run import load_models
-from recalign.serving.store import Event, SqliteStore
+from recalign.serving.models import load_models
+from recalign.serving.store import Event, EventStore
 
 from .conftest import Cli
 
@@ -23,10 +24,13 @@ def model(tmp_path_factory: pytest.TempPathFactory, workshop: Path) -> Path:
     return tune([workshop / "data"], output, backbone=str(workshop / "backbone"), settings=settings)
 
 
-def test_a_tuned_model_is_served_until_sigterm(model: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_tuned_model_is_served_until_sigterm(
+    cli: Cli, model: Path, workshop: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    data = workshop / "data"
     expected = Recommender.load(model)
     likes = [f"id:{item}" for item in expected.catalog.ids[:2]]
-    with start("serve", model, f"again={model}", "--port", 0, "--drain", 0) as process:
+    with start("serve", model, f"again={model}", "--data", data, "--port", 0, "--drain", 0) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         first, _, address = process.stdout.readline().rpartition(" ")
@@ -36,12 +40,15 @@ def test_a_tuned_model_is_served_until_sigterm(model: Path, start: Callable[...,
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as response:
             items = json.load(response)["items"]
+        with urllib.request.urlopen(address.strip() + "v1/audit", timeout=60) as response:
+            audit = json.load(response)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         assert process.stderr.read() == ""
     ranked = expected.recommend(likes, k=3)
     assert [item["item_id"] for item in items] == [item.item_id for item in ranked]
     assert [item["score"] for item in items] == pytest.approx([item.score for item in ranked], rel=1e-4)
+    assert audit == {**json.loads(cli("audit", data, "--json")[1]), "data": "data"}
 
 
 @pytest.mark.parametrize(
@@ -51,19 +58,38 @@ def test_a_tuned_model_is_served_until_sigterm(model: Path, start: Callable[...,
         (["--keys", "nowhere"], "key file nowhere"),
         (["--port", "99999"], "--port"),
         (["--port", "0"], "nothing-here"),
+        (["--port", "0", "--store", "mysql://u:secret@host/db"], "found mysql; expected sqlite"),
     ],
 )
 def test_what_cannot_be_served_is_told_in_one_line(cli: Cli, options: list[str], word: str) -> None:
     code, _, error = cli("serve", "nothing-here", *options)
     assert (code, word in error, error.count("\n")) == (2, True, 1)
+    assert "secret" not in error
 
 
 def test_events_become_a_table(cli: Cli, tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "events.sqlite")
+    store = EventStore(tmp_path / "events.sqlite")
     store.append([Event("k", "u", "1", "like")])
     store.close()
     code, out, _ = cli("events", tmp_path / "events.sqlite", "--output", tmp_path / "events.parquet")
     assert (code, out) == (0, f"1 events: {tmp_path / 'events.parquet'}\n")
+
+
+@pytest.mark.parametrize(
+    ("store", "word"),
+    [("nowhere.sqlite", "nothing there"), ("postgresql://u:secret@127.0.0.1:1/db", "u:***@127.0.0.1:1")],
+)
+def test_a_store_that_is_not_there_is_told_in_one_line(cli: Cli, tmp_path: Path, store: str, word: str) -> None:
+    code, _, error = cli("events", store, "--output", tmp_path / "events.parquet")
+    assert (code, word in error, error.count("\n")) == (2, True, 1)
+    assert "secret" not in error
+
+
+@pytest.mark.parametrize("command", [("events", "store", "--output", "table"), ("serve", "model", "--port", "0")])
+def test_the_extra_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]) -> None:
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    code, _, error = cli(*command)
+    assert (code, "no sqlalchemy" in error, "pip install 'recalign[serve]'" in error) == (2, True, True)
 
 
 def test_models_on_one_backbone_are_loaded_with_its_weights_once(model: Path) -> None:

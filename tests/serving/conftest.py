@@ -8,16 +8,21 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from recalign.data.samples import SampleSet
 from recalign.recommender import Recommender
 from recalign.serving.app import Application, create_app
 from recalign.serving.server import Server, listen
+from recalign.serving.store import EventStore
 
-from .fakes import LONG, FakeScorer, catalogue
+from . import postgresql as servers
+from .fakes import LONG, FakeScorer, catalogue, films
 
 
 @dataclass
@@ -137,6 +142,41 @@ def start() -> Iterator[Start]:
         running.loop.close()
 
 
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> SampleSet:
+    """Prepared data of the films that `FakeScorer` scores."""
+    return films(tmp_path_factory.mktemp("films") / "films")
+
+
+@pytest.fixture
+def model(data: SampleSet) -> Recommender:
+    """A fake model of the catalogue of `data`."""
+    return Recommender(FakeScorer(), data.catalog)
+
+
 @pytest.fixture
 def server(start: Start) -> Running:
     return start()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[servers.PostgreSQL]:
+    """A PostgreSQL server for all tests; they are skipped where it is not installed."""
+    with servers.running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a store can be made: a file, and a URL of PostgreSQL."""
+    if request.param == "sqlite":
+        return str(tmp_path / "events.sqlite")
+    server: servers.PostgreSQL = request.getfixturevalue("postgresql")
+    return server.url()
+
+
+@pytest.fixture
+def store(place: str) -> Iterator[EventStore]:
+    """A new store in each database."""
+    with closing(EventStore(place, like_above=3.5)) as store:
+        yield store

@@ -1,48 +1,83 @@
-"""`recalign download`: fetch a dataset that has a public address, check it, unpack it."""
+"""`recalign download`: fetch a dataset that has a public address, or a language model, check it, unpack it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from recalign.errors import ConfigError
 
 if TYPE_CHECKING:
     from recalign.data.transfer import Progress
 
 
 def download(
-    dataset: Annotated[
+    name: Annotated[
         str,
         typer.Argument(
-            help="Name of an archive, e.g. movielens-1m; an unknown name lists them all.", show_default=False
+            help="Name of an archive, e.g. movielens-1m, or smollm2, a language model; an unknown name lists them all.",
+            show_default=False,
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", help="New folder for the unpacked files.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            help="New folder for the unpacked files. A language model goes into recalign's cache unless you give one.",
+            show_default=False,
+        ),
+    ] = None,
     sha256: Annotated[
         str | None,
-        typer.Option("--sha256", help="SHA-256 of the archive; needed where none is pinned.", show_default=False),
+        typer.Option("--sha256", help="SHA-256 of what is fetched; needed where none is pinned.", show_default=False),
     ] = None,
     url: Annotated[
-        str | None, typer.Option("--url", help="Another address of the same archive.", show_default=False)
+        str | None, typer.Option("--url", help="Another address of the same file.", show_default=False)
     ] = None,
 ) -> None:
-    """Download a dataset, check its SHA-256 and unpack it. An interrupted download continues with the same command.
+    """Download a dataset or a language model, check its SHA-256 and unpack it.
 
-    The licence is printed first: nothing is bundled with recalign, and the data's terms are between you and its owners.
+    An interrupted download continues with the same command. The licence is printed first: nothing is bundled with
+    recalign, and the terms are between you and the owners.
     """
+    from recalign.models.released import RELEASES
+
+    if name in RELEASES:
+        _download_model(name, output, sha256, url)
+    else:
+        _download_dataset(name, output, sha256, url, (*RELEASES,))
+
+
+def _download_dataset(
+    name: str, output: Path | None, sha256: str | None, url: str | None, models: tuple[str, ...]
+) -> None:
     from recalign.data.download import download as fetch_dataset
     from recalign.data.download import find_download
 
-    _, reader, record = find_download(dataset)
+    _, reader, record = find_download(name, others=models)
+    if output is None:
+        raise ConfigError(f"dataset {name}", found="no folder for it", expected="--output DIR")
     sys.stderr.write(f"Terms of use: {record.licence}\n")
-    with _progress_bar(dataset) as progress:
-        folder = fetch_dataset(dataset, output, sha256, url=url, progress=progress)
+    with _progress_bar(name) as progress:
+        folder = fetch_dataset(name, output, sha256, url=url, progress=progress)
     sys.stdout.write(f"{folder}\n")
     sys.stderr.write(f"Next: recalign prepare {reader} --input {folder} --output DIR\n")
+
+
+def _download_model(name: str, output: Path | None, sha256: str | None, url: str | None) -> None:
+    from recalign.models.released import RELEASES, download_release
+
+    release = RELEASES[name]
+    sys.stderr.write(f"Terms of use: {release.licence}\nFetching {release.requirement}, then importing it\n")
+    with _progress_bar(name) if url else nullcontext() as progress:
+        directory = download_release(name, output, sha256, url=url, progress=progress)
+    sys.stdout.write(f"{directory}\n")
+    sys.stderr.write(f"Next: recalign tune --backbone {output or name} --data DIR --output DIR\n")
 
 
 @contextmanager

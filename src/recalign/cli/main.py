@@ -17,7 +17,9 @@ from recalign.cli.config import config
 from recalign.cli.download import download
 from recalign.cli.evaluate import evaluate
 from recalign.cli.export import export
+from recalign.cli.import_model import import_model
 from recalign.cli.index import index
+from recalign.cli.page import page
 from recalign.cli.prepare import prepare
 from recalign.cli.recommend import RecommendCommand, recommend
 from recalign.cli.report import report
@@ -49,8 +51,10 @@ app.command()(index)
 app.command(cls=RecommendCommand)(recommend)
 app.command("run")(run_experiment)
 app.command()(export)
+app.command("import")(import_model)
 app.command()(serve)
 app.command()(events)
+app.command()(page)
 app.command()(report)
 app.command()(config)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from recalign.artifacts import hash_file
@@ -19,18 +20,19 @@ from recalign.data.transfer import TIMEOUT_SECONDS, Progress, check_url, fetch
 from recalign.errors import ConfigError, DataError
 
 
-def find_download(name: str) -> tuple[Archive, str, Reader]:
+def find_download(name: str, *, others: Sequence[str] = ()) -> tuple[Archive, str, Reader]:
     """The archive of that name, and the name and record of the dataset that reads it.
 
     Raises:
-        ConfigError: No dataset has one; the message lists those there are.
+        ConfigError: No dataset has one; the message lists those there are, and `others` that can be fetched.
     """
     known = {
         archive.name: (archive, dataset, reader) for dataset, reader in READERS.all() for archive in reader.archives
     }
     if name not in known:
         hint = "Other datasets have no public address: bring your own copy"
-        raise ConfigError(f"dataset {name!r}", found="no address for it", expected=", ".join(known), hint=hint)
+        expected = ", ".join([*known, *others])
+        raise ConfigError(f"dataset {name!r}", found="no address for it", expected=expected, hint=hint)
     return known[name]
 
 

@@ -40,7 +40,7 @@ def tune(
         parent, cot: Model to continue from; what `recalign teach` wrote, for kind "cot".
         validation: Target data of selection "paper"; by default the last data set.
         settings: Keys of the stage, see `recalign config rec`: ``{"kind": "rec", "shots": 64, "optim": {"lr": 3e-4}}``.
-            The template is by default the one that the data names; the mode is "full" for a fresh plug-in backbone.
+            The template is by default the one that the data names; the mode is "full" for a fresh nano, else "lora".
             Under "nano" stand the keys of `recalign config nano`, for a nano that is not there yet.
         restart: Discard checkpoints and a model made from other inputs.
         note, progress_for: Told what was found finished; the progress callback of the training loop of a name.
@@ -53,7 +53,8 @@ def tune(
     built = asked.name in BACKBONES.names()
     sets = [SampleSet.load(Path(path)) for path in data]
     start, taught, target_path = (None if path is None else Path(path) for path in (parent, cot, validation))
-    defaults = {"mode": "full" if built and parent is None else "lora", "template": sets[-1].template}
+    mode = BACKBONES.find(asked.name).mode if built and parent is None else "lora"
+    defaults = {"mode": mode, "template": sets[-1].template}
     chosen = {**defaults, **(settings or {})}
     nano = validated(NanoConfig, chosen.pop("nano", {}), f"{WHERE}, nano")  # type: ignore[arg-type]
     config = stage_config(chosen, WHERE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from recalign.recommender import Recommender
 from recalign.retrieval.selection import RETRIEVE
 from recalign.serving import schemas
 from recalign.serving.connections import BODY_SECONDS, CancelOnDisconnect
+from recalign.serving.data import NO_AUDIT, DataBeside
+from recalign.serving.database import StoreError
 from recalign.serving.metrics import Metrics
 from recalign.serving.queue import DeadlinePassed, Overloaded, Unavailable
 from recalign.serving.security import OPEN_ROUTES, ApiKeys, Guard
@@ -29,6 +32,7 @@ from recalign.serving.static import add_page
 from recalign.serving.store import EventStore
 from recalign.serving.worker import Limits, ModelThread
 
+logger = logging.getLogger(__name__)
 MAX_BODY: Final = 1 << 20  # bytes
 DRAINING: Final = "the server is going down"
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
@@ -70,6 +74,7 @@ def create_app(
     timeout: float = 10.0,
     retrieve: int = RETRIEVE,
     body_seconds: float = BODY_SECONDS,
+    data: DataBeside | None = None,
 ) -> Application:
     """Build the application around loaded models; start its `thread` before it is asked.
 
@@ -79,10 +84,13 @@ def create_app(
             stranger reaches the server by a name of its own.
         limits: Of the model thread.
         body_seconds: Seconds in which a request's body must have come.
+        data: Its priors are served after the models, and its audit.
 
     Raises:
-        ConfigError: There is no model.
+        ConfigError: There is no model, or one has the name of a prior.
     """
+    if data is not None:
+        models = data.beside(models)
     life = Lifecycle()
     scorers = {name: model.scorer for name, model in models.items()}
     thread = ModelThread(scorers, limits, on_batch=lambda candidates, seconds: metrics.batch(candidates, seconds))
@@ -95,6 +103,7 @@ def create_app(
     app = FastAPI(title="recalign", version=recalign.__version__, docs_url=None, redoc_url=None, max_body_size=MAX_BODY)
     _add_verbs(app, service)
     _add_events(app, service)
+    _add_audit(app, data)
     _add_operations(app, service, thread, life, metrics)
     add_page(app)
     _add_errors(app)
@@ -143,9 +152,16 @@ def _add_events(app: FastAPI, service: Service) -> None:
         return await service.append(request)
 
     @app.delete("/v1/events", responses=_PROBLEMS)
-    async def forget(user: Annotated[str, Query(min_length=1, max_length=200)]) -> schemas.ForgottenResponse:
+    async def forget(user: Annotated[schemas.Name, Query()]) -> schemas.ForgottenResponse:
         """Delete all events of a user (needs --store)."""
         return await service.forget(user)
+
+
+def _add_audit(app: FastAPI, data: DataBeside | None) -> None:
+    @app.get("/v1/audit", responses=_PROBLEMS)
+    async def audit() -> schemas.AuditResponse:
+        """What about the data of --data can mislead, as `recalign audit` says it; null and nothing without --data."""
+        return NO_AUDIT if data is None else data.audit
 
 
 def _add_operations(app: FastAPI, service: Service, thread: ModelThread, life: Lifecycle, metrics: Metrics) -> None:
@@ -182,6 +198,12 @@ def _add_errors(app: FastAPI) -> None:
     answer(Overloaded, 429, lambda error: {"Retry-After": str(error.retry_after)})
     answer(Unavailable, 503, lambda _: {"Retry-After": "1"})
     answer(DeadlinePassed, 504)
+
+    @app.exception_handler(StoreError)
+    async def broken_store(_: Request, error: StoreError) -> JSONResponse:
+        logger.error("%s", error)  # it names the database, which is not for clients
+        problem = "the store of events cannot be used now; the server's log says why"
+        return JSONResponse({"error": problem}, 503, {"Retry-After": "1"})
 
     @app.exception_handler(HTTPException)
     async def refuse(_: Request, error: HTTPException) -> JSONResponse:

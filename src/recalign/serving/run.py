@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from recalign.errors import ConfigError
-from recalign.recommender import Recommender
+from recalign.data.samples import SampleSet
 from recalign.retrieval.selection import RETRIEVE
 from recalign.serving.app import create_app
+from recalign.serving.data import DataBeside
+from recalign.serving.models import load_models
 from recalign.serving.security import ApiKeys, check_host
 from recalign.serving.server import Server, listen
-from recalign.serving.store import SqliteStore
+from recalign.serving.store import EventStore
 from recalign.serving.worker import Limits
-from recalign.tuning.model_artifact import SharedBackbones
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class ServeConfig:
     Attributes:
         host, port: Where to listen; any other host than this machine needs `keys`.
         keys: File with the API keys; None for none.
-        store: File with the events of users; None for none.
+        store: Where the events of users are: a file (SQLite) or a URL of SQLAlchemy; None for nowhere.
         like_above: A rating above it counts as liked; without it ratings are refused.
         timeout: Seconds for one request, at most.
         capacity: Candidates that may wait at one time.
@@ -35,12 +35,13 @@ class ServeConfig:
         device: See `Recommender.load`.
         index: What `recalign index` wrote for the catalogue of all models; without it `recommend` scores the catalogue.
         retrieve: Candidates that the index hands to a model.
+        data: Prepared data: its catalogue is that of all models, its priors and audit stand beside them. None for none.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     keys: Path | None = None
-    store: Path | None = None
+    store: str | Path | None = field(default=None, repr=False)  # a password may stand in it
     like_above: float | None = None
     timeout: float = 10.0
     capacity: int = 8_000
@@ -49,31 +50,7 @@ class ServeConfig:
     device: str = "auto"
     index: Path | None = None
     retrieve: int = RETRIEVE
-
-
-def load_models(runs: Sequence[str], *, device: str = "auto", index: Path | None = None) -> dict[str, Recommender]:
-    """Load models; those that are a LoRA on one backbone share its weights.
-
-    Args:
-        runs: Directories, or NAME=DIRECTORY; without NAME the name is that of the directory.
-        device, index: See `Recommender.load`. The index is that of all models.
-
-    Raises:
-        ConfigError: Two models have one name.
-        ArtifactError, ModelError: As `Recommender.load`.
-    """
-    models: dict[str, Recommender] = {}
-    shared = SharedBackbones()
-    for run in runs:
-        name, equals, directory = run.partition("=")
-        if not equals or Path(run).exists():
-            name, directory = "", run
-        model = Recommender.load(directory, device=device, index=index, shared=shared)
-        name = name or model.scorer.name
-        if name in models:
-            raise ConfigError(f"model {run}", found=f"another named {name}", hint="Name one of them: NAME=DIRECTORY")
-        models[name] = model
-    return models
+    data: Path | None = None
 
 
 def serve(runs: Sequence[str], config: ServeConfig, *, on_start: Callable[[str, list[str]], None]) -> None:
@@ -85,19 +62,23 @@ def serve(runs: Sequence[str], config: ServeConfig, *, on_start: Callable[[str, 
         on_start: Called with the address and the models' names when requests are about to be answered.
 
     Raises:
-        ConfigError: The host needs a key, the port is taken, or a file of keys is wrong.
-        ArtifactError, ModelError: As `load_models` and `SqliteStore`.
+        ConfigError: The host needs a key, the port is taken, or a file of keys or the store's URL is wrong.
+        ArtifactError, ModelError: As `load_models` and `EventStore`.
+        ArtifactError, DataError: As `SampleSet.load` and `DataBeside.of`.
     """
     keys = None if config.keys is None else ApiKeys.read(config.keys)
     check_host(config.host, keys)
     with listen(config.host, config.port) as listener:
-        models = load_models(runs, device=config.device, index=config.index)
-        store = None if config.store is None else SqliteStore(config.store, like_above=config.like_above)
+        store = None if config.store is None else EventStore(config.store, like_above=config.like_above)
         with nullcontext() if store is None else closing(store):
+            models = load_models(runs, device=config.device, index=config.index, data=config.data)
+            first = next(iter(models.values()))
+            data = None if config.data is None else DataBeside.of(SampleSet.load(config.data), first)
             limits = Limits(capacity=config.capacity, stall_seconds=config.stall_seconds)
             application = create_app(
-                models, keys=keys, store=store, limits=limits, timeout=config.timeout, retrieve=config.retrieve
-            )
+                models, keys=keys, store=store, limits=limits, timeout=config.timeout, retrieve=config.retrieve,
+                data=data,
+            )  # fmt: skip
             server = Server(application, listener, drain_seconds=config.drain_seconds)
             host, port = listener.getsockname()[:2]
             on_start(f"http://{f'[{host}]' if ':' in host else host}:{port}", list(models))

@@ -68,8 +68,10 @@ class Service:
             raise ConfigError("models to serve", found="none", expected="at least one")
         self._models, self._thread, self._store, self._timeout = dict(models), thread, store, timeout
         self._retrieve = retrieve
-        # Now, so that the first request does not wait for it.
-        self._searches = {name: (model.titles, TitleSearch(model.catalog))[1] for name, model in models.items()}
+        # Now, so that the first request does not wait for it; once for all models of one catalogue.
+        catalogs = {id(model.titles): model.catalog for model in models.values()}
+        searches = {titles: TitleSearch(catalog) for titles, catalog in catalogs.items()}
+        self._searches = {name: searches[id(model.titles)] for name, model in models.items()}
 
     @property
     def names(self) -> list[str]:
@@ -153,9 +155,7 @@ class Service:
     @property
     def _events(self) -> EventStore:
         if self._store is None:
-            raise DataError(
-                "this server", found="no store of events", expected="one", hint="Start it with --store FILE"
-            )
+            raise DataError("this server", found="no store of events", expected="one", hint="Start it with --store")
         return self._store
 
     async def _asked(self, request: schemas.Asking, likes: Sequence[str]) -> _Asked:

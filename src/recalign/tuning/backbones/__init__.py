@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from recalign.data.samples import SampleSet
 from recalign.models.config import BackboneConfig, NanoConfig
@@ -38,9 +38,12 @@ class BackbonePlugin:
     Attributes:
         resolve: From what was asked for (with the plug-in's name) and the data to the configuration of a checkpoint
             directory or hub id. It builds what is missing and finds again what it built before.
+        mode: How a stage of its own, one without a parent, is tuned unless it says otherwise: all weights of a model
+            that was made from this data, a LoRA on one that had read the world before.
     """
 
     resolve: Callable[[BackboneConfig, BackboneData], BackboneConfig]
+    mode: Literal["full", "lora"] = "full"
 
 
 NANO: Final = "nano"

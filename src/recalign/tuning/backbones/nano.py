@@ -5,7 +5,6 @@ Ratings and labels have no way in. The result is cached under a fingerprint of e
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
 from recalign.data.samples import SampleSet
 from recalign.models.backbone import quiet_progress, resolve_device
+from recalign.models.cache import cache_directory
 from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.models.nano import init_model, train_tokenizer
 from recalign.models.onednn import accelerate_linears
@@ -106,14 +106,6 @@ def _sequence_lines(domain: Domain, catalog: ItemCatalog, items: Sequence[str]) 
 def _framed(template: PromptTemplate, row: Instruction) -> str:
     prompt = template.frame(row)
     return prompt.context + prompt.answer
-
-
-def cache_directory() -> Path:
-    """Where built backbones are kept: ``$RECALIGN_CACHE``, else ``recalign`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    root = os.environ.get("RECALIGN_CACHE")
-    if root:
-        return Path(root)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recalign"
 
 
 def build_nano(
