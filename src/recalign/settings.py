@@ -36,6 +36,15 @@ def validated(model: type[Model], settings: Mapping[str, object], where: str) ->
         raise ConfigError(where, found=describe(error, model)) from None
 
 
+def merged(base: Mapping[str, object], over: Mapping[str, object]) -> Settings:
+    """`over` over `base`: tables joined, everything else replaced."""
+    joined = dict(base)
+    for key, value in over.items():
+        before = base.get(key)
+        joined[key] = merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return joined
+
+
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """All problems of a validation error on one line, each with its path; unknown keys with the nearest known one."""
     lines = []

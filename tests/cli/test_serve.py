@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from recalign import Recommender, tune
-from recalign.serving.store import Event, SqliteStore
+from recalign.serving.store import Event, EventStore
 
 from .conftest import Cli
 
@@ -50,19 +51,38 @@ def test_a_tuned_model_is_served_until_sigterm(model: Path, start: Callable[...,
         (["--keys", "nowhere"], "key file nowhere"),
         (["--port", "99999"], "--port"),
         (["--port", "0"], "nothing-here"),
+        (["--port", "0", "--store", "mysql://u:secret@host/db"], "found mysql; expected sqlite"),
     ],
 )
 def test_what_cannot_be_served_is_told_in_one_line(cli: Cli, options: list[str], word: str) -> None:
     code, _, error = cli("serve", "nothing-here", *options)
     assert (code, word in error, error.count("\n")) == (2, True, 1)
+    assert "secret" not in error
 
 
 def test_events_become_a_table(cli: Cli, tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "events.sqlite")
+    store = EventStore(tmp_path / "events.sqlite")
     store.append([Event("k", "u", "1", "like")])
     store.close()
     code, out, _ = cli("events", tmp_path / "events.sqlite", "--output", tmp_path / "events.parquet")
     assert (code, out) == (0, f"1 events: {tmp_path / 'events.parquet'}\n")
+
+
+@pytest.mark.parametrize(
+    ("store", "word"),
+    [("nowhere.sqlite", "nothing there"), ("postgresql://u:secret@127.0.0.1:1/db", "u:***@127.0.0.1:1")],
+)
+def test_a_store_that_is_not_there_is_told_in_one_line(cli: Cli, tmp_path: Path, store: str, word: str) -> None:
+    code, _, error = cli("events", store, "--output", tmp_path / "events.parquet")
+    assert (code, word in error, error.count("\n")) == (2, True, 1)
+    assert "secret" not in error
+
+
+@pytest.mark.parametrize("command", [("events", "store", "--output", "table"), ("serve", "model", "--port", "0")])
+def test_the_extra_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]) -> None:
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    code, _, error = cli(*command)
+    assert (code, "no sqlalchemy" in error, "pip install 'recalign[serve]'" in error) == (2, True, True)
 
 
 def test_two_models_need_two_names(cli: Cli, model: Path) -> None:

@@ -22,6 +22,8 @@ from recalign.experiment.store import Job
 
 SMOKE = Path(__file__).parents[2] / "experiments" / "smoke.toml"
 
+Change = Callable[..., ExperimentPlan]
+
 # Trains and scores in fractions of a second, and loads no language model.
 TINY = """
 name = "tiny"
@@ -361,3 +363,18 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Done:
 def recorder() -> Recorder:
     """A reporter that remembers."""
     return Recorder()
+
+
+@pytest.fixture
+def change(tmp_path: Path) -> Change:
+    """The plan of the smoke experiment with some of its text replaced."""
+
+    def plan(*changes: tuple[str, str], more: str = "", seeds: int | None = None) -> ExperimentPlan:
+        text = SMOKE.read_text(encoding="utf-8")
+        for old, new in changes:
+            assert text.count(old) == 1, f"{text.count(old)} × {old!r}"
+            text = text.replace(old, new)
+        (tmp_path / "changed.toml").write_text(text + more, encoding="utf-8")
+        return plan_experiment(load_experiment(tmp_path / "changed.toml", seeds=seeds))
+
+    return plan

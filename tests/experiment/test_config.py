@@ -298,3 +298,53 @@ def test_variables_of_the_environment(file: Callable[..., Path], monkeypatch: py
         load_experiment(path)
     monkeypatch.setenv("RECALIGN_TEST_NAME", "what ${HOME} is")
     assert load_experiment(path).description == "what ${HOME} is here", "values are not looked into"
+
+
+def test_settings_of_one_backbone_replace_those_of_the_stage_and_of_what_extends_it(file: Callable[..., Path]) -> None:
+    more = stage(
+        "one", mode='"full"', optim="{ lr = 3e-4, ema = 0.9 }", on='{ m = { mode = "lora", optim = { lr = 1e-3 } } }'
+    )
+    more += stage("two", extend='"one"', shots="[4, 8]", optim="{ lr = 2e-4 }", on="{ m = { max_steps = 7 } }")
+    one, two = load_experiment(file(more)).stages
+    on_n, on_m = ([point.config for point in each.points(name)] for each, name in ((one, "n"), (one, "m")))
+    assert [(config.mode, config.optim.lr, config.optim.ema) for config in (*on_n, *on_m)] == [
+        ("full", 3e-4, 0.9),
+        ("lora", 1e-3, 0.9),
+    ]
+    config = next(two.points("m")).config
+    assert (config.mode, config.optim.lr, config.max_steps) == ("lora", 1e-3, 7)
+    assert [point.shots for point in two.points("m")] == [4, 8]
+    assert next(two.points("n")).config.optim.lr == 2e-4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("{ x = { batch_size = 4 } }", "stage s: unknown backbone 'x'"),
+        ("{ m = { batch_size = 0 } }", "batch_size"),
+        ("{ m = { bach_size = 4 } }", "bach_size"),
+        ("{ m = { seed = 4, shots = 3 } }", "on: seed, shots cannot differ between backbones"),
+    ],
+)
+def test_wrong_settings_of_one_backbone_are_named(file: Callable[..., Path], settings: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_experiment(file(stage(on=settings)))
+
+
+def test_an_optional_backbone_is_used_alone_and_only_where_it_is_named(file: Callable[..., Path]) -> None:
+    more = '\n[backbones.big]\nname = "/models/big"\noptional = true\n' + stage() + stage("t", backbones='["n"]')
+    more += '\n[[in_context]]\ndata = "a"\nbackbones = ["m", "big"]\n'
+    plain = load_experiment(file(more))
+    assert [plain.backbones_of(each) for each in (*plain.stages, *plain.in_context)] == [("n", "m"), ("n",), ("m",)]
+    alone = load_experiment(file(more), backbone="big")
+    assert [alone.backbones_of(each) for each in (*alone.stages, *alone.in_context)] == [("big",)] * 3
+    with pytest.raises(ConfigError, match=r"no such backbone.*expected n, m, big.*\[backbones.other\]"):
+        load_experiment(file(more), backbone="other")
+
+
+def test_optional_backbones_alone_are_none(file: Callable[..., Path]) -> None:
+    base = BASE.replace(
+        '[backbones.n]\nname = "nano"\n[backbones.m]\nname = "nano"', '[backbones.n]\nname = "x"\noptional = true'
+    )
+    with pytest.raises(ConfigError, match="need a backbone"):
+        load_experiment(file(stage(), base=base))

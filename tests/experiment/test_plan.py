@@ -10,31 +10,14 @@ from typing import Any
 import pytest
 
 from recalign.errors import ConfigError, DataError
-from recalign.experiment.config import load_experiment
-from recalign.experiment.estimate import estimate_cost
 from recalign.experiment.graph import input_fingerprint
-from recalign.experiment.plan import Cell, ExperimentPlan, plan_experiment
-from recalign.experiment.store import CandidatesWork, Cost, PrepareWork, Store, make_job
+from recalign.experiment.plan import Cell, ExperimentPlan
+from recalign.experiment.store import CandidatesWork, PrepareWork, make_job
 
-SMOKE = (Path(__file__).parents[2] / "experiments" / "smoke.toml").read_text(encoding="utf-8")
+from .conftest import SMOKE
 
 Change = Callable[..., ExperimentPlan]
 Done = Any  # of conftest
-
-
-@pytest.fixture
-def change(tmp_path: Path) -> Change:
-    """The plan of the smoke experiment with some of its text replaced."""
-
-    def plan(*changes: tuple[str, str], more: str = "", seeds: int | None = None) -> ExperimentPlan:
-        text = SMOKE
-        for old, new in changes:
-            assert text.count(old) == 1, f"{text.count(old)} × {old!r}"
-            text = text.replace(old, new)
-        (tmp_path / "changed.toml").write_text(text + more, encoding="utf-8")
-        return plan_experiment(load_experiment(tmp_path / "changed.toml", seeds=seeds))
-
-    return plan
 
 
 def new_jobs(before: ExperimentPlan, after: ExperimentPlan) -> list[str]:
@@ -147,7 +130,7 @@ def test_files_are_told_apart_by_name_and_content_not_by_place(tmp_path: Path) -
 def test_experiments_share_equal_jobs(
     change: Change, write: Callable[..., Path], plan_of: Callable[[Path], ExperimentPlan]
 ) -> None:
-    movie = SMOKE.partition("[data.movie]")[2].partition("[data.book]")[0]
+    movie = SMOKE.read_text(encoding="utf-8").partition("[data.movie]")[2].partition("[data.book]")[0]
     text = "[data.film]" + movie + '[[panels]]\nname = "film"\ndata = "film"\n'
     other = plan_of(write(more="\n" + text))
     (film,) = [job for job in other.jobs.values() if job.name == "film"]
@@ -277,41 +260,3 @@ def test_shapes_leave_out_seeds_and_folds_but_not_what_is_trained(change: Change
     assert frozenset({"few-movie-4shot-seed0", "few-movie-4shot-seed1"}) in groups
     assert frozenset({"score full-seed0 on movie", "score full-seed1 on movie"}) in groups
     assert frozenset({f"score GRU4Rec movie 8-shot seed {seed} on movie" for seed in (0, 1)}) in groups
-
-
-def test_an_estimate_counts_everything_and_believes_what_was_measured(change: Change, tmp_path: Path) -> None:
-    plan, store = change(), Store(tmp_path / "store")
-    found = estimate_cost(plan.jobs, store)
-    assert sum(count for count, _ in found.guessed.values()) == len(plan.jobs)
-    assert (found.done, found.measured, found.unknown) == ({}, {}, 0)
-    assert found.cpu_hours == pytest.approx(sum(cost for _, cost in found.guessed.values()) / 3600)
-    assert not (tmp_path / "store").exists(), "an estimate writes nothing"
-    store.prepare()
-    by_name = {job.name: job for job in plan.jobs.values()}
-    for name, seconds in (("full-seed0", 3600.0), ("book fold 0", 2.0), ("book fold 1", 4.0)):
-        store.record(by_name[name], Cost(seconds, seconds))
-        store.path(by_name[name].output).mkdir()
-    found = estimate_cost(plan.jobs, store)
-    assert found.done == {"tune": 1, "prepare": 2}
-    assert found.measured == {"tune": (1, 3600.0), "prepare": (1, 3.0)}
-    total = sum(found.done.values()) + sum(
-        count for each in (found.measured, found.guessed) for count, _ in each.values()
-    )
-    assert total == len(plan.jobs)
-    (line,) = [line for line in found.lines() if line.startswith("prepare")]
-    assert line.split() == ["prepare", "2", "3", "0.1", "1", "like", "finished", "ones,", "2", "guessed"]
-
-
-def test_a_backbone_of_unknown_size_is_said_to_be_unknown(change: Change, tmp_path: Path) -> None:
-    plan = change(('name = "nano"\nsources = ["source"]\ntargets = ["movie"]', 'name = "some/model"'))
-    assert not [job for job in plan.jobs.values() if job.work.kind == "nano"]
-    found = estimate_cost(plan.jobs, Store(tmp_path))
-    assert found.unknown == sum(job.work.kind == "tune" for job in plan.jobs.values())
-    assert "size is known only once they are loaded" in found.lines()[-1]
-
-
-def test_all_of_a_plan_is_found_after_its_run(smoke: Done) -> None:
-    found = estimate_cost(smoke.plan.jobs, Store(smoke.store))
-    assert sum(found.done.values()) == len(smoke.plan.jobs)
-    assert (found.measured, found.guessed, found.cpu_hours) == ({}, {}, 0)
-    assert all(isinstance(job.work, PrepareWork) == job.output.startswith("data/") for job in smoke.plan.jobs.values())

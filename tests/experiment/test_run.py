@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from recalign.artifacts import read_manifest
-from recalign.data.samples import SampleSet
+from recalign.baselines.in_context import load_in_context
+from recalign.data.samples import CandidateList, SampleSet
 from recalign.errors import ConfigError
 from recalign.evaluation.controls import unseen_titles
 from recalign.evaluation.document import Panel, Row, Unseen
@@ -114,6 +115,20 @@ def test_auc_is_that_of_the_stored_scores(smoke: Done, panel: str, model: str, s
     losses = [np.logaddexp(0, frame["score"] * (1 - 2 * frame["label"].cast(pl.Int8))).mean() for frame in frames]
     assert row.mean("logloss") == pytest.approx(np.mean(losses), abs=1e-6)
     assert sum(each.count for each in row.reliability) == sum(frame.height for frame in frames)
+
+
+def test_in_context_prompts_are_written_with_the_template_that_is_asked_for(smoke: Done) -> None:
+    (plan,) = [each for each in smoke.plan.panels if each.entry.name == "movie"]
+    (job,) = next(cell.scores for cell in plan.cells if cell.model == "In-context")
+    data, backbone = SampleSet.load(smoke.store / plan.data[0].output), Store(smoke.store).backbone(job.work.in_context)
+    sample = data.samples("test")[0]
+    scores = ScoreFile.read(smoke.store / job.output).frame
+    stored = scores.filter(sample_id=sample.sample_id)["score"].item()
+    question = [CandidateList(sample.user_id, sample.history, (sample.item_id,))]
+    scorers = [load_in_context(backbone, data, template=name) for name in ("tallrec", data.template)]
+    asked, other = (scorer.score(question).values[0].item() for scorer in scorers)
+    assert stored == pytest.approx(asked, rel=1e-4)
+    assert stored != pytest.approx(other, rel=1e-2)
 
 
 def test_folds_test_every_user_once_each_with_the_model_that_did_not_see_them(smoke: Done) -> None:

@@ -8,7 +8,9 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,9 @@ import pytest
 from recalign.recommender import Recommender
 from recalign.serving.app import Application, create_app
 from recalign.serving.server import Server, listen
+from recalign.serving.store import EventStore
 
+from . import postgresql as servers
 from .fakes import LONG, FakeScorer, catalogue
 
 
@@ -140,3 +144,26 @@ def start() -> Iterator[Start]:
 @pytest.fixture
 def server(start: Start) -> Running:
     return start()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[servers.PostgreSQL]:
+    """A PostgreSQL server for all tests; they are skipped where it is not installed."""
+    with servers.running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a store can be made: a file, and a URL of PostgreSQL."""
+    if request.param == "sqlite":
+        return str(tmp_path / "events.sqlite")
+    server: servers.PostgreSQL = request.getfixturevalue("postgresql")
+    return server.url()
+
+
+@pytest.fixture
+def store(place: str) -> Iterator[EventStore]:
+    """A new store in each database."""
+    with closing(EventStore(place, like_above=3.5)) as store:
+        yield store

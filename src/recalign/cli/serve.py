@@ -26,7 +26,11 @@ def serve(
         Path | None, typer.Option(help="File with the API keys, one on each line.", show_default=False)
     ] = None,
     store: Annotated[
-        Path | None, typer.Option(help="File to keep events of users in (SQLite).", show_default=False)
+        str | None,
+        typer.Option(
+            help="Keep events of users there: a file (SQLite), or a URL such as postgresql://USER@HOST/DATABASE.",
+            show_default=False,
+        ),
     ] = None,
     like_above: Annotated[
         float | None,
@@ -55,8 +59,7 @@ def serve(
 
     On SIGTERM or Ctrl-C the server first says that it is not ready, finishes what it accepted, and exits with 0.
     """
-    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
-        raise ConfigError("recalign serve", found="no web server", hint="Install it: pip install 'recalign[serve]'")
+    _check_installed("recalign serve", "fastapi", "uvicorn", "sqlalchemy")
     from recalign.serving.run import ServeConfig
     from recalign.serving.run import serve as serve_models
 
@@ -65,10 +68,18 @@ def serve(
 
 
 def events(
-    store: Annotated[Path, typer.Argument(help="File of recalign serve --store.", show_default=False)],
+    store: Annotated[str, typer.Argument(help="File or URL of recalign serve --store.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.", show_default=False)],
 ) -> None:
     """Write what users told a server as a table that `recalign prepare table` reads, to tune on."""
+    _check_installed("recalign events", "sqlalchemy")
     from recalign.serving.store import export_events
 
     typer.echo(f"{export_events(store, output)} events: {output}")
+
+
+def _check_installed(command: str, *packages: str) -> None:
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        hint = "Install it: pip install 'recalign[serve]'"
+        raise ConfigError(command, found=f"no {', no '.join(missing)}", expected="the web server", hint=hint)

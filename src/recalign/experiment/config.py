@@ -34,7 +34,7 @@ from recalign.experiment.entries import (
 )
 from recalign.experiment.published import PAPERS
 from recalign.experiment.results import Figure
-from recalign.settings import Settings, describe, read_toml
+from recalign.settings import Settings, describe, merged, read_toml
 from recalign.tuning.config import STAGES
 
 _HINT: Final = "Shipped experiments lie in experiments/; run one with: recalign run FILE"
@@ -73,7 +73,7 @@ class Experiment(BaseModel):
             for figure in self.figures
             if figure.panel not in names
         ]
-        if (self.stages or self.in_context) and not self.backbones:
+        if (self.stages or self.in_context) and all(entry.optional for entry in self.backbones.values()):
             problems.append("stages and in_context need a backbone: [backbones.NAME]")
         if not self.stages and not self.panels:
             problems.append("nothing to run: it has neither [[stages]] nor [[panels]]")
@@ -103,7 +103,7 @@ class Experiment(BaseModel):
         for stage in self.stages:
             where = f"stage {stage.name}"
             yield where, "data set", (*stage.reads, *stage.zero_shot_for)
-            yield where, "backbone", stage.backbones
+            yield where, "backbone", (*stage.backbones, *stage.on)
             if stage.config.kind == "cot":
                 yield where, "teacher", [stage.teacher or ""]
         for baseline in self.baselines:
@@ -156,15 +156,30 @@ class Experiment(BaseModel):
 
     def backbones_of(self, entry: StageEntry | InContextEntry) -> tuple[str, ...]:
         """Names of the backbones that an entry spans."""
-        return entry.backbones or tuple(self.backbones)
+        return tuple(name for name in entry.backbones or self.backbones if not self.backbones[name].optional)
+
+    def on_backbone(self, name: str) -> Self:
+        """The experiment on one of its backbones alone. Raises ConfigError where it has none of that name."""
+        if name not in self.backbones:
+            raise ConfigError(
+                f"backbone {name!r}",
+                found="no such backbone in the experiment",
+                expected=", ".join(self.backbones),
+                hint=f"Add it to the file: [backbones.{name}]",
+            )
+        alone = self.backbones[name].model_copy(update={"optional": False})
+        stages = tuple(stage.model_copy(update={"backbones": ()}) for stage in self.stages)
+        contexts = tuple(context.model_copy(update={"backbones": ()}) for context in self.in_context)
+        return self.model_copy(update={"backbones": {name: alone}, "stages": stages, "in_context": contexts})
 
 
-def load_experiment(path: Path, *, seeds: int | None = None) -> Experiment:
+def load_experiment(path: Path, *, seeds: int | None = None, backbone: str | None = None) -> Experiment:
     """Read and validate an experiment and what it includes.
 
     Args:
         path: The file.
         seeds: Keep so many of the first training seeds of every list, where it has more. Order seeds stay.
+        backbone: Run everything on this one of the file's backbones, and on no other.
 
     Raises:
         ConfigError: A file is missing, no TOML, or names unknown keys or values; all problems in one message.
@@ -176,11 +191,12 @@ def load_experiment(path: Path, *, seeds: int | None = None) -> Experiment:
             if isinstance(entry, dict) and isinstance(entry.get("seeds"), list):
                 entry["seeds"] = entry["seeds"][:seeds]
     try:
-        return Experiment.model_validate(content)
+        experiment = Experiment.model_validate(content)
     except ValidationError as error:
         # in the file, a stage's settings stand beside its other keys
         problems = _INNER.sub("", describe(error, Experiment))
         raise ConfigError(f"experiment {path}", found=problems) from None
+    return experiment if backbone is None else experiment.on_backbone(backbone)
 
 
 def settings_text(path: Path) -> str:
@@ -244,13 +260,4 @@ def _with_base(entry: Settings, named: Mapping[object, Settings], where: str, wi
         raise ConfigError(where, found=f"extend = {base!r}", expected=f"one of {', '.join(map(str, named))}")
     if base in within:
         raise ConfigError(where, found=f"extend = {base!r}, which extends it", expected="no circle")
-    return _merged(_with_base(named[base], named, where, (*within, base)), own)
-
-
-def _merged(base: Settings, own: Settings) -> Settings:
-    """`own` over `base`: tables joined, everything else replaced."""
-    merged = dict(base)
-    for key, value in own.items():
-        before = base.get(key)
-        merged[key] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
-    return merged
+    return merged(_with_base(named[base], named, where, (*within, base)), own)

@@ -19,9 +19,11 @@ from recalign.cot.config import TeachConfig
 from recalign.evaluation.controls import CONTROLS
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig, NanoConfig
+from recalign.settings import merged
 from recalign.tuning.config import Selection, StageConfig
 
 NAME: Final = r"^[a-z0-9][a-z0-9.-]*$"
+_SPANNED: Final = {"kind", "shots", "selection", "seed", "seeds"}
 _NEAR: Final = 0.75  # as alike are a key of an entry and a misspelt one: "seed", "shot"
 
 Value = TypeVar("Value")
@@ -93,6 +95,9 @@ class StageEntry(_Entry):
     teacher: str | None = Field(None, description="Kind cot: name of the teacher whose data is learnt from.")
     zero_shot_for: tuple[str, ...] = Field((), description="Data sets whose labels must not have been seen; enforced.")
     backbones: OneOrMore[str] = Field((), description="Backbones it is tuned on; all of the file's if not given.")
+    on: dict[str, dict[str, object]] = Field(
+        {}, description="By name of a backbone: settings that replace these on it."
+    )
     shots: OneOrMore[int] = Field((), description="Values of K; all training samples if not given.")
     selection: OneOrMore[Selection] = Field((), description="Rules of selection; that of `StageConfig` if not given.")
     seeds: OneOrMore[int] = Field((0,), min_length=1, description="Training seeds.")
@@ -123,12 +128,15 @@ class StageEntry(_Entry):
         axes = {name: getattr(self, name) for name in ("shots", "seeds", "selection", "backbones")}
         if twice := [name for name, values in axes.items() if len(set(values)) < len(values)]:
             raise ValueError(f"a value comes twice in {', '.join(twice)}")
-        list(self.points())
+        if stray := sorted({key for settings in self.on.values() for key in settings} & _SPANNED):
+            raise ValueError(f"on: {', '.join(stray)} cannot differ between backbones")
+        for backbone in ("", *self.on):
+            list(self.points(backbone))
         return self
 
-    def points(self) -> Iterator[StagePoint]:
-        """The models of this stage on one backbone and fold. Raises ValidationError where a value does not fit."""
-        settings = self.config.model_dump()
+    def points(self, backbone: str = "") -> Iterator[StagePoint]:
+        """The models of this stage on one backbone and part. Raises ValidationError where a value does not fit."""
+        settings = merged(self.config.model_dump(), self.on.get(backbone, {}))
         for shots in self.shots or (None,):
             for selection in self.selection or ("",):
                 for seed in self.seeds:
@@ -157,6 +165,7 @@ class TeacherEntry(TeachConfig):
 class BackboneEntry(BackboneConfig):
     """A backbone; with name 'nano' it is built from the experiment's own data."""
 
+    optional: bool = Field(False, description="Used only where `--backbone` names it, and then alone.")
     nano: NanoConfig = Field(default_factory=NanoConfig, description="The embedded backbone.")
     sources: tuple[str, ...] = Field((), description="nano: data sets whose titles and unlabelled sequences are read.")
     targets: tuple[str, ...] = Field((), description="nano: data sets of which only the titles may be read.")
@@ -200,6 +209,7 @@ class InContextEntry(_Entry):
     demonstrations: OneOrMore[int] = Field((0,), min_length=1, description="Answered samples before the question.")
     seeds: OneOrMore[int] = Field((0,), min_length=1, description="Seeds of the choice of demonstrations.")
     backbones: OneOrMore[str] = Field((), description="Backbones; all of the file's if not given.")
+    template: str = Field("", description="Prompt template; that of the data if not given.")
     label: str = Field("In-context", description="Name of its rows.")
 
 

@@ -7,21 +7,36 @@ matrix products, and anything else by a second or two: the table says which is w
 
 from __future__ import annotations
 
+import math
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 import numpy as np
+from safetensors import safe_open
 
-from recalign.experiment.store import BaselineWork, Job, NanoWork, Store, TuneWork
+from recalign.experiment.store import (
+    BackboneRef,
+    BaselineWork,
+    CandidatesWork,
+    Job,
+    NanoWork,
+    ScoreWork,
+    Store,
+    TeachWork,
+    TuneWork,
+)
 from recalign.models.config import NanoConfig
-from recalign.tuning.backbones import NANO
-from recalign.tuning.config import RecStage
+from recalign.tuning.config import CotStage, InstructionStage, RecStage
 
 _PROMPT_TOKENS: Final = 200  # of a history of ten with one target; targets that share a history add about 25
 _TARGET_TOKENS: Final = 25
+_SAMPLES: Final = 1000  # of a split that is not prepared yet
+_LOOKED_UP: Final = re.compile(r"embed|lm_head|\bwte\b|\bwpe\b")
 _SECONDS: Final[dict[str, float]] = {"prepare": 2.0, "teach": 20.0, "candidates": 1.0, "score": 5.0, "baseline": 20.0}
 
 
@@ -33,7 +48,7 @@ class CostEstimate:
         done: Jobs that are there already.
         measured: Jobs to run whose cost is known from finished ones, and that cost.
         guessed: Jobs to run whose cost is guessed, and the guess.
-        unknown: Jobs on backbones whose size is not known before they are loaded.
+        unknown: Jobs on backbones that are not on this machine.
     """
 
     done: dict[str, int] = field(default_factory=dict)
@@ -58,7 +73,7 @@ class CostEstimate:
             lines.append(f"{kind:12}{self.done.get(kind, 0):>7}{known[0] + guess[0]:>8}{cost:>10.1f}  {text}".rstrip())
         lines.append(f"estimated: {self.cpu_hours:.2f} CPU-hours")
         if self.unknown:
-            lines.append(f"and {self.unknown} jobs on backbones whose size is known only once they are loaded")
+            lines.append(f"and {self.unknown} jobs on backbones that are not on this machine")
         return lines
 
 
@@ -66,15 +81,14 @@ def estimate_cost(jobs: Mapping[str, Job], store: Store) -> CostEstimate:
     """What running `jobs` would cost."""
     known = store.costs_by_shape()
     result = CostEstimate()
-    speed = cache(matrix_speed)
-    shapes = {job.output: job.work.nano for job in jobs.values() if isinstance(job.work, NanoWork)}
+    guess = _Guess(jobs, store)
     for job in jobs.values():
         kind = job.work.kind
         if store.is_done(job):
             result.done[kind] = result.done.get(kind, 0) + 1
             continue
         kinds = result.measured if job.shape in known else result.guessed
-        seconds = known[job.shape] if job.shape in known else _guess(job, shapes, speed)
+        seconds = known[job.shape] if job.shape in known else guess.seconds(job)
         if seconds is None:
             result.unknown += 1
             continue
@@ -83,22 +97,90 @@ def estimate_cost(jobs: Mapping[str, Job], store: Store) -> CostEstimate:
     return result
 
 
-def _guess(job: Job, shapes: Mapping[str, NanoConfig], speed: Callable[[], float]) -> float | None:
-    """CPU seconds; None where the backbone's size is not known."""
-    work = job.work
-    if isinstance(work, NanoWork):
-        return 6 * parameters(work.nano) * work.nano.batch_tokens * work.nano.steps / speed()
-    if isinstance(work, BaselineWork):
-        return _SECONDS["baseline"] * (20 if work.config.text else 1)
-    if not isinstance(work, TuneWork):
-        return _SECONDS[work.kind]
-    if work.backbone.config.name != NANO or work.backbone.built is None:
-        return None
-    config = work.config
-    shared = config.sampling.targets_per_history if isinstance(config, RecStage) else 1
-    tokens = config.batch_size * (_PROMPT_TOKENS / shared + (_TARGET_TOKENS if shared > 1 else 0))
-    steps = config.max_steps or 100
-    return 5 + 6 * parameters(shapes[work.backbone.built]) * tokens * steps / speed()
+class _Guess:
+    """CPU seconds of jobs that no finished one is like, from operations and the speed of this machine's products."""
+
+    def __init__(self, jobs: Mapping[str, Job], store: Store) -> None:
+        self._store = store
+        self._works = {job.output: job.work for job in jobs.values()}
+        self._speed = cache(matrix_speed)
+        self._size = cache(self._parameters)
+
+    def seconds(self, job: Job) -> float | None:
+        """Of one job; None where the backbone's size is not known."""
+        match job.work:
+            case NanoWork() as work:
+                return 6 * parameters(work.nano) * work.nano.batch_tokens * work.nano.steps / self._speed()
+            case BaselineWork() as work:
+                return _SECONDS["baseline"] * (20 if work.config.text else 1)
+            case TuneWork() as work:
+                size = self._size(work.backbone)
+                # A frozen weight has no gradient of its own, but what is before it needs one through it.
+                per_token = (6 if work.config.mode == "full" else 4) * (size or 0)
+                return None if size is None else 5 + per_token * self._tuned_tokens(work) / self._speed()
+            case ScoreWork() as work if (backbone := self._scored_backbone(work)) is not None:
+                size = self._size(backbone)
+                return None if size is None else 5 + 2 * size * self._scored_tokens(work) / self._speed()
+            case work:
+                return _SECONDS[work.kind]
+
+    def _parameters(self, backbone: BackboneRef) -> int | None:
+        if backbone.built is None:
+            return checkpoint_parameters(Path(backbone.config.name))
+        built = self._works[backbone.built]
+        assert isinstance(built, NanoWork)
+        return parameters(built.nano)
+
+    def _tuned_tokens(self, work: TuneWork) -> float:
+        config = work.config
+        shared = config.sampling.targets_per_history if isinstance(config, RecStage) else 1
+        per_prompt = _PROMPT_TOKENS / shared + (_TARGET_TOKENS if shared > 1 else 0)
+        return per_prompt * config.batch_size * (config.max_steps or self._steps(work))
+
+    def _steps(self, work: TuneWork) -> float:
+        """Optimizer steps of a stage that counts epochs."""
+        config = work.config
+        match config:
+            case InstructionStage():
+                rows = config.instructions * len(work.data)
+            case CotStage():
+                teacher = self._works.get(work.cot or "")
+                rows = 3 * (teacher.config.limit or _SAMPLES) if isinstance(teacher, TeachWork) else 3 * _SAMPLES
+            case RecStage():
+                rows = config.shots or sum(self._samples(data, "train") for data in work.data)
+        return max(1.0, config.epochs * rows / config.batch_size)
+
+    def _scored_backbone(self, work: ScoreWork) -> BackboneRef | None:
+        """The language model that scores; None for a baseline."""
+        tuned = self._works.get(work.model or "")
+        return work.in_context or (tuned.backbone if isinstance(tuned, TuneWork) else None)
+
+    def _scored_tokens(self, work: ScoreWork) -> float:
+        lists = self._works.get(work.candidates or "")
+        negatives = lists.negatives if isinstance(lists, CandidatesWork) else 0
+        per_sample = _PROMPT_TOKENS * (1 + work.demonstrations) + _TARGET_TOKENS * negatives
+        return per_sample * self._samples(work.data, work.split)
+
+    def _samples(self, data: str, split: str) -> int:
+        """Samples of a split: counted where the data is prepared already."""
+        path = self._store.path(data)
+        return self._store.data(data).count(split) if path.is_dir() else _SAMPLES
+
+
+def checkpoint_parameters(directory: Path) -> int | None:
+    """Parameters of a local checkpoint that take part in products at every token, from the headers of its files.
+
+    Embeddings are looked up, and the head is asked at the answers only. None where there is no checkpoint.
+    """
+    files = sorted(directory.glob("*.safetensors")) if directory.is_dir() else []
+    count = 0
+    for file in files:
+        with safe_open(file, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (no mapping)
+                shape = tensors.get_slice(name).get_shape()
+                if len(shape) > 1 and not _LOOKED_UP.search(name):
+                    count += math.prod(shape)
+    return count or None
 
 
 def parameters(nano: NanoConfig) -> int:

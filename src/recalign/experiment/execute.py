@@ -112,7 +112,8 @@ def _scorer(work: ScoreWork, data: SampleSet, store: Store) -> Scorer:
         assert work.model is not None
         return load_saved(store.path(work.model), data)
     examples = choose_shots(data.samples("train"), work.demonstrations, work.seed) if work.demonstrations else []
-    return in_context_scorer(load_backbone(store.backbone(work.in_context)), data, examples, name=work.label)
+    backbone = load_backbone(store.backbone(work.in_context))
+    return in_context_scorer(backbone, data, examples, template=work.template, name=work.label)
 
 
 def check_zero_shot(model: Path, data: SampleSet) -> None:

@@ -50,7 +50,7 @@ class JobGraph:
     def _kept(self, job: Job) -> Job:
         return self.jobs.setdefault(job.key, job)
 
-    def _files(self, template: str | None, instructions: str = "") -> list[str]:
+    def files(self, template: str | None, instructions: str = "") -> list[str]:
         """Hashes of the files that a configuration names; a shipped template is no file."""
         names = [template if template and template.endswith(".toml") else "", instructions]
         return [self.content(Path(name)) for name in names if name]
@@ -65,7 +65,7 @@ class JobGraph:
         label = entry.part_name(name, place)
         settings = config.stored(exclude={"output", "overwrite", "input", "items"})
         number = config.items if isinstance(config.items, int) else None
-        depends = [settings, number, content, items, *self._files(config.template)]
+        depends = [settings, number, content, items, *self.files(config.template)]
         job = make_job("data", label, PrepareWork(config=config), depends, ())
         # its name is what manifests of what it taught call it
         return self._kept(job.model_copy(update={"output": f"data/{label.replace(' ', '-')}-{job.key}"}))
@@ -98,7 +98,7 @@ class JobGraph:
         data = self.data(entry.data)
         work = TeachWork(config=entry.config, data=data.output)
         content: object = entry.config.content()
-        if files := self._files(entry.config.template):
+        if files := self.files(entry.config.template):
             content = [content, files]
         return self.add("cot", f"teacher {name}", work, content, (data,))
 
@@ -106,10 +106,9 @@ class JobGraph:
         """All models of a stage; those of its parent have been asked for before."""
         parents = self.models.get(stage.parent or "", [])
         seeded = len({parent.seed for parent in parents}) > 1
-        points = list(stage.points())
         for backbone in self.experiment.backbones_of(stage):
             for part in self._parts(stage, parents):
-                for point in points:
+                for point in stage.points(backbone):
                     seed = point.config.seed
                     fitting = [
                         model.job
@@ -147,7 +146,7 @@ class JobGraph:
         needs = (*data, *built, *(job for job in (parent, validation, cot) if job), *unseen)
         depends = [config.model_dump(mode="json"), ref.config.model_dump(mode="json"), len(data), len(unseen)]
         rows = config.instruction_file if isinstance(config, InstructionStage) else None
-        depends += self._files(config.template, rows or "")
+        depends += self.files(config.template, rows or "")
         title = " ".join([point.name, *([backbone] if len(self.experiment.backbones_of(stage)) > 1 else [])])
         if part is not None:
             read = (self.experiment.data[name] for name in stage.reads)

@@ -196,10 +196,17 @@ class _Planner:
                 scores = []
                 for data in plan.data:
                     work = ScoreWork(
-                        data=data.output, split=split, seed=seed, label=label, in_context=ref, demonstrations=count
+                        data=data.output,
+                        split=split,
+                        seed=seed,
+                        label=label,
+                        in_context=ref,
+                        demonstrations=count,
+                        template=entry.template,
                     )
                     name = f"score {label} {backbone} on {data.name} seed {seed}"
                     depends = [split, seed, count, ref.config.model_dump(mode="json")]
+                    depends += [entry.template, *self.graph.files(entry.template)] if entry.template else []
                     scores.append(self.graph.add("scores", name, work, depends, (data, *built), suffix=".parquet"))
                 yield Cell(label, "in-context", backbone, None, "", seed, tuple(scores))
 

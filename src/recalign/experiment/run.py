@@ -55,6 +55,7 @@ def run_experiment(
     *,
     jobs: int = 1,
     seeds: int | None = None,
+    backbone: str | None = None,
     reporter: Reporter | None = None,
 ) -> ExperimentRun:
     """Run what is not done of an experiment, and write its results.
@@ -65,6 +66,7 @@ def run_experiment(
         store: Where what jobs make is kept; by default ``store`` beside the run. Runs with one store share equal jobs.
         jobs: Worker processes.
         seeds: Run only so many of the first seeds of every list.
+        backbone: Run on this one of the file's backbones alone.
         reporter: Told a line about every job that ends, and the progress inside jobs.
 
     Raises:
@@ -73,8 +75,8 @@ def run_experiment(
         Interrupted: A signal stopped it; the same call continues.
     """
     reporter = reporter or Reporter()
-    experiment = load_experiment(file, seeds=seeds)
-    output = output or default_output(file)
+    experiment = load_experiment(file, seeds=seeds, backbone=backbone)
+    output = output or default_output(file, backbone)
     place = Store(store or default_store(output))
     check_run_directory(output)
     with place.locked():
@@ -85,8 +87,12 @@ def run_experiment(
             link_outputs(output, plan, place)
         reporter.note("results: metrics, intervals and tests")
         text = settings_text(file)
-        shortened = f" --seeds {seeds}" if seeds is not None else ""
-        commands = (f"recalign run {file} --output {output}{shortened}", f"recalign report {output}")
+        options = [] if backbone is None else ["--backbone", backbone]
+        options += [] if seeds is None else ["--seeds", str(seeds)]
+        commands = (
+            " ".join(["recalign run", str(file), "--output", str(output), *options]),
+            f"recalign report {output}",
+        )
         results = make_results(experiment, plan, outcomes, place, commands=commands, settings=text)
         write_file_atomic(output / SETTINGS_FILE, text.encode())
         results.write(output)
@@ -104,20 +110,22 @@ def _noting(reporter: Reporter) -> Callable[[Job, JobOutcome, int, int], None]:
     return announce
 
 
-def estimate_experiment(file: Path, store: Path | None = None, *, seeds: int | None = None) -> CostEstimate:
+def estimate_experiment(
+    file: Path, store: Path | None = None, *, seeds: int | None = None, backbone: str | None = None
+) -> CostEstimate:
     """What is left to run and what it will cost; nothing is written. Arguments as of `run_experiment`.
 
     Raises:
         ConfigError: The file is wrong.
         DataError: An input file is missing.
     """
-    plan = plan_experiment(load_experiment(file, seeds=seeds))
-    return estimate_cost(plan.jobs, Store(store or default_store(default_output(file))))
+    plan = plan_experiment(load_experiment(file, seeds=seeds, backbone=backbone))
+    return estimate_cost(plan.jobs, Store(store or default_store(default_output(file, backbone))))
 
 
-def default_output(file: Path) -> Path:
+def default_output(file: Path, backbone: str | None = None) -> Path:
     """Where a run of `file` goes if nothing else is said."""
-    return Path("runs") / file.stem
+    return Path("runs") / (file.stem if backbone is None else f"{file.stem}-{backbone}")
 
 
 def default_store(output: Path) -> Path:

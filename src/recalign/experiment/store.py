@@ -117,6 +117,7 @@ class ScoreWork(_Work):
     model: str | None = None
     in_context: BackboneRef | None = None
     demonstrations: int = 0
+    template: str = ""
     candidates: str | None = None
     control: str = ""
     zero_shot: bool = False

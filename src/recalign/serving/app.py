@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from recalign.recommender import Recommender
 from recalign.retrieval.selection import RETRIEVE
 from recalign.serving import schemas
 from recalign.serving.connections import BODY_SECONDS, CancelOnDisconnect
+from recalign.serving.database import StoreError
 from recalign.serving.metrics import Metrics
 from recalign.serving.queue import DeadlinePassed, Overloaded, Unavailable
 from recalign.serving.security import OPEN_ROUTES, ApiKeys, Guard
@@ -29,6 +31,7 @@ from recalign.serving.static import add_page
 from recalign.serving.store import EventStore
 from recalign.serving.worker import Limits, ModelThread
 
+logger = logging.getLogger(__name__)
 MAX_BODY: Final = 1 << 20  # bytes
 DRAINING: Final = "the server is going down"
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
@@ -143,7 +146,7 @@ def _add_events(app: FastAPI, service: Service) -> None:
         return await service.append(request)
 
     @app.delete("/v1/events", responses=_PROBLEMS)
-    async def forget(user: Annotated[str, Query(min_length=1, max_length=200)]) -> schemas.ForgottenResponse:
+    async def forget(user: Annotated[schemas.Name, Query()]) -> schemas.ForgottenResponse:
         """Delete all events of a user (needs --store)."""
         return await service.forget(user)
 
@@ -182,6 +185,12 @@ def _add_errors(app: FastAPI) -> None:
     answer(Overloaded, 429, lambda error: {"Retry-After": str(error.retry_after)})
     answer(Unavailable, 503, lambda _: {"Retry-After": "1"})
     answer(DeadlinePassed, 504)
+
+    @app.exception_handler(StoreError)
+    async def broken_store(_: Request, error: StoreError) -> JSONResponse:
+        logger.error("%s", error)  # it names the database, which is not for clients
+        problem = "the store of events cannot be used now; the server's log says why"
+        return JSONResponse({"error": problem}, 503, {"Retry-After": "1"})
 
     @app.exception_handler(HTTPException)
     async def refuse(_: Request, error: HTTPException) -> JSONResponse:

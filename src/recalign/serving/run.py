@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from recalign.errors import ConfigError
@@ -14,7 +14,7 @@ from recalign.retrieval.selection import RETRIEVE
 from recalign.serving.app import create_app
 from recalign.serving.security import ApiKeys, check_host
 from recalign.serving.server import Server, listen
-from recalign.serving.store import SqliteStore
+from recalign.serving.store import EventStore
 from recalign.serving.worker import Limits
 
 
@@ -25,7 +25,7 @@ class ServeConfig:
     Attributes:
         host, port: Where to listen; any other host than this machine needs `keys`.
         keys: File with the API keys; None for none.
-        store: File with the events of users; None for none.
+        store: Where the events of users are: a file (SQLite) or a URL of SQLAlchemy; None for nowhere.
         like_above: A rating above it counts as liked; without it ratings are refused.
         timeout: Seconds for one request, at most.
         capacity: Candidates that may wait at one time.
@@ -39,7 +39,7 @@ class ServeConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     keys: Path | None = None
-    store: Path | None = None
+    store: str | Path | None = field(default=None, repr=False)  # a password may stand in it
     like_above: float | None = None
     timeout: float = 10.0
     capacity: int = 8_000
@@ -83,15 +83,15 @@ def serve(runs: Sequence[str], config: ServeConfig, *, on_start: Callable[[str, 
         on_start: Called with the address and the models' names when requests are about to be answered.
 
     Raises:
-        ConfigError: The host needs a key, the port is taken, or a file of keys is wrong.
-        ArtifactError, ModelError: As `load_models` and `SqliteStore`.
+        ConfigError: The host needs a key, the port is taken, or a file of keys or the store's URL is wrong.
+        ArtifactError, ModelError: As `load_models` and `EventStore`.
     """
     keys = None if config.keys is None else ApiKeys.read(config.keys)
     check_host(config.host, keys)
     with listen(config.host, config.port) as listener:
-        models = load_models(runs, device=config.device, index=config.index)
-        store = None if config.store is None else SqliteStore(config.store, like_above=config.like_above)
+        store = None if config.store is None else EventStore(config.store, like_above=config.like_above)
         with nullcontext() if store is None else closing(store):
+            models = load_models(runs, device=config.device, index=config.index)
             limits = Limits(capacity=config.capacity, stall_seconds=config.stall_seconds)
             application = create_app(
                 models, keys=keys, store=store, limits=limits, timeout=config.timeout, retrieve=config.retrieve

@@ -147,9 +147,7 @@ class Service:
     @property
     def _events(self) -> EventStore:
         if self._store is None:
-            raise DataError(
-                "this server", found="no store of events", expected="one", hint="Start it with --store FILE"
-            )
+            raise DataError("this server", found="no store of events", expected="one", hint="Start it with --store")
         return self._store
 
     async def _asked(self, request: schemas.Asking, likes: Sequence[str]) -> _Asked:

@@ -1,4 +1,4 @@
-"""Events of users, appended to one SQLite file: their history for requests, and data to tune on later.
+"""Events of users, appended to a database: their history for requests, and data to tune on later.
 
 Nothing here learns. A user's history is what their last events say, and `export_events` writes a table that
 ``recalign prepare table`` reads, so that a new model can be tuned.
@@ -7,36 +7,24 @@ Nothing here learns. A user's history is what their last events say, and `export
 from __future__ import annotations
 
 import io
-import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 import polars as pl
+from sqlalchemy import delete, func, select
+from sqlalchemy.engine import Connection
 
 from recalign.artifacts import write_file_atomic
 from recalign.data.schema import HistoryEntry
-from recalign.errors import ArtifactError, DataError
+from recalign.errors import DataError
+from recalign.serving.database import EVENTS, Database
 
 Kind = Literal["like", "dislike", "rating"]
-FORMAT: Final = 1
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS event (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, user TEXT NOT NULL, item TEXT NOT NULL,
-    kind TEXT NOT NULL, liked INTEGER NOT NULL, rating REAL, at INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS event_user ON event (user, number);
-CREATE TRIGGER IF NOT EXISTS event_append_only BEFORE UPDATE ON event
-    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
-"""
-# The last event about an item counts.
-_HISTORY: Final = """
-SELECT item, liked, rating FROM event
-WHERE number IN (SELECT max(number) FROM event WHERE user = ? GROUP BY item) ORDER BY number DESC LIMIT ?
-"""
+_TOGETHER: Final = 1_000  # events that one statement looks up
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,135 +42,131 @@ class Event:
     rating: float | None = None
 
 
-class EventStore(Protocol):
-    """Where a server keeps events. Its methods may be called from several threads."""
+class EventStore:
+    """Where servers keep events: a SQLite file or a PostgreSQL database.
+
+    Its methods may be called from several threads, and several processes may use one store. After a `StoreError` a
+    method may be called again: what was lost is connected anew.
+
+    Attributes:
+        name: For messages; without a password.
+    """
+
+    def __init__(self, store: str | Path, *, like_above: float | None = None, create: bool = True) -> None:
+        """Open or create.
+
+        Args:
+            store: A file (SQLite), or a URL of SQLAlchemy.
+            like_above: A rating above it counts as liked; without it ratings are refused.
+            create: Make a store that is not there.
+
+        Raises:
+            ConfigError: The URL is wrong, or its database is not supported or has no driver.
+            StoreError: The database cannot be opened, or is something else. All methods may raise it.
+        """
+        self._like_above = like_above
+        self._database = Database(store, create=create)
+        self.name = self._database.name
 
     def append(self, events: Sequence[Event]) -> int:
         """Store all events or none, durably; return how many were new.
 
+        Where the connection is lost meanwhile, they may be stored all the same. To append them again is safe.
+
         Raises:
             DataError: A key is known with other contents; or a rating, where the store does not know what is liked.
         """
+        at = time.time_ns() // 1000
+        wanted: dict[str, Event] = {}
+        for event in events:
+            _check_same(wanted.setdefault(event.key, event), event)
+        rows = {key: {**asdict(event), "liked": self._liked(event), "at": at} for key, event in wanted.items()}
+        keys, insert = list(wanted), self._database.insert_new
+
+        def append_all(run: Connection) -> int:
+            stored = 0
+            for start in range(0, len(keys), _TOGETHER):
+                part = {key: wanted[key] for key in keys[start : start + _TOGETHER]}
+                # Another process may store or delete the same event between two statements, so look again.
+                while missing := _missing(run, part):
+                    values = [rows[key] for key in missing]
+                    stored += run.execute(insert, values, execution_options={"preserve_rowcount": True}).rowcount
+            return stored
+
+        return self._database.write(append_all)
 
     def history(self, user: str, last: int) -> tuple[HistoryEntry, ...]:
         """What the user's last events say about the `last` items that they are about, oldest first."""
+        event = EVENTS.c
+        # The last event about an item counts.
+        latest = select(func.max(event.number)).where(event.user == user).group_by(event.item)
+        query = select(event.item, event.liked, event.rating).where(event.number.in_(latest))
+        rows = self._database.read(lambda run: run.execute(query.order_by(event.number.desc()).limit(last)).all())
+        return tuple(HistoryEntry(item, liked, rating) for item, liked, rating in reversed(rows))
 
     def forget(self, user: str) -> int:
-        """Delete all events of the user; return how many there were."""
+        """Delete all events of the user; return how many there were.
 
-    def close(self) -> None:
-        """Let go of the store."""
-
-
-class SqliteStore:
-    """An `EventStore` in one file, in WAL mode: readers do not wait for writers. One process at a time writes."""
-
-    def __init__(self, path: Path, *, like_above: float | None = None) -> None:
-        """Open or create.
-
-        Args:
-            path: The file.
-            like_above: A rating above it counts as liked; without it ratings are refused.
-
-        Raises:
-            ArtifactError: The file cannot be opened, or is something else.
+        SQLite overwrites them with zeros, in the file and in its log.
         """
-        self.path, self._like_above = path, like_above
-        self._lock = threading.Lock()
-        with self._errors():
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
-            for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-                self._connection.execute(f"PRAGMA {setting}")
-            (found,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if found not in (0, FORMAT):
-                raise ArtifactError(f"store {path}", found=f"format {found}", expected=f"format {FORMAT}")
-            self._connection.executescript(_SCHEMA)
-            self._connection.execute(f"PRAGMA user_version = {FORMAT}")
-
-    def append(self, events: Sequence[Event]) -> int:
-        """As `EventStore.append`."""
-        at = time.time_ns() // 1000
-        with self._transaction() as run:
-            return sum(self._append(run, event, at) for event in events)
-
-    def history(self, user: str, last: int) -> tuple[HistoryEntry, ...]:
-        """As `EventStore.history`."""
-        with self._lock, self._errors():
-            rows = self._connection.execute(_HISTORY, (user, last)).fetchall()
-        return tuple(HistoryEntry(item, bool(liked), rating) for item, liked, rating in reversed(rows))
-
-    def forget(self, user: str) -> int:
-        """As `EventStore.forget`. What was deleted is overwritten with zeros, in the file and in its log."""
-        with self._transaction() as run:
-            deleted = run.execute("DELETE FROM event WHERE user = ?", (user,)).rowcount
-        with self._lock, self._errors():
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        statement = delete(EVENTS).where(EVENTS.c.user == user)
+        deleted = self._database.write(lambda run: run.execute(statement).rowcount)
+        self._database.overwrite_deleted()
         return deleted
 
     def frame(self) -> pl.DataFrame:
         """All events, oldest first: user_id, item_id, liked, timestamp (microseconds)."""
-        with self._lock, self._errors():
-            rows = self._connection.execute("SELECT user, item, liked, at FROM event ORDER BY number").fetchall()
-        schema = {"user_id": pl.String(), "item_id": pl.String(), "liked": pl.Int8(), "timestamp": pl.Int64()}
-        return pl.DataFrame(rows, schema=schema, orient="row")
+        event = EVENTS.c
+        query = select(event.user, event.item, event.liked, event.at).order_by(event.number)
+        rows = self._database.read(lambda run: [tuple(row) for row in run.execute(query)])
+        schema = {"user_id": pl.String(), "item_id": pl.String(), "liked": pl.Boolean(), "timestamp": pl.Int64()}
+        return pl.DataFrame(rows, schema=schema, orient="row").cast({"liked": pl.Int8()})
 
     def close(self) -> None:
-        """As `EventStore.close`."""
-        self._connection.close()
+        """Let go of the store."""
+        self._database.close()
 
-    def _append(self, run: sqlite3.Connection, event: Event, at: int) -> int:
-        liked = event.kind == "like"
-        if event.rating is not None:
-            if self._like_above is None:
-                raise DataError(
-                    "a rating", expected="a like or a dislike", hint="Start with --like-above to take ratings"
-                )
-            liked = event.rating > self._like_above
-        known = run.execute("SELECT user, item, kind, rating FROM event WHERE key = ?", (event.key,)).fetchone()
-        row = (event.user, event.item, event.kind, event.rating)
-        if known is None:
-            values = (event.key, *row[:3], liked, event.rating, at)
-            run.execute("INSERT INTO event (key, user, item, kind, liked, rating, at) VALUES (?,?,?,?,?,?,?)", values)
-        elif known != row:
-            raise DataError("the idempotency key", found="another event with it", expected="a key for each event")
-        return int(known is None)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._errors():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise ArtifactError(f"store {self.path}", found=str(error), expected="a SQLite file of events") from error
+    def _liked(self, event: Event) -> bool:
+        if event.rating is None:
+            return event.kind == "like"
+        if self._like_above is None:
+            raise DataError("a rating", expected="a like or a dislike", hint="Start with --like-above to take ratings")
+        return event.rating > self._like_above
 
 
-def export_events(store: Path, output: Path) -> int:
+def export_events(store: str | Path, output: Path) -> int:
     """Write the events of a store as Parquet, for ``recalign prepare table``; return how many there are.
 
+    Args:
+        store: As `EventStore` takes it.
+        output: The file to write.
+
     Raises:
+        ConfigError: The store's URL is wrong.
         ArtifactError: There is no store, or `output` cannot be written.
         DataError: The store is empty.
     """
-    if not store.is_file():
-        raise ArtifactError(f"store {store}", found="nothing there", expected="the file of recalign serve --store")
-    opened = SqliteStore(store)
-    try:
+    with closing(EventStore(store, create=False)) as opened:
         events = opened.frame()
-    finally:
-        opened.close()
     if events.is_empty():
-        raise DataError(f"store {store}", found="no event", expected="something to export")
+        raise DataError(opened.name, found="no event", expected="something to export")
     table = io.BytesIO()
     events.write_parquet(table)
     write_file_atomic(output, table.getvalue())
     return len(events)
+
+
+def _missing(run: Connection, wanted: Mapping[str, Event]) -> list[str]:
+    """The keys that are not stored; those that are must be the same events."""
+    event = EVENTS.c
+    query = select(event.key, event.user, event.item, event.kind, event.rating).where(event.key.in_(wanted))
+    stored = [Event(*row) for row in run.execute(query)]
+    for known in stored:
+        _check_same(known, wanted[known.key])
+    keys = {known.key for known in stored}
+    return [key for key in wanted if key not in keys]
+
+
+def _check_same(known: Event, event: Event) -> None:
+    if known != event:
+        raise DataError("the idempotency key", found="another event with it", expected="a key for each event")

@@ -25,8 +25,8 @@ LICENCE: Final = (
 )
 GROUPLENS: Final = "https://files.grouplens.org/datasets/movielens"
 _NO_GENRES: Final = "(no genres listed)"
-_DAT_RATING: Final = r"(?P<user_id>[^:]*)::(?P<item_id>[^:]*)::(?P<rating>[^:]*)::(?P<timestamp>[^:]*)"
-_DAT_MOVIE: Final = r"(?P<item_id>[^:]*)::(?P<title>.*)::(?P<genres>[^:]*)"
+DAT_RATING: Final = r"(?P<user_id>[^:]*)::(?P<item_id>[^:]*)::(?P<rating>[^:]*)::(?P<timestamp>[^:]*)"
+DAT_MOVIE: Final = r"(?P<item_id>[^:]*)::(?P<title>.*)::(?P<genres>[^:]*)"
 _RATING_NAMES: Final = {"user_id": "userId", "item_id": "movieId", "rating": "rating", "timestamp": "timestamp"}
 _MOVIE_NAMES: Final = {"item_id": "movieId", "title": "title", "genres": "genres"}
 
@@ -43,7 +43,7 @@ def read_movielens(path: Path, options: SourceOptions) -> SourceData:
     builder = SourceBuilder()
     tally = builder.file(items_path)
     if is_dat:
-        movies = pattern_rows(tally, _DAT_MOVIE, encoding="utf-8" if is_utf8(items_path) else "latin-1")
+        movies = pattern_rows(tally, DAT_MOVIE, encoding="utf-8" if is_utf8(items_path) else "latin-1")
     else:
         movies = delimited_rows(tally, ",", named_layout(_MOVIE_NAMES, items_path))
     for rows in movies:
@@ -53,7 +53,7 @@ def read_movielens(path: Path, options: SourceOptions) -> SourceData:
         builder.add_items(sift(shaped, fields.item_checks(), tally), tally)
     tally = builder.file(ratings_path)
     if is_dat:
-        ratings = pattern_rows(tally, _DAT_RATING)
+        ratings = pattern_rows(tally, DAT_RATING)
     else:
         ratings = delimited_rows(tally, ",", named_layout(_RATING_NAMES, ratings_path))
     for rows in ratings:
