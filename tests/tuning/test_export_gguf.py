@@ -1,6 +1,6 @@
 """llama.cpp's own converters, run on exports: what they write is imported again, and is the model that was exported.
 
-RECALIGN_LLAMA_CPP names the folder of llama.cpp's sources. The tokenizer is SmolLM2's, since the converter must know it.
+RECALIGN_LLAMA_CPP names the folder of llama.cpp's sources. The tokenizer is SmolLM2's: the converter must know it.
 """
 
 from __future__ import annotations

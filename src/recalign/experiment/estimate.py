@@ -31,6 +31,7 @@ from recalign.experiment.store import (
     TuneWork,
 )
 from recalign.models.config import NanoConfig
+from recalign.models.released import RELEASES, release_directory
 from recalign.tuning.config import CotStage, InstructionStage, RecStage
 
 _PROMPT_TOKENS: Final = 200  # of a history of ten with one target; targets that share a history add about 25
@@ -126,7 +127,8 @@ class _Guess:
 
     def _parameters(self, backbone: BackboneRef) -> int | None:
         if backbone.built is None:
-            return checkpoint_parameters(Path(backbone.config.name))
+            name = backbone.config.name
+            return checkpoint_parameters(release_directory(name) if name in RELEASES else Path(name))
         built = self._works[backbone.built]
         assert isinstance(built, NanoWork)
         return parameters(built.nano)
