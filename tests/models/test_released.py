@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from recalign.artifacts import hash_file, read_manifest
+from recalign.artifacts import hash_file
 from recalign.data import transfer
 from recalign.errors import ArtifactError, ConfigError, ModelError
 from recalign.experiment.tune import tune
@@ -69,7 +69,7 @@ def test_fetched_once_and_found_by_name(index: list[list[str]], tmp_path: Path) 
     plugin = BACKBONES.find(SMOLLM2)
     config = BackboneConfig(name=SMOLLM2)
     assert plugin.resolve(config, BackboneData(())) == config
-    assert plugin.mode == "lora"
+    assert not plugin.made_from_data
 
 
 def test_a_name_that_is_not_fetched_says_the_command(index: list[list[str]], tmp_path: Path) -> None:
@@ -91,7 +91,10 @@ def test_a_stage_on_it_is_a_lora(index: list[list[str]], tmp_path: Path) -> None
     stage = {"max_steps": 1, "batch_size": 2, "shots": 4, "precision": "fp32"}
     model = tune([data], tmp_path / "model", backbone=SMOLLM2, settings=stage)
     assert read_record(model / "adapter").mode == "lora"
-    assert read_manifest(model).parents["backbone"]
+    other = make_tiny(tmp_path / "other", seed=3)
+    parent = tune([data], tmp_path / "parent", backbone=str(other), settings=stage)
+    with pytest.raises(ModelError, match="another backbone"):  # never the parent's instead of the one that was named
+        tune([data], tmp_path / "child", backbone=SMOLLM2, parent=parent, settings=stage)
 
 
 def test_a_killed_import_does_not_fetch_again(
