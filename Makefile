@@ -51,7 +51,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.browser: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright axe-playwright-python
 	@touch $@
 
 clean:

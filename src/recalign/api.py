@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from recalign.answer import Answer, Explain, answer
@@ -66,7 +66,7 @@ def run(
     store: str | Path | None = None,
     jobs: int = 1,
     seeds: int | None = None,
-    backbone: str | None = None,
+    backbones: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> ExperimentRun:
     """Run an experiment's file and write ``results.json`` and ``report.html``, as `recalign run` does.
@@ -74,6 +74,6 @@ def run(
     Arguments and errors are those of `recalign.experiment.run.run_experiment`.
     """
     places = [None if path is None else Path(path) for path in (output, store)]
-    done = run_experiment(Path(file), *places, jobs=jobs, seeds=seeds, backbone=backbone, reporter=reporter)
+    done = run_experiment(Path(file), *places, jobs=jobs, seeds=seeds, backbones=backbones, reporter=reporter)
     write_report(done.directory)
     return done

@@ -23,10 +23,13 @@ def model(tmp_path_factory: pytest.TempPathFactory, workshop: Path) -> Path:
     return tune([workshop / "data"], output, backbone=str(workshop / "backbone"), settings=settings)
 
 
-def test_a_tuned_model_is_served_until_sigterm(model: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_tuned_model_is_served_until_sigterm(
+    cli: Cli, model: Path, workshop: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    data = workshop / "data"
     expected = Recommender.load(model)
     likes = [f"id:{item}" for item in expected.catalog.ids[:2]]
-    with start("serve", model, f"again={model}", "--port", 0, "--drain", 0) as process:
+    with start("serve", model, f"again={model}", "--data", data, "--port", 0, "--drain", 0) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         first, _, address = process.stdout.readline().rpartition(" ")
@@ -36,12 +39,15 @@ def test_a_tuned_model_is_served_until_sigterm(model: Path, start: Callable[...,
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as response:
             items = json.load(response)["items"]
+        with urllib.request.urlopen(address.strip() + "v1/audit", timeout=60) as response:
+            audit = json.load(response)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         assert process.stderr.read() == ""
     ranked = expected.recommend(likes, k=3)
     assert [item["item_id"] for item in items] == [item.item_id for item in ranked]
     assert [item["score"] for item in items] == pytest.approx([item.score for item in ranked], rel=1e-4)
+    assert audit == {**json.loads(cli("audit", data, "--json")[1]), "data": "data"}
 
 
 @pytest.mark.parametrize(

@@ -541,3 +541,30 @@ def test_movielens_by_leave_n_out_has_ten_targets_of_every_user(movielens: pl.Da
     assert int((test["label"] == 2).sum()) == 789
     assert test["history"].max() == 1
     assert like_rate_auc(samples) == pytest.approx(0.646, rel=0.01)
+
+
+@given(interactions(), st.sampled_from(["leave-one-out", "temporal", "tallrec-book"]), st.integers(1, 4))
+def test_few_test_users_are_some_of_all_with_all_that_they_have(rows: pl.DataFrame, protocol: str, count: int) -> None:
+    try:
+        whole = prepare(rows, protocol, min_history=1)
+    except DataError:
+        return
+    few = prepare(rows, protocol, min_history=1, test_users=count)
+    for split in SPLITS:
+        before, after = (samples.filter(pl.col("split").cast(pl.String) == split) for samples in (whole, few))
+        users = after["user_id"].unique()
+        assert len(users) == (
+            before["user_id"].n_unique() if split == "train" else min(count, before["user_id"].n_unique())
+        )
+        assert after.equals(before.filter(pl.col("user_id").is_in(users.implode())))
+
+
+def test_few_test_users_are_a_seeded_choice_and_the_same_in_valid() -> None:
+    rows = table(*[(str(user), str(item), 4.0, item) for user in range(30) for item in range(6)])
+    chosen = []
+    for seed in (0, 0, 1):
+        samples = prepare(rows, "leave-one-out", test_users=7, seed=seed)
+        valid, test = (set(samples.filter(pl.col("split") == split)["user_id"]) for split in ("valid", "test"))
+        assert valid == test
+        chosen.append(test)
+    assert chosen[0] == chosen[1] != chosen[2]

@@ -336,10 +336,12 @@ def test_an_optional_backbone_is_used_alone_and_only_where_it_is_named(file: Cal
     more += '\n[[in_context]]\ndata = "a"\nbackbones = ["m", "big"]\n'
     plain = load_experiment(file(more))
     assert [plain.backbones_of(each) for each in (*plain.stages, *plain.in_context)] == [("n", "m"), ("n",), ("m",)]
-    alone = load_experiment(file(more), backbone="big")
+    alone = load_experiment(file(more), backbones=["big"])
     assert [alone.backbones_of(each) for each in (*alone.stages, *alone.in_context)] == [("big",)] * 3
+    both = load_experiment(file(more), backbones=["big", "m"])
+    assert both.backbones_of(both.stages[1]) == ("big", "m")
     with pytest.raises(ConfigError, match=r"no such backbone.*expected n, m, big.*\[backbones.other\]"):
-        load_experiment(file(more), backbone="other")
+        load_experiment(file(more), backbones=["m", "other"])
 
 
 def test_optional_backbones_alone_are_none(file: Callable[..., Path]) -> None:

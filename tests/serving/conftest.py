@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
+from recalign.data.samples import SampleSet
 from recalign.recommender import Recommender
 from recalign.serving.app import Application, create_app
 from recalign.serving.server import Server, listen
 from recalign.serving.store import EventStore
 
 from . import postgresql as servers
-from .fakes import LONG, FakeScorer, catalogue
+from .fakes import LONG, FakeScorer, catalogue, films
 
 
 @dataclass
@@ -139,6 +140,18 @@ def start() -> Iterator[Start]:
         if running.thread.is_alive():
             running.stop()
         running.loop.close()
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> SampleSet:
+    """Prepared data of the films that `FakeScorer` scores."""
+    return films(tmp_path_factory.mktemp("films") / "films")
+
+
+@pytest.fixture
+def model(data: SampleSet) -> Recommender:
+    """A fake model of the catalogue of `data`."""
+    return Recommender(FakeScorer(), data.catalog)
 
 
 @pytest.fixture

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from recalign.data.catalog import ItemCatalog
-from recalign.data.samples import CandidateList
-from recalign.data.schema import ITEMS
+from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet
+from recalign.data.schema import ITEMS, SPLITS
 from recalign.scoring.base import Scores
+from recalign.testing.data import write_sample_set
 
 LONG = 60.0  # seconds until a test that waits for what never comes fails
 
@@ -20,6 +22,26 @@ def catalogue(items: int = 12) -> ItemCatalog:
     """Items 1, 2, 3, ... with the titles "Film 1 (1991)", "Film 2 (1992)", ..."""
     rows = [(str(n), f"Film {n} ({1990 + n})", None, None, None) for n in range(1, items + 1)]
     return ItemCatalog.from_items(pl.DataFrame(rows, schema=ITEMS, orient="row"), "{title}")
+
+
+def films(directory: Path, titles: Mapping[str, str] | None = None, users: int = 6) -> SampleSet:
+    """Prepared data of the items of `catalogue`, or of `titles`; each user has a sample and a history in each split."""
+    titles = titles or {item: catalogue().title(item) for item in catalogue().ids}
+    items = sorted(titles, key=int)
+
+    def sample(split: int, user: int) -> Sample:
+        names = [items[(place * user + place + split) % len(items)] for place in range(4)]
+        history = tuple(HistoryEntry(name, (user + place) % 3 != 0, 4.0) for place, name in enumerate(names))
+        target = items[(7 * user + split) % len(items)]
+        return Sample(f"{split}-{user}", f"person-{user}", target, user % 2, history)
+
+    config = {
+        "protocol": {"name": "temporal", "version": 1},
+        "feedback": {"kind": "explicit", "like_above": 3.0},
+        "domain": {"noun": "movie", "yes": "Yes.", "no": "No."},
+    }
+    samples = {split: [sample(at, user) for user in range(users)] for at, split in enumerate(SPLITS)}
+    return write_sample_set(directory, titles, samples, config=config)
 
 
 class FakeScorer:

@@ -19,6 +19,7 @@ from recalign.cli.evaluate import evaluate
 from recalign.cli.export import export
 from recalign.cli.import_model import import_model
 from recalign.cli.index import index
+from recalign.cli.page import page
 from recalign.cli.prepare import prepare
 from recalign.cli.recommend import RecommendCommand, recommend
 from recalign.cli.report import report
@@ -53,6 +54,7 @@ app.command()(export)
 app.command("import")(import_model)
 app.command()(serve)
 app.command()(events)
+app.command()(page)
 app.command()(report)
 app.command()(config)
 

@@ -54,6 +54,9 @@ def prepare(
     holdout: Annotated[
         int | None, _option("leave-n-out: a user's events that are held out together (10).", _SPLITS)
     ] = None,
+    test_users: Annotated[
+        int | None, _option("Most users in valid and in test, a seeded choice (all).", _SPLITS)
+    ] = None,
     seed: Annotated[int | None, _option("Root of all randomness (0).", _SPLITS)] = None,
     max_rendered: Annotated[
         int | None, _option("Most rows of the .jsonl files (100,000); samples.parquet has all.", _SPLITS)

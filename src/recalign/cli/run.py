@@ -28,8 +28,8 @@ def run(
         int | None, typer.Option(min=1, help="Only the first N seeds of every list.", show_default=False)
     ] = None,
     backbone: Annotated[
-        str | None,
-        typer.Option(help="Run on this one of the file's backbones, with its settings.", show_default=False),
+        list[str] | None,
+        typer.Option(help="Run on this one of the file's backbones alone; repeat for several.", show_default=False),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is left to run and about how many CPU-hours it takes.")
@@ -45,13 +45,14 @@ def run(
     from recalign.cli.progress import TerminalReporter
     from recalign.experiment.run import default_output, default_store, estimate_experiment
 
-    target = output or default_output(file, backbone)
+    backbones = tuple(backbone or ())
+    target = output or default_output(file, backbones)
     if dry_run:
-        for line in estimate_experiment(file, store or default_store(target), seeds=seeds, backbone=backbone).lines():
+        for line in estimate_experiment(file, store or default_store(target), seeds=seeds, backbones=backbones).lines():
             typer.echo(line)
         return
     with TerminalReporter() as reporter:
-        done = run_file(file, target, store=store, jobs=jobs, seeds=seeds, backbone=backbone, reporter=reporter)
+        done = run_file(file, target, store=store, jobs=jobs, seeds=seeds, backbones=backbones, reporter=reporter)
     show_results(done)
     typer.echo(f"\nresults: {target / 'results.json'}\nreport: {target / 'report.html'}")
     for command in _next(done):

@@ -52,6 +52,13 @@ def serve(
         typer.Option(help="Index of the catalogue (recalign index); without it all is scored.", show_default=False),
     ] = None,
     retrieve: Annotated[int, typer.Option(min=1, help="With --index: candidates that the model scores.")] = 200,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Prepared data: its catalogue replaces the runs', its priors and audit stand beside them.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Serve tuned models over HTTP: recommend, score, rerank, explain, autocomplete; and a page that shows them, at /.
 
@@ -63,7 +70,9 @@ def serve(
     from recalign.serving.run import ServeConfig
     from recalign.serving.run import serve as serve_models
 
-    config = ServeConfig(host, port, keys, store, like_above, timeout, capacity, stall, drain, device, index, retrieve)
+    config = ServeConfig(
+        host, port, keys, store, like_above, timeout, capacity, stall, drain, device, index, retrieve, data
+    )  # fmt: skip
     serve_models(runs, config, on_start=lambda address, names: typer.echo(f"serving {', '.join(names)}: {address}/"))
 
 

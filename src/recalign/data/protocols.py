@@ -41,11 +41,12 @@ class Plan:
     holdout: int | None = None
     folds: int | None = None
     fold: int = 0
+    test_users: int | None = None
 
     def described(self) -> dict[str, object]:
         """What the manifest records: what has a meaning here."""
         unused = {"folds", "fold"} if self.folds is None else {"ratios"}
-        unused |= {name for name in ("order_seed", "holdout") if getattr(self, name) is None}
+        unused |= {name for name in ("order_seed", "holdout", "test_users") if getattr(self, name) is None}
         settings = {name: value for name, value in asdict(self).items() if name not in unused}
         return {"window": settings.pop("max_history"), **settings}  # the manifest's name, which is in fingerprints
 
@@ -134,6 +135,24 @@ def cut_users(samples: pl.DataFrame, ratios: Ratios, seed: int) -> pl.DataFrame:
     rank = generator(seed, "split", "users").permutation(users)[user.to_numpy()]
     split = np.searchsorted(_cuts(users, ratios), rank, side="right").astype(np.uint32)
     return by_split(samples.with_columns(pl.Series("split", split).cat.to(SPLIT)))
+
+
+def few_test_users(samples: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    """Keep of valid and of test the samples of `plan.test_users` users at most; a user who is chosen is so in both.
+
+    The choice depends on the users' ids and the seed alone.
+    """
+    if plan.test_users is None:
+        return samples
+    tested = samples.filter(pl.col("split").cast(pl.String) != SPLITS[0])
+    pairs = tested.select("split", "user_id").unique().sort(pl.col("user_id").cast(pl.String))
+    users = pairs.select(pl.col("user_id").unique(maintain_order=True))
+    rank = pl.Series("rank", generator(plan.seed, "split", "test users").permutation(len(users)))
+    chosen = pairs.join(users.with_columns(rank), on="user_id").filter(
+        pl.col("rank").rank("ordinal").over("split") <= plan.test_users
+    )
+    kept = samples.join(chosen.select("split", "user_id"), on=["split", "user_id"], how="semi", maintain_order="left")
+    return pl.concat([samples.filter(pl.col("split").cast(pl.String) == SPLITS[0]), kept])
 
 
 def fold_users(samples: pl.DataFrame, folds: int, fold: int, seed: int) -> pl.DataFrame:

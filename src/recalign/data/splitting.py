@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from recalign.data.codes import names
 from recalign.data.feedback import FeedbackConfig, label_coded, likes
 from recalign.data.interactions import BLOCK_ROWS, check_interactions, user_blocks, with_codes, without_repeats
-from recalign.data.protocols import PROTOCOLS, Order, Plan, Protocol, Ratios, ordered, with_ties
+from recalign.data.protocols import PROTOCOLS, Order, Plan, Protocol, Ratios, few_test_users, ordered, with_ties
 from recalign.data.sample_ids import SampleIds, check_unique
 from recalign.data.sample_table import SampleTable, history_ranges, trimmed
 from recalign.data.schema import SPLITS, STORED_SAMPLES
@@ -52,6 +52,8 @@ class SplitConfig(BaseModel):
     seed: int = Field(0, ge=0, description="Root of all randomness.")
     order_seed: int = Field(0, ge=0, description="Which of the possible orders of events at the same time.")
     holdout: int | None = Field(None, ge=1, description="leave-n-out: events of a user that are held out together.")
+
+    test_users: int | None = Field(None, ge=1, description="Most users in valid and in test, a seeded choice.")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -125,6 +127,7 @@ def plan(protocol: Protocol, config: SplitConfig, feedback: FeedbackConfig) -> P
         holdout=config.holdout or protocol.holdout,
         folds=config.folds,
         fold=config.fold,
+        test_users=config.test_users,
     )
 
 
@@ -210,7 +213,7 @@ def _of_blocks(
             parts[split].append(samples.filter(pl.col("split") == split))
     del coded
     joined = pl.concat(part for split in SPLITS for part in parts.pop(split))
-    samples = protocol.arrange(joined, plan)
+    samples = few_test_users(protocol.arrange(joined, plan), plan)
     ties = dict(samples.group_by(pl.col("split").cast(pl.String)).agg(pl.col("tied").sum()).iter_rows())
     return SampleTable(samples.select(*STORED_SAMPLES), pl.concat(all_events), ties if plan.order == "time" else {})
 

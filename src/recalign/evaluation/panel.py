@@ -107,15 +107,16 @@ def judge(rows: Sequence[ScoredRow], settings: TestSettings) -> list[ScoredRow]:
 def compare(
     rows: Sequence[ScoredRow], pairs: Sequence[tuple[str, str]], settings: TestSettings
 ) -> tuple[Comparison, ...]:
-    """Paired differences: named models at equal backbone and shots, and controlled rows against their plain ones.
+    """Paired differences: named models at equal backbone and shots, controlled rows against their plain ones, and a
+    model on one backbone against itself on a later one.
 
     A prior or reference has neither, so it is compared with every row of the model that it is named with.
     """
     tests = [
         (left.row.title, right.row.title, name, difference)
-        for left in rows
-        for right in rows
-        if _belong_together(left.row, right.row, pairs)
+        for place, left in enumerate(rows)
+        for other, right in enumerate(rows)
+        if _belong_together(left.row, right.row, pairs) or (place < other and _on_other_backbones(left.row, right.row))
         for name, metric in deciding()
         if (difference := _difference(left.scores, right.scores, metric, settings)) is not None
     ]
@@ -132,6 +133,11 @@ def _belong_together(left: Row, right: Row, pairs: Sequence[tuple[str, str]]) ->
     named = not left.control and not right.control and (left.model, right.model) in pairs
     controlled = bool(left.control) and not right.control and left.model == right.model
     return shots and backbone and (named or controlled)
+
+
+def _on_other_backbones(left: Row, right: Row) -> bool:
+    alike = (left.model, left.kind, left.shots, left.control) == (right.model, right.kind, right.shots, right.control)
+    return alike and not left.control and left.backbone != right.backbone
 
 
 def _verdicts(rows: Sequence[ScoredRow], name: str, metric: Metric, settings: TestSettings) -> dict[int, Verdict]:

@@ -15,7 +15,7 @@ are put in as `recalign.settings.read_toml` says.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -158,28 +158,29 @@ class Experiment(BaseModel):
         """Names of the backbones that an entry spans."""
         return tuple(name for name in entry.backbones or self.backbones if not self.backbones[name].optional)
 
-    def on_backbone(self, name: str) -> Self:
-        """The experiment on one of its backbones alone. Raises ConfigError where it has none of that name."""
-        if name not in self.backbones:
-            raise ConfigError(
-                f"backbone {name!r}",
-                found="no such backbone in the experiment",
-                expected=", ".join(self.backbones),
-                hint=f"Add it to the file: [backbones.{name}]",
-            )
-        alone = self.backbones[name].model_copy(update={"optional": False})
+    def on_backbones(self, names: Sequence[str]) -> Self:
+        """The experiment on these of its backbones alone. Raises ConfigError where it has none of a name."""
+        for name in names:
+            if name not in self.backbones:
+                raise ConfigError(
+                    f"backbone {name!r}",
+                    found="no such backbone in the experiment",
+                    expected=", ".join(self.backbones),
+                    hint=f"Add it to the file: [backbones.{name}]",
+                )
+        chosen = {name: self.backbones[name].model_copy(update={"optional": False}) for name in names}
         stages = tuple(stage.model_copy(update={"backbones": ()}) for stage in self.stages)
         contexts = tuple(context.model_copy(update={"backbones": ()}) for context in self.in_context)
-        return self.model_copy(update={"backbones": {name: alone}, "stages": stages, "in_context": contexts})
+        return self.model_copy(update={"backbones": chosen, "stages": stages, "in_context": contexts})
 
 
-def load_experiment(path: Path, *, seeds: int | None = None, backbone: str | None = None) -> Experiment:
+def load_experiment(path: Path, *, seeds: int | None = None, backbones: Sequence[str] = ()) -> Experiment:
     """Read and validate an experiment and what it includes.
 
     Args:
         path: The file.
         seeds: Keep so many of the first training seeds of every list, where it has more. Order seeds stay.
-        backbone: Run everything on this one of the file's backbones, and on no other.
+        backbones: Run everything on these of the file's backbones, and on no other; none: as the file says.
 
     Raises:
         ConfigError: A file is missing, no TOML, or names unknown keys or values; all problems in one message.
@@ -196,7 +197,7 @@ def load_experiment(path: Path, *, seeds: int | None = None, backbone: str | Non
         # in the file, a stage's settings stand beside its other keys
         problems = _INNER.sub("", describe(error, Experiment))
         raise ConfigError(f"experiment {path}", found=problems) from None
-    return experiment if backbone is None else experiment.on_backbone(backbone)
+    return experiment.on_backbones(backbones) if backbones else experiment
 
 
 def settings_text(path: Path) -> str:

@@ -31,7 +31,7 @@ from recalign.experiment.store import (
     TuneWork,
 )
 from recalign.models.config import NanoConfig
-from recalign.models.released import RELEASES, release_directory
+from recalign.models.hf_checkpoint import find_local
 from recalign.tuning.config import CotStage, InstructionStage, RecStage
 
 _PROMPT_TOKENS: Final = 200  # of a history of ten with one target; targets that share a history add about 25
@@ -127,8 +127,8 @@ class _Guess:
 
     def _parameters(self, backbone: BackboneRef) -> int | None:
         if backbone.built is None:
-            name = backbone.config.name
-            return checkpoint_parameters(release_directory(name) if name in RELEASES else Path(name))
+            directory = find_local(backbone.config.name, backbone.config.revision)
+            return None if directory is None else checkpoint_parameters(directory)
         built = self._works[backbone.built]
         assert isinstance(built, NanoWork)
         return parameters(built.nano)
@@ -169,20 +169,19 @@ class _Guess:
         return self._store.data(data).count(split) if path.is_dir() else _SAMPLES
 
 
-def checkpoint_parameters(directory: Path) -> int | None:
-    """Parameters of a local checkpoint that take part in products at every token, from the headers of its files.
+def checkpoint_parameters(directory: Path) -> int:
+    """Parameters of a checkpoint that take part in products at every token, from the headers of its files.
 
-    Embeddings are looked up, and the head is asked at the answers only. None where there is no checkpoint.
+    Embeddings are looked up, and the head is asked at the answers only.
     """
-    files = sorted(directory.glob("*.safetensors")) if directory.is_dir() else []
     count = 0
-    for file in files:
+    for file in sorted(directory.glob("*.safetensors")):
         with safe_open(file, framework="numpy") as tensors:
             for name in tensors.keys():  # noqa: SIM118 (no mapping)
                 shape = tensors.get_slice(name).get_shape()
                 if len(shape) > 1 and not _LOOKED_UP.search(name):
                     count += math.prod(shape)
-    return count or None
+    return count
 
 
 def parameters(nano: NanoConfig) -> int:

@@ -20,7 +20,7 @@ from recalign.settings import validated
 # What finished samples settle themselves.
 _OF_RATINGS: Final = (
     *("like_above", "feedback", "negatives", "negatives_in_history"),
-    *("item_text", "max_history", "min_history", "order", "order_seed", "holdout"),
+    *("item_text", "max_history", "min_history", "order", "order_seed", "holdout", "test_users"),
 )
 _VERSION: Final = 2  # raised where equal settings give other data than before, so that stored results are not theirs
 

@@ -6,7 +6,7 @@ name. A run that stopped goes on where it was, because a job whose output is the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,7 +55,7 @@ def run_experiment(
     *,
     jobs: int = 1,
     seeds: int | None = None,
-    backbone: str | None = None,
+    backbones: Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> ExperimentRun:
     """Run what is not done of an experiment, and write its results.
@@ -66,7 +66,7 @@ def run_experiment(
         store: Where what jobs make is kept; by default ``store`` beside the run. Runs with one store share equal jobs.
         jobs: Worker processes.
         seeds: Run only so many of the first seeds of every list.
-        backbone: Run on this one of the file's backbones alone.
+        backbones: Run on these of the file's backbones alone; none: as the file says.
         reporter: Told a line about every job that ends, and the progress inside jobs.
 
     Raises:
@@ -75,8 +75,8 @@ def run_experiment(
         Interrupted: A signal stopped it; the same call continues.
     """
     reporter = reporter or Reporter()
-    experiment = load_experiment(file, seeds=seeds, backbone=backbone)
-    output = output or default_output(file, backbone)
+    experiment = load_experiment(file, seeds=seeds, backbones=backbones)
+    output = output or default_output(file, backbones)
     place = Store(store or default_store(output))
     check_run_directory(output)
     with place.locked():
@@ -87,7 +87,7 @@ def run_experiment(
             link_outputs(output, plan, place)
         reporter.note("results: metrics, intervals and tests")
         text = settings_text(file)
-        options = [] if backbone is None else ["--backbone", backbone]
+        options = [word for name in backbones for word in ("--backbone", name)]
         options += [] if seeds is None else ["--seeds", str(seeds)]
         commands = (
             " ".join(["recalign run", str(file), "--output", str(output), *options]),
@@ -111,7 +111,7 @@ def _noting(reporter: Reporter) -> Callable[[Job, JobOutcome, int, int], None]:
 
 
 def estimate_experiment(
-    file: Path, store: Path | None = None, *, seeds: int | None = None, backbone: str | None = None
+    file: Path, store: Path | None = None, *, seeds: int | None = None, backbones: Sequence[str] = ()
 ) -> CostEstimate:
     """What is left to run and what it will cost; nothing is written. Arguments as of `run_experiment`.
 
@@ -119,13 +119,13 @@ def estimate_experiment(
         ConfigError: The file is wrong.
         DataError: An input file is missing.
     """
-    plan = plan_experiment(load_experiment(file, seeds=seeds, backbone=backbone))
-    return estimate_cost(plan.jobs, Store(store or default_store(default_output(file, backbone))))
+    plan = plan_experiment(load_experiment(file, seeds=seeds, backbones=backbones))
+    return estimate_cost(plan.jobs, Store(store or default_store(default_output(file, backbones))))
 
 
-def default_output(file: Path, backbone: str | None = None) -> Path:
+def default_output(file: Path, backbones: Sequence[str] = ()) -> Path:
     """Where a run of `file` goes if nothing else is said."""
-    return Path("runs") / (file.stem if backbone is None else f"{file.stem}-{backbone}")
+    return Path("runs") / "-".join([file.stem, *backbones])
 
 
 def default_store(output: Path) -> Path:

@@ -22,7 +22,7 @@ from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
 
 from recalign.artifacts import fingerprint, hash_file
 from recalign.errors import ModelError
-from recalign.models.released import RELEASES, find_release
+from recalign.models.released import RELEASES, find_release, release_directory
 
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
@@ -114,6 +114,17 @@ def locate(name: str, revision: str | None) -> tuple[Path, str | None]:
         raise ModelError(f"backbone {name}", found="no such directory", expected="a checkpoint directory or a hub id")
     directory = _cached(name, revision) or _download(name, revision)
     return directory, directory.name
+
+
+def find_local(name: str, revision: str | None) -> Path | None:
+    """Where a backbone lies on this machine; None where it has to be fetched first."""
+    if name in RELEASES:
+        directory = release_directory(name)
+    else:
+        directory = Path(name).expanduser()
+        if not directory.is_dir() and _HUB_ID.fullmatch(name):
+            return _cached(name, revision)
+    return directory if directory.is_dir() else None
 
 
 def _cached(name: str, revision: str | None) -> Path | None:

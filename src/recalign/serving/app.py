@@ -22,6 +22,7 @@ from recalign.recommender import Recommender
 from recalign.retrieval.selection import RETRIEVE
 from recalign.serving import schemas
 from recalign.serving.connections import BODY_SECONDS, CancelOnDisconnect
+from recalign.serving.data import NO_AUDIT, DataBeside
 from recalign.serving.database import StoreError
 from recalign.serving.metrics import Metrics
 from recalign.serving.queue import DeadlinePassed, Overloaded, Unavailable
@@ -73,6 +74,7 @@ def create_app(
     timeout: float = 10.0,
     retrieve: int = RETRIEVE,
     body_seconds: float = BODY_SECONDS,
+    data: DataBeside | None = None,
 ) -> Application:
     """Build the application around loaded models; start its `thread` before it is asked.
 
@@ -82,10 +84,13 @@ def create_app(
             stranger reaches the server by a name of its own.
         limits: Of the model thread.
         body_seconds: Seconds in which a request's body must have come.
+        data: Its priors are served after the models, and its audit.
 
     Raises:
-        ConfigError: There is no model.
+        ConfigError: There is no model, or one has the name of a prior.
     """
+    if data is not None:
+        models = data.beside(models)
     life = Lifecycle()
     scorers = {name: model.scorer for name, model in models.items()}
     thread = ModelThread(scorers, limits, on_batch=lambda candidates, seconds: metrics.batch(candidates, seconds))
@@ -98,6 +103,7 @@ def create_app(
     app = FastAPI(title="recalign", version=recalign.__version__, docs_url=None, redoc_url=None, max_body_size=MAX_BODY)
     _add_verbs(app, service)
     _add_events(app, service)
+    _add_audit(app, data)
     _add_operations(app, service, thread, life, metrics)
     add_page(app)
     _add_errors(app)
@@ -149,6 +155,13 @@ def _add_events(app: FastAPI, service: Service) -> None:
     async def forget(user: Annotated[schemas.Name, Query()]) -> schemas.ForgottenResponse:
         """Delete all events of a user (needs --store)."""
         return await service.forget(user)
+
+
+def _add_audit(app: FastAPI, data: DataBeside | None) -> None:
+    @app.get("/v1/audit", responses=_PROBLEMS)
+    async def audit() -> schemas.AuditResponse:
+        """What about the data of --data can mislead, as `recalign audit` says it; null and nothing without --data."""
+        return NO_AUDIT if data is None else data.audit
 
 
 def _add_operations(app: FastAPI, service: Service, thread: ModelThread, life: Lifecycle, metrics: Metrics) -> None:

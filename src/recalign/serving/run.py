@@ -8,10 +8,11 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recalign.errors import ConfigError
-from recalign.recommender import Recommender
+from recalign.data.samples import SampleSet
 from recalign.retrieval.selection import RETRIEVE
 from recalign.serving.app import create_app
+from recalign.serving.data import DataBeside
+from recalign.serving.models import load_models
 from recalign.serving.security import ApiKeys, check_host
 from recalign.serving.server import Server, listen
 from recalign.serving.store import EventStore
@@ -34,6 +35,7 @@ class ServeConfig:
         device: See `Recommender.load`.
         index: What `recalign index` wrote for the catalogue of all models; without it `recommend` scores the catalogue.
         retrieve: Candidates that the index hands to a model.
+        data: Prepared data: its catalogue is that of all models, its priors and audit stand beside them. None for none.
     """
 
     host: str = "127.0.0.1"
@@ -48,30 +50,7 @@ class ServeConfig:
     device: str = "auto"
     index: Path | None = None
     retrieve: int = RETRIEVE
-
-
-def load_models(runs: Sequence[str], *, device: str = "auto", index: Path | None = None) -> dict[str, Recommender]:
-    """Load models, each with a backbone of its own: an adapter changes its backbone in place.
-
-    Args:
-        runs: Directories, or NAME=DIRECTORY; without NAME the name is that of the directory.
-        device, index: See `Recommender.load`. The index is that of all models.
-
-    Raises:
-        ConfigError: Two models have one name.
-        ArtifactError, ModelError: As `Recommender.load`.
-    """
-    models: dict[str, Recommender] = {}
-    for run in runs:
-        name, equals, directory = run.partition("=")
-        if not equals or Path(run).exists():
-            name, directory = "", run
-        model = Recommender.load(directory, device=device, index=index)
-        name = name or model.scorer.name
-        if name in models:
-            raise ConfigError(f"model {run}", found=f"another named {name}", hint="Name one of them: NAME=DIRECTORY")
-        models[name] = model
-    return models
+    data: Path | None = None
 
 
 def serve(runs: Sequence[str], config: ServeConfig, *, on_start: Callable[[str, list[str]], None]) -> None:
@@ -85,17 +64,21 @@ def serve(runs: Sequence[str], config: ServeConfig, *, on_start: Callable[[str, 
     Raises:
         ConfigError: The host needs a key, the port is taken, or a file of keys or the store's URL is wrong.
         ArtifactError, ModelError: As `load_models` and `EventStore`.
+        ArtifactError, DataError: As `SampleSet.load` and `DataBeside.of`.
     """
     keys = None if config.keys is None else ApiKeys.read(config.keys)
     check_host(config.host, keys)
     with listen(config.host, config.port) as listener:
         store = None if config.store is None else EventStore(config.store, like_above=config.like_above)
         with nullcontext() if store is None else closing(store):
-            models = load_models(runs, device=config.device, index=config.index)
+            models = load_models(runs, device=config.device, index=config.index, data=config.data)
+            first = next(iter(models.values()))
+            data = None if config.data is None else DataBeside.of(SampleSet.load(config.data), first)
             limits = Limits(capacity=config.capacity, stall_seconds=config.stall_seconds)
             application = create_app(
-                models, keys=keys, store=store, limits=limits, timeout=config.timeout, retrieve=config.retrieve
-            )
+                models, keys=keys, store=store, limits=limits, timeout=config.timeout, retrieve=config.retrieve,
+                data=data,
+            )  # fmt: skip
             server = Server(application, listener, drain_seconds=config.drain_seconds)
             host, port = listener.getsockname()[:2]
             on_start(f"http://{f'[{host}]' if ':' in host else host}:{port}", list(models))

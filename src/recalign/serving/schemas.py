@@ -10,6 +10,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from recalign.data.audit import AuditReport
+
 MAX_TITLES: Final = 200
 MAX_ITEMS: Final = 1000
 MAX_FILTERS: Final = 20
@@ -221,6 +223,12 @@ class ForgottenResponse(BaseModel):
     """How many events of the user were deleted."""
 
     deleted: int
+
+
+class AuditResponse(AuditReport):
+    """What about the data can mislead, as `recalign audit` says it."""
+
+    data: str | None = Field(description="Name of the data; null where the server was given none.")
 
 
 class Problem(BaseModel):

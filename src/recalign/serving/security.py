@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recalign.errors import ConfigError
-from recalign.serving.static import PAGE
+from recalign.serving.files import PAGE
 
 OPEN_ROUTES: Final = frozenset({"/livez", "/readyz"})
 # A browser cannot send a key when it opens a page. The page holds no data; it asks for a key, and then for data.

@@ -68,8 +68,10 @@ class Service:
             raise ConfigError("models to serve", found="none", expected="at least one")
         self._models, self._thread, self._store, self._timeout = dict(models), thread, store, timeout
         self._retrieve = retrieve
-        # Now, so that the first request does not wait for it.
-        self._searches = {name: (model.titles, TitleSearch(model.catalog))[1] for name, model in models.items()}
+        # Now, so that the first request does not wait for it; once for all models of one catalogue.
+        catalogs = {id(model.titles): model.catalog for model in models.values()}
+        searches = {titles: TitleSearch(catalog) for titles, catalog in catalogs.items()}
+        self._searches = {name: searches[id(model.titles)] for name, model in models.items()}
 
     @property
     def names(self) -> list[str]:

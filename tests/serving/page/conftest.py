@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -37,10 +38,11 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Visit:
-    """A page that is open, and what its console said."""
+    """A page that is open, what its console said, and what it asked for."""
 
     page: Page
     said: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
 
     def press(self, *keys: str) -> None:
         for key in keys:
@@ -76,17 +78,19 @@ Open = Callable[..., Visit]
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Open]:
-    """Open a server's page; `width` is that of the window."""
+    """Open a server's page, or the file of one; `width` is that of the window, `scheme` light or dark."""
     contexts = []
 
-    def go(running: Running, width: int = 1200) -> Visit:
-        context = browser.new_context(viewport={"width": width, "height": 800})
+    def go(shown: Running | Path, width: int = 1200, scheme: Literal["light", "dark"] = "light") -> Visit:
+        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
         contexts.append(context)
         context.set_default_timeout(LONG * 1000 / 3)
         visit = Visit(context.new_page())
         visit.page.on("console", lambda message: visit.said.append(message.text))
         visit.page.on("pageerror", lambda error: visit.said.append(error.message))
-        visit.page.goto(f"http://127.0.0.1:{running.port}/")
+        address = shown.as_uri() if isinstance(shown, Path) else f"http://127.0.0.1:{shown.port}/"
+        visit.page.on("request", lambda request: visit.asked.append(request.url))
+        visit.page.goto(address)
         visit.page.locator(".column").first.wait_for()
         return visit
 

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from recalign.data.catalog import ItemCatalog
-from recalign.data.samples import CandidateList
+from recalign.data.samples import CandidateList, SampleSet
 from recalign.data.schema import ITEMS
+from recalign.experiment.audit import audit_with
 from recalign.recommender import Recommender
 from recalign.scoring.base import Scores
+from recalign.serving.data import DataBeside
 from recalign.serving.security import ApiKeys
 
 from ..conftest import Running, Start
-from ..fakes import FakeScorer, catalogue
+from ..fakes import FakeScorer, catalogue, films
 from .conftest import Open, Visit
 
 pytestmark = pytest.mark.browser
@@ -131,7 +134,7 @@ def test_six_fast_edits_show_the_last(start: Start, visit: Open) -> None:
 
 # Three tasks that heed no abort, and end in the other order; `told` is what arrives.
 OVERTAKING = """async () => {
-    const { Latest } = await import("/page/api.js");
+    const { Latest } = await import("/page/latest.js");
     const latest = new Latest(), told = [], ends = [], runs = [];
     for (const name of ["a", "b", "c"]) {
         const task = () => new Promise((resolve) => ends.push(() => resolve(name)));
@@ -208,3 +211,75 @@ def test_no_width_scrolls_sideways(start: Start, visit: Open, width: int) -> Non
     expect_titles(shown, 0, "4")
     shown.page.locator(".reasons li").first.wait_for()
     assert shown.page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_a_prior_stands_beside_the_model(start: Start, visit: Open, data: SampleSet, model: Recommender) -> None:
+    beside = DataBeside.of(data, model)
+    shown = visit(start({"fake": model}, data=beside))
+    assert [group.get_attribute("label") for group in shown.page.locator("#first-model optgroup").all()] == [
+        "Models",
+        "Priors",
+    ]
+    assert shown.page.locator("#first-model").input_value() == "fake"
+    assert shown.page.locator("#second-model").input_value() == "prior:item-mean"
+    assert shown.page.locator(".about:visible").all_inner_texts() == [
+        "A prior: nothing learned, the training data counted."
+    ]
+    shown.find("film 3")
+    for name in beside.priors:
+        shown.page.locator("#second-model").select_option(name)
+        expected = beside.priors[name].recommend(["id:3"])
+        expect_titles(shown, 1, expected[0].title)
+        titles = shown.columns.nth(1).locator(".ranked > li .head .title").all_text_contents()
+        assert titles == [item.title for item in expected]
+    shown.page.locator("#second-model").select_option("prior:popularity")
+    expect_titles(shown, 1, beside.priors["prior:popularity"].recommend(["id:3"])[0].title)
+    shown.columns.nth(1).locator(".reasons", has_text="No liked or disliked title changes this score.").wait_for()
+    assert shown.said == []
+
+
+def test_without_data_nothing_is_said_of_priors_and_audit(server: Running, visit: Open) -> None:
+    shown = visit(server)
+    shown.find("film 3")
+    expect_titles(shown, 0, "Film 12")
+    text = shown.page.locator("body").inner_text().lower()
+    assert "prior" not in text
+    assert "audit" not in text
+
+
+def test_the_audit_by_keyboard(start: Start, visit: Open, tmp_path: Path) -> None:
+    data = films(tmp_path / "films", {str(n): HOSTILE[(n - 1) % 2] for n in range(1, 9)})
+    model = Recommender(FakeScorer(), data.catalog)
+    report = audit_with(data)
+    shown = visit(start({"fake": model}, data=DataBeside.of(data, model)))
+    notes = len(report.findings) - len(report.warnings)
+    label = f"Audit: {len(report.warnings)} warnings, {notes} notes"
+    shown.page.locator("#audit-open", has_text=label).wait_for()
+    shown.tab_to("audit-open")
+    shown.press("Enter")
+    assert shown.page.locator("#audit").is_visible()
+    assert shown.page.locator("#audit-title").inner_text() == "Audit of films"
+    findings = shown.page.locator("#findings > li")
+    assert findings.locator("strong").all_inner_texts() == [finding.code for finding in report.findings]
+    for finding, place in zip(report.findings, findings.all(), strict=True):
+        assert finding.message[1:] in place.inner_text()
+        assert place.locator(".examples li").all_text_contents() == list(finding.examples)
+    assert any("<script>" in example for finding in report.findings for example in finding.examples)
+    assert shown.page.locator("dialog :is(script, img, b)").count() == 0
+    shown.press("Escape")
+    assert shown.page.locator("#audit").is_hidden()
+    assert shown.focused == "audit-open"
+    shown.press("Space")
+    shown.tab_to("audit-close")
+    shown.press("Enter")
+    assert shown.page.locator("#audit").is_hidden()
+    assert shown.said == []
+
+
+def test_the_audit_waits_for_the_key(start: Start, visit: Open, data: SampleSet, model: Recommender) -> None:
+    shown = visit(start({"fake": model}, data=DataBeside.of(data, model), keys=ApiKeys([KEY])))
+    shown.page.locator("#key-form").wait_for()
+    assert shown.page.locator("#audit-open").is_hidden()
+    shown.page.keyboard.type(KEY)
+    shown.press("Enter")
+    shown.page.locator("#audit-open").wait_for()

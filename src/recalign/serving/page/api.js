@@ -1,80 +1,13 @@
-// Requests to the server that this page came from.
+// Where answers come from: the server that sent this page, or the page itself (`recalign page`).
 
-let key = ""; // in memory only: gone when the page is closed
+import { answersOf, historiesIn } from "/page/embedded.js";
+import { askServer } from "/page/server.js";
 
-export function useKey(text) {
-  key = text;
-}
+const embedded = document.getElementById("embedded");
+const results = embedded && JSON.parse(embedded.textContent);
 
-/** Why there is no answer, in words. `status` is 0 where the server was not reached. */
-export class Problem extends Error {
-  constructor(status, text) {
-    super(text);
-    this.status = status;
-  }
-}
+/** The histories that there are answers for; null where any will do. */
+export const histories = results && historiesIn(results);
 
-const WORDS = {
-  0: "The server does not answer.",
-  401: "The server needs an API key.",
-  422: "The model cannot answer this.",
-  429: "The server is busy.",
-  503: "The server cannot answer now.",
-  504: "The model took too long.",
-};
-
-/** The JSON answer of a route; `body` makes it a POST. Throws `Problem`, or an AbortError where `signal` says so. */
-export async function ask(path, { body, signal } = {}) {
-  const headers = key ? { Authorization: `Bearer ${key}` } : {};
-  if (body) headers["Content-Type"] = "application/json";
-  const request = { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal };
-  let response, text;
-  try {
-    response = await fetch(path, request);
-    text = await response.text();
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Problem(0, WORDS[0]);
-  }
-  let answer;
-  try {
-    answer = JSON.parse(text);
-  } catch {
-    throw new Problem(response.status, `The server answered with status ${response.status} and no JSON.`);
-  }
-  if (!response.ok) {
-    const wait = response.headers.get("Retry-After");
-    const parts = [WORDS[response.status], `${answer.error ?? answer.status}.`];
-    if (wait) parts.push(`Try again in ${wait} s.`);
-    throw new Problem(response.status, parts.filter(Boolean).join(" "));
-  }
-  return answer;
-}
-
-/** Runs one task at a time: a new one aborts the one before, whose result is then dropped even where it came. */
-export class Latest {
-  #sequence = 0;
-  #controller = new AbortController();
-
-  /** Abort what runs; nothing of it arrives any more. */
-  cancel() {
-    this.#sequence += 1;
-    this.#controller.abort();
-    this.#controller = new AbortController();
-  }
-
-  /** Do `task(signal)`, then `done(result)` or `failed(problem)`, unless a newer task began in the meantime. */
-  async run(task, done, failed) {
-    this.cancel();
-    const own = this.#sequence;
-    let then;
-    try {
-      const result = await task(this.#controller.signal);
-      then = () => done(result);
-    } catch (error) {
-      if (!(error instanceof Problem) && error.name !== "AbortError") throw error;
-      then = () => failed(error);
-    }
-    if (own === this.#sequence) then();
-  }
-}
+/** The answer of a route; see `askServer`. */
+export const ask = results ? answersOf(results) : askServer;

@@ -1,9 +1,11 @@
 // The page: what a person likes on one side, what models make of it on the other.
 
-import { ask, useKey } from "/page/api.js";
-import { Column } from "/page/column.js";
+import { ask, histories } from "/page/api.js";
+import { setUpAudit, showAudit } from "/page/audit.js";
+import { Column, isPrior } from "/page/column.js";
 import { button, element, replace, say, title } from "/page/dom.js";
 import { setUpSearch } from "/page/search.js";
+import { useKey } from "/page/server.js";
 
 const byId = (id) => document.getElementById(id);
 const NONE = ""; // the choice of no second model
@@ -29,17 +31,24 @@ function remove(id) {
 }
 
 function showHistory() {
-  const rows = history.map((entry) => {
-    const word = entry.liked ? "Liked" : "Disliked";
-    const turn = `${word}: ${entry.title}. Change to ${entry.liked ? "disliked" : "liked"}`;
-    const turned = button(`turn ${entry.id}`, word, turn, () => mark(entry, !entry.liked));
-    turned.className = entry.liked ? "turn liked" : "turn disliked";
-    const gone = button(`remove ${entry.id}`, "×", `Remove ${entry.title}`, () => remove(entry.id));
-    gone.className = "remove";
-    return element("li", {}, turned, title(entry.title), gone);
-  });
+  const rows = history.map(histories ? fixedRow : changeableRow);
   replace(byId("history"), rows, byId("search"));
-  byId("clear").hidden = !history.length;
+  byId("clear").hidden = !history.length || histories !== null;
+}
+
+function fixedRow(entry) {
+  const [word, className] = entry.liked ? ["Liked", "turn liked"] : ["Disliked", "turn disliked"];
+  return element("li", {}, element("span", { className }, word), title(entry.title));
+}
+
+function changeableRow(entry) {
+  const word = entry.liked ? "Liked" : "Disliked";
+  const turn = `${word}: ${entry.title}. Change to ${entry.liked ? "disliked" : "liked"}`;
+  const turned = button(`turn ${entry.id}`, word, turn, () => mark(entry, !entry.liked));
+  turned.className = entry.liked ? "turn liked" : "turn disliked";
+  const gone = button(`remove ${entry.id}`, "×", `Remove ${entry.title}`, () => remove(entry.id));
+  gone.className = "remove";
+  return element("li", {}, turned, title(entry.title), gone);
 }
 
 function needKey(problem) {
@@ -64,7 +73,7 @@ function showColumns() {
   columns.forEach((column) => column.stop());
   const chosen = [byId("first-model").value, byId("second-model").value];
   const names = [...new Set(chosen)].filter((name) => name !== NONE);
-  columns = names.map((name) => new Column(name, { mark, failed: needKey, changed: compare }));
+  columns = names.map((name) => new Column(name, { mark: histories ? null : mark, failed: needKey, changed: compare }));
   byId("columns").replaceChildren(...columns.map((column) => column.root));
   byId("columns").classList.toggle("two", columns.length > 1);
   columns.forEach((column) => column.update(history));
@@ -76,8 +85,15 @@ function compare() {
   columns[1].compare(columns[0]);
 }
 
+// Priors stand apart from models: they learned nothing.
+function options(names) {
+  const option = (name) => element("option", { value: name }, name);
+  const [priors, models] = [true, false].map((prior) => names.filter((name) => isPrior(name) === prior).map(option));
+  if (!priors.length) return models;
+  return [element("optgroup", { label: "Models" }, ...models), element("optgroup", { label: "Priors" }, ...priors)];
+}
+
 function showModels(names) {
-  const options = (texts) => texts.map((name) => element("option", { value: name }, name));
   byId("first-model").replaceChildren(...options(names));
   byId("second-model").replaceChildren(element("option", { value: NONE }, "none"), ...options(names));
   byId("second-model").value = names[1] ?? NONE;
@@ -88,10 +104,18 @@ function showModels(names) {
 async function start() {
   try {
     showModels((await ask("/readyz")).models);
-    await ask("/v1/items?q=a&limit=1"); // says at once whether a key is needed
+    showAudit(await ask("/v1/audit")); // also says at once whether a key is needed
   } catch (problem) {
     failed(problem);
   }
+}
+
+function setUpPicker() {
+  const picker = byId("picker");
+  picker.parentElement.hidden = histories.length < 2;
+  picker.replaceChildren(...histories.map(({ name }, place) => element("option", { value: place }, name)));
+  picker.addEventListener("change", () => change(histories[picker.value].entries));
+  change(histories[0].entries);
 }
 
 byId("clear").addEventListener("click", () => {
@@ -106,6 +130,9 @@ byId("key-form").addEventListener("submit", (event) => {
   byId("key-form").hidden = true;
   byId("search").focus();
   columns.forEach((column) => column.update(history));
+  ask("/v1/audit").then(showAudit, failed);
 });
-setUpSearch({ choose: mark, failed, model: () => byId("first-model").value });
+setUpAudit();
+if (histories) setUpPicker();
+else setUpSearch({ choose: mark, failed, model: () => byId("first-model").value });
 start();

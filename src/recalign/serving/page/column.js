@@ -1,12 +1,19 @@
 // One model's list, with the reasons for each item.
 
-import { ask, Latest, Problem } from "/page/api.js";
+import { ask } from "/page/api.js";
 import { button, element, replace, say, title } from "/page/dom.js";
+import { Latest, Problem } from "/page/latest.js";
 
 export const COUNT = 10;
+const PRIOR = "prior:"; // how their names begin
 const DIGITS = 3;
 const MOST_DIGITS = 6;
 const REFUSED = new Set([401, 404, 422]); // the same request would be refused again
+
+/** Whether this is a prior beside the models. */
+export function isPrior(name) {
+  return name.startsWith(PRIOR);
+}
 
 /** A list that one model ranks. `taste` changes what the person likes. */
 export class Column {
@@ -19,7 +26,7 @@ export class Column {
   #items = [];
   #other = null;
 
-  /** `mark(item, liked)` likes or dislikes; `failed(problem)` hears why an answer is missing; `changed()` of a new list. */
+  /** `mark(item, liked)` likes or dislikes, null where nobody may; `failed(problem)` hears why an answer is missing; `changed()` of a new list. */
   constructor(model, { mark, failed, changed }) {
     this.model = model;
     this.mark = mark;
@@ -29,7 +36,8 @@ export class Column {
     this.note = element("p", { className: "note muted" });
     this.voice = element("p", { className: "visually-hidden", role: "status" });
     this.heading = element("h3", { tabIndex: -1 }, model);
-    this.root = element("article", { className: "column", "aria-label": model }, this.heading, this.note, this.list, this.voice);
+    const about = element("p", { className: "about small muted", hidden: !isPrior(model) }, "A prior: nothing learned, the training data counted.");
+    this.root = element("article", { className: "column", "aria-label": model }, this.heading, about, this.note, this.list, this.voice);
   }
 
   /** Ids in their order, or null where there is no list. */
@@ -134,7 +142,7 @@ export class Column {
     const open = this.#open.has(id);
     const why = button(`why ${id}`, "Why?", `Why ${item.title}?`, () => this.#toggle(id));
     why.setAttribute("aria-expanded", String(open));
-    const marks = [true, false].map((liked) => {
+    const marks = (this.mark ? [true, false] : []).map((liked) => {
       const word = liked ? "Like" : "Dislike";
       return button(`${word} ${id}`, word, `${word} ${item.title}`, () => this.mark({ id, title: item.title }, liked));
     });
@@ -153,7 +161,7 @@ export class Column {
     const ids = this.#other?.ids;
     if (ids) {
       const place = ids.indexOf(id);
-      made.append(title(this.#other.model, ""), place < 0 ? `: not in its ${ids.length}` : `: number ${place + 1}`);
+      made.append(title(this.#other.model.replace(PRIOR, ""), ""), place < 0 ? `: not in its ${ids.length}` : `: number ${place + 1}`);
     }
     return made;
   }
@@ -182,7 +190,10 @@ function reasons(influences) {
   if (!Array.isArray(influences)) {
     return element("p", { className: "reasons muted" }, influences ?? "Measuring …");
   }
-  const largest = Math.max(...influences.map((influence) => Math.abs(influence.effect)), Number.MIN_VALUE);
+  const largest = Math.max(...influences.map((influence) => Math.abs(influence.effect)));
+  if (Number(largest.toFixed(MOST_DIGITS)) === 0) {
+    return element("p", { className: "reasons muted" }, "No liked or disliked title changes this score.");
+  }
   const digits = Math.min(Math.max(2 - Math.floor(Math.log10(largest)), DIGITS), MOST_DIGITS);
   const rows = influences.map(({ title: name, liked, effect }) => {
     const bar = element("span", { className: effect < 0 ? "bar down" : "bar up" });
@@ -198,7 +209,7 @@ function reasons(influences) {
   return element(
     "div",
     { className: "reasons" },
-    element("p", { className: "muted" }, "What each of your titles does to this score: with it minus without it."),
+    element("p", { className: "muted" }, "What each liked or disliked title does to this score: with it minus without it."),
     element("ul", {}, ...rows),
   );
 }

@@ -1,7 +1,8 @@
 // The search field: a combobox whose list is what the server finds for the text.
 
-import { ask, Latest } from "/page/api.js";
+import { ask } from "/page/api.js";
 import { element, say, title } from "/page/dom.js";
+import { Latest } from "/page/latest.js";
 
 const LIMIT = 8;
 

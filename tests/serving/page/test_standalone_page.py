@@ -1,0 +1,123 @@
+"""The page as one file, opened from the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recalign.recommender import Recommender
+from recalign.serving.data import DataBeside
+from recalign.serving.results import compute_results, user_histories
+from recalign.serving.standalone import standalone
+
+from ..fakes import FakeScorer, films
+from .conftest import Open
+from .test_page import HOSTILE, expect_titles
+
+pytestmark = pytest.mark.browser
+ENDING = "</script><script>document.title = 'taken'</script>"
+
+Make = Callable[..., tuple[Path, dict[str, Recommender]]]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Write a page of two users; the models are there to compare with."""
+
+    def write(titles: dict[str, str] | None = None) -> tuple[Path, dict[str, Recommender]]:
+        data = films(tmp_path / "films", titles)
+        model = Recommender(FakeScorer(), data.catalog)
+        beside = DataBeside.of(data, model)
+        models = beside.beside({"fake": model})
+        results = compute_results(models, user_histories(data, 2), beside.audit, k=5)
+        (tmp_path / "page.html").write_text(standalone(results), encoding="utf-8")
+        return tmp_path / "page.html", models
+
+    return write
+
+
+def test_the_whole_flow_by_keyboard_without_a_request(make: Make, visit: Open, tmp_path: Path) -> None:
+    page, models = make()
+    histories = user_histories(films(tmp_path / "again"), 2)
+    shown = visit(page)
+    for place, history in enumerate(histories):
+        if place:
+            shown.tab_to("picker")
+            shown.press("ArrowDown")
+        ranked = [models[name].rank(history.entries, 5) for name in ("fake", "prior:item-mean")]
+        for column, expected in enumerate(ranked):
+            expect_titles(shown, column, expected[0].title)
+            titles = shown.columns.nth(column).locator(".ranked > li .head .title").all_text_contents()
+            assert titles == [item.title for item in expected]
+        catalog = models["fake"].catalog
+        assert shown.page.locator("#history li").all_inner_texts() == [
+            f"{'Liked' if entry.liked else 'Disliked'}\n{catalog.title(entry.item_id)}" for entry in history.entries
+        ]
+    second = ranked[0][1]
+    shown.tab_to(f"Why {second.title}?")
+    shown.press("Enter")
+    (told,) = models["fake"].explain(histories[1].entries, [second])
+    reasons = shown.columns.nth(0).locator(".ranked > li:nth-child(2) .reasons li")
+    reasons.first.wait_for()
+    assert [text.rpartition("\n")[0] for text in reasons.all_inner_texts()] == [
+        f"{'liked' if influence.liked else 'disliked'} {influence.title}" for influence in told.influences
+    ]
+    assert reasons.locator(".effect").all_inner_texts() == [
+        f"{influence.effect:+.3f}".replace("-", "−") for influence in told.influences
+    ]
+    while shown.focused != "audit-open":
+        shown.press("Shift+Tab")
+    shown.press("Enter")
+    assert shown.page.locator("#findings > li").count() > 0
+    shown.press("Escape")
+    assert shown.page.locator(":is(#search, #clear, #key, header a, .remove):visible").count() == 0
+    assert shown.page.get_by_role("button", name="Like").count() == 0
+    assert [url for url in shown.asked if not url.startswith(("file:", "data:"))] == []
+    assert shown.said == []
+
+
+def test_hostile_titles_are_text(make: Make, visit: Open) -> None:
+    titles = {str(n): f"{n} {(ENDING, *HOSTILE)[n % 5]}" for n in range(1, 11)}
+    page, models = make(titles)
+    shown = visit(page)
+    shown.page.locator(".reasons li").first.wait_for()
+    found = shown.page.locator(".ranked > li .head .title, #history .title").all_text_contents()
+    assert set(found) <= {models["fake"].catalog.title(item) for item in titles}
+    assert any("</script>" in title for title in found)
+    assert shown.page.locator("main :is(script, img, b)").count() == 0
+    assert shown.page.title() == "recalign"
+    assert shown.said == []
+
+
+SIX_FAST_CHOICES = """() => {
+    const picker = document.getElementById("picker");
+    for (const place of [1, 0, 1, 0, 0, 1]) {
+        picker.value = place;
+        picker.dispatchEvent(new Event("change"));
+    }
+}"""
+
+
+def test_six_fast_choices_show_the_last(make: Make, visit: Open, tmp_path: Path) -> None:
+    page, models = make()
+    history = user_histories(films(tmp_path / "again"), 2)[1]
+    shown = visit(page)
+    shown.page.locator(".reasons li").first.wait_for()
+    shown.page.evaluate(SIX_FAST_CHOICES)
+    expected = models["fake"].rank(history.entries, 5)
+    expect_titles(shown, 0, expected[0].title)
+    titles = shown.columns.nth(0).locator(".ranked > li .head .title").all_text_contents()
+    assert titles == [item.title for item in expected]
+    assert shown.said == []
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_no_width_scrolls_sideways(make: Make, visit: Open, width: int) -> None:
+    page, _ = make({str(n): f"{n} {'Donaudampfschiff' * 12}" for n in range(1, 9)})
+    shown = visit(page, width)
+    shown.page.locator(".reasons li").first.wait_for()
+    shown.page.locator("#audit-open").click()
+    assert shown.page.evaluate("document.documentElement.scrollWidth") == width
+    assert shown.page.evaluate("document.getElementById('audit').scrollWidth") <= width
