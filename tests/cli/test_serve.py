@@ -107,6 +107,15 @@ def test_the_extra_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch, command: 
     assert (code, "no sqlalchemy" in error, "pip install 'recalign[serve]'" in error) == (2, True, True)
 
 
+def test_models_on_one_backbone_are_loaded_with_its_weights_once(model: Path) -> None:
+    weights = [
+        {name: parameter.data_ptr() for name, parameter in served.scorer.model.named_parameters()}  # type: ignore[attr-defined]
+        for served in load_models([str(model), f"again={model}"]).values()
+    ]
+    same = {name for name, pointer in weights[0].items() if weights[1][name] == pointer}
+    assert same == {name for name in weights[0] if "lora_" not in name}
+
+
 def test_two_models_need_two_names(cli: Cli, model: Path) -> None:
     code, _, error = cli("serve", model, model, "--port", 0)
     assert (code, "NAME=DIRECTORY" in error) == (2, True)
