@@ -14,6 +14,7 @@ from recalign.experiment.prepare import PrepareConfig
 from recalign.experiment.prepare import prepare as prepare_directory
 from recalign.experiment.progress import Reporter
 from recalign.experiment.run import ExperimentRun, run_experiment
+from recalign.models.config import Precision
 from recalign.recommender import Progress, Recommender, Selection
 from recalign.report import write_report
 
@@ -47,6 +48,7 @@ def recommend(
     selection: Selection = Selection(),
     backbone: str | None = None,
     device: str = "auto",
+    precision: Precision = "auto",
     progress: Progress | None = None,
 ) -> Answer:
     """Recommend items to someone with these likes and dislikes, as `recalign recommend` does.
@@ -55,7 +57,7 @@ def recommend(
 
     Arguments are those of `Recommender.load` and of `recalign.answer.answer`, which say what they raise.
     """
-    recommender = Recommender.load(run, data, index=index, backbone=backbone, device=device)
+    recommender = Recommender.load(run, data, index=index, backbone=backbone, device=device, precision=precision)
     return answer(recommender, likes, dislikes, k, explain=explain, selection=selection, progress=progress)
 
 

@@ -27,6 +27,7 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.matching import Match, TitleIndex
 from recalign.data.samples import CandidateList, HistoryEntry, SampleSet
 from recalign.errors import ConfigError, DataError, ModelError
+from recalign.models.config import Precision
 from recalign.recommendation import UNSEEN_USER as UNSEEN_USER
 from recalign.recommendation import Influence as Influence
 from recalign.recommendation import Recommendation as Recommendation
@@ -76,6 +77,7 @@ class Recommender:
         index: str | Path | None = None,
         backbone: str | None = None,
         device: str = "auto",
+        precision: Precision = "auto",
         shared: SharedBackbones | None = None,
     ) -> Recommender:
         """Load a tuned model with its catalogue.
@@ -86,19 +88,20 @@ class Recommender:
             index: What `recalign index` wrote for the same catalogue.
             backbone: Path or hub id of the backbone, where it is no longer where the model says.
             device: "auto", "cpu" or "cuda".
+            precision: The arithmetic to score in: "auto", "fp32", "bf16" or "int8" (`recalign.models.precision`).
             shared: Backbones that several models share in memory; by default this one has its own.
 
         Raises:
             ArtifactError: A directory is missing, altered or of another kind, or the index of another catalogue.
             ConfigError: `run` is the run of an experiment with several models.
-            ModelError: The backbone or the adapter cannot be loaded.
+            ModelError: The backbone or the adapter cannot be loaded, or `precision` is not for it or its device.
         """
         # This loads torch: a recommender around a prior does without.
         from recalign.tuning.model_artifact import load_scorer, model_directory
 
         directory = model_directory(Path(run))
         samples = None if data is None else SampleSet.load(Path(data))
-        scorer = load_scorer(directory, samples, backbone=backbone, device=device, shared=shared)
+        scorer = load_scorer(directory, samples, backbone=backbone, device=device, precision=precision, shared=shared)
         retriever = None if index is None else Index.load(Path(index))
         if retriever is not None:
             retriever.check(scorer.catalog, Path(str(index)), str(data or run))

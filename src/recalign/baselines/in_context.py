@@ -17,7 +17,8 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
 from recalign.data.samples import Sample, SampleSet, choose_shots
 from recalign.models.backbone import Backbone, load_backbone
-from recalign.models.config import BackboneConfig
+from recalign.models.config import BackboneConfig, Precision
+from recalign.models.precision import for_precision, in_precision
 from recalign.prompting.control import ControlTokens
 from recalign.prompting.cuts import warn_of_cuts
 from recalign.prompting.encoding import PromptEncoder
@@ -117,6 +118,7 @@ def load_in_context(
     template: str = "",
     name: str = "",
     kind: ScoreKind = "log-odds",
+    precision: Precision = "auto",
 ) -> YesNoScorer:
     """Load an untuned backbone and make it a `Scorer` of the data's items; see `in_context_scorer`.
 
@@ -126,8 +128,10 @@ def load_in_context(
 
     Raises:
         DataError: The train split has fewer than m samples.
-        ModelError: The backbone cannot be loaded.
+        ModelError: The backbone cannot be loaded, or `precision` is not for it or its device.
     """
     shown = choose_shots(data.samples("train"), demonstrations, seed)
     label = name or f"in-context {demonstrations}-shot"
-    return in_context_scorer(load_backbone(config), data, shown, template=template, name=label, kind=kind)
+    backbone = load_backbone(for_precision(config, precision))
+    backbone.model = in_precision(backbone.model, precision)
+    return in_context_scorer(backbone, data, shown, template=template, name=label, kind=kind)

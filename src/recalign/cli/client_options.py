@@ -1,9 +1,9 @@
-"""Options of all commands that ask a language model. Any other setting of theirs is given by ``--set``."""
+"""Options that several commands have. Any other setting of those that ask an endpoint is given by ``--set``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -34,6 +34,13 @@ TotalTokens = Annotated[int | None, option("Most tokens spent, of prompts and an
 MaxCost = Annotated[float | None, option("Most money spent; needs both prices.", _BUDGET)]
 PriceIn = Annotated[float | None, option("Price of a million prompt tokens.", _BUDGET)]
 PriceOut = Annotated[float | None, option("Price of a million answer tokens.", _BUDGET)]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "int8"],
+    option(
+        "Arithmetic of language models: auto (the type they are loaded in: fp32 on a CPU), fp32, bf16, or int8 (on a "
+        "CPU; linear layers in eight-bit integers, see docs/performance.md). Default: auto."
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     option(

@@ -79,6 +79,7 @@ def evaluate(
     score: Annotated[
         str, typer.Option("--score", help="log-odds, or paper: p(Yes) - p(No), the reference code's order.")
     ] = "log-odds",
+    precision: client_options.Precision = "auto",
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     backbone: in_context.Backbone = None,
     demonstrations: in_context.Demonstrations = None,
@@ -117,7 +118,10 @@ def evaluate(
         if candidates is not None:
             raise ConfigError("--index", found="--candidates", expected="one of the two")
         tested = TestSettings(resamples, seed)
-        rank_and_show(models, SampleSet.load(data), split, index, retrieve, tested, output, json_output=json_output)
+        rank_and_show(
+            models, SampleSet.load(data), split, index, retrieve, tested, output, precision=precision,
+            json_output=json_output,
+        )  # fmt: skip
         return
     kind: ScoreKind = "paper" if score == "paper" else "log-odds"
     asked = in_context.read(
@@ -128,14 +132,16 @@ def evaluate(
     )  # fmt: skip
     sample_set, fitted = SampleSet.load(data), SampleSet.load(fit) if fit is not None else None
     if asked is not None and asked.teacher is not None:
+        if precision != "auto":
+            raise ConfigError("--precision", found="--teacher, an endpoint", expected="a local model")
         panel = asked.ask(sample_set, split, fitted, output, resamples)
     else:
         with TerminalReporter(after=SHORT_SECONDS) as reporter:
-            untuned = asked and replace(asked, reporter=reporter)
+            untuned = asked and replace(asked, reporter=reporter, precision=precision)
             wanted = [untuned if untuned is not None and model == in_context.NAME else model for model in models]
             panel = evaluate_models(
                 wanted, sample_set, split, fit=fitted, candidates=candidates, output=output, seed=seed,
-                resamples=resamples, calibrate=calibrate, kind=kind,
+                resamples=resamples, calibrate=calibrate, kind=kind, precision=precision,
                 progress_for=lambda name: reporter.task(name, "samples"),
             )  # fmt: skip
     if json_output:

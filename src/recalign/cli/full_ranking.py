@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from recalign.data.samples import SampleSet
     from recalign.evaluation.rows import TestSettings
+    from recalign.models.config import Precision
 
 
 def rank_and_show(
@@ -21,6 +22,7 @@ def rank_and_show(
     settings: TestSettings,
     output: Path | None,
     *,
+    precision: Precision,
     json_output: bool,
 ) -> None:
     """Retrieve, rank, print; with `output` also write CSV files into that folder."""
@@ -36,7 +38,7 @@ def rank_and_show(
     with TerminalReporter(after=SHORT_SECONDS) as reporter:
         show = reporter.task("rank", "lists")
         ranking = retrieve_and_rank(
-            models, data, index, split, retrieve=retrieve, settings=settings,
+            models, data, index, split, retrieve=retrieve, settings=settings, precision=precision,
             progress=lambda done, total: show(done, total, ""),
         )  # fmt: skip
     if output is not None:

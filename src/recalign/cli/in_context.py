@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from recalign.baselines.config import InContextConfig
     from recalign.data.samples import SampleSet
     from recalign.evaluation.document import Panel
-    from recalign.models.config import BackboneConfig
+    from recalign.models.config import BackboneConfig, Precision
     from recalign.scoring.base import Scorer
     from recalign.settings import Settings
 
@@ -48,6 +48,7 @@ class InContext:
     template: str
     seed: int
     backbone: BackboneConfig | None = None
+    precision: Precision = "auto"
     teacher: InContextConfig | None = None
     ledger: Path | None = None
     logprobs: bool = True
@@ -73,7 +74,14 @@ class InContext:
         progress = of_steps(self.reporter.task("pretraining nano")) if built else None
         resolved = resolve_backbone(self.backbone, NanoConfig(), [data], progress=progress)
         return load_in_context(
-            resolved, data, self.demonstrations, self.seed, template=self.template, name=self.name, kind=kind
+            resolved,
+            data,
+            self.demonstrations,
+            self.seed,
+            template=self.template,
+            name=self.name,
+            kind=kind,
+            precision=self.precision,
         )
 
     def ask(self, data: SampleSet, split: str, fit: SampleSet | None, output: Path | None, resamples: int) -> Panel:

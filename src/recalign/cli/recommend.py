@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand
 
+from recalign.cli.client_options import Precision
 from recalign.terminal import printable
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def recommend(
         typer.Option(help="Path or hub id of the backbone, if it has moved since tuning.", show_default=False),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Precision = "auto",
     explain: Annotated[
         Literal["influences", "pairs"] | None,
         typer.Option(
@@ -117,7 +119,7 @@ def recommend(
 
     with TerminalReporter(after=SHORT_SECONDS) as reporter:
         show = reporter.task("recommend", "items")
-        recommender = Recommender.load(run, data, index=index, backbone=backbone, device=device)
+        recommender = Recommender.load(run, data, index=index, backbone=backbone, device=device, precision=precision)
         unwanted = [recommender.match(title).item_id for title in without or ()]
         filters = Filters.parse(only or (), unwanted, exclude_seen=exclude_seen)
         found = answer(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from recalign.cli.client_options import Precision
 from recalign.errors import ConfigError
 
 
@@ -47,6 +48,7 @@ def serve(
         float, typer.Option("--drain", min=0, help="Seconds in which requests are still accepted after SIGTERM.")
     ] = 2.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Precision = "auto",
     index: Annotated[
         Path | None,
         typer.Option(help="Index of the catalogue (recalign index); without it all is scored.", show_default=False),
@@ -78,7 +80,8 @@ def serve(
     from recalign.serving.run import serve as serve_models
 
     config = ServeConfig(
-        host, port, keys, store, like_above, timeout, capacity, stall, drain, device, index, retrieve, data, backbone,
+        host, port, keys, store, like_above, timeout, capacity, stall, drain, device, precision, index, retrieve, data,
+        backbone,
     )  # fmt: skip
     serve_models(runs, config, on_start=lambda address, names: typer.echo(f"serving {', '.join(names)}: {address}/"))
 

@@ -25,6 +25,7 @@ from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings
 from recalign.evaluation.score import log_test_read, score_split
 from recalign.evaluation.score_file import ScoreFile
 from recalign.metrics.significance import RESAMPLES
+from recalign.models.config import Precision
 from recalign.scoring.base import Scorer, watched
 from recalign.tuning.model_artifact import load_scorer, model_directory
 
@@ -58,6 +59,7 @@ def evaluate(
     resamples: int = RESAMPLES,
     calibrate: bool | None = None,
     kind: ScoreKind = "log-odds",
+    precision: Precision = "auto",
     pairs: Sequence[tuple[str, str]] = (),
     progress_for: Callable[[str], Progress] = lambda name: lambda done, total, facts: None,
 ) -> Panel:
@@ -78,6 +80,7 @@ def evaluate(
         resamples: Bootstrap resamples of users, at least 1.
         calibrate: Whether temperatures are fitted on validation labels; by default as `score.may_fit` says.
         kind: What tuned models are asked for (`recalign.scoring.yes_no.YesNoScorer`).
+        precision: The arithmetic of tuned models; see `recalign.models.precision`. Baselines and priors have none.
         pairs: Names of models to compare with each other.
         progress_for: The callback for the progress of what has that name: the priors, each model, the intervals.
 
@@ -98,7 +101,7 @@ def evaluate(
     fit_name = fit.path.name if fit else ""
     beside, learned = prior_rows([Fold(data, fit, task)], split, fit_name=fit_name, seed=seed, calibrate=calibrate)
     told(len(data.frame(split)), len(data.frame(split)), "")
-    scoring = _Scoring(data, split, task, output, len(wanted) > 1, seed, calibrate, kind)
+    scoring = _Scoring(data, split, task, output, len(wanted) > 1, seed, calibrate, kind, precision)
     rows = [scoring.row(name, model, progress_for(name)) for name, model in loadable.items()]
     known = {scored.row.model for scored in rows}
     rows += [scored for scored in beside if scored.row.model not in known]
@@ -128,19 +131,22 @@ def named_models(models: Sequence[Model]) -> dict[str, Model]:
     return dict(zip(names, resolved, strict=True))
 
 
-def load_saved(directory: str | Path, data: SampleSet, *, kind: ScoreKind = "log-odds") -> Scorer:
+def load_saved(
+    directory: str | Path, data: SampleSet, *, kind: ScoreKind = "log-odds", precision: Precision = "auto"
+) -> Scorer:
     """A directory that `recalign tune` or `recalign baseline` wrote, as a scorer of the data's items.
 
-    `kind` is that of `recalign.scoring.yes_no.YesNoScorer`; baselines give log-odds.
+    `kind` is that of `recalign.scoring.yes_no.YesNoScorer`; baselines give log-odds. `precision` is the arithmetic of
+    language models (`recalign.models.precision`); it changes nothing for a baseline.
 
     Raises:
         ArtifactError: Neither is there, or it is incomplete or altered.
         ConfigError: Another kind of score was asked of a baseline.
-        ModelError: The backbone (or text encoder) cannot be loaded, or is another one.
+        ModelError: The backbone (or text encoder) cannot be loaded, or is another one, or `precision` is not for it.
     """
     directory = Path(directory)
     if _saved_kind(directory) == "tuned":
-        return load_scorer(directory, data, kind=kind)
+        return load_scorer(directory, data, kind=kind, precision=precision)
     if kind != "log-odds":
         raise ConfigError(f"score {kind!r} of {directory}", found="a baseline", expected="a language model")
     return load_baseline(directory, data)
@@ -156,6 +162,7 @@ class _Scoring:
     seed: int
     calibrate: bool | None
     kind: ScoreKind
+    precision: Precision
 
     def row(self, name: str, model: Path | Untuned | Scorer, progress: Progress) -> ScoredRow:
         """A model's scores, written to their files."""
@@ -185,7 +192,7 @@ class _Scoring:
 
     def _load(self, model: Path | Untuned | Scorer) -> tuple[RowKind, Scorer]:
         if isinstance(model, Path):
-            return _saved_kind(model), load_saved(model, self.data, kind=self.kind)
+            return _saved_kind(model), load_saved(model, self.data, kind=self.kind, precision=self.precision)
         if isinstance(model, Untuned):
             return "in-context", model.scorer(self.data, self.kind)
         if isinstance(model, Factorisation):

@@ -15,6 +15,7 @@ from recalign.errors import ArtifactError, ConfigError
 from recalign.evaluation.evaluate import Model, Untuned, load_saved, named_models
 from recalign.evaluation.full_ranking import SAID, FullRanking, Progress, rank_full
 from recalign.evaluation.rows import TestSettings
+from recalign.models.config import Precision
 from recalign.retrieval.index import Index
 from recalign.scoring.base import Scorer
 
@@ -26,6 +27,7 @@ def retrieve_and_rank(
     split: str = "test",
     *,
     retrieve: int = 200,
+    precision: Precision = "auto",
     settings: TestSettings = TestSettings(),
     progress: Progress | None = None,
 ) -> FullRanking:
@@ -45,7 +47,7 @@ def retrieve_and_rank(
         found, expected = f"interactions of data {made_of[:12]}", data.fingerprint[:12]
         raise ArtifactError(f"index {index}", found=found, expected=expected, hint=hint)
     wanted = named_models(models)
-    scorers = {name: _scorer(model, data, split) for name, model in wanted.items()}
+    scorers = {name: _scorer(model, data, split, precision) for name, model in wanted.items()}
     found_ranking = rank_full(retriever, scorers, data, split, retrieve=retrieve, settings=settings, progress=progress)
     for name, model in wanted.items():
         if isinstance(model, Path) and split == "test":
@@ -55,9 +57,9 @@ def retrieve_and_rank(
     return found_ranking
 
 
-def _scorer(model: Model, data: SampleSet, split: str) -> Scorer:
+def _scorer(model: Model, data: SampleSet, split: str, precision: Precision) -> Scorer:
     if isinstance(model, Path):
-        return load_saved(model, data)
+        return load_saved(model, data, precision=precision)
     if isinstance(model, str):
         return reference(model, data, split) if model.startswith(REFERENCE) else prior(model, data)
     if isinstance(model, Untuned):

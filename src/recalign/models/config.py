@@ -7,6 +7,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 Architecture = Literal["llama", "qwen3", "gpt2", "mistral", "gemma2"]
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+"""The arithmetic in which a model scores; see `recalign.models.precision`."""
 
 
 class Frozen(BaseModel):

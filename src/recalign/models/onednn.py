@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from recalign.models.attention import Dropout, attend
 from recalign.models.forest_plan import Plan, plan, seen_from
+from recalign.models.int8 import Int8Linear
 from recalign.prompting.packing import Forest
 
 _ONEDNN = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
@@ -49,6 +50,16 @@ class OneDnnLinear(nn.Linear):
             result: Tensor = _Product.apply(input, weight, self.bias)  # type: ignore[no-untyped-call]
             return result
         return _linear(input, weight, self.bias)
+
+    def activated(self, x: Tensor) -> Tensor:
+        """``silu(layer(x))``, without gradients."""
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "swish", [], "")
+        return result
+
+    def joined(self, x: Tensor, operation: str, other: Tensor) -> Tensor:
+        """``layer(x)`` joined with `other` by "add" or "mul", without gradients."""
+        result: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, operation)
+        return result
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -106,7 +117,7 @@ def is_fusible(model: nn.Module) -> bool:
     if computes_in_bf16("cpu"):
         native.add(("cpu", torch.bfloat16))
     linears = [layer.get_submodule(name) for layer in layers for name in _LINEARS]
-    return len(types) == 1 and types <= native and all(type(linear) is OneDnnLinear for linear in linears)
+    return len(types) == 1 and types <= native and all(type(linear) in (OneDnnLinear, Int8Linear) for linear in linears)
 
 
 @torch.no_grad()
@@ -143,10 +154,10 @@ def _layer(
         scores = torch.bmm(q, k.transpose(1, 2)).masked_fill_(only[1], -torch.inf)
         weights = torch.softmax(scores, -1, dtype=torch.float32).to(v.dtype)
         h = torch.bmm(weights, v).transpose(0, 1).contiguous()
-    x = _product(attention.o_proj, h.view(len(x), -1), "add", x)
+    x = attention.o_proj.joined(h.view(len(x), -1), "add", x)
     h = _norm(layer.post_attention_layernorm, x)
-    h = _product(mlp.up_proj, h, "mul", _activated(mlp.gate_proj, h))
-    return _product(mlp.down_proj, h, "add", x)
+    h = mlp.up_proj.joined(h, "mul", mlp.gate_proj.activated(h))
+    return mlp.down_proj.joined(h, "add", x)
 
 
 def _heads(attention: Any, name: str, x: Tensor) -> Tensor:
@@ -169,15 +180,4 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     result = torch.mul(x, cos, out=x.new_empty(x.shape))
     result[..., :half].addcmul_(x[..., half:], sin[:, :half], value=-1)
     result[..., half:].addcmul_(x[..., :half], sin[:, half:])
-    return result
-
-
-def _activated(layer: nn.Linear, x: Tensor) -> Tensor:
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, "swish", [], "")
-    return result
-
-
-def _product(layer: nn.Linear, x: Tensor, operation: str, other: Tensor) -> Tensor:
-    """``layer(x)`` joined with `other` by "add" or "mul"."""
-    result: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, layer.weight, layer.bias, operation)
     return result

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recalign.data.samples import SampleSet
+from recalign.models.config import Precision
 from recalign.retrieval.selection import RETRIEVE
 from recalign.serving.app import create_app
 from recalign.serving.data import DataBeside
@@ -32,7 +33,7 @@ class ServeConfig:
         capacity: Candidates that may wait at one time.
         stall_seconds: Without a sign of life from the model for this long, the server is not ready.
         drain_seconds: How long requests are still accepted after SIGTERM.
-        device: See `Recommender.load`.
+        device, precision: See `Recommender.load`.
         index: What `recalign index` wrote for the catalogue of all models; without it `recommend` scores the catalogue.
         retrieve: Candidates that the index hands to a model.
         data: Prepared data: its catalogue is that of all models, its priors and audit stand beside them. None for none.
@@ -49,6 +50,7 @@ class ServeConfig:
     stall_seconds: float = 2.0
     drain_seconds: float = 2.0
     device: str = "auto"
+    precision: Precision = "auto"
     index: Path | None = None
     retrieve: int = RETRIEVE
     data: Path | None = None
@@ -74,8 +76,9 @@ def serve(runs: Sequence[str], config: ServeConfig, *, on_start: Callable[[str, 
         store = None if config.store is None else EventStore(config.store, like_above=config.like_above)
         with nullcontext() if store is None else closing(store):
             models = load_models(
-                runs, device=config.device, index=config.index, data=config.data, backbone=config.backbone
-            )
+                runs, device=config.device, precision=config.precision, index=config.index, data=config.data,
+                backbone=config.backbone,
+            )  # fmt: skip
             first = next(iter(models.values()))
             data = None if config.data is None else DataBeside.of(SampleSet.load(config.data), first)
             limits = Limits(capacity=config.capacity, stall_seconds=config.stall_seconds)

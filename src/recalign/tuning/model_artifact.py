@@ -23,7 +23,8 @@ from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
 from recalign.models.adapter import load_adapter, read_record
 from recalign.models.backbone import Backbone, load_backbone
-from recalign.models.config import BackboneConfig
+from recalign.models.config import BackboneConfig, Precision
+from recalign.models.precision import for_precision, in_precision
 from recalign.prompting.cuts import warn_of_cuts
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
@@ -76,7 +77,12 @@ class SharedBackbones:
 
 
 def load_model(
-    directory: Path, *, backbone: str | None = None, device: str = "auto", shared: SharedBackbones | None = None
+    directory: Path,
+    *,
+    backbone: str | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    shared: SharedBackbones | None = None,
 ) -> tuple[nn.Module, Backbone, Manifest]:
     """Load the tuned model of an artefact, in evaluation mode.
 
@@ -84,17 +90,23 @@ def load_model(
         directory: The model artefact.
         backbone: Path or hub id of the backbone, where it is no longer where the artefact says.
         device: See `BackboneConfig`.
-        shared: Backbones that other models may share with this one; by default it has its own.
+        precision: The arithmetic to score in; see `recalign.models.precision`.
+        shared: Backbones that other models may share with this one; by default it has its own, and in another
+            `precision` than auto always: its weights are changed.
 
     Raises:
         ArtifactError: The artefact is missing, altered or incomplete.
-        ModelError: The backbone cannot be loaded, or is not the one that the adapter was tuned on.
+        ModelError: The backbone cannot be loaded, or is not the one that the adapter was tuned on, or `precision` is
+            not for this device or model.
     """
     manifest = read_manifest(directory, kind=KIND)
     config = backbone_of(directory)
     config = config.model_copy(update={"name": backbone or config.name, "device": device})
-    loaded = load_backbone(config) if shared is None else shared.load(config, directory)
-    return load_adapter(loaded, directory / "adapter"), loaded, manifest
+    if shared is None or precision != "auto":
+        loaded = load_backbone(for_precision(config, precision))
+    else:
+        loaded = shared.load(config, directory)
+    return in_precision(load_adapter(loaded, directory / "adapter"), precision), loaded, manifest
 
 
 def load_catalog(directory: Path) -> ItemCatalog:
@@ -110,6 +122,7 @@ def load_scorer(
     kind: ScoreKind = "log-odds",
     backbone: str | None = None,
     device: str = "auto",
+    precision: Precision = "auto",
     shared: SharedBackbones | None = None,
 ) -> YesNoScorer:
     """The tuned model as a `Scorer`, over its own catalogue or that of `data` (with the data's domain words).
@@ -117,7 +130,7 @@ def load_scorer(
     Raises:
         ArtifactError, ModelError: See `load_model`.
     """
-    model, loaded, _ = load_model(directory, backbone=backbone, device=device, shared=shared)
+    model, loaded, _ = load_model(directory, backbone=backbone, device=device, precision=precision, shared=shared)
     return scorer_around(model, loaded, directory, data, kind=kind)
 
 

@@ -1,0 +1,102 @@
+"""Linear layers for scoring on CPUs whose products are of eight-bit integers.
+
+Weights have one scale per output channel, found once. Activations have one per token, found as they come: what a token
+becomes does not depend on the tokens beside it, so a prompt scores alone as it does in company. oneDNN multiplies; its
+kernels take unsigned activations (around 128) with signed weights.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recalign.errors import ModelError
+
+_ZERO = 128  # of the unsigned activations, which lie within 127 of it
+
+
+class Int8Linear(nn.Module):
+    """The products of a float32 `layer`, to about one part in a hundred; no gradients. Its weight is not kept."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        levels = weight_levels()
+        weight = layer.weight.detach()
+        self.scale = weight.abs().amax(1).clamp_min(torch.finfo(weight.dtype).tiny) / levels
+        whole = (weight / self.scale[:, None]).round().to(torch.int8)
+        self.packed = torch.ops.onednn.qlinear_prepack(whole, None)  # laid out for oneDNN: no tensor for a state_dict
+        self.zeros = torch.zeros(len(weight), dtype=torch.int32)
+        self.bias = None if layer.bias is None else layer.bias.detach()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Input (…, in), output (…, out)."""
+        rows = input.reshape(-1, input.shape[-1])
+        if len(rows) == 0:
+            return input.new_zeros(*input.shape[:-1], len(self.scale))
+        size = rows.abs().amax(1, keepdim=True).clamp_min_(torch.finfo(rows.dtype).tiny).div_(127)
+        whole = (rows / size).add_(_ZERO + 0.5).to(torch.uint8)  # all positive, so cutting off rounds
+        result = _product(whole, self.packed, self.scale, self.zeros, _ZERO).mul_(size)
+        if self.bias is not None:
+            result += self.bias
+        return result.view(*input.shape[:-1], -1)
+
+    def activated(self, x: Tensor) -> Tensor:
+        """``silu(layer(x))``."""
+        return functional.silu(self(x), inplace=True)
+
+    def joined(self, x: Tensor, operation: str, other: Tensor) -> Tensor:
+        """``layer(x)`` joined with `other` by "add" or "mul"."""
+        result = self(x)
+        return result.add_(other) if operation == "add" else result.mul_(other)
+
+
+def quantise_linears(model: nn.Module, head: nn.Module) -> int:
+    """Replace the linear layers of a float32 model on a CPU, all but its output head, in place; returns how many.
+
+    Raises:
+        ModelError: This build of PyTorch, or this processor, has no such products.
+    """
+    found = [
+        (parent, name, layer)
+        for parent in model.modules()
+        for name, layer in parent.named_children()
+        if isinstance(layer, nn.Linear) and layer is not head
+    ]
+    for parent, name, layer in found:
+        setattr(parent, name, Int8Linear(layer))
+    return len(found)
+
+
+@cache
+def weight_levels() -> int:
+    """The largest weight, as an integer, with which this processor's products are exact.
+
+    127, or 64 where two products are added in sixteen bits (processors without VNNI): they would overflow in silence.
+
+    Raises:
+        ModelError: See `quantise_linears`.
+    """
+    side = 64
+    activations = torch.full((side, side), 255, dtype=torch.uint8)
+    zeros, ones = torch.zeros(side, dtype=torch.int32), torch.ones(side)
+    hint = "Score with --precision fp32."
+    try:
+        for levels in (127, 64):
+            packed = torch.ops.onednn.qlinear_prepack(torch.full((side, side), levels, dtype=torch.int8), None)
+            if bool((_product(activations, packed, ones, zeros, 0) == side * 255 * levels).all()):
+                return levels
+    except (RuntimeError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError("precision int8: this build of PyTorch cannot", found=reason, hint=hint) from error
+    raise ModelError("precision int8", found="a processor whose products are not exact", hint=hint)
+
+
+def _product(x: Tensor, packed: Tensor, scale: Tensor, zeros: Tensor, zero: int) -> Tensor:
+    """``(x - zero) @ (weight * scale).T`` in float32, from integers."""
+    result: Tensor = torch.ops.onednn.qlinear_pointwise(
+        x, 1.0, zero, packed, scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+    )
+    return result
