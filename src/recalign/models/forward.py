@@ -178,8 +178,10 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 def _gap(model: nn.Module, found: Tensor, expected: Tensor) -> float:
     """Largest difference relative to the size of the logits, in units of what is tolerated for the arithmetic."""
-    exact = expected.dtype == torch.float32 and not any(isinstance(module, Int8Linear) for module in model.modules())
-    tolerance = PACKING_TOLERANCE if exact else 3e-2
+    if any(isinstance(module, Int8Linear) for module in model.modules()):
+        tolerance = 0.1  # a rounding error before the products may become a whole step
+    else:
+        tolerance = PACKING_TOLERANCE if expected.dtype == torch.float32 else 3e-2
     return float((expected - found).abs().max()) / max(1.0, float(expected.abs().max())) / tolerance
 
 

@@ -157,7 +157,8 @@ def _layer(
     x = attention.o_proj.joined(h.view(len(x), -1), "add", x)
     h = _norm(layer.post_attention_layernorm, x)
     h = mlp.up_proj.joined(h, "mul", mlp.gate_proj.activated(h))
-    return mlp.down_proj.joined(h, "add", x)
+    result: Tensor = mlp.down_proj.joined(h, "add", x)
+    return result
 
 
 def _heads(attention: Any, name: str, x: Tensor) -> Tensor:
