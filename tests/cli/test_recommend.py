@@ -49,8 +49,10 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path | None]]:
     catalog = ItemCatalog.from_items(pl.DataFrame(rows, schema=ITEMS, orient="row"), "{title}")
     calls: list[tuple[Path, Path | None]] = []
 
-    def load(run: Path, data: Path | None, *, index: Path | None, backbone: str | None, device: str) -> Recommender:
-        assert (backbone, device) == (None, "auto")
+    def load(
+        run: Path, data: Path | None, *, index: Path | None, backbone: str | None, device: str, precision: str
+    ) -> Recommender:
+        assert (backbone, device, precision) == (None, "auto", "auto")
         calls.append((run, data))
         return Recommender(Descending(), catalog, index=None if index is None else build_index(catalog))
 

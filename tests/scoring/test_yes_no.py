@@ -16,6 +16,7 @@ from recalign.data.samples import CandidateList, HistoryEntry, SampleSet
 from recalign.errors import DataError
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
+from recalign.models.precision import for_precision, in_precision
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.prompts import HistoryText
 from recalign.prompting.template import PromptTemplate
@@ -128,3 +129,39 @@ def test_an_item_outside_the_catalogue_is_named(backbones: dict[str, Backbone], 
         asked = replace(asked, item_ids=("nobody",))
     with pytest.raises(DataError, match="nobody"):
         build(backbones["llama"], data.catalog).score([asked])
+
+
+class TestContractInInt8(ScorerContract):
+    tolerance = 2e-2  # of scores about 1: a rounding error before a product may become a whole step
+
+    @pytest.fixture(params=["llama", "gemma2", "mistral"])
+    def scorer(self, request: pytest.FixtureRequest, in_int8: dict[str, Backbone], data: SampleSet) -> YesNoScorer:
+        return build(in_int8[request.param], data.catalog, batch_tokens=768)
+
+    @pytest.fixture
+    def lists(self) -> Sequence[CandidateList]:
+        return some_lists()
+
+
+@pytest.fixture(scope="module")
+def in_int8(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Backbone]:
+    root = tmp_path_factory.mktemp("int8")
+    made = {}
+    for name, options in {"llama": {}, "gemma2": {}, "mistral": {"sliding_window": 16}}.items():
+        config = BackboneConfig(name=str(make_tiny(root / name, name, **options)), device="cpu")
+        made[name] = load_backbone(for_precision(config, "int8"))
+        made[name].model = in_precision(made[name].model, "int8")
+    return made
+
+
+def test_int8_scores_are_near_those_of_float32_packed_and_fused(
+    backbones: dict[str, Backbone], in_int8: dict[str, Backbone], data: SampleSet
+) -> None:
+    exact, scorer = build(backbones["llama"], data.catalog), build(in_int8["llama"], data.catalog)
+    assert scorer._packed
+    assert scorer._fused
+    alone = build(in_int8["llama"], data.catalog)
+    alone._packed = alone._fused = False
+    expected, found = exact.score(some_lists()).flat(), scorer.score(some_lists()).flat()
+    assert 0 < np.abs(found - expected).max() <= 0.15 * np.abs(expected).max()
+    assert np.abs(found - alone.score(some_lists()).flat()).max() <= 0.01 * np.abs(expected).max()

@@ -90,7 +90,8 @@ def _rotation(width: int) -> Tensor:
     matrix = torch.ones(1, 1)
     while len(matrix) < side:
         matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
-    return matrix / side**0.5
+    result: Tensor = matrix / side**0.5
+    return result
 
 
 @cache
