@@ -55,12 +55,12 @@ def plain(
 
 
 USERS = st.lists(
-    st.tuples(st.integers(0, 300), st.lists(st.integers(1, 200), min_size=1, max_size=5)), min_size=1, max_size=5
+    st.tuples(st.integers(0, 200), st.lists(st.integers(1, 150), min_size=1, max_size=4)), min_size=1, max_size=4
 )
 
 
 @given(USERS, st.sampled_from([0, 9, 140]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_rule_and_the_blocks_show_what_is_visible(
     visible: Visible, users: list[tuple[int, list[int]]], frame: int
 ) -> None:
@@ -105,34 +105,31 @@ def test_where_the_kernel_does_not_compile_the_log_says_so(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_arguments: object) -> None:
-        raise RuntimeError(
-            "backend='inductor' raised:\nRuntimeError: Failed to find C compiler.\n\nSet TORCHDYNAMO_VERBOSE=1"
-        )
+        raise RuntimeError("backend='inductor' raised:\nRuntimeError: no C compiler.\n\nSet TORCHDYNAMO_VERBOSE=1")
 
     monkeypatch.setattr(flex, "_compiled", lambda: broken)
     with caplog.at_level(logging.WARNING):
         assert not flex.works.__wrapped__(CPU)
-    assert (
-        "(backend='inductor' raised: RuntimeError: Failed to find C compiler.): grouped products instead" in caplog.text
-    )
+    assert "on cpu (backend='inductor' raised: RuntimeError: no C compiler.): grouped products instead" in caplog.text
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler itself
 @torch.no_grad()
 def test_the_compiled_kernel_serves_all_lengths(visible: Visible) -> None:
     assert flex.works(CPU)
     graphs = []
-    for count in (1, 3, 9, 5, 12):
-        for cap in (None, 0.5 + count):
-            forest = forest_of([(150, [3, 70])] * count, 40)
-            given_ = tensors(forest, 6, 3)
-            found = flex.attend(*given_, flex.forest_mask(forest, CPU), 0.25, cap)
-            expected = plain(visible(forest), *given_, cap)
-            assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
+    for count, cap in ((1, None), (3, None), (9, 2.0), (5, 3.0), (12, None), (7, 4.0)):
+        forest = forest_of([(150, [3, 70])] * count, 40)
+        given_ = tensors(forest, 6, 3)
+        found = flex.attend(*given_, flex.forest_mask(forest, CPU), 0.25, cap)
+        expected = plain(visible(forest), *given_, cap)
+        assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
         graphs.append(counters["stats"]["unique_graphs"])
-    assert graphs[2] == graphs[-1], "no graph per length"
+    assert graphs[2] == graphs[-1], "no graph of its own for another length or cap"
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_values_and_gradients_on_a_gpu(visible: Visible, dtype: torch.dtype) -> None:
