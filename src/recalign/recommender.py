@@ -40,6 +40,7 @@ from recalign.terminal import printable
 
 if TYPE_CHECKING:
     from recalign.scoring.pairs import GeneratedPairs
+    from recalign.tuning.model_artifact import SharedBackbones
 
 Progress = Callable[[int, int], None]  # called with (items scored, items to score) now and then
 
@@ -75,6 +76,7 @@ class Recommender:
         index: str | Path | None = None,
         backbone: str | None = None,
         device: str = "auto",
+        shared: SharedBackbones | None = None,
     ) -> Recommender:
         """Load a tuned model with its catalogue.
 
@@ -84,6 +86,7 @@ class Recommender:
             index: What `recalign index` wrote for the same catalogue.
             backbone: Path or hub id of the backbone, where it is no longer where the model says.
             device: "auto", "cpu" or "cuda".
+            shared: Backbones that several models share in memory; by default this one has its own.
 
         Raises:
             ArtifactError: A directory is missing, altered or of another kind, or the index of another catalogue.
@@ -95,7 +98,7 @@ class Recommender:
 
         directory = model_directory(Path(run))
         samples = None if data is None else SampleSet.load(Path(data))
-        scorer = load_scorer(directory, samples, backbone=backbone, device=device)
+        scorer = load_scorer(directory, samples, backbone=backbone, device=device, shared=shared)
         retriever = None if index is None else Index.load(Path(index))
         if retriever is not None:
             retriever.check(scorer.catalog, Path(str(index)), str(data or run))

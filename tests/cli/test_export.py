@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from recalign import export, tune
 from recalign.artifacts import read_manifest
+from recalign.tuning.export_card import CONVERSIONS
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -31,10 +32,17 @@ def test_the_command_writes_what_the_function_writes(tmp_path: Path, cli: Cli, m
     assert read_manifest(again).fingerprint == read_manifest(tmp_path / "out").fingerprint
 
 
+def test_for_gguf_the_commands_are_printed(tmp_path: Path, cli: Cli, model: Path) -> None:
+    code, out, err = cli("export", model, "--to", "gguf", "--output", tmp_path / "an out")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-3] == f"cd '{tmp_path / 'an out'}'"
+    assert out.splitlines()[-2:] == list(CONVERSIONS["gguf"])
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--to", "gguf", "--output", "out"), "export to 'gguf'; expected merged or peft"),
+        (("--to", "onnx", "--output", "out"), "export to 'onnx'; expected merged, peft, gguf"),
         (("--to", "merged"), "Missing option '--output'"),
         (("--output", "out"), "Missing option '--to'"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from recalign.experiment.execute import execute
 from recalign.experiment.plan import ExperimentPlan
 from recalign.experiment.progress import Reporter
 from recalign.experiment.store import Cost, Job, PrepareWork, ScoreWork, Store, TuneWork
+from recalign.models.released import release_directory
 
 Change = Callable[..., ExperimentPlan]
 Done = Any  # of conftest
@@ -98,6 +100,16 @@ def test_a_local_backbone_is_estimated_by_its_size(
     assert found.guessed["tune"][1] > 100 * found.guessed["tune"][0], "operations count, at this speed"
     in_context = 2 * 96 * 200 * 1000 / 1e3  # the least that scoring of any split takes
     assert found.guessed["score"][1] > in_context
+
+
+def test_a_backbone_that_was_fetched_by_name_is_estimated_too(
+    change: Change, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECALIGN_CACHE", str(tmp_path))
+    jobs = change((NANO, 'name = "smollm2"')).jobs
+    assert estimate_cost(jobs, Store(tmp_path / "store")).unknown > 0
+    shutil.copytree(checkpoint, release_directory("smollm2"))
+    assert estimate_cost(jobs, Store(tmp_path / "store")).unknown == 0
 
 
 def test_what_stages_that_count_epochs_take_follows_their_data(

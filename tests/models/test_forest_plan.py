@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from recalign.models.forest_plan import Padding, plan
+from recalign.models.forest_plan import Padding, plan, seen_from
 from recalign.prompting.encoding import EncodedPrompt
-from recalign.prompting.packing import grow_tree, pack
+from recalign.prompting.packing import Forest, grow_tree, pack
 
 CPU = torch.device("cpu")
 
@@ -70,3 +74,13 @@ def _padding(prefix, part: torch.Tensor) -> torch.Tensor:  # type: ignore[no-unt
     if prefix.missing is None:
         return torch.zeros(1, dtype=torch.bool)
     return prefix.missing.repeat(2, 1, 1).transpose(1, 2)
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.integers(0, 6))
+@settings(max_examples=40, deadline=None)
+def test_a_position_sees_its_way_to_the_root(
+    visible: Callable[[Forest], NDArray[np.bool_]], counts: list[int], stem: int
+) -> None:
+    forest = planted(counts, stem)
+    for positions in (forest.answers, np.arange(len(forest.ids))[::-1]):
+        assert np.array_equal(seen_from(forest, positions), visible(forest)[positions])

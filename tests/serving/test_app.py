@@ -5,11 +5,14 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import CandidateList
+from recalign.data.schema import ITEMS
 from recalign.recommender import Recommender
 from recalign.retrieval.index import build_index
 from recalign.scoring.base import Scores
@@ -106,6 +109,36 @@ def test_several_models_side_by_side(start: Start) -> None:
     assert server.get("/readyz").json == {"status": "ready", "models": ["a", "b"]}
 
 
+def test_one_id_in_two_catalogues_has_the_title_of_the_model_that_is_asked(start: Start) -> None:
+    """In "books" the ids of "films" stand for other titles."""
+    titles = {
+        "films": {str(n): f"Film {n} ({1990 + n})" for n in range(1, 13)},
+        "books": {str(n): f"Book {13 - n}" for n in range(1, 9)},
+    }
+    scorers = {name: FakeScorer(name) for name in titles}
+    books = pl.DataFrame([(*item, None, None, None) for item in titles["books"].items()], schema=ITEMS, orient="row")
+    catalogues = {"films": catalogue(12), "books": ItemCatalog.from_items(books, "{title}")}
+    server = start({name: Recommender(scorers[name], catalogues[name]) for name in titles})
+    liked = {"films": ["Film 2", "id:3"], "books": ["Book 11", "id:3"]}
+    for name, other in (("films", "books"), ("books", "films")):
+        asked = {"model": name, "likes": liked[name], "dislikes": ["id:1"]}
+        found = [
+            *server.get(f"/v1/items?q={name[:-1]}&model={name}").json["items"],
+            *(recommended := server.post("/v1/recommend", **asked, k=100).json)["items"],
+            *recommended["likes"],
+            *recommended["dislikes"],
+            *(scored := server.post("/v1/score", **asked, items=["id:5"]).json)["scores"],
+            *(explained := server.post("/v1/explain", **asked, items=["id:5"]).json)["items"],
+            *explained["items"][0]["influences"],
+        ]
+        assert {(item["item_id"], item["title"]) for item in found} == set(titles[name].items())
+        assert {answer["model"] for answer in (recommended, scored, explained)} == {name}
+        assert [match["item_id"] for match in recommended["likes"]] == ["2", "3"]
+        missing = server.post("/v1/score", model=name, likes=["id:1"], items=[titles[other]["1"]])
+        assert (missing.status, "no item has the title" in missing.json["error"]) == (422, True)
+    assert set(scorers["books"].asked_items) <= set(titles["books"])
+
+
 @pytest.mark.parametrize(
     ("path", "body", "word"),
     [
@@ -187,6 +220,20 @@ def test_a_late_answer_is_504_and_is_never_scored(server: Running) -> None:
     assert busy().status == 200
     assert server.post("/v1/score", likes=["id:1"], items=["id:4"]).status == 200
     assert server.scorer.asked_items == ["2", "4"]
+
+
+@pytest.mark.parametrize(("retrieve", "indexed", "hinted"), [(10, False, True), (11, False, False), (10, True, False)])
+def test_a_late_answer_about_a_large_catalogue_hints_at_an_index(
+    start: Start, retrieve: int, indexed: bool, hinted: bool
+) -> None:
+    scorer, items = FakeScorer(), catalogue()
+    model = Recommender(scorer, items, index=build_index(items) if indexed else None)
+    server = start({"fake": model}, retrieve=retrieve, timeout=0.5)
+    scorer.gate.clear()
+    late = server.post("/v1/recommend", likes=["id:1"])
+    scorer.gate.set()
+    found = ("--index the model scores 10 items instead of 11" in late.json["error"], "recalign index" in late.text)
+    assert (late.status, found) == (504, (hinted, hinted))
 
 
 def test_titles_are_not_looked_up_after_the_deadline(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -267,6 +267,24 @@ def test_no_peft_without_a_base_that_others_have(tmp_path: Path, chain: Chain, m
 def test_no_peft_on_nano(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: Build, source: SampleSet) -> None:
     model = tuned(tmp_path / "nano", inputs, nano(tmp_path, monkeypatch, source), "lora")
     assert_refused(ConfigError, "a LoRA on a backbone that recalign built.*Use --to merged", model, tmp_path)
+    own = "gguf; found a backbone that recalign built, with a tokenizer of its own.*Use --to merged"
+    assert_refused(ConfigError, own, model, tmp_path, "gguf")
+
+
+# ---- gguf ----
+
+
+def test_for_gguf_is_the_merged_checkpoint_with_the_commands(tmp_path: Path, lora: Path) -> None:
+    merged, output = (export(lora, to=to, output=tmp_path / to) for to in ("merged", "gguf"))
+    for path in merged.iterdir():
+        if path.name not in ("README.md", "manifest.json"):
+            assert path.read_bytes() == (output / path.name).read_bytes(), path.name
+    card = (output / "README.md").read_text(encoding="utf-8")
+    assert 'python "$LLAMA_CPP/convert_hf_to_gguf.py" . --outtype f32 --outfile model-f32.gguf\n' in card
+    assert '"$LLAMA_CPP/build/bin/llama-quantize" model-f32.gguf model-Q4_K_M.gguf Q4_K_M\n' in card
+    assert "GGUF" not in (merged / "README.md").read_text(encoding="utf-8")
+    peft = export(lora, to="peft", output=tmp_path / "peft")
+    assert 'convert_lora_to_gguf.py" --base "$BASE" . --outtype f32' in (peft / "README.md").read_text(encoding="utf-8")
 
 
 def assert_refused(kind: type[RecalignError], match: str, model: Path, folder: Path, to: str = "peft") -> None:
@@ -330,7 +348,7 @@ def test_the_code_of_the_card_gives_the_score_that_it_names(
     assert f"{score:.4f}\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("to", ["merged", "peft"])
+@pytest.mark.parametrize("to", ["merged", "peft", "gguf"])
 def test_facts_for_programs_and_no_path_of_this_machine(tmp_path: Path, lora: Path, to: str) -> None:
     output = export(lora, to=to, output=tmp_path / "out")
     manifest, scorer = read_manifest(output, kind="export"), load_scorer(lora, device="cpu")
@@ -378,7 +396,7 @@ def test_a_run_with_one_model_stands_for_it(tmp_path: Path, lora: Path) -> None:
 
 
 def test_what_cannot_be_exported(tmp_path: Path, lora: Path, source: SampleSet) -> None:
-    assert_refused(ConfigError, "export to 'gguf'; expected merged or peft", lora, tmp_path, "gguf")
+    assert_refused(ConfigError, "export to 'onnx'; expected merged, peft, gguf", lora, tmp_path, "onnx")
     assert_refused(
         ArtifactError, "nowhere is no artefact of recalign; found no such dir", tmp_path / "nowhere", tmp_path
     )

@@ -12,10 +12,11 @@ import pytest
 
 from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError, ModelError
+from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.scoring.base import sample_lists
 from recalign.testing.tiny import make_tiny
-from recalign.tuning.model_artifact import backbone_of, load_catalog, load_model, load_scorer
+from recalign.tuning.model_artifact import SharedBackbones, backbone_of, load_catalog, load_model, load_scorer
 from recalign.tuning.provenance import StageInputs
 from recalign.tuning.stage import tune_stage
 
@@ -47,6 +48,62 @@ def test_scores_are_the_same_after_loading_twice(model: Path, source: SampleSet)
     lists = sample_lists(source.samples("test"))
     first = load_scorer(model, source, device="cpu").score(lists).flat()
     assert np.array_equal(first, load_scorer(model, source, device="cpu").score(lists).flat())
+
+
+def test_models_share_a_backbone_and_no_adapter(
+    tmp_path: Path, model: Path, inputs: Callable[..., StageInputs], source: SampleSet
+) -> None:
+    """In turns, with a model of full weights between them: every score is that of the model alone, to the bit."""
+    other = tune_stage(inputs(max_steps=2, seed=1), tmp_path / "other")
+    full = tune_stage(inputs(max_steps=1, mode="full"), tmp_path / "full")
+    on_full = tune_stage(inputs(max_steps=1, parent=full), tmp_path / "on-full")
+    runs, lists = [model, full, other, on_full, model], sample_lists(source.samples("test"))
+    alone = [load_scorer(run, device="cpu").score(lists).flat() for run in runs]
+    shared = SharedBackbones()
+    scorers = [load_scorer(run, device="cpu", shared=shared) for run in runs]
+    for _ in range(2):
+        for scorer, expected in zip(scorers, alone, strict=True):
+            assert np.array_equal(scorer.score(lists).flat(), expected)
+    assert len({tuple(scores) for scores in alone}) == 4
+
+    def weights(index: int, lora: bool) -> list[int]:
+        named = scorers[index].model.named_parameters()
+        return [parameter.data_ptr() for name, parameter in named if ("lora_" in name) == lora]
+
+    base = weights(0, lora=False)
+    assert weights(2, lora=False) == weights(4, lora=False) == base
+    assert base
+    apart = [
+        base,
+        weights(1, lora=False),
+        weights(3, lora=False),
+        *(weights(index, lora=True) for index in (0, 2, 3, 4)),
+    ]
+    pointers = [pointer for group in apart for pointer in group]
+    assert len(set(pointers)) == len(pointers)
+
+
+def test_the_same_backbone_in_two_places_is_loaded_once(
+    tmp_path: Path, model: Path, backbone: BackboneConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = shutil.copytree(backbone.name, tmp_path / "moved")
+    asked: list[str] = []
+
+    def counted(config: BackboneConfig) -> Any:
+        asked.append(config.name)
+        return load_backbone(config)
+
+    monkeypatch.setattr("recalign.tuning.model_artifact.load_backbone", counted)
+    shared = SharedBackbones()
+    for name in (backbone.name, str(moved)):
+        load_model(model, backbone=name, device="cpu", shared=shared)
+    assert asked == [backbone.name]
+    other = make_tiny(tmp_path / "other", seed=5)
+    fresh = SharedBackbones()
+    with pytest.raises(ModelError, match="another backbone"):
+        load_model(model, backbone=str(other), device="cpu", shared=fresh)
+    load_model(model, device="cpu", shared=fresh)
+    assert len(asked) == 3
 
 
 def test_a_backbone_that_moved(tmp_path: Path, model: Path, backbone: BackboneConfig, source: SampleSet) -> None:

@@ -1,7 +1,8 @@
-"""`recalign export`: a tuned model as a directory that transformers or PEFT load."""
+"""`recalign export`: a tuned model as a directory that transformers, PEFT or llama.cpp's converter load."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,8 @@ def export(
         str,
         typer.Option(
             "--to",
-            help="merged: a checkpoint that transformers loads. peft: the LoRA alone, for a base that others have.",
+            help="merged: a checkpoint that transformers loads. peft: the LoRA alone, for a base that others have. "
+            "gguf: as merged, with the commands that make a GGUF file of it.",
             show_default=False,
         ),
     ],
@@ -31,6 +33,10 @@ def export(
     ask it.
     """
     from recalign.tuning.export import export as export_model
+    from recalign.tuning.export_card import CONVERSIONS, GGUF
 
     export_model(run, to=to, output=output, backbone=backbone, overwrite=overwrite)
     typer.echo(f"{to} model: {output}\nhow to load and ask it: {output / 'README.md'}")
+    if to == GGUF:
+        typer.echo("as GGUF files, with llama.cpp built in the folder LLAMA_CPP:")
+        typer.echo("\n".join([f"cd {shlex.quote(str(output))}", *CONVERSIONS[to]]))

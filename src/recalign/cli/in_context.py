@@ -23,7 +23,7 @@ _OPTIONS: Final = f"options of recalign evaluate {NAME}"
 _PANEL: Final = "In-context learning"
 
 Backbone = Annotated[
-    str | None, option("'nano', a local checkpoint directory, or a hub id; or pass --teacher.", _PANEL)
+    str | None, option("'nano', 'smollm2', a local checkpoint directory, or a hub id; or pass --teacher.", _PANEL)
 ]
 Demonstrations = Annotated[
     int | None, option("Answered train samples before each question, drawn by --seed (0: zero-shot).", _PANEL, min=0)

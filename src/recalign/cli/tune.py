@@ -13,7 +13,7 @@ def tune(
     data: Annotated[
         list[Path] | None, typer.Option("--data", help="Prepared data to tune on; repeat for several domains.")
     ] = None,
-    backbone: Annotated[str, typer.Option(help="'nano', a local checkpoint directory, or a hub id.")] = "nano",
+    backbone: Annotated[str, typer.Option(help="'nano', 'smollm2', a checkpoint directory, or a hub id.")] = "nano",
     revision: Annotated[str | None, typer.Option(help="Hub revision of the backbone.")] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     quantization: Annotated[str | None, typer.Option(help="4bit or 8bit: needs a GPU and the extra 'quant'.")] = None,

@@ -35,8 +35,8 @@ def tune(
     Args:
         data: Prepared data sets; the last one's catalogue and domain stay with the model.
         output: Directory of the model.
-        backbone: "nano", a local checkpoint directory or a hub id; or the settings of a `BackboneConfig`. With a parent
-            and the name of a plug-in such as nano, the parent's own backbone is meant.
+        backbone: "nano", "smollm2", a checkpoint directory or a hub id; or the settings of a `BackboneConfig`. With a
+            parent and the name of a plug-in that makes its backbone from data, the parent's own backbone is meant.
         parent, cot: Model to continue from; what `recalign teach` wrote, for kind "cot".
         validation: Target data of selection "paper"; by default the last data set.
         settings: Keys of the stage, see `recalign config rec`: ``{"kind": "rec", "shots": 64, "optim": {"lr": 3e-4}}``.
@@ -50,11 +50,10 @@ def tune(
     """
     named = {"name": backbone} if isinstance(backbone, str) else backbone
     asked = validated(BackboneConfig, named, WHERE)
-    built = asked.name in BACKBONES.names()
+    built = asked.name in BACKBONES.names() and BACKBONES.find(asked.name).made_from_data
     sets = [SampleSet.load(Path(path)) for path in data]
     start, taught, target_path = (None if path is None else Path(path) for path in (parent, cot, validation))
-    mode = BACKBONES.find(asked.name).mode if built and parent is None else "lora"
-    defaults = {"mode": mode, "template": sets[-1].template}
+    defaults = {"mode": "full" if built and parent is None else "lora", "template": sets[-1].template}
     chosen = {**defaults, **(settings or {})}
     nano = validated(NanoConfig, chosen.pop("nano", {}), f"{WHERE}, nano")  # type: ignore[arg-type]
     config = stage_config(chosen, WHERE)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -58,6 +59,14 @@ class Backbone:
     pad_id: int
     config: BackboneConfig
     adapted: bool = False
+
+    def twin(self) -> Backbone:
+        """The same backbone for another LoRA: modules of its own around the very tensors of this one.
+
+        Full weights would be written over these tensors, so they need a backbone that shares none.
+        """
+        tensors = {id(tensor): tensor for tensor in (*self.model.parameters(), *self.model.buffers())}
+        return replace(self, model=deepcopy(self.model, tensors))
 
 
 def load_backbone(config: BackboneConfig) -> Backbone:

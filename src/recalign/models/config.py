@@ -18,7 +18,9 @@ class Frozen(BaseModel):
 class BackboneConfig(Frozen):
     """Which language model, and how it is held in memory."""
 
-    name: str = Field(min_length=1, description="Local checkpoint directory, hub id, or nano (the embedded backbone).")
+    name: str = Field(
+        min_length=1, description="Local checkpoint directory, hub id, nano (the embedded one), or smollm2."
+    )
     revision: str | None = Field(
         None, description="Commit, tag or branch of a hub id; the resolved commit is recorded."
     )

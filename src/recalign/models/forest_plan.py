@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from recalign.prompting.packing import Forest, Group
@@ -164,6 +165,19 @@ def plan(forest: Forest, device: torch.device) -> tuple[Plan, ...]:
         prefix = Prefix.of(groups, device) if groups[0].prefix else None
         plans.append(Plan(slice(groups[0].start, groups[-1].stop), segments, future, prefix))
     return tuple(plans)
+
+
+def seen_from(forest: Forest, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which tokens those at n positions see, shape (n, T)."""
+    lengths = [length for group in forest.groups for length in group.lengths]
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)  # of each token's segment
+    tokens = np.arange(len(forest.ids))
+    seen: NDArray[np.bool_] = (tokens >= starts[positions, None]) & (tokens <= positions[:, None])
+    for group in forest.groups:
+        rows = np.flatnonzero((positions >= group.start) & (positions < group.stop))
+        for start, stop in group.prefix:
+            seen[rows, start:stop] = True
+    return seen
 
 
 def _batches(groups: Sequence[Group]) -> Iterator[list[Group]]:

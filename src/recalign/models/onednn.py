@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from recalign.models.attention import Dropout, attend
-from recalign.models.forest_plan import plan
+from recalign.models.forest_plan import Plan, plan, seen_from
 from recalign.prompting.packing import Forest
 
 _ONEDNN = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
@@ -117,32 +117,43 @@ def hidden_at(model: Any, forest: Forest, where: Tensor) -> Tensor:
     x = decoder.embed_tokens(torch.from_numpy(forest.ids).to(device))
     cos, sin = decoder.rotary_emb(x, torch.from_numpy(forest.positions).to(device)[None])
     groups = plan(forest, device)
+    hidden = torch.from_numpy(~seen_from(forest, where.cpu().numpy())).to(device)
     for index, layer in enumerate(decoder.layers):
         last = index + 1 == len(decoder.layers)
-        x = _layer(layer, x, cos[0], sin[0], groups, where if last else None)
+        x = _layer(layer, x, cos[0], sin[0], groups, (where, hidden) if last else None)
     return _norm(decoder.norm, x)
 
 
-def _layer(layer: Any, x: Tensor, cos: Tensor, sin: Tensor, groups: Any, where: Tensor | None) -> Tensor:
+def _layer(
+    layer: Any, x: Tensor, cos: Tensor, sin: Tensor, groups: tuple[Plan, ...], only: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """One layer; with `only` at some positions alone, each with the tokens that are hidden from it."""
     attention, mlp = layer.self_attn, layer.mlp
     h = _norm(layer.input_layernorm, x)
-    width = attention.head_dim
-    q, k, v = (
-        getattr(attention, name)(h).view(len(h), -1, width).transpose(0, 1) for name in ("q_proj", "k_proj", "v_proj")
-    )
-    if hasattr(attention, "q_norm"):
-        q, k = _norm(attention.q_norm, q), _norm(attention.k_norm, k)
-    q = _rotated(q, cos * attention.scaling, sin * attention.scaling)
-    k, v = _rotated(k, cos, sin), v.contiguous()
+    k, v = _heads(attention, "k", h), _heads(attention, "v", h).contiguous()
+    k, scaling = _rotated(k, cos, sin), attention.scaling
+    if only is not None:
+        h, x, cos, sin = h[only[0]], x[only[0]], cos[only[0]], sin[only[0]]
+    q = _rotated(_heads(attention, "q", h), cos * scaling, sin * scaling)
     if (shared := len(q) // len(k)) > 1:
         k, v = k.repeat_interleave(shared, 0), v.repeat_interleave(shared, 0)
-    h = attend(q, k, v, groups, None, Dropout(0.0))[0].view(len(x), -1)
-    if where is not None:
-        h, x = h[where], x[where]
-    x = _product(attention.o_proj, h, "add", x)
+    if only is None:
+        h = attend(q, k, v, groups, None, Dropout(0.0))[0]
+    else:
+        scores = torch.bmm(q, k.transpose(1, 2)).masked_fill_(only[1], -torch.inf)
+        weights = torch.softmax(scores, -1, dtype=torch.float32).to(v.dtype)
+        h = torch.bmm(weights, v).transpose(0, 1).contiguous()
+    x = _product(attention.o_proj, h.view(len(x), -1), "add", x)
     h = _norm(layer.post_attention_layernorm, x)
     h = _product(mlp.up_proj, h, "mul", _activated(mlp.gate_proj, h))
     return _product(mlp.down_proj, h, "add", x)
+
+
+def _heads(attention: Any, name: str, x: Tensor) -> Tensor:
+    """Queries, keys or values ("q", "k", "v") of (T, width), by head: (H, T, D)."""
+    h: Tensor = getattr(attention, f"{name}_proj")(x).view(len(x), -1, attention.head_dim).transpose(0, 1)
+    norm = getattr(attention, f"{name}_norm", None)
+    return h if norm is None else _norm(norm, h)
 
 
 def _norm(norm: Any, x: Tensor) -> Tensor:

@@ -83,7 +83,13 @@ class Service:
         asked = await self._asked(request, request.likes)
         selection = Selection(Filters.parse(request.only, request.without), self._retrieve)
         items = await asyncio.to_thread(asked.model.candidates, asked.history, selection=selection)
-        (scores,) = await self._score(asked, [CandidateList(UNSEEN_USER, asked.history, tuple(items))])
+        try:
+            (scores,) = await self._score(asked, [CandidateList(UNSEEN_USER, asked.history, tuple(items))])
+        except DeadlinePassed as error:
+            if asked.model.index is not None or len(items) <= self._retrieve:
+                raise
+            hint = f"With --index the model scores {self._retrieve} items instead of {len(items)}"
+            raise DeadlinePassed(f"{error}. {hint}: make one with recalign index") from error
         ranked = asked.model.ranked(items, scores, request.k)
         return schemas.RecommendResponse(
             model=asked.name,

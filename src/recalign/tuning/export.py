@@ -1,11 +1,12 @@
-"""Exporting a tuned model, so that others can load it without recalign: as ``merged`` or as ``peft``.
+"""Exporting a tuned model, so that others can load it without recalign: as ``merged``, as ``peft``, or for ``gguf``.
 
 ::
 
     merged/                       a checkpoint of transformers: config.json, *.safetensors, tokenizer, chat template
+    gguf/                         the same as merged, for llama.cpp's converter, whose commands its README has
     peft/                         adapter_config.json, which names the base, and adapter_model.safetensors
-    template.toml, README.md      in both: how to ask it as recalign does
-    manifest.json                 in both: what it was made from, and the same facts for programs (under ``info``)
+    template.toml, README.md      in all: how to ask it as recalign does
+    manifest.json                 in all: what it was made from, and the same facts for programs (under ``info``)
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from recalign.models.peft_files import public_name, write_lora
 from recalign.prompting.prompts import HistoryText
 from recalign.scoring.yes_no import YesNoScorer
 from recalign.tuning.backbones.nano import KIND as BUILT
-from recalign.tuning.export_card import MERGED, PEFT, Base, ExportFacts, Question, render_card
+from recalign.tuning.export_card import FORMS, GGUF, PEFT, Base, ExportFacts, Question, render_card
 from recalign.tuning.model_artifact import KIND as MODEL
 from recalign.tuning.model_artifact import backbone_of, model_directory, scorer_around
 
@@ -46,7 +47,8 @@ def export(
 
     Args:
         run: A model directory, or an experiment's run with one model.
-        to: "merged": all weights, in float32. "peft": the LoRA alone, for a base that others have.
+        to: "merged": all weights, in float32. "peft": the LoRA alone, for a base that others have. "gguf": as merged,
+            with the commands that make a GGUF file of it.
         output: Directory to write.
         backbone: Path or hub id of the backbone, where it is no longer where the model says.
         overwrite: Replace an export that is there.
@@ -60,8 +62,8 @@ def export(
         ModelError: The backbone cannot be loaded or is another one; the written model gives other scores.
     """
     directory, target = model_directory(Path(run)), Path(output)
-    if to not in (MERGED, PEFT):
-        raise ConfigError(f"export to {to!r}", expected=f"{MERGED} or {PEFT}")
+    if to not in FORMS:
+        raise ConfigError(f"export to {to!r}", expected=", ".join(FORMS))
     manifest = read_manifest(directory, kind=MODEL)
     _check_form(directory, to, backbone)
     check_free(target, KIND, overwrite)
@@ -69,7 +71,7 @@ def export(
     info: Json = {}
     with write_directory(target, KIND, config={"to": to}, parents=parents, info=info, overwrite=overwrite) as staging:
         facts, questions = _write(directory, manifest, to, backbone, staging)
-        if to == MERGED:
+        if to != PEFT:
             _check_scores(staging, facts, questions)
         (staging / "README.md").write_text(render_card(facts, questions[0]), encoding="utf-8")
         info |= asdict(facts)
@@ -79,19 +81,23 @@ def export(
 def _check_form(directory: Path, to: str, backbone: str | None) -> None:
     """Refuse a form that this model cannot have, before anything is loaded."""
     record, config = read_record(directory / "adapter"), backbone_of(directory)
-    if to == MERGED and config.quantization is not None:
+    if to != PEFT and config.quantization is not None:
         raise ConfigError(
-            f"export of {directory} to merged",
+            f"export of {directory} to {to}",
             found=f"a LoRA tuned on a backbone that is quantised to {config.quantization}",
             expected="an unquantised backbone: on that one the same LoRA gives other scores",
             hint="Use --to peft, and load the base with the same quantisation.",
         )
+    built = _is_built(backbone or config.name)
+    if to == GGUF and built:
+        found = "a backbone that recalign built, with a tokenizer of its own, which llama.cpp does not know"
+        raise ConfigError(f"export of {directory} to gguf", found=found, hint="Use --to merged.")
     found = ""
     if to == PEFT and record.mode == "full":
         found = "a fully tuned model, which has no adapter"
     elif to == PEFT and record.base_weights is not None:
         found = "a LoRA on fully tuned weights, which no published checkpoint has"
-    elif to == PEFT and _is_built(backbone or config.name):
+    elif to == PEFT and built:
         found = "a LoRA on a backbone that recalign built from data"
     if found:
         expected = "a LoRA on a hub id or on a checkpoint directory of yours"

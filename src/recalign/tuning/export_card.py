@@ -13,6 +13,18 @@ from recalign.prompting.encoding import PromptEncoder
 
 MERGED: Final = "merged"
 PEFT: Final = "peft"
+GGUF: Final = "gguf"
+FORMS: Final = (MERGED, PEFT, GGUF)
+# What turns an export into GGUF files, in its directory, where LLAMA_CPP is the folder of a built llama.cpp. Both
+# converters are told float32, which loses nothing. The one for a LoRA reads the configuration of the base.
+CONVERSIONS: Final = {
+    GGUF: (
+        'python "$LLAMA_CPP/convert_hf_to_gguf.py" . --outtype f32 --outfile model-f32.gguf',
+        '"$LLAMA_CPP/build/bin/llama-quantize" model-f32.gguf model-Q4_K_M.gguf Q4_K_M',
+    ),
+    PEFT: ('python "$LLAMA_CPP/convert_lora_to_gguf.py" --base "$BASE" . --outtype f32 --outfile lora-f32.gguf',),
+    MERGED: (),
+}
 _CARD: Final = "model_card.md.jinja"
 
 
@@ -46,7 +58,7 @@ class ExportFacts:
     """How to ask an exported model.
 
     Attributes:
-        to: "merged" or "peft".
+        to: One of `FORMS`. What "gguf" writes is a merged checkpoint, too.
         base: The backbone.
         model: Fingerprint of the model artefact.
         template, template_version: Name and version of ``template.toml``.
@@ -124,4 +136,6 @@ def render_card(facts: ExportFacts, question: Question) -> str:
     )
     environment.filters["repr"] = repr
     card = environment.from_string((resources.files("recalign.tuning") / _CARD).read_text(encoding="utf-8"))
-    return card.render(facts=facts, base=facts.base, question=question, merged=facts.to == MERGED)
+    return card.render(
+        facts=facts, base=facts.base, question=question, merged=facts.to != PEFT, conversions=CONVERSIONS[facts.to]
+    )

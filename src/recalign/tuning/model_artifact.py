@@ -21,7 +21,7 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
-from recalign.models.adapter import load_adapter
+from recalign.models.adapter import load_adapter, read_record
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.prompting.cuts import warn_of_cuts
@@ -56,8 +56,27 @@ def backbone_of(directory: Path) -> BackboneConfig:
     return BackboneConfig(name=name, **manifest.config["backbone"])
 
 
+class SharedBackbones:
+    """Loads a backbone once for all models that are a LoRA on it. Their weights lie in memory once, to be read only."""
+
+    def __init__(self) -> None:
+        self._loaded: list[Backbone] = []
+
+    def load(self, config: BackboneConfig, directory: Path) -> Backbone:
+        """The backbone of the model in `directory`, for its adapter. Raises what `load_backbone` raises."""
+        record = read_record(directory / "adapter")
+        if record.mode == "full" or record.base_weights is not None:
+            return load_backbone(config)  # its weights take the place of the backbone's
+        for loaded in self._loaded:
+            moved = config.model_copy(update={"name": loaded.config.name, "revision": loaded.config.revision})
+            if loaded.fingerprint == record.base_fingerprint and loaded.config == moved:
+                return loaded.twin()
+        self._loaded.append(load_backbone(config))
+        return self._loaded[-1].twin()
+
+
 def load_model(
-    directory: Path, *, backbone: str | None = None, device: str = "auto"
+    directory: Path, *, backbone: str | None = None, device: str = "auto", shared: SharedBackbones | None = None
 ) -> tuple[nn.Module, Backbone, Manifest]:
     """Load the tuned model of an artefact, in evaluation mode.
 
@@ -65,6 +84,7 @@ def load_model(
         directory: The model artefact.
         backbone: Path or hub id of the backbone, where it is no longer where the artefact says.
         device: See `BackboneConfig`.
+        shared: Backbones that other models may share with this one; by default it has its own.
 
     Raises:
         ArtifactError: The artefact is missing, altered or incomplete.
@@ -72,7 +92,8 @@ def load_model(
     """
     manifest = read_manifest(directory, kind=KIND)
     config = backbone_of(directory)
-    loaded = load_backbone(config.model_copy(update={"name": backbone or config.name, "device": device}))
+    config = config.model_copy(update={"name": backbone or config.name, "device": device})
+    loaded = load_backbone(config) if shared is None else shared.load(config, directory)
     return load_adapter(loaded, directory / "adapter"), loaded, manifest
 
 
@@ -89,13 +110,14 @@ def load_scorer(
     kind: ScoreKind = "log-odds",
     backbone: str | None = None,
     device: str = "auto",
+    shared: SharedBackbones | None = None,
 ) -> YesNoScorer:
     """The tuned model as a `Scorer`, over its own catalogue or that of `data` (with the data's domain words).
 
     Raises:
         ArtifactError, ModelError: See `load_model`.
     """
-    model, loaded, _ = load_model(directory, backbone=backbone, device=device)
+    model, loaded, _ = load_model(directory, backbone=backbone, device=device, shared=shared)
     return scorer_around(model, loaded, directory, data, kind=kind)
 
 

@@ -1,4 +1,4 @@
-"""Backbones that are made from the data at hand: one plug-in record per file, found by name.
+"""Backbones that have a name here, most of them made from the data at hand: one plug-in record per file.
 
 Every other name of a backbone is a local checkpoint directory or a hub id, which needs no plug-in.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 from recalign.data.samples import SampleSet
 from recalign.models.config import BackboneConfig, NanoConfig
@@ -38,12 +38,12 @@ class BackbonePlugin:
     Attributes:
         resolve: From what was asked for (with the plug-in's name) and the data to the configuration of a checkpoint
             directory or hub id. It builds what is missing and finds again what it built before.
-        mode: How a stage of its own, one without a parent, is tuned unless it says otherwise: all weights of a model
-            that was made from this data, a LoRA on one that had read the world before.
+        made_from_data: Whether it is made from the data at hand. Then a stage without a parent tunes all its weights
+            unless it says otherwise, and a stage with a parent that names it means the parent's.
     """
 
     resolve: Callable[[BackboneConfig, BackboneData], BackboneConfig]
-    mode: Literal["full", "lora"] = "full"
+    made_from_data: bool = True
 
 
 NANO: Final = "nano"

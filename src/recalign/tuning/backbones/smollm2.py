@@ -16,4 +16,4 @@ def resolve(config: BackboneConfig, data: BackboneData) -> BackboneConfig:
     return config
 
 
-PLUGIN = BackbonePlugin(resolve, mode="lora")
+PLUGIN = BackbonePlugin(resolve, made_from_data=False)
