@@ -161,3 +161,13 @@ def test_a_recommender_with_an_index(tmp_path: Path, model: Path, source: Sample
         Recommender.load(model, target.path, index=tmp_path / "of-data", device="cpu")
     make_index(target.path, tmp_path / "of-data", update=True)
     Recommender.load(model, target.path, index=tmp_path / "of-data", device="cpu")
+
+
+def test_int8_is_near_and_leaves_a_shared_backbone_as_it_is(model: Path, source: SampleSet) -> None:
+    lists, shared = sample_lists(source.samples("test")), SharedBackbones()
+    first = load_scorer(model, device="cpu", shared=shared)
+    expected = first.score(lists).flat()
+    found = load_scorer(model, device="cpu", precision="int8", shared=shared).score(lists).flat()
+    assert 0 < np.abs(found - expected).max() <= 0.2 * np.abs(expected).max()
+    assert np.array_equal(first.score(lists).flat(), expected)
+    assert np.array_equal(load_scorer(model, device="cpu", shared=shared).score(lists).flat(), expected)
