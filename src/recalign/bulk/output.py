@@ -108,7 +108,7 @@ class Output:
             directory.mkdir(parents=True, exist_ok=True)
             with locked(path):
                 there = _job_of(path)
-                if there is not None and there != job:
+                if there is not None and there.fingerprint != job.fingerprint:
                     if not restart:
                         raise _other_job(directory, there, job)
                     _remove_all(directory)
@@ -116,7 +116,7 @@ class Output:
                     found = ", ".join(sorted(file.name for file in others)[:3])
                     expected = "an empty directory, or scores of recalign"
                     raise ArtifactError(f"{directory} is taken", found=found, expected=expected)
-                if there != job:
+                if there is None or there.fingerprint != job.fingerprint:
                     replace_file(path, _as_json({**job.model_dump(mode="json"), "fingerprint": job.fingerprint}))
         return cls(directory, job, shards)
 
@@ -150,7 +150,8 @@ class Output:
         Raises:
             ArtifactError: It cannot be written, or the directory has been given to another job meanwhile.
         """
-        if (there := _job_of(self.directory / JOB_FILE)) != self.job:
+        there = _job_of(self.directory / JOB_FILE)
+        if there is None or there.fingerprint != self.job.fingerprint:
             raise _other_job(self.directory, there, self.job)
         files = {}
         for path, content in (
@@ -180,6 +181,8 @@ class Output:
                 "files": {name: file.model_dump() for record in there for name, file in record.files.items()},
             }
             write_file_atomic(self.directory / INDEX_FILE, _as_json(index))
+            for claim in self.directory.glob(".part-*.claim"):  # of workers that were killed
+                claim.unlink(missing_ok=True)
         return [shard for shard, record in records.items() if record is None]
 
     def _path(self, shard: int, stem: str, suffix: str) -> Path:

@@ -76,11 +76,11 @@ class Request:
         return TOP if self.k is None else self.k
 
     def settings(self, *, indexed: bool) -> dict[str, object]:
-        """All that decides the scores beside input and model; as JSON gives it back."""
+        """All that decides the scores beside input and model, as JSON gives it back (2 and 2.0 are not one there)."""
         settings: dict[str, object] = {
             "shards": self.shards,
             "max_history": self.max_history,
-            "like_above": self.like_above,
+            "like_above": None if self.like_above is None else float(self.like_above),
             "source": self.source.model_dump(mode="json", exclude_defaults=True),
         }
         if self.pairs is None:
@@ -90,7 +90,7 @@ class Request:
                 "exclude_seen": filters.exclude_seen,
                 "only": sorted(list(pair) for pair in filters.only),
                 "without": sorted(filters.without),
-                "diversity": self.selection.diversity,
+                "diversity": float(self.selection.diversity),
                 "retrieve": self.selection.retrieve if indexed else None,
             }
         return settings
