@@ -149,15 +149,13 @@ class ShardHistories:
 
     def users(self) -> Iterator[tuple[str, tuple[HistoryEntry, ...]]]:
         """Each user with all their events, the oldest first."""
-        if self.events.is_empty():
-            return
-        ends = self.events["user_id"].rle().struct.field("len").cum_sum().to_list()
+        columns = (self.events[name].to_list() for name in ("item_id", "liked", "rating"))
+        entries = [HistoryEntry(*row) for row in zip(*columns, strict=True)]
+        users = self.events["user_id"].rle()
         start = 0
-        for end in ends:
-            part = self.events[start:end]
-            entries = part.select("item_id", "liked", "rating").iter_rows()
-            yield part["user_id"][0], tuple(HistoryEntry(*entry) for entry in entries)
-            start = end
+        for user_id, length in zip(users.struct.field("value"), users.struct.field("len"), strict=True):
+            yield user_id, tuple(entries[start : start + length])
+            start += length
 
 
 def _without_history(rows: pl.DataFrame, known: pl.DataFrame, usable: pl.DataFrame) -> pl.DataFrame:
