@@ -101,6 +101,7 @@ def test_a_death_at_any_write_leaves_nothing_that_a_rerun_does_not_repair(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_hundred_thousand_users_and_five_kills(score: Score, tmp_path: Path) -> None:
     table = tmp_path / "events.parquet"
     some_events(100_000).write_parquet(table)
