@@ -14,8 +14,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recalign.prompting.encoding import EncodedPrompt
 from recalign.prompting.tokens import common_prefix
@@ -102,8 +104,10 @@ class Ranker:
         if not self._model:
             sys.exit(f"llama.cpp cannot load {file}")
         self.vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model))
-        self._context = self._batch = None
+        self._context: Any = None
+        self._batch: Any = None
         self.threads, self.shape = threads, shape
+        self.setting, self._together = setting, 0
         self.use(setting)
 
     def use(self, setting: Setting) -> None:
@@ -127,7 +131,7 @@ class Ranker:
         self._batch = self._c.llama_batch_init(tokens, 0, 1)
         self.setting, self._together = setting, together
 
-    def scores(self, prompts: Sequence[EncodedPrompt], yes: int, no: int) -> np.ndarray:  # type: ignore[type-arg]
+    def scores(self, prompts: Sequence[EncodedPrompt], yes: int, no: int) -> NDArray[np.float64]:
         """logit(yes) − logit(no) after each of the prompts of one user."""
         shared = min(common_prefix([p.ids for p in prompts]), *(len(p.ids) - 1 for p in prompts))
         memory = self._c.llama_get_memory(self._context)
@@ -181,7 +185,7 @@ def tuned(ranker: Ranker, clock: Callable[[], float]) -> Iterator[tuple[Setting,
     for name in [field.name for field in fields(Setting) if field.name in CHOICES]:
         kept = best
         for value in CHOICES[name]:
-            candidate = replace(kept, **{name: value})  # type: ignore[arg-type]
+            candidate = replace(kept, **{name: value})
             if candidate == kept:
                 continue
             ranker.use(candidate)

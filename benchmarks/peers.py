@@ -115,9 +115,7 @@ def peer(kind: str, file: Path, users: list[Prompts], threads: int, answers: tup
 
     if runs:
         tried = [taken for _, taken in tuned(ranker, lambda: seconds(lambda: rank(users[0]), runs))]
-        print(
-            f"llama.cpp {kind}: {ranker.setting} ({len(tried)} tried, up to {max(tried) / min(tried):.1f} times as slow)"
-        )
+        print(f"llama.cpp {kind}: {ranker.setting} ({len(tried)} tried, the slowest {max(tried) / min(tried):.1f}x)")
     return Contender(f"llama.cpp {kind}", rank)
 
 
