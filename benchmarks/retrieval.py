@@ -1,11 +1,16 @@
 """Stage one against its bars: recall on MovieLens-100K, and the time of a request in a catalogue of a million items.
 
-    RECALIGN_DATA=/path/to/data python benchmarks/retrieval.py [--items 1000000] [--requests 50]
+    RECALIGN_DATA=/path/to/data python benchmarks/retrieval.py [--items 1000000] [--requests 50] [--vectors 200000]
+        [--text-encoder DIR]
 
 The targets are the last liked items of all users, among all items that the user has not met. The interactions that the
 index is made of are those of 64 users drawn by a seed, or of all. The million items are generated: three or four words
 each, met by users whose taste follows Zipf's law. The last figure is the reranking of 200 candidates by a model of
 nano's shape with random weights, which takes as long as a trained one.
+
+Approximate search is held against the exact one on vectors around 2,000 random centres, or with a text encoder on those
+of titles of two to five words, drawn from its vocabulary by Zipf's law. A query is the mean of five vectors, which
+may not come back themselves.
 """
 
 from __future__ import annotations
@@ -19,25 +24,30 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 from setting import Movies, arguments, seconds
+from transformers import AutoTokenizer
 
 from recalign.api import prepare
+from recalign.baselines.text_encoder import TextEncoder
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import CandidateList, HistoryEntry, SampleSet
 from recalign.data.schema import ITEMS
 from recalign.models.config import NanoConfig
 from recalign.models.nano import init_model
 from recalign.models.onednn import accelerate_linears
-from recalign.retrieval.bm25 import BM25
+from recalign.retrieval.approximate import Neighbours
+from recalign.retrieval.base import Float
 from recalign.retrieval.fused import Fused
 from recalign.retrieval.index import Index, build_index
-from recalign.retrieval.item_item import ItemItem
-from recalign.retrieval.popularity import Popularity
+from recalign.retrieval.retrievers.bm25 import BM25
+from recalign.retrieval.retrievers.item_item import ItemItem
+from recalign.retrieval.retrievers.popularity import Popularity
 from recalign.retrieval.stock import Stock
 from recalign.scoring.yes_no import YesNoScorer
 from recalign.seeding import generator
 
 FEW = 64
 VOCABULARY, PEOPLE, MET = 50_000, 200_000, 25
+CENTRES, WIDTH, NEAREST = 2000, 384, 100
 
 
 def recall(index: Index, data: SampleSet, cutoffs: tuple[int, ...] = (50, 100, 200)) -> str:
@@ -74,7 +84,8 @@ def requests(stock: Stock, count: int) -> list[list[HistoryEntry]]:
 
 
 def main() -> None:
-    options = arguments(__doc__.splitlines()[0], items=1_000_000, requests=50)
+    options = arguments(__doc__.splitlines()[0], items=1_000_000, requests=50, vectors=200_000, text_encoder="")
+    approximate(encoded(options.vectors, options.text_encoder) if options.text_encoder else drawn(options.vectors))
     encoder = Movies.load("leave-one-out").encoder
     with TemporaryDirectory() as folder:
         source = Path(os.environ["RECALIGN_DATA"]) / "ml-100k"
@@ -119,6 +130,55 @@ def million(items: int, count: int) -> None:
             times.append(1000 * (time.perf_counter() - start))
         bar = " (bar 50 at p50)" if retriever is fused else ""
         print(f"{retriever.name:10} p50 {np.median(times):6.1f} ms, p95 {np.quantile(times, 0.95):6.1f} ms{bar}")
+
+
+def drawn(count: int) -> Float:
+    """Vectors of length 1 around random centres."""
+    draw = generator(0, "benchmark", "vectors")
+    centres = unit(draw.standard_normal((CENTRES, WIDTH), dtype=np.float32))
+    noise = draw.standard_normal((count, WIDTH), dtype=np.float32) / np.float32(np.sqrt(WIDTH))
+    return unit(centres[draw.integers(0, CENTRES, count)] + noise)
+
+
+def encoded(count: int, directory: str) -> Float:
+    """Vectors of titles that are made of the encoder's own words."""
+    vocabulary = AutoTokenizer.from_pretrained(directory).get_vocab()
+    ordered = sorted(vocabulary, key=lambda word: vocabulary[word])
+    words = [word for word in ordered if word.isalpha() and len(word) > 2]
+    draw = generator(0, "benchmark", "titles")
+    chosen = np.minimum(draw.zipf(1.1, (count, 5)) - 1, 10**9) % len(words)
+    lengths = draw.integers(2, 6, count)
+    titles = [" ".join(words[word] for word in row[:length]) for row, length in zip(chosen, lengths, strict=True)]
+    return unit(TextEncoder(directory).mean_vectors(titles))
+
+
+def unit(vectors: Float) -> Float:
+    """The vectors at length 1."""
+    scaled: Float = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return scaled
+
+
+def approximate(vectors: Float, count: int = 200) -> None:
+    """Print what the lists of neighbours cost and find."""
+    start = time.process_time()
+    neighbours = Neighbours.fitted(vectors)
+    built = time.process_time() - start
+    draw = generator(0, "benchmark", "queries")
+    times, shares = [], []
+    for _ in range(count):
+        history = draw.integers(0, len(vectors), 5)
+        query = unit(vectors[history].mean(axis=0)[None])[0]
+        cosines, allowed = vectors @ query, np.ones(len(vectors), dtype=np.bool_)
+        cosines[history], allowed[history] = -1, False
+        least = np.partition(cosines, -NEAREST)[-NEAREST] - 1e-6  # of equal vectors any will do
+        start = time.perf_counter()
+        places, _ = neighbours.nearest(query, NEAREST, allowed)
+        times.append(1000 * (time.perf_counter() - start))
+        shares.append(np.count_nonzero(cosines[places] >= least) / NEAREST)
+    print(
+        f"{len(vectors):,} vectors of width {vectors.shape[1]}: lists built in {built:.1f} CPU-s (bar 10), "
+        f"recall@{NEAREST} {np.mean(shares):.3f} (bar 0.98), p50 {np.median(times):.2f} ms (bar 0.8)"
+    )
 
 
 if __name__ == "__main__":

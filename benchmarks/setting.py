@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +31,19 @@ from recalign.seeding import generator
 TOKENIZER = 1024
 LAYERS, HIDDEN, INTERMEDIATE, VOCABULARY = 12, 768, 2048, 32_000
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Arithmetic of the linear layers (without the head) for one token, forward.
+FLOP = 2 * LAYERS * HIDDEN * (4 * HIDDEN + 3 * INTERMEDIATE)
+# Peaks of GPUs in TFLOP/s: bfloat16 (dense) and float32 (without TF32), from their makers' data sheets.
+PEAKS = {
+    "A100": (312, 19.5),
+    "H100 PCIe": (756, 51),
+    "H100 NVL": (835, 60),
+    "H200 NVL": (835, 60),
+    "H100": (989, 67),
+    "H200": (989, 67),
+    "L40S": (362, 91.6),
+    "L4": (121, 30.3),
+}
 
 
 @dataclass
@@ -85,7 +99,7 @@ class Movies:
         return found
 
 
-def llama(dtype: torch.dtype) -> LlamaForCausalLM:
+def llama(dtype: torch.dtype, device: str = "cpu") -> LlamaForCausalLM:
     """A random Llama of 134 million parameters, as transformers makes it."""
     torch.manual_seed(0)
     shape = LlamaConfig(
@@ -99,7 +113,34 @@ def llama(dtype: torch.dtype) -> LlamaForCausalLM:
         bos_token_id=1,
         eos_token_id=2,
     )
-    return LlamaForCausalLM(shape).to(dtype).eval()  # type: ignore[no-any-return]
+    return LlamaForCausalLM(shape).to(device, dtype).eval()  # type: ignore[no-any-return]
+
+
+def clock() -> float:
+    """Seconds, once a GPU has done what it was given."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def rate(tokens: float, passes: int, seconds: float, options: argparse.Namespace) -> str:
+    """Tokens a second, and what share of the GPU's peak that is, where the peak is known.
+
+    Args:
+        tokens: Tokens that have to be computed.
+        passes: How often the linear layers multiply: once forward, once more for the gradients of their inputs.
+        seconds: What that took.
+        options: The command line.
+    """
+    text = f"{tokens / seconds:,.0f} tokens/s of those that have to be computed"
+    if options.device == "cpu":
+        return text
+    name = torch.cuda.get_device_name()
+    known = [peaks for gpu, peaks in PEAKS.items() if re.search(rf"\b{gpu}\b", name)]
+    if not known:
+        return f"{text}; the peak of {name} is not known here"
+    peak = known[0][options.dtype == "fp32"]
+    return f"{text}: {passes * FLOP * tokens / seconds / (peak * 1e12):.1%} of {peak} TFLOP/s (MFU)"
 
 
 def seconds(run: Callable[[], object], repeats: int) -> float:
@@ -107,9 +148,9 @@ def seconds(run: Callable[[], object], repeats: int) -> float:
     run()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = clock()
         run()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return min(times)
 
 
@@ -118,7 +159,7 @@ class Floor:
     """Seconds per token of the model's matrix products alone, one after the other, with the model's own weights.
 
     Attributes:
-        best: With the fastest product there is here (oneDNN, weights laid out for it beforehand).
+        best: With the fastest product there is here (on CPUs oneDNN, weights laid out for it beforehand).
         eager: With `nn.functional.linear`, as eager PyTorch multiplies.
     """
 
@@ -129,24 +170,25 @@ class Floor:
     def measure(cls, model: nn.Module, tokens: int = 2048) -> Floor:
         """Measure over all linear layers of the decoder (without the head)."""
         weights = [m.weight.data for m in model.model.layers.modules() if isinstance(m, nn.Linear)]  # type: ignore[union-attr]
-        laid_out = [torch.ops.mkldnn._reorder_linear_weight(weight, tokens) for weight in weights]
-        inputs = {width: torch.randn(tokens, width).to(weights[0].dtype) for width in (HIDDEN, INTERMEDIATE)}
-        operands = list(zip([inputs[weight.shape[1]] for weight in weights], weights, laid_out, strict=True))
-
-        def best() -> None:
-            for x, _, weight in operands:
-                torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+        on_cpu = weights[0].device.type == "cpu"
+        inputs = {width: torch.randn(tokens, width).to(weights[0]) for width in (HIDDEN, INTERMEDIATE)}
+        operands = [(inputs[weight.shape[1]], weight) for weight in weights]
+        laid_out = [(x, torch.ops.mkldnn._reorder_linear_weight(w, tokens)) for x, w in operands] if on_cpu else []
 
         def eager() -> None:
-            for x, weight, _ in operands:
+            for x, weight in operands:
                 nn.functional.linear(x, weight)
 
+        def best() -> None:
+            for x, weight in laid_out:
+                torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+
         with torch.inference_mode():
-            times = [seconds(way, 3) / tokens for way in (best, eager)]
-        return cls(min(times), times[1])
+            times = [seconds(way, 3) / tokens for way in ((eager, best) if on_cpu else (eager,))]
+        return cls(min(times), times[0])
 
     def __str__(self) -> str:
-        rates = [2e-9 * LAYERS * HIDDEN * (4 * HIDDEN + 3 * INTERMEDIATE) / each for each in (self.best, self.eager)]
+        rates = [1e-9 * FLOP / each for each in (self.best, self.eager)]
         return f"products alone: {rates[0]:.0f} GFLOP/s at best, {rates[1]:.0f} in eager PyTorch"
 
 
@@ -154,13 +196,17 @@ def arguments(description: str, **more: object) -> argparse.Namespace:
     """The common command line."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--dtype", choices=list(DTYPES), default="fp32")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     for name, default in more.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.dtype}")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("--device cuda: torch finds no GPU here")
+    on = torch.cuda.get_device_name() if options.device == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"{platform.machine()}, {on}, torch {torch.__version__}, {options.dtype}")
     return options
 
 

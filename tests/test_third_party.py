@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from recalign.artifacts import read_manifest
@@ -16,9 +17,11 @@ from recalign.baselines.networks import BASELINES
 from recalign.cot.config import TeachConfig
 from recalign.cot.teach import teach
 from recalign.cot.teachers import TEACHERS, make_teacher
+from recalign.data.catalog import ItemCatalog
 from recalign.data.readers import READERS
-from recalign.data.samples import SampleSet
-from recalign.errors import TeacherError
+from recalign.data.samples import HistoryEntry, SampleSet
+from recalign.data.schema import ITEMS
+from recalign.errors import ArtifactError, TeacherError
 from recalign.evaluation.evaluate import evaluate
 from recalign.evaluation.metric import METRICS
 from recalign.evaluation.tables import results_table
@@ -26,7 +29,12 @@ from recalign.experiment.prepare import PrepareConfig, prepare
 from recalign.experiment.tune import tune
 from recalign.plugins import PluginGroup
 from recalign.prompting.template import TEMPLATES, PromptTemplate
+from recalign.retrieval.base import Retriever
+from recalign.retrieval.index import Index, build_index
+from recalign.retrieval.retrievers import RETRIEVERS, Material, StoredRetriever
+from recalign.retrieval.stock import Stock
 from recalign.scoring.base import sample_lists
+from recalign.testing.contracts import RetrieverContract
 from recalign.testing.tiny import make_tiny
 from recalign.tuning.backbones import BACKBONES
 from recalign.tuning.model_artifact import backbone_of
@@ -45,6 +53,8 @@ acme-short = {NAME}.template:PLUGIN
 acme-shyness = {NAME}.metric:PLUGIN
 [recalign.backbones]
 acme-tiny = {NAME}.backbone:PLUGIN
+[recalign.retrievers]
+acme-new = {NAME}.retriever:PLUGIN
 """
 MODULES = {
     "__init__.py": "",
@@ -143,6 +153,36 @@ def resolve(config: BackboneConfig, data: BackboneData) -> BackboneConfig:
 
 PLUGIN = BackbonePlugin(resolve)
 """,
+    "retriever.py": """
+import numpy as np
+
+from recalign.retrieval.exact import ExactRetriever
+from recalign.retrieval.retrievers import RetrieverPlugin
+
+
+class Newest(ExactRetriever):
+    name = "acme-new"
+
+    def scores(self, history):
+        return np.arange(1, len(self.stock) + 1, dtype=np.float32)
+
+    def over(self, stock):
+        return type(self)(stock)
+
+    def arrays(self):
+        return {"nothing": np.zeros(1)}
+
+    @classmethod
+    def restored(cls, arrays, stock):
+        return cls(stock)
+
+
+def fit(material):
+    return Newest(material.stock)
+
+
+PLUGIN = RetrieverPlugin(fit=fit, read=Newest.read)
+""",
     "template.py": """
 from importlib.resources import files
 
@@ -201,6 +241,7 @@ def shop(tmp_path: Path) -> Path:
         (TEMPLATES, "acme-short"),
         (METRICS, "acme-shyness"),
         (BACKBONES, "acme-tiny"),
+        (RETRIEVERS, "acme-new"),
     ],
 )
 def test_a_plugin_is_listed_after_the_built_in_ones(acme: Path, group: PluginGroup[object], name: str) -> None:
@@ -210,7 +251,7 @@ def test_a_plugin_is_listed_after_the_built_in_ones(acme: Path, group: PluginGro
 
 
 def test_without_the_package_its_plugins_are_unknown() -> None:
-    for group in (READERS, BASELINES, TEACHERS, TEMPLATES, METRICS, BACKBONES):
+    for group in (READERS, BASELINES, TEACHERS, TEMPLATES, METRICS, BACKBONES, RETRIEVERS):
         assert not [name for name in group.names() if name.startswith("acme")]
 
 
@@ -259,6 +300,42 @@ def test_its_metric_stands_in_the_table(acme: Path, shop: Path, tmp_path: Path) 
     table = results_table(panel)
     place = [column.heading for column in table.columns].index("Shy")
     assert table.rows[0].cells[place].text == f"{share:.2f}"
+
+
+def test_its_retriever_is_part_of_an_index(
+    acme: Path, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = prepared(shop, tmp_path / "data")
+    index = build_index(data, also=["acme-new"])
+    assert [retriever.name for retriever in index.retrievers] == ["popularity", "item-item", "bm25", "acme-new"]
+    assert set(index.choice.weights) == set(index.choice.recall) - {"fused"} == {each.name for each in index.retrievers}
+    directory = tmp_path / "index"
+    assert index.write(directory).info["packages"] == {"acme-new": NAME}
+    again = Index.load(directory)
+    for sample in data.samples("test")[:5]:
+        assert again.retrieve(sample.past, 9).item_ids == index.retrieve(sample.past, 9).item_ids
+    assert [retriever.name for retriever in build_index(data).retrievers] == ["popularity", "item-item", "bm25"]
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(acme.parent)])
+    with pytest.raises(ArtifactError, match=rf"retriever acme-new of package {NAME}.*pip install {NAME}"):
+        Index.load(directory)
+
+
+@pytest.mark.usefixtures("acme")
+class TestItsRetriever(RetrieverContract):
+    @pytest.fixture
+    def catalog(self) -> ItemCatalog:
+        rows = [(str(item), f"Shoe {item}", None, None, None) for item in range(6)]
+        return ItemCatalog.from_items(pl.DataFrame(rows, schema=ITEMS, orient="row"), "{title}")
+
+    @pytest.fixture
+    def histories(self) -> list[list[HistoryEntry]]:
+        return [[HistoryEntry("1", True)], [HistoryEntry("5", False), HistoryEntry("2", True)]]
+
+    @pytest.fixture
+    def retriever(self, acme: Path, catalog: ItemCatalog) -> Retriever:
+        found = RETRIEVERS.find("acme-new").fit(Material(Stock(catalog)))
+        assert isinstance(found, StoredRetriever)
+        return found
 
 
 def test_its_backbone_is_tuned(acme: Path, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

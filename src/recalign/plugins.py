@@ -1,4 +1,4 @@
-"""Plug-ins: one record per reader, baseline, teacher, metric, template or backbone, found by name.
+"""Plug-ins: one record per reader, baseline, teacher, metric, template, backbone or retriever, found by name.
 
 A built-in plug-in is one module of its group's package. The module's name is the plug-in's name (``gru_bert`` is
 ``gru-bert``), and the module holds the record as `PLUGIN`. Another package adds its own through an entry point of the
@@ -39,8 +39,17 @@ class PluginGroup(Generic[Record]):
 
     def names(self) -> tuple[str, ...]:
         """Names of all plug-ins: the built-in ones in alphabetical order, then those of other packages."""
-        built_in = sorted(self._built_in())
+        built_in = self.built_in_names()
         return (*built_in, *sorted(set(self._entry_points()) - set(built_in)))
+
+    def built_in_names(self) -> tuple[str, ...]:
+        """Names of recalign's own plug-ins, in alphabetical order."""
+        return tuple(sorted(self._built_in()))
+
+    def package_of(self, name: str) -> str:
+        """The package to install for a plug-in that is there; "" for a built-in one, and where it is not known."""
+        entry = None if name in self.built_in_names() else self._entry_points().get(name)
+        return entry.dist.name if entry is not None and entry.dist is not None else ""
 
     def check(self, name: str) -> str:
         """The name itself, where there is a plug-in of that name; nothing is imported. Raises ConfigError otherwise."""

@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from recalign.cli.main import app
 from recalign.data.samples import HistoryEntry, Sample, SampleSet
-from recalign.errors import ArtifactError
+from recalign.errors import ArtifactError, ConfigError
 from recalign.testing.data import write_sample_set
 
 
@@ -40,9 +40,19 @@ def test_index_then_evaluate(tmp_path: Path) -> None:
     assert max(map(len, table.splitlines())) <= 80
     assert "full catalogue, no sampled negatives" in " ".join(table.split())
     assert "prior:popularity" in "".join(table.split())
-    document = json.loads(call(*options, "--json").stdout)
+    assert "Ranking minus retrieval" in table
+    document = json.loads(call(*options, "--json", "--output", tmp_path / "tables").stdout)
     assert [stage["name"] for stage in document["stages"]] == ["retriever", "prior:popularity"]
-    assert document["stages"][1]["recall"] <= document["ceiling"] <= 1
+    assert document["stages"][1]["metrics"]["recall"]["mean"] <= document["ceiling"]["mean"] <= 1
+    low, high = document["ceiling"]["ci"]
+    assert low < document["ceiling"]["mean"] < high
+    lines = (tmp_path / "tables" / "retrieved.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[-1] == f"ceiling,{document['ceiling']['mean']},,{low},{high},1"
+    stages = (tmp_path / "tables" / "stages.csv").read_text(encoding="utf-8").splitlines()
+    assert stages[0].startswith("stage,ndcg_mean,ndcg_sd,ndcg_ci_low,ndcg_ci_high,ndcg_n,")
+    assert stages[2].startswith(f"prior:popularity,{document['stages'][1]['metrics']['ndcg']['mean']},")
+    assert "prior:popularity,retriever,mrr," in (tmp_path / "tables" / "comparisons.csv").read_text(encoding="utf-8")
+    assert {(test["a"], test["b"]) for test in document["comparisons"]} == {("prior:popularity", "retriever")}
 
 
 def test_update_adds_and_removes(tmp_path: Path) -> None:
@@ -63,3 +73,9 @@ def test_what_cannot_be_indexed(tmp_path: Path) -> None:
     call("index", data.path, "--output", tmp_path / "index")
     with pytest.raises(ArtifactError, match="found kind 'index'; expected prepared data or a tuned model"):
         call("index", tmp_path / "index", "--output", tmp_path / "other")
+    with pytest.raises(ConfigError, match="retriever text; found nothing to make it of; expected a text encoder"):
+        call("index", data.path, "--output", tmp_path / "other", "--retriever", "text")
+    with pytest.raises(ConfigError, match=r"unknown retriever 'bm52'.*Did you mean bm25"):
+        call("index", data.path, "--output", tmp_path / "other", "--retriever", "bm52")
+    with pytest.raises(ConfigError, match="--update; found --retriever"):
+        call("index", data.path, "--output", tmp_path / "index", "--retriever", "bm25", "--update")

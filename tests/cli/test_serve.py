@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from recalign import Recommender, tune
+from recalign.errors import ModelError
 from recalign.serving.models import load_models
 from recalign.serving.store import Event, EventStore
 
@@ -30,7 +32,8 @@ def test_a_tuned_model_is_served_until_sigterm(
     data = workshop / "data"
     expected = Recommender.load(model)
     likes = [f"id:{item}" for item in expected.catalog.ids[:2]]
-    with start("serve", model, f"again={model}", "--data", data, "--port", 0, "--drain", 0) as process:
+    options = ("--data", data, "--port", 0, "--drain", 0, "--backbone", workshop / "backbone")
+    with start("serve", model, f"again={model}", *options) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         first, _, address = process.stdout.readline().rpartition(" ")
@@ -49,6 +52,18 @@ def test_a_tuned_model_is_served_until_sigterm(
     assert [item["item_id"] for item in items] == [item.item_id for item in ranked]
     assert [item["score"] for item in items] == pytest.approx([item.score for item in ranked], rel=1e-4)
     assert audit == {**json.loads(cli("audit", data, "--json")[1]), "data": "data"}
+
+
+def test_a_model_and_its_backbone_in_one_folder(model: Path, workshop: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    shutil.copytree(model, folder / "shoes")
+    with pytest.raises(ModelError, match="backbone"):
+        load_models([str(folder / "shoes")])
+    shutil.copytree(workshop / "backbone", folder / "backbone")
+    loaded = load_models([str(folder / "shoes")], backbone=str(folder / "backbone"))
+    likes = [f"id:{item}" for item in loaded["shoes"].catalog.ids[:2]]
+    expected = Recommender.load(model).recommend(likes, k=3)
+    assert loaded["shoes"].recommend(likes, k=3) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from recalign.models import flex
 from recalign.testing.tiny import ARCHITECTURES, make_tiny
 
 
@@ -16,6 +17,16 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Architecture → tiny checkpoint directory. Tests must not change them."""
     root = tmp_path_factory.mktemp("backbones")
     return {name: make_tiny(root / name, name) for name in ARCHITECTURES}
+
+
+@pytest.fixture
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fused attention runs as ordinary operations, with gradients. PyTorch compiles it for GPUs, and for CPUs
+    without gradients only; its own check of that is left out."""
+    module = "torch.nn.attention.flex_attention"
+    monkeypatch.setattr(f"{module}._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
+    monkeypatch.setattr(f"{module}._validate_device", lambda *_tensors: None)
+    monkeypatch.setattr("recalign.models.flex._compiled", lambda: flex._attention)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from recalign.models.attention import NAME, forest_attention
+from recalign.models.attention import NAME, Kernel, attention_kernel, forest_attention, kernel_on
 from recalign.prompting.encoding import EncodedPrompt
 from recalign.prompting.packing import Forest, grow_tree, pack
 
@@ -58,6 +58,15 @@ def plain(seen: Mask, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cap: fl
     return (scores.softmax(-1) @ v).transpose(1, 2)
 
 
+@pytest.fixture(params=["groups", "flex"])
+def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
+    """Both ways to attend; the fused kernel runs uncompiled here."""
+    if request.param == "flex":
+        request.getfixturevalue("uncompiled")
+    with attention_kernel(request.param):
+        yield request.param
+
+
 def inputs(forest: Forest, heads: int, shared: int, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
     torch.manual_seed(len(forest.ids))
     shapes = [(1, n, len(forest.ids), 6) for n in (heads, heads // shared, heads // shared)]
@@ -74,7 +83,18 @@ def inputs(forest: Forest, heads: int, shared: int, dtype: torch.dtype = torch.f
 def test_values_and_gradients_are_those_of_plain_attention(
     visible: Visible, groups: list[list[int]], framed: bool, shared: int, cap: float | None
 ) -> None:
-    forest = forest_of(groups, framed)
+    agrees_with_plain_attention(visible, forest_of(groups, framed), shared, cap)
+
+
+@pytest.mark.parametrize(("framed", "shared", "cap"), [(True, 1, None), (True, 2, 0.7), (False, 2, None)])
+def test_values_and_gradients_of_the_fused_kernel_are_those_of_plain_attention(
+    uncompiled: None, visible: Visible, framed: bool, shared: int, cap: float | None
+) -> None:
+    with attention_kernel("flex"):
+        agrees_with_plain_attention(visible, forest_of([[3, 0, 5], [2], [40, 61, 1]], framed), shared, cap)
+
+
+def agrees_with_plain_attention(visible: Visible, forest: Forest, shared: int, cap: float | None) -> None:
     given_ = inputs(forest, 2, shared)
     upstream = torch.randn(1, len(forest.ids), 2, 6, dtype=torch.float64)
     expected = plain(visible(forest), *given_, cap)
@@ -86,7 +106,7 @@ def test_values_and_gradients_are_those_of_plain_attention(
         assert float((one - other).abs().max()) <= 2e-6 * size
 
 
-def test_bfloat16_stays_close(visible: Visible) -> None:
+def test_bfloat16_stays_close(kernel: Kernel, visible: Visible) -> None:
     forest = forest_of([[3, 5], [2], [4, 4, 1]], framed=True)
     exact = inputs(forest, 4, 2)
     rough = [one.detach().bfloat16().requires_grad_() for one in exact]
@@ -120,7 +140,17 @@ def test_dropout_keeps_the_mean_and_its_gradient_fits(visible: Visible) -> None:
         assert slope == pytest.approx(float((tensor.grad * step).sum()), rel=0.01, abs=0.01)
 
 
-def test_the_model_is_as_it_was_afterwards() -> None:
+def test_with_dropout_the_fused_kernel_stands_back(uncompiled: None) -> None:
+    forest = forest_of([[3, 5], [2]], framed=True)
+    found = []
+    for kernel in ("groups", "flex"):
+        torch.manual_seed(0)
+        with attention_kernel(kernel):
+            found.append(attend(forest, *inputs(forest, 2, 1), dropout=0.3))
+    assert torch.equal(*found)
+
+
+def test_the_model_is_as_it_was_afterwards(kernel: Kernel) -> None:
     model = Carrier()
     with forest_attention(model, forest_of([[1]], framed=False)):
         assert model.config._attn_implementation == NAME
@@ -130,7 +160,18 @@ def test_the_model_is_as_it_was_afterwards() -> None:
 
 
 @pytest.mark.parametrize("extra", ["position_bias", "s_aux"])
-def test_what_attention_adds_elsewhere_is_refused(extra: str) -> None:
+def test_what_attention_adds_elsewhere_is_refused(kernel: Kernel, extra: str) -> None:
     forest = forest_of([[1]], framed=False)
     with pytest.raises(NotImplementedError, match=extra):
         attend(forest, *inputs(forest, 1, 1), **{extra: torch.zeros(1)})
+
+
+def test_one_setting_decides_which_kernel_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    for works, expected in ((True, "flex"), (False, "groups")):
+        monkeypatch.setattr("recalign.models.flex.works", lambda _device, works=works: works)
+        assert (kernel_on(gpu), kernel_on(cpu)) == (expected, "groups")
+    with attention_kernel("groups"):
+        assert kernel_on(gpu) == "groups"
+    with attention_kernel("flex"):
+        assert kernel_on(cpu) == "flex"

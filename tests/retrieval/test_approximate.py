@@ -10,10 +10,11 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import HistoryEntry
 from recalign.data.schema import ITEMS
 from recalign.errors import ConfigError
-from recalign.retrieval import text
+from recalign.retrieval import approximate
 from recalign.retrieval.base import Filters
+from recalign.retrieval.retrievers import text
+from recalign.retrieval.retrievers.text import TextVectors
 from recalign.retrieval.stock import Stock
-from recalign.retrieval.text import TextVectors
 
 ITEMS_HERE = 4000
 
@@ -37,6 +38,9 @@ def both(monkeypatch: pytest.MonkeyPatch) -> tuple[TextVectors, TextVectors]:
     pytest.importorskip("faiss", reason="faiss (extra ann) is not installed")
     exact = TextVectors.fitted(stock(), encode)
     monkeypatch.setattr(text, "EXACT_BELOW", 1000)
+    lists = approximate.LISTS * ITEMS_HERE**0.5  # as large a part of them is looked into as with 200,000 items
+    visited = approximate.VISITED / (approximate.LISTS * approximate.EXACT_BELOW**0.5)
+    monkeypatch.setattr(approximate, "VISITED", int(visited * lists))
     return exact, TextVectors.fitted(stock(), encode)
 
 

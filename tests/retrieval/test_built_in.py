@@ -15,13 +15,13 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import HistoryEntry
 from recalign.errors import ConfigError, DataError
 from recalign.retrieval.base import Candidates, Filters, Retriever
-from recalign.retrieval.bm25 import BM25
 from recalign.retrieval.exact import DISLIKED, RECENCY, ExactRetriever
 from recalign.retrieval.fused import Fused
-from recalign.retrieval.item_item import ItemItem
-from recalign.retrieval.popularity import Popularity
+from recalign.retrieval.retrievers.bm25 import BM25
+from recalign.retrieval.retrievers.item_item import ItemItem
+from recalign.retrieval.retrievers.popularity import Popularity
+from recalign.retrieval.retrievers.text import TextVectors
 from recalign.retrieval.stock import Stock
-from recalign.retrieval.text import TextVectors
 from recalign.testing.contracts import RetrieverContract
 
 from .conftest import WORDS, catalogue, likes, met
@@ -84,9 +84,11 @@ def test_bm25_by_hand(stock: Stock) -> None:
 def test_common_words_are_left_unread_where_texts_are_many(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
     bm25 = BM25.fitted(stock)
     assert set(bm25.retrieve(likes("f"), 10).item_ids) == {"a", "b", "c", "d", "e"}
-    monkeypatch.setattr("recalign.retrieval.bm25.READ", 3)  # "again" stands in one text, the next word in three
+    monkeypatch.setattr(
+        "recalign.retrieval.retrievers.bm25.READ", 3
+    )  # "again" stands in one text, the next word in three
     assert bm25.retrieve(likes("f"), 10).item_ids == ()
-    monkeypatch.setattr("recalign.retrieval.bm25.READ", 4)
+    monkeypatch.setattr("recalign.retrieval.retrievers.bm25.READ", 4)
     assert len(bm25.retrieve(likes("f"), 10).item_ids) == 2
 
 

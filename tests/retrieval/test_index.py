@@ -11,7 +11,7 @@ from recalign.retrieval.base import Retriever
 from recalign.retrieval.fused import CUTOFF, Fused, choose_weights
 from recalign.retrieval.index import Index, build_index
 from recalign.retrieval.interactions import interactions_of
-from recalign.retrieval.popularity import Popularity
+from recalign.retrieval.retrievers.popularity import Popularity
 from recalign.retrieval.stock import Stock
 from recalign.testing.contracts import RetrieverContract
 

@@ -58,7 +58,8 @@ def evaluate(
         typer.Option(
             "--output",
             help="Write the model's per-sample scores (Parquet), and with --candidates its per-candidate scores beside "
-            "them (FILE.candidates.parquet); for several models a directory.",
+            "them (FILE.candidates.parquet); for several models a directory. With --index a directory for the "
+            "tables as CSV.",
             show_default=False,
         ),
     ] = None,
@@ -108,13 +109,15 @@ def evaluate(
     from recalign.evaluation.evaluate import ScoreKind
     from recalign.evaluation.evaluate import evaluate as evaluate_models
     from recalign.evaluation.render import print_panel
+    from recalign.evaluation.rows import TestSettings
 
     if score not in ("log-odds", "paper"):
         raise ConfigError(f"--score {score!r}", expected="log-odds or paper")
     if index is not None:
-        if candidates is not None or output is not None:
-            raise ConfigError("--index", found="--candidates or --output", expected="neither: it writes no score file")
-        rank_and_show(models, SampleSet.load(data), split, index, retrieve, json_output=json_output)
+        if candidates is not None:
+            raise ConfigError("--index", found="--candidates", expected="one of the two")
+        tested = TestSettings(resamples, seed)
+        rank_and_show(models, SampleSet.load(data), split, index, retrieve, tested, output, json_output=json_output)
         return
     kind: ScoreKind = "paper" if score == "paper" else "log-odds"
     asked = in_context.read(

@@ -19,6 +19,10 @@ def index(
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Hub revision of the encoder.", show_default=False)] = None,
     device: Annotated[str, typer.Option(help="Where the encoder runs: auto, cpu or cuda.")] = "auto",
+    retriever: Annotated[
+        list[str] | None,
+        typer.Option(help="Add a retriever of another package, by its name; repeat for more.", show_default=False),
+    ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="Only add and remove items, so that the index has those of DATA or RUN.")
     ] = False,
@@ -31,8 +35,9 @@ def index(
     from recalign.retrieval.make import make_index
 
     made = make_index(
-        source, output, text_encoder=text_encoder, revision=revision, device=device, update=update, overwrite=overwrite
-    )
+        source, output, text_encoder=text_encoder, revision=revision, device=device, also=retriever or (),
+        update=update, overwrite=overwrite,
+    )  # fmt: skip
     for name, weight in made.choice.weights.items():
         recall = f", alone recall@100 {made.choice.recall[name]:.3f}" if made.choice.cases else ""
         typer.echo(f"{name}: weight {weight:g}{recall}")

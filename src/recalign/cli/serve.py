@@ -59,6 +59,13 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Path or hub id of the backbone of all RUNs, if it has moved since tuning.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Serve tuned models over HTTP: recommend, score, rerank, explain, autocomplete; and a page that shows them, at /.
 
@@ -71,7 +78,7 @@ def serve(
     from recalign.serving.run import serve as serve_models
 
     config = ServeConfig(
-        host, port, keys, store, like_above, timeout, capacity, stall, drain, device, index, retrieve, data
+        host, port, keys, store, like_above, timeout, capacity, stall, drain, device, index, retrieve, data, backbone,
     )  # fmt: skip
     serve_models(runs, config, on_start=lambda address, names: typer.echo(f"serving {', '.join(names)}: {address}/"))
 

@@ -1,21 +1,28 @@
 """Retrieving and ranking over the full catalogue, end to end: where the liked targets of a split come out.
 
 No negatives are drawn: each target competes with all items that its user has not met. What stage one misses is lost, so
-its recall is the ceiling of every figure of stage two.
+its recall is the ceiling of every figure of stage two. Intervals and comparisons are those of any panel: each target is
+a list, and users are resampled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from recalign.data.samples import CandidateList, Sample, SampleSet
 from recalign.errors import DataError
+from recalign.evaluation.document import DIGITS, Comparison, Document, Estimate, Row
+from recalign.evaluation.metric import ordered_metrics
+from recalign.evaluation.panel import compare
+from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings, measure_row, rounded
 from recalign.metrics.beyond_accuracy import Beyond, beyond_accuracy
+from recalign.metrics.ranking import as_frame
+from recalign.metrics.significance import bootstrap_ci
 from recalign.retrieval.index import Index
 from recalign.retrieval.interactions import interactions_of
 from recalign.scoring.base import Scorer
@@ -24,47 +31,49 @@ CUTOFFS: Final = (50, 100, 200)  # of stage one
 SHOWN: Final = 10  # items of a list that a user sees
 SAID: Final = "full catalogue, no sampled negatives"
 STAGE_ONE: Final = "retriever"
+COMPARED: Final = ("ndcg", "mrr")  # metrics by which stage two is held against stage one
 _BATCH: Final = 16  # lists per call of the scorer
 
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class Stage:
-    """Means over the targets, in [0, 1] each, and what the shown lists are like.
+class Stage(Document):
+    """One order of the candidates.
 
-    `name` is "retriever" or that of the scorer that ranked its candidates. A target that was not retrieved counts 0.
+    Attributes:
+        name: "retriever", or that of the scorer.
+        metrics: Over the targets, by the name of the metric: ``ndcg``, ``recall``, ``mrr``, each in [0, 1]. A target
+            that was not retrieved counts 0.
+        beyond: What the shown lists are like.
     """
 
     name: str
-    ndcg: float
-    recall: float
-    mrr: float
+    metrics: dict[str, Estimate]
     beyond: Beyond
 
 
-@dataclass(frozen=True)
-class FullRanking:
+class FullRanking(Document):
     """Both stages.
 
     Attributes:
-        targets, items: How many liked targets were looked for, among how many items.
+        candidates: That these are no sampled metrics.
+        targets, users, items: How many liked targets of how many users were looked for, among how many items.
         retrieve: How many candidates were ranked.
         recall: Recall of stage one at 50, 100 and 200.
         ceiling: Share of the targets among the candidates: what a perfect ranking of them gets in each metric.
         stages: The retriever's own order, then one stage per scorer.
+        comparisons: Each scorer minus the retriever, by `COMPARED`. One family.
     """
 
+    candidates: str = SAID
     targets: int
+    users: int
     items: int
     retrieve: int
-    recall: Mapping[int, float]
-    ceiling: float
+    recall: dict[int, Estimate]
+    ceiling: Estimate
     stages: tuple[Stage, ...]
-
-    def as_json(self) -> dict[str, object]:
-        """JSON-ready, with the word that these are no sampled metrics."""
-        return {"candidates": SAID, **asdict(self)}
+    comparisons: tuple[Comparison, ...] = ()
 
 
 def rank_full(
@@ -74,12 +83,13 @@ def rank_full(
     split: str = "test",
     *,
     retrieve: int = 200,
+    settings: TestSettings = TestSettings(),
     progress: Progress | None = None,
 ) -> FullRanking:
     """Retrieve candidates for each liked target of a split, and have each scorer rank them.
 
     The history of a target is the user's whole past for the retriever and for what counts as met; a scorer sees what
-    it always sees. `progress` is told of lists ranked, over all scorers.
+    it always sees. `settings` are those of the intervals. `progress` is told of lists ranked, over all scorers.
 
     Raises:
         DataError: The split has no liked target, or nothing was retrieved for any.
@@ -90,25 +100,31 @@ def rank_full(
         raise DataError(f"split {split!r} of {data.path}", found="no liked target", hint="Choose another split.")
     longest = max(retrieve, *CUTOFFS)
     found = [index.retrieve(sample.past, longest).item_ids for sample in samples]
-    ranks = _ranks(samples, found)
     candidates = [ids[:retrieve] for ids in found]
-    shown = _Shown(index, data, samples)
-    stages = [shown.stage(STAGE_ONE, candidates)]
+    orders = {STAGE_ONE: candidates}
     for number, (name, scorer) in enumerate(scorers.items()):
-        orders: list[tuple[str, ...]] = []
+        orders[name] = []
         for start in range(0, len(samples), _BATCH):
             part = slice(start, start + _BATCH)
-            orders += _ranked(scorer, samples[part], candidates[part])
+            orders[name] += _ranked(scorer, samples[part], candidates[part])
             if progress is not None:
-                progress(number * len(samples) + len(orders), len(scorers) * len(samples))
-        stages.append(shown.stage(name, orders))
+                progress(number * len(samples) + len(orders[name]), len(scorers) * len(samples))
+    ranks, shown = _ranks(samples, found), _Shown(index, data, samples)
+    rows = [_row(name, samples, lists, settings) for name, lists in orders.items()]
+    compared = [entry for entry in ordered_metrics() if entry[0] in COMPARED]
+    pairs = [(name, STAGE_ONE) for name in scorers]
     return FullRanking(
         targets=len(samples),
+        users=len({sample.user_id for sample in samples}),
         items=len(index.catalog),
         retrieve=retrieve,
-        recall={cutoff: float((ranks <= cutoff).mean()) for cutoff in CUTOFFS},
-        ceiling=float((ranks <= retrieve).mean()),
-        stages=tuple(stages),
+        recall={cutoff: _share(samples, ranks <= cutoff, settings) for cutoff in CUTOFFS},
+        ceiling=_share(samples, ranks <= retrieve, settings),
+        stages=tuple(
+            Stage(name=name, metrics=scored.row.metrics, beyond=shown.beyond(lists))
+            for scored, (name, lists) in zip(rows, orders.items(), strict=True)
+        ),
+        comparisons=compare(rows, pairs, settings, compared),
     )
 
 
@@ -132,26 +148,43 @@ def _ranks(samples: Sequence[Sample], lists: Sequence[tuple[str, ...]]) -> NDArr
     )
 
 
+def _row(name: str, samples: Sequence[Sample], lists: Sequence[tuple[str, ...]], settings: TestSettings) -> ScoredRow:
+    """One order of the candidates, with its metrics and what they are resampled from."""
+    ranks = _ranks(samples, lists)
+    top = ranks <= SHOWN
+    values = {"ndcg": np.where(top, 1 / np.log2(ranks + 1), 0.0), "recall": top.astype(np.float64), "mrr": 1 / ranks}
+    scores = RowScores(candidates=(pl.DataFrame({**_keys(samples), **values}),))
+    return ScoredRow(measure_row(Row(model=name, kind="other"), scores, settings), scores)
+
+
+def _share(samples: Sequence[Sample], hits: NDArray[np.bool_], settings: TestSettings) -> Estimate:
+    """The share of targets that are hit, with its interval."""
+    keys = _keys(samples)
+    frame = as_frame(keys["sample_id"], keys["user_id"], hits.astype(np.float64))
+    ci = rounded(bootstrap_ci("mean", frame, n_resamples=settings.resamples, seed=settings.seed))
+    return Estimate(mean=round(float(hits.mean()), DIGITS), ci=ci, reason="" if ci else "fewer than two users")
+
+
+def _keys(samples: Sequence[Sample]) -> dict[str, pl.Series]:
+    return {name: pl.Series([getattr(sample, name) for sample in samples]) for name in ("sample_id", "user_id")}
+
+
 class _Shown:
-    """Measures stages of one set of targets."""
+    """Measures what is shown of one set of targets."""
 
     def __init__(self, index: Index, data: SampleSet, samples: Sequence[Sample]) -> None:
-        self._index, self._samples = index, samples
+        self._index = index
         met = interactions_of(data, index.stock)
         self._met, self._users = np.diff(met.indptr).astype(np.float64), met.shape[1]
         self._histories = [index.stock.places(entry.item_id for entry in sample.past) for sample in samples]
 
-    def stage(self, name: str, lists: Sequence[tuple[str, ...]]) -> Stage:
-        """The metrics of one order of the candidates."""
-        ranks = _ranks(self._samples, lists)
+    def beyond(self, lists: Sequence[tuple[str, ...]]) -> Beyond:
+        """What the first items of one order of the candidates are like."""
         shown = [ids[:SHOWN] for ids in lists]
-        beyond = beyond_accuracy(
+        return beyond_accuracy(
             [self._index.stock.places(ids) for ids in shown],
             self._histories,
             self._met,
             self._users,
             [self._index.similarity(ids) for ids in shown],
         )
-        top = ranks <= SHOWN
-        ndcg, mrr = np.where(top, 1 / np.log2(ranks + 1), 0.0), 1 / ranks
-        return Stage(name, float(ndcg.mean()), float(top.mean()), float(mrr.mean()), beyond)

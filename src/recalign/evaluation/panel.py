@@ -105,19 +105,23 @@ def judge(rows: Sequence[ScoredRow], settings: TestSettings) -> list[ScoredRow]:
 
 
 def compare(
-    rows: Sequence[ScoredRow], pairs: Sequence[tuple[str, str]], settings: TestSettings
+    rows: Sequence[ScoredRow],
+    pairs: Sequence[tuple[str, str]],
+    settings: TestSettings,
+    metrics: Sequence[tuple[str, Metric]] | None = None,
 ) -> tuple[Comparison, ...]:
     """Paired differences: named models at equal backbone and shots, controlled rows against their plain ones, and a
     model on one backbone against itself on a later one.
 
-    A prior or reference has neither, so it is compared with every row of the model that it is named with.
+    A prior or reference has neither, so it is compared with every row of the model that it is named with. `metrics`
+    are those that decide, unless others are named.
     """
     tests = [
         (left.row.title, right.row.title, name, difference)
         for place, left in enumerate(rows)
         for other, right in enumerate(rows)
         if _belong_together(left.row, right.row, pairs) or (place < other and _on_other_backbones(left.row, right.row))
-        for name, metric in deciding()
+        for name, metric in (deciding() if metrics is None else metrics)
         if (difference := _difference(left.scores, right.scores, metric, settings)) is not None
     ]
     adjusted = _adjusted([difference for *_, difference in tests])

@@ -22,12 +22,17 @@ def print_panel(console: Console, panel: Panel) -> None:
     told = [sentences.about(panel)]
     told += [sentences.answered(panel.answered, panel.n)] if panel.answered else []
     told += [sentences.headline(panel), *sentences.outcomes(panel)]
-    for place, table in enumerate(panel_tables(panel)):
+    print_tables(console, panel_tables(panel), told)
+    _print_lines(console, sentences.remarks(panel))
+
+
+def print_tables(console: Console, tables: Sequence[Table], told: Sequence[str] = ()) -> None:
+    """Print tables with their notes; below the first one comes also what is `told`."""
+    for place, table in enumerate(tables):
         if place:
             console.print()
         console.print(rich_table(table))
         _print_lines(console, [*table.notes] if place else [*told, *table.notes])
-    _print_lines(console, sentences.remarks(panel))
 
 
 def rich_table(table: Table) -> RichTable:

@@ -14,6 +14,7 @@ from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError, ConfigError
 from recalign.evaluation.evaluate import Model, Untuned, load_saved, named_models
 from recalign.evaluation.full_ranking import SAID, FullRanking, Progress, rank_full
+from recalign.evaluation.rows import TestSettings
 from recalign.retrieval.index import Index
 from recalign.scoring.base import Scorer
 
@@ -25,9 +26,10 @@ def retrieve_and_rank(
     split: str = "test",
     *,
     retrieve: int = 200,
+    settings: TestSettings = TestSettings(),
     progress: Progress | None = None,
 ) -> FullRanking:
-    """Have each model rank what the index retrieves, for each liked target of a split. Arguments as `evaluate`'s.
+    """Have each model rank what the index retrieves, for each liked target of a split. Arguments as `rank_full`'s.
 
     Each read of a test split is logged in the manifest of the model's directory.
 
@@ -44,7 +46,7 @@ def retrieve_and_rank(
         raise ArtifactError(f"index {index}", found=found, expected=expected, hint=hint)
     wanted = named_models(models)
     scorers = {name: _scorer(model, data, split) for name, model in wanted.items()}
-    found_ranking = rank_full(retriever, scorers, data, split, retrieve=retrieve, progress=progress)
+    found_ranking = rank_full(retriever, scorers, data, split, retrieve=retrieve, settings=settings, progress=progress)
     for name, model in wanted.items():
         if isinstance(model, Path) and split == "test":
             time = datetime.now(UTC).isoformat(timespec="seconds")

@@ -96,8 +96,11 @@ def controls_table(panel: Panel) -> Table | None:
 
 def comparisons_table(panel: Panel) -> Table | None:
     """The paired tests between rows; None where there is none."""
-    if not panel.comparisons:
-        return None
+    return compared_table(panel.comparisons, f"Paired comparisons on {panel.title}") if panel.comparisons else None
+
+
+def compared_table(comparisons: Sequence[Comparison], caption: str, *, details: bool = True) -> Table:
+    """Paired tests of one family; `details`: what metrics are about stands after their heading."""
     words = partial(Column, numeric=False)
     columns = (
         *(words(name) for name in ("Model", "Compared with", "Metric")),
@@ -106,9 +109,9 @@ def comparisons_table(panel: Panel) -> Table | None:
         Column("p", "Holm"),
         words("Differ?"),
     )
-    rows = tuple(TableRow(_compared(comparison)) for comparison in panel.comparisons)
+    rows = tuple(TableRow(_compared(comparison, details=details)) for comparison in comparisons)
     notes = ("The first model minus the second on the same samples; p-values adjusted for the tests of this table.",)
-    return Table(f"Paired comparisons on {panel.title}", columns, rows, notes)
+    return Table(caption, columns, rows, notes)
 
 
 def panel_tables(panel: Panel) -> list[Table]:
@@ -235,14 +238,17 @@ def _changed(metric: Metric, old_name: str, before: Row | None, new_name: str, a
     return Cell(fixed(new, metric.digits), change)
 
 
-def _compared(comparison: Comparison) -> tuple[Cell, ...]:
+def _compared(comparison: Comparison, *, details: bool) -> tuple[Cell, ...]:
+    name = comparison.metric
+    if name in METRICS.names():
+        name = METRICS.find(name).title if details else METRICS.find(name).heading
     words = Cell(UNDEFINED) if comparison.interval is None else Cell("yes")
     if comparison.interval is not None and comparison.outcome == "open":
         words = Cell("not shown", tone="muted")
     return (
         Cell(comparison.a),
         Cell(comparison.b),
-        Cell(METRICS.find(name).title if (name := comparison.metric) in METRICS.names() else name),
+        Cell(name),
         Cell(fixed(comparison.difference, 4, signed=True)),
         Cell(interval(comparison.interval, signed=True)),
         Cell(p_value(comparison.p_value)),

@@ -4,6 +4,8 @@ No mask over all pairs of tokens is built and no pair that is masked is computed
 with its square. A token's scores come in two parts, the shared prefix and its own segment, which are joined through
 their log-sum-exp (as in FlashAttention; Dao et al. 2022); the backward pass recomputes the weights from it.
 
+On GPUs PyTorch's fused kernel does it instead (`recalign.models.flex`). Here it is chosen between the two.
+
 The function registers with transformers' attention interface, which all its current decoders call.
 """
 
@@ -12,17 +14,55 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from recalign.models import flex
 from recalign.models.forest_plan import Plan, Prefix, plan
 from recalign.prompting.packing import Forest
 
 NAME = "recalign-forest"
-_plans: ContextVar[tuple[Plan, ...]] = ContextVar("forest")
+Kernel = Literal["groups", "flex"]
+_forced: ContextVar[Kernel | None] = ContextVar("kernel", default=None)
+_layout: ContextVar[_Layout] = ContextVar("forest")
+
+
+@dataclass
+class _Layout:
+    """A forest as the kernels take it, made for the first layer that asks and kept for the others."""
+
+    forest: Forest
+    device: torch.device
+    kernel: Kernel
+
+    @cached_property
+    def plans(self) -> tuple[Plan, ...]:
+        return plan(self.forest, self.device)
+
+    @cached_property
+    def mask(self) -> BlockMask:
+        return flex.forest_mask(self.forest, self.device)
+
+
+@contextmanager
+def attention_kernel(kernel: Kernel) -> Iterator[None]:
+    """Within the context forests are attended over in grouped products or in the fused kernel, whatever the device."""
+    token = _forced.set(kernel)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def kernel_on(device: torch.device) -> Kernel:
+    """What runs on `device`: the fused kernel on a GPU where it works, otherwise grouped products."""
+    return _forced.get() or ("flex" if device.type == "cuda" and flex.works(device) else "groups")
 
 
 @contextmanager
@@ -32,7 +72,7 @@ def forest_attention(model: nn.Module, forest: Forest) -> Iterator[None]:
     configs = {id(inner): inner for inner in (config, config.get_text_config())}
     before = {key: inner._attn_implementation for key, inner in configs.items()}
     device = next(model.parameters()).device
-    token = _plans.set(plan(forest, device))
+    token = _layout.set(_Layout(forest, device, kernel_on(device)))
     try:
         for inner in configs.values():
             inner._attn_implementation = NAME
@@ -40,7 +80,7 @@ def forest_attention(model: nn.Module, forest: Forest) -> Iterator[None]:
     finally:
         for key, inner in configs.items():
             inner._attn_implementation = before[key]
-        _plans.reset(token)
+        _layout.reset(token)
 
 
 def _forward(
@@ -64,13 +104,17 @@ def _forward(
         raise NotImplementedError(f"attention with {', '.join(unknown) or 'a mask of its own'}")
     # Under autocast the projections differ in type: rotary embeddings make queries and keys float32 again.
     query, key = query.to(value.dtype), key.to(value.dtype)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    layout = _layout.get()
+    if layout.kernel == "flex" and not dropout:  # the fused kernel has no dropout
+        with torch.autocast(query.device.type, enabled=False):
+            return flex.attend(query, key, value, layout.mask, scale, softcap), None
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     apply: Any = _ForestAttention.apply
     with torch.autocast(query.device.type, enabled=False):
-        result: Tensor = apply(query[0], key[0], value[0], _plans.get(), scale, softcap, dropout)
+        result: Tensor = apply(query[0], key[0], value[0], layout.plans, scale, softcap, dropout)
     return result[None], None
 
 

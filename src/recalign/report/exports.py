@@ -1,4 +1,4 @@
-"""The numbers of a report as CSV, unrounded: every row with every metric, and the data of the figures.
+"""The numbers of a report, or of a full ranking, as CSV: every row with every metric, and the data of the figures.
 
 Text that a spreadsheet would take for a formula (names and reasons come from strangers) gets a leading apostrophe.
 """
@@ -9,11 +9,14 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import astuple, fields
 from typing import Final
 
-from recalign.evaluation.document import Estimate, Panel, Verdict
+from recalign.evaluation.document import Comparison, Estimate, Panel, Verdict
+from recalign.evaluation.full_ranking import FullRanking
 from recalign.evaluation.metric import deciding, ordered_metrics
 from recalign.experiment.results import Results
+from recalign.metrics.beyond_accuracy import Beyond
 from recalign.terminal import printable
 
 Value = str | int | float | bool | None
@@ -39,6 +42,24 @@ def csv_tables(results: Results) -> dict[str, bytes]:
     return {name: table for name, table in tables.items() if table}
 
 
+def full_ranking_csv(ranking: FullRanking) -> dict[str, bytes]:
+    """The tables of a full ranking by file name; comparisons only where something was ranked."""
+    shares = {f"recall_at_{cutoff}": estimate for cutoff, estimate in ranking.recall.items()}
+    found = [(name, *_estimate(estimate)) for name, estimate in (*shares.items(), ("ceiling", ranking.ceiling))]
+    metrics, beyond = list(ranking.stages[0].metrics), [field.name for field in fields(Beyond)]
+    stages = [
+        (stage.name, *(value for name in metrics for value in _estimate(stage.metrics[name])), *astuple(stage.beyond))
+        for stage in ranking.stages
+    ]
+    header = ("stage", *(f"{name}_{part}" for name in metrics for part in _PARTS), *beyond)
+    tables = {
+        "retrieved.csv": _csv(("share", *_PARTS), found),
+        "stages.csv": _csv(header, stages),
+        "comparisons.csv": _comparisons(ranking.comparisons),
+    }
+    return {name: table for name, table in tables.items() if table}
+
+
 def panel_slugs(results: Results) -> list[str]:
     """A name for each panel's files."""
     return slugs([panel.name for panel in results.panels])
@@ -61,10 +82,6 @@ def slugs(texts: list[str]) -> list[str]:
 
 
 def _panel(panel: Panel) -> dict[str, bytes]:
-    compared = [
-        (test.a, test.b, test.metric, test.difference, *(test.interval or (None, None)), test.p_value)
-        for test in panel.comparisons
-    ]
     keyed = [((row.model, row.kind, row.backbone, row.shots, row.control), row) for row in panel.rows]
     bins = [(*key, point.predicted, point.observed, point.count) for key, row in keyed for point in row.reliability]
     users = [(*key, value) for key, row in keyed for value in row.user_auc]
@@ -76,11 +93,19 @@ def _panel(panel: Panel) -> dict[str, bytes]:
     ]
     return {
         "results": _results(panel),
-        "comparisons": _csv(("a", "b", "metric", "difference", "low", "high", "p_value"), compared),
+        "comparisons": _comparisons(panel.comparisons),
         "reliability": _csv((*_KEY, "predicted", "observed", "count"), bins),
         "users": _csv((*_KEY, "auc"), users),
         "training": _csv((*_KEY, "seed", "stage", "step", "loss", "validation"), training),
     }
+
+
+def _comparisons(comparisons: Sequence[Comparison]) -> bytes:
+    lines = [
+        (test.a, test.b, test.metric, test.difference, *(test.interval or (None, None)), test.p_value)
+        for test in comparisons
+    ]
+    return _csv(("a", "b", "metric", "difference", "low", "high", "p_value"), lines)
 
 
 def _results(panel: Panel) -> bytes:

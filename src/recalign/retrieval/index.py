@@ -26,23 +26,18 @@ from recalign.data.samples import ITEMS_FILE, Sample, SampleSet
 from recalign.data.schema import HistoryEntry
 from recalign.errors import ArtifactError
 from recalign.retrieval.base import EVERYTHING_UNSEEN, Candidates, Filters
-from recalign.retrieval.bm25 import BM25
-from recalign.retrieval.exact import ExactRetriever
 from recalign.retrieval.fused import Choice, Fused, choose_weights
 from recalign.retrieval.interactions import interactions_of
-from recalign.retrieval.item_item import ItemItem
-from recalign.retrieval.popularity import Popularity
+from recalign.retrieval.retrievers import RETRIEVERS, Material, StoredRetriever, fit_retrievers
+from recalign.retrieval.retrievers.bm25 import BM25
+from recalign.retrieval.retrievers.text import TextVectors
 from recalign.retrieval.stock import Stock
-from recalign.retrieval.text import TextVectors
 from recalign.seeding import generator
 
 if TYPE_CHECKING:
     from recalign.baselines.text_encoder import TextEncoder
 
 KIND: Final = "index"
-BUILT_IN: Final[dict[str, type[ExactRetriever]]] = {
-    kind.name: kind for kind in (Popularity, ItemItem, BM25, TextVectors)
-}
 MAX_CASES: Final = 1000  # validation targets that weights are chosen by
 
 
@@ -58,7 +53,7 @@ class Index:
     """
 
     stock: Stock
-    retrievers: tuple[ExactRetriever, ...]
+    retrievers: tuple[StoredRetriever, ...]
     choice: Choice
     parents: dict[str, str]
 
@@ -117,6 +112,9 @@ class Index:
             "catalogue": catalogue_hash(self.catalog),
         }
         info: Json = {"items": len(self.catalog), "recall_at_100": dict(self.choice.recall), "cases": self.choice.cases}
+        packages = {retriever.name: RETRIEVERS.package_of(retriever.name) for retriever in self.retrievers}
+        if any(packages.values()):
+            info["packages"] = {name: package for name, package in packages.items() if package}
         with write_directory(
             directory, KIND, config=config, parents=self.parents, info=info, overwrite=overwrite
         ) as staging:
@@ -127,10 +125,16 @@ class Index:
 
     @classmethod
     def load(cls, directory: Path) -> Index:
-        """Read what `write` wrote. Raises ArtifactError where it is missing, incomplete or altered."""
+        """Read what `write` wrote.
+
+        Raises:
+            ArtifactError: It is missing, incomplete or altered, or a retriever of it is not installed.
+            ConfigError: A retriever cannot be imported.
+        """
         manifest = read_manifest(directory, kind=KIND)
+        _check_installed(directory, manifest)
         stock = Stock(ItemCatalog.read(directory / ITEMS_FILE))
-        retrievers = tuple(BUILT_IN[name].read(directory, stock) for name in manifest.config["retrievers"])
+        retrievers = tuple(RETRIEVERS.find(name).read(directory, stock) for name in manifest.config["retrievers"])
         choice = Choice(manifest.config["weights"], manifest.info["recall_at_100"], manifest.info["cases"])
         return cls(stock, retrievers, choice, manifest.parents)
 
@@ -140,6 +144,7 @@ def build_index(
     *,
     encoder: TextEncoder | None = None,
     users: frozenset[str] | None = None,
+    also: Sequence[str] = (),
     seed: int = 0,
 ) -> Index:
     """Make the retrievers of a catalogue and choose their weights.
@@ -149,22 +154,22 @@ def build_index(
             or a catalogue alone, of which only the texts are read.
         encoder: Adds text vectors.
         users: Whose interactions are read; all by default.
+        also: Names of retrievers of other packages to add.
         seed: Draws the validation targets where there are more than a thousand.
 
     Raises:
         DataError: The train split of the data has no samples.
+        ConfigError: See `fit_retrievers`.
     """
     stock = Stock(source.catalog if isinstance(source, SampleSet) else source)
-    retrievers: list[ExactRetriever] = []
-    parents: dict[str, str] = {}
+    material, parents = Material(stock), dict[str, str]()
     if isinstance(source, SampleSet):
-        met = interactions_of(source, stock, users)
-        retrievers += [Popularity.fitted(stock, met), ItemItem.fitted(stock, met)]
+        material = replace(material, interactions=interactions_of(source, stock, users))
         parents["data"] = source.fingerprint
-    retrievers.append(BM25.fitted(stock))
     if encoder is not None:
-        retrievers.append(TextVectors.fitted(stock, encoder.mean_vectors))
+        material = replace(material, encode=encoder.mean_vectors)
         parents["text_encoder"] = encoder.fingerprint
+    retrievers = fit_retrievers(material, also)
     cases = _cases(source, seed) if isinstance(source, SampleSet) else []
     return Index(stock, tuple(retrievers), choose_weights(retrievers, cases), parents)
 
@@ -179,6 +184,17 @@ def _cases(data: SampleSet, seed: int) -> list[Sample]:
     liked = [sample for sample in data.samples("valid") if sample.label == 1]
     chosen = generator(seed, "index", "validation").permutation(len(liked))[:MAX_CASES]
     return [liked[place] for place in sorted(chosen)]
+
+
+def _check_installed(directory: Path, manifest: Manifest) -> None:
+    """Refuse an index with retrievers that are not there, and name the package that has them."""
+    packages = manifest.info.get("packages", {})
+    for name in manifest.config["retrievers"]:
+        if name not in RETRIEVERS.names():
+            package = packages.get(name, "")
+            hint = f"Install it: pip install {package}" if package else "Install the package that has it."
+            found = f"the retriever {name} of package {package or '(not known)'}, which is not installed"
+            raise ArtifactError(f"index {directory}", found=found, expected=", ".join(RETRIEVERS.names()), hint=hint)
 
 
 def _same(thing: str, found: str, expected: str, hint: str) -> None:

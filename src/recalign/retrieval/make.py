@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from recalign.artifacts import check_free, read_manifest
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import KIND as PREPARED
 from recalign.data.samples import SampleSet
-from recalign.errors import ArtifactError
+from recalign.errors import ArtifactError, ConfigError
 from recalign.retrieval.index import KIND, Index, build_index
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def make_index(
     text_encoder: str | None = None,
     revision: str | None = None,
     device: str = "auto",
+    also: Sequence[str] = (),
     update: bool = False,
     overwrite: bool = False,
 ) -> Index:
@@ -34,16 +36,21 @@ def make_index(
         text_encoder: Local directory or hub id of an encoder; adds text vectors.
         revision: Hub revision of it.
         device: Where the encoder runs: "auto", "cpu" or "cuda".
+        also: Names of retrievers of other packages to add.
         update: Keep the index in `output`, and only bring it to the catalogue of `source`: items that are gone go, and
             of new ones the texts are read. Interactions and weights stay as they are.
         overwrite: Replace an index that is there.
 
     Raises:
         ArtifactError: `source` is neither, `output` is taken or (with `update`) no index, or another text encoder.
-        ConfigError: `source` is a run with several models, or new texts need the text encoder.
+        ConfigError: `source` is a run with several models, new texts need the text encoder, a retriever cannot be made,
+            or retrievers are named with `update`.
         DataError: The train split of the data has no samples.
         ModelError: The text encoder cannot be loaded.
     """
+    if update and also:
+        hint = "Make the index anew, with --overwrite."
+        raise ConfigError("--update", found="--retriever", expected="the retrievers that it has", hint=hint)
     if not update:
         check_free(output, KIND, overwrite)
     found = _source(source)
@@ -51,7 +58,7 @@ def make_index(
     if update:
         index = Index.load(output).over(found.catalog if isinstance(found, SampleSet) else found, encoder)
     else:
-        index = build_index(found, encoder=encoder)
+        index = build_index(found, encoder=encoder, also=also)
     index.write(output, overwrite=update or overwrite)
     return index
 

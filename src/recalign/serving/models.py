@@ -11,13 +11,18 @@ from recalign.tuning.model_artifact import SharedBackbones
 
 
 def load_models(
-    runs: Sequence[str], *, device: str = "auto", index: Path | None = None, data: Path | None = None
+    runs: Sequence[str],
+    *,
+    device: str = "auto",
+    index: Path | None = None,
+    data: Path | None = None,
+    backbone: str | None = None,
 ) -> dict[str, Recommender]:
     """Load models; those that are a LoRA on one backbone share its weights.
 
     Args:
         runs: Directories, or NAME=DIRECTORY; without NAME the name is that of the directory.
-        device, index, data: See `Recommender.load`; the same for all models.
+        device, index, data, backbone: See `Recommender.load`; the same for all models.
 
     Raises:
         ConfigError: Two models have one name.
@@ -29,7 +34,7 @@ def load_models(
         name, equals, directory = run.partition("=")
         if not equals or Path(run).exists():
             name, directory = "", run
-        model = Recommender.load(directory, device=device, index=index, data=data, shared=shared)
+        model = Recommender.load(directory, device=device, index=index, data=data, backbone=backbone, shared=shared)
         name = name or model.scorer.name
         if name in models:
             raise ConfigError(f"model {run}", found=f"another named {name}", hint="Name one of them: NAME=DIRECTORY")

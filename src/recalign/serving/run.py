@@ -36,6 +36,7 @@ class ServeConfig:
         index: What `recalign index` wrote for the catalogue of all models; without it `recommend` scores the catalogue.
         retrieve: Candidates that the index hands to a model.
         data: Prepared data: its catalogue is that of all models, its priors and audit stand beside them. None for none.
+        backbone: Path or hub id of the backbone of all models, where it is no longer where they say.
     """
 
     host: str = "127.0.0.1"
@@ -51,6 +52,7 @@ class ServeConfig:
     index: Path | None = None
     retrieve: int = RETRIEVE
     data: Path | None = None
+    backbone: str | None = None
 
 
 def serve(runs: Sequence[str], config: ServeConfig, *, on_start: Callable[[str, list[str]], None]) -> None:
@@ -71,7 +73,9 @@ def serve(runs: Sequence[str], config: ServeConfig, *, on_start: Callable[[str, 
     with listen(config.host, config.port) as listener:
         store = None if config.store is None else EventStore(config.store, like_above=config.like_above)
         with nullcontext() if store is None else closing(store):
-            models = load_models(runs, device=config.device, index=config.index, data=config.data)
+            models = load_models(
+                runs, device=config.device, index=config.index, data=config.data, backbone=config.backbone
+            )
             first = next(iter(models.values()))
             data = None if config.data is None else DataBeside.of(SampleSet.load(config.data), first)
             limits = Limits(capacity=config.capacity, stall_seconds=config.stall_seconds)

@@ -12,6 +12,7 @@ from recalign.data.schema import HistoryEntry
 from recalign.retrieval.base import EVERYTHING_UNSEEN, Candidates, Filters, Float, check_count
 from recalign.retrieval.exact import ExactRetriever
 from recalign.retrieval.interactions import Interactions
+from recalign.retrieval.retrievers import Material, RetrieverPlugin
 from recalign.retrieval.stock import Stock
 
 
@@ -54,3 +55,10 @@ class Popularity(ExactRetriever):
     def restored(cls, arrays: Mapping[str, NDArray[np.generic]], stock: Stock) -> Self:
         """See `ExactRetriever`."""
         return cls(stock, arrays["counts"].astype(np.float32))
+
+
+def _fit(material: Material) -> Popularity | None:
+    return None if material.interactions is None else Popularity.fitted(material.stock, material.interactions)
+
+
+PLUGIN = RetrieverPlugin(fit=_fit, read=Popularity.read, needs="interactions: prepared data", position=10)

@@ -6,7 +6,7 @@ search is exact below 200,000 items (or where filters leave fewer), else approxi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Final, Self
 
@@ -18,9 +18,9 @@ from recalign.errors import ConfigError
 from recalign.retrieval.approximate import EXACT_BELOW, Neighbours
 from recalign.retrieval.base import EVERYTHING_UNSEEN, Candidates, Filters, Float, Places, check_count
 from recalign.retrieval.exact import ExactRetriever, weights
+from recalign.retrieval.retrievers import Encode, Material, RetrieverPlugin
 from recalign.retrieval.stock import Stock
 
-Encode = Callable[[Sequence[str]], NDArray[np.float32]]  # texts -> vectors, shape (texts, width)
 _LISTS: Final = "text.faiss"
 
 
@@ -121,3 +121,10 @@ def _unit(vectors: NDArray[np.float32]) -> Float:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: Float = vectors / np.maximum(lengths, 1e-12)
     return unit
+
+
+def _fit(material: Material) -> TextVectors | None:
+    return None if material.encode is None else TextVectors.fitted(material.stock, material.encode)
+
+
+PLUGIN = RetrieverPlugin(fit=_fit, read=TextVectors.read, needs="a text encoder: --text-encoder", position=40)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from recalign.data.schema import HistoryEntry
 from recalign.retrieval.base import Float, Places
 from recalign.retrieval.exact import ExactRetriever, pack, taken, unpack, weights
+from recalign.retrieval.retrievers import Material, RetrieverPlugin
 from recalign.retrieval.stock import Stock
 
 K1, B = 1.2, 0.75
@@ -108,3 +109,10 @@ def _counted(texts: Sequence[str], words: pl.Series) -> tuple[sp.csr_array, pl.S
     counts = found["len"].to_numpy().astype(np.float32)
     places = (found["row"].to_numpy(), found["column"].to_numpy())
     return sp.csr_array((counts, places), shape=(len(texts), len(words))), words
+
+
+def _fit(material: Material) -> BM25:
+    return BM25.fitted(material.stock)
+
+
+PLUGIN = RetrieverPlugin(fit=_fit, read=BM25.read, position=30)

@@ -12,6 +12,7 @@ from recalign.data.schema import HistoryEntry
 from recalign.retrieval.base import Float
 from recalign.retrieval.exact import DISLIKED, ExactRetriever, pack, taken, unpack, weights
 from recalign.retrieval.interactions import Interactions
+from recalign.retrieval.retrievers import Material, RetrieverPlugin
 from recalign.retrieval.stock import Stock
 
 
@@ -59,3 +60,10 @@ class ItemItem(ExactRetriever):
     def restored(cls, arrays: Mapping[str, NDArray[np.generic]], stock: Stock) -> Self:
         """See `ExactRetriever`."""
         return cls(stock, unpack(arrays))
+
+
+def _fit(material: Material) -> ItemItem | None:
+    return None if material.interactions is None else ItemItem.fitted(material.stock, material.interactions)
+
+
+PLUGIN = RetrieverPlugin(fit=_fit, read=ItemItem.read, needs="interactions: prepared data", position=20)
