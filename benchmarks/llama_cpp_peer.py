@@ -185,7 +185,7 @@ def tuned(ranker: Ranker, clock: Callable[[], float]) -> Iterator[tuple[Setting,
     for name in [field.name for field in fields(Setting) if field.name in CHOICES]:
         kept = best
         for value in CHOICES[name]:
-            candidate = replace(kept, **{name: value})
+            candidate = replace(kept, **{name: value})  # type: ignore[arg-type]
             if candidate == kept:
                 continue
             ranker.use(candidate)
