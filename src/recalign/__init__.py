@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from recalign import errors, metrics
-    from recalign.api import prepare, recommend, run
+    from recalign.api import prepare, recommend, run, score
     from recalign.baselines.priors import prior
     from recalign.data.catalog import ItemCatalog
     from recalign.data.samples import SampleSet
@@ -32,6 +32,7 @@ __all__ = [
     "prior",
     "recommend",
     "run",
+    "score",
     "tune",
 ]
 
@@ -50,6 +51,7 @@ _PUBLIC = {
     "prior": ("recalign.baselines.priors", "prior"),
     "recommend": ("recalign.api", "recommend"),
     "run": ("recalign.api", "run"),
+    "score": ("recalign.api", "score"),
     "tune": ("recalign.experiment.tune", "tune"),
 }
 

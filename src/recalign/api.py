@@ -6,10 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from recalign.answer import Answer, Explain, answer
+from recalign.artifacts import read_manifest
+from recalign.bulk.request import HISTORY, SHARDS, Request, Share
+from recalign.bulk.score import Scored, score_users
 from recalign.data.samples import SampleSet
+from recalign.data.source import SourceOptions
 from recalign.experiment.prepare import PrepareConfig
 from recalign.experiment.prepare import prepare as prepare_directory
 from recalign.experiment.progress import Reporter
@@ -77,3 +82,56 @@ def run(
     done = run_experiment(Path(file), *places, jobs=jobs, seeds=seeds, backbones=backbones, reporter=reporter)
     write_report(done.directory)
     return done
+
+
+def score(
+    run: str | Path,
+    users: str | Path,
+    output: str | Path,
+    *,
+    source: SourceOptions = SourceOptions(),
+    like_above: float | None = None,
+    max_history: int = HISTORY,
+    k: int | None = None,
+    selection: Selection = Selection(),
+    without: Iterable[str] = (),
+    pairs: str | Path | None = None,
+    shards: int = SHARDS,
+    share: Share = Share(),
+    restart: bool = False,
+    data: str | Path | None = None,
+    index: str | Path | None = None,
+    backbone: str | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Scored:
+    """Score all users of a table of events, shard by shard, as `recalign score` does. After a kill it goes on.
+
+    Args:
+        run, data, index, backbone, device: See `Recommender.load`.
+        output: The directory of the scores; `recalign.bulk.output` says what comes to be there.
+        users, source, like_above, max_history, k, selection, pairs, shards: See `recalign.bulk.request.Request`.
+        without: Items that never come back (titles or ids), beside those of `selection`.
+        share, restart, progress: See `recalign.bulk.score.score_users`.
+
+    Raises what `Recommender.load` and `recalign.bulk.score.score_users` raise.
+    """
+    from recalign.tuning.guards import collected_signals  # loads torch, as the recommender does
+    from recalign.tuning.model_artifact import model_directory
+
+    recommender = Recommender.load(run, data, index=index, backbone=backbone, device=device)
+    unwanted = selection.filters.without.union(recommender.match(title).item_id for title in without)
+    selection = replace(selection, filters=replace(selection.filters, without=unwanted))
+    tables = Path(users), None if pairs is None else Path(pairs)
+    request = Request(tables[0], source, like_above, max_history, k, selection, tables[1], shards)
+    places = {"model": model_directory(Path(run)), "data": data, "index": index}
+    model = {
+        name: read_manifest(Path(place), verify=False).fingerprint
+        for name, place in places.items()
+        if place is not None
+    }
+    with collected_signals() as signals:
+        return score_users(
+            recommender, request, Path(output), model=model, share=share, restart=restart, signals=signals,
+            progress=progress,
+        )  # fmt: skip

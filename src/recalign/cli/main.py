@@ -24,6 +24,7 @@ from recalign.cli.prepare import prepare
 from recalign.cli.recommend import RecommendCommand, recommend
 from recalign.cli.report import report
 from recalign.cli.run import run as run_experiment
+from recalign.cli.score import score
 from recalign.cli.serve import events, serve
 from recalign.cli.teach import teach
 from recalign.cli.tune import tune
@@ -49,6 +50,7 @@ for verb in (prepare, audit, download, teach, tune, baseline, candidates, evalua
     app.command()(verb)
 app.command()(index)
 app.command(cls=RecommendCommand)(recommend)
+app.command()(score)
 app.command("run")(run_experiment)
 app.command()(export)
 app.command("import")(import_model)

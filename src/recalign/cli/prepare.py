@@ -109,14 +109,15 @@ def prepare(
     from recalign.experiment.prepare import PrepareConfig
     from recalign.experiment.prepare import prepare as run
 
-    names = {name: dict(_mapping(name, context.params[name] or [])) for name in ("columns", "item_columns")}
+    names = {name: dict(mapped_columns(name, context.params[name] or [])) for name in ("columns", "item_columns")}
     config = PrepareConfig.build(**{**context.params, **names})
     with Console(stderr=True).status(f"preparing {dataset}"):
         path = run(config)
     _show(Console(highlight=False), path)
 
 
-def _mapping(name: str, pairs: list[str]) -> Iterator[tuple[str, str]]:
+def mapped_columns(name: str, pairs: list[str]) -> Iterator[tuple[str, str]]:
+    """What the option of this name maps: our column and the file's. Raises ConfigError for other texts."""
     for pair in pairs:
         ours, sign, theirs = pair.partition("=")
         if not sign or not ours:

@@ -15,6 +15,10 @@ from recalign.terminal import printable
 RETRIEVE: Final = 200  # candidates that an index hands to the scorer
 
 
+class NothingToRecommend(DataError):
+    """Nothing that may come back is left for this history."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What a recommender is asked for beside likes.
@@ -45,7 +49,8 @@ class Selection:
         With seen items go those of the very same text, which a language model could not tell apart.
 
         Raises:
-            DataError: A history entry or candidate is not in the catalogue; or nothing is left.
+            DataError: A history entry or candidate is not in the catalogue.
+            NothingToRecommend: Nothing is left.
         """
         catalog = stock.catalog
         asked = list(dict.fromkeys(candidates or ()))
@@ -63,5 +68,6 @@ class Selection:
             texts = {catalog.text(entry.item_id) for entry in history}
             items = [item for item in items if catalog.text(item) not in texts]
         if not items:
-            raise DataError("the catalogue", found="no item besides those given", expected="something to recommend")
+            found = "no item besides those given"
+            raise NothingToRecommend("the catalogue", found=found, expected="something to recommend")
         return items

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from recalign.data.parsing import fields
-from recalign.data.parsing.accounting import sift
+from recalign.data.parsing.accounting import FileTally, sift
 from recalign.data.parsing.assembly import NO_TIME, UNKNOWN_ITEM, SourceBuilder
 from recalign.data.parsing.columns import TableFile, TableOptions, place_of, resolve_columns
 from recalign.data.parsing.files import find_table, part_files
@@ -119,6 +119,32 @@ def _read_ratings(
 ) -> pl.DataFrame | None:
     """Add the ratings; return the items, where they stand in the ratings."""
     titles = []
+    for tally, kept in rating_rows(builder, parts, options, with_titles=with_titles):
+        builder.add_ratings(kept, tally)
+        if with_titles:
+            named = kept.with_columns(fields.identifier("title")).filter(pl.col("title").is_not_null())
+            named = named.select("item_id", "title", *[name for name in _DETAILS if name in kept.columns])
+            titles.append(named.unique("item_id", keep="first", maintain_order=True))
+    if not with_titles:
+        return None
+    return _item_details(pl.concat(titles).unique("item_id", keep="first", maintain_order=True))
+
+
+def rating_rows(
+    builder: SourceBuilder, parts: Sequence[Path], options: SourceOptions, *, with_titles: bool = False
+) -> Iterator[tuple[FileTally, pl.DataFrame]]:
+    """The accepted rows of a table of ratings, block by block, with the account of their file.
+
+    Args:
+        builder: Where accounts are opened and rejected rows go. When all is read it knows the form of the times.
+        parts: The table's files in order.
+        options: How to read them.
+        with_titles: Whether the items stand in this table, too.
+
+    Yields:
+        `user_id` and `item_id` (text), `rating` (also 1 and 0 of a `liked` column) and `timestamp` where the table has
+        them, what the accounts need, and other wanted columns as text.
+    """
     times = TimeColumn(options.time_unit or "auto")
     for tally, table in open_tables(builder, parts, TableOptions.of(options, items=False)):
         places = _rating_places(table, options, with_titles=with_titles)
@@ -127,16 +153,8 @@ def _read_ratings(
             _refuse_rounded_ids(rows, table.path)
             if "timestamp" in places:
                 rows = times.read(rows, table.path)
-            kept = sift(_typed(rows, decimal_comma), _rating_checks(places), tally)
-            builder.add_ratings(kept, tally)
-            if with_titles:
-                named = kept.with_columns(fields.identifier("title")).filter(pl.col("title").is_not_null())
-                named = named.select("item_id", "title", *[name for name in _DETAILS if name in kept.columns])
-                titles.append(named.unique("item_id", keep="first", maintain_order=True))
+            yield tally, sift(_typed(rows, decimal_comma), _rating_checks(places), tally)
     builder.time_form = times.form
-    if not with_titles:
-        return None
-    return _item_details(pl.concat(titles).unique("item_id", keep="first", maintain_order=True))
 
 
 def _rating_places(table: TableFile, options: SourceOptions, *, with_titles: bool) -> dict[str, int]:
