@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from recalign.data.samples import Sample, SampleSet
 from recalign.experiment.prepare import prepare
@@ -55,7 +55,10 @@ class Movies:
     folder: TemporaryDirectory[str]  # samples are read from it when they are asked for
 
     @classmethod
-    def load(cls, protocol: str = "tallrec") -> Movies:
+    def load(
+        cls, protocol: str = "tallrec", template: str = "tallrec", tokenizer: PreTrainedTokenizerBase | None = None
+    ) -> Movies:
+        """With the tokenizer of a backbone, or with one that makes prompts about as long as LLaMA's does."""
         root = os.environ.get("RECALIGN_DATA")
         if not root:
             sys.exit("RECALIGN_DATA is not set: the speed benchmarks need ml-100k/ in that folder (see docs/data.md)")
@@ -65,15 +68,16 @@ class Movies:
             input=Path(root) / "ml-100k",
             output=Path(folder.name) / "movies",
             protocol=protocol,
-            template="tallrec",
+            template=template,
             max_rendered=100,
         )
         samples = SampleSet.load(prepare(config))
-        template, domain = PromptTemplate.load("tallrec"), samples.domain
-        texts = [samples.catalog.text(item) for item in samples.catalog.ids]
-        wording = [template.frame(template.instruction(domain, [HistoryText("x", True)], "x", 1)).context] * 100
-        tokenizer = train_tokenizer([*texts, *wording], TOKENIZER)
-        return cls(samples, PromptEncoder(template, domain, tokenizer, max_length=1024), folder)
+        words, domain = PromptTemplate.load(template), samples.domain
+        if tokenizer is None:
+            texts = [samples.catalog.text(item) for item in samples.catalog.ids]
+            wording = [words.frame(words.instruction(domain, [HistoryText("x", True)], "x", 1)).context] * 100
+            tokenizer = train_tokenizer([*texts, *wording], TOKENIZER)
+        return cls(samples, PromptEncoder(words, domain, tokenizer, max_length=1024), folder)
 
     def prompts(self, samples: Sequence[Sample]) -> list[EncodedPrompt]:
         """One prompt with its answer per sample."""

@@ -15,6 +15,7 @@ Write = Callable[..., Path]
 FILES = {
     "movielens-100k": ("u.data", "u.item"),
     "movielens": ("ratings.csv", "movies.csv"),
+    "movietweetings": ("ratings.dat", "movies.dat"),
     "bookcrossing": ("BX-Book-Ratings.csv", "BX-Books.csv"),
     "netflix": ("combined_data_1.txt", "movie_titles.txt"),
     "amazon-books": ("Books_rating.csv", "books_data.csv"),
