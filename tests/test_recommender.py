@@ -188,8 +188,12 @@ def test_load_asks_for_the_model_of_the_run_and_the_catalogue_of_the_data(
     assert Recommender.load("runs/x").catalog is Loaded.catalog
     Recommender.load("runs/x", "prepared", backbone="here", device="cpu")
     assert asked == [
-        (Path("runs/x"), None, {"backbone": None, "device": "auto", "shared": None}),
-        (Path("runs/x"), "samples of prepared", {"backbone": "here", "device": "cpu", "shared": None}),
+        (Path("runs/x"), None, {"backbone": None, "device": "auto", "precision": "auto", "shared": None}),
+        (
+            Path("runs/x"),
+            "samples of prepared",
+            {"backbone": "here", "device": "cpu", "precision": "auto", "shared": None},
+        ),
     ]
     for name in ("rt", "it"):
         (tmp_path / "models" / name).mkdir(parents=True)
@@ -198,7 +202,11 @@ def test_load_asks_for_the_model_of_the_run_and_the_catalogue_of_the_data(
         Recommender.load(tmp_path)
     (tmp_path / "models" / "it" / "manifest.json").unlink()
     Recommender.load(tmp_path)
-    assert asked[-1] == (tmp_path / "models" / "rt", None, {"backbone": None, "device": "auto", "shared": None})
+    assert asked[-1] == (
+        tmp_path / "models" / "rt",
+        None,
+        {"backbone": None, "device": "auto", "precision": "auto", "shared": None},
+    )
 
 
 def test_package_exports_it_lazily() -> None:

@@ -543,7 +543,7 @@ def test_movielens_by_leave_n_out_has_ten_targets_of_every_user(movielens: pl.Da
     assert like_rate_auc(samples) == pytest.approx(0.646, rel=0.01)
 
 
-@settings(deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(interactions(), st.sampled_from(["leave-one-out", "temporal", "tallrec-book"]), st.integers(1, 4))
 def test_few_test_users_are_some_of_all_with_all_that_they_have(rows: pl.DataFrame, protocol: str, count: int) -> None:
     try:

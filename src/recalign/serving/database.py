@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ Result = TypeVar("Result")
 FORMAT: Final = 1
 WAIT_SECONDS: Final = 10  # for a connection, and for others that write
 _ATTEMPTS: Final = 5
+_POLL_SECONDS: Final = 0.01
 # The database undid the transaction because of another one (serialization_failure, deadlock_detected).
 _UNDONE: Final = frozenset({"40001", "40P01"})
 EVENTS: Final = Table(
@@ -247,7 +250,21 @@ def _engine(url: URL, dialect: _Dialect) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: object) -> None:
-        for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+        _write_ahead(connection)
+        for setting in ("synchronous = FULL", "secure_delete = ON"):
             connection.execute(f"PRAGMA {setting}")
 
     return engine
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. SQLite does not wait by itself where another process is just making the file."""
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(_POLL_SECONDS)
