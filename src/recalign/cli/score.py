@@ -110,6 +110,7 @@ def score(
     from recalign.errors import ConfigError
     from recalign.recommender import Selection
     from recalign.retrieval.base import Filters
+    from recalign.retrieval.selection import RETRIEVE
     from recalign.settings import validated
 
     if retrieve is not None and index is None:
@@ -126,7 +127,7 @@ def score(
     with TerminalReporter() as reporter:
         done = api.score(
             run, users, output, source=source, like_above=like_above, max_history=max_history or HISTORY, k=k,
-            selection=Selection(filters, retrieve or 200, diversity), without=without or (), pairs=pairs,
+            selection=Selection(filters, retrieve or RETRIEVE, diversity), without=without or (), pairs=pairs,
             shards=SHARDS if shards is None else shards, share=Share() if shard is None else Share.parse(shard),
             restart=restart, data=data, index=index, backbone=backbone, device=device,
             progress=_with_rate(reporter.task("score", "users")),
