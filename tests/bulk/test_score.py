@@ -15,6 +15,7 @@ from recalign.bulk.histories import NO_EVENT, NO_KNOWN_ITEM, NO_TIME
 from recalign.bulk.lists import NOT_ASKED, NOTHING_LEFT
 from recalign.bulk.request import Request, Share
 from recalign.bulk.score import score_users
+from recalign.data.parsing.fields import PLACEHOLDERS
 from recalign.data.samples import CandidateList, HistoryEntry
 from recalign.data.source import SourceOptions
 from recalign.errors import ArtifactError, ConfigError, DataError, Interrupted, ModelError
@@ -284,7 +285,7 @@ def _tables(directory: Path) -> dict[str, bytes]:
 
 
 _HOSTILE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(
-    lambda text: text.strip() == text
+    lambda text: text.strip() == text and text.lower() not in PLACEHOLDERS
 )
 
 
