@@ -7,7 +7,7 @@ WORKERS ?= 2
 # Tests that compare scores, losses, gradients or weights: processors differ in the last bits of these.
 NUMERIC := $(addprefix tests/,baselines evaluation experiment metrics models scoring test_recommender.py tuning)
 
-.PHONY: demo test test-slow test-browser check bench install clean
+.PHONY: demo test test-slow test-browser test-extras check bench install clean
 
 demo: $(STAMP)  ## install, then run the quickstart end to end; it ends with a table and runs/quickstart/report.html
 	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
@@ -22,6 +22,9 @@ test-slow: $(STAMP)  ## the tests marked slow; and those of numbers again, as on
 
 test-browser: $(VENV)/.browser  ## the server's page in Chromium (apt-get install chromium); skipped where there is none
 	$(BIN)/python -m pytest -m browser tests/serving/page
+
+test-extras: $(VENV)/.extras  ## what needs further packages: Ray, an S3 server, experiment trackers
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m extras
 
 bench: $(STAMP)  ## speed and memory against references; needs RECALIGN_DATA and an otherwise idle machine
 	$(BIN)/python benchmarks/ranking.py
@@ -53,6 +56,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 $(VENV)/.browser: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright axe-playwright-python
+	@touch $@
+
+$(VENV)/.extras: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev-extras]'
 	@touch $@
 
 clean:
