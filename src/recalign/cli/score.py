@@ -152,7 +152,7 @@ def _with_rate(show: Progress) -> Callable[[int, int], None]:
 def _show(done: Scored) -> None:
     console = Console(highlight=False)
     without = f"; {done.rejected_users:,} users without scores (rejects-*.jsonl)" if done.rejected_users else ""
-    console.print(Text(f"{done.directory}: {done.rows:,} scores of {done.users:,} users{without}"), soft_wrap=True)
+    console.print(Text(f"{done.place}: {done.rows:,} scores of {done.users:,} users{without}"), soft_wrap=True)
     if done.missing:
         shown = ", ".join(str(shard) for shard in done.missing[:10]) + (", …" if len(done.missing) > 10 else "")
         console.print(Text(f"{len(done.missing)} shards of other workers are missing: {shown}"), soft_wrap=True)
