@@ -1,8 +1,8 @@
 """Where the files of an output lie: a directory of a file system, or a prefix of an object store.
 
-Each file is written whole or not at all. A directory has renames and locks. An object store has neither; there a file
-is one upload, which appears when it is complete (S3, Google Cloud Storage), and nobody can claim a shard. That does no harm: what
-a shard's files hold depends on input, model and settings alone, so two workers that make one shard write the same.
+Each file is written whole or not at all. A directory has renames and locks. An object store has neither: there a file
+is one upload, which appears when it is complete, and nobody can claim a shard. That does no harm: what a shard's files
+hold depends on input, model and settings alone, so two workers that make one shard write the same.
 """
 
 from __future__ import annotations

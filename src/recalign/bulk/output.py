@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -137,7 +137,7 @@ class Output:
         whole = all(self.folder.size(name) == file.bytes for name, file in record.files.items())
         return record if whole else None
 
-    def missing(self, shards: range) -> list[int]:
+    def missing(self, shards: Sequence[int]) -> list[int]:
         """Those of some shards that have to be made."""
         return [shard for shard in shards if self.record(shard) is None]
 

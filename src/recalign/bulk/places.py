@@ -1,7 +1,7 @@
 """Where tables are read and scores are written: a path, or the URL of an object store (``s3://bucket/folder``).
 
-Object stores are reached through pyarrow, which takes credentials from the environment, a profile or the machine's role.
-They never stand in a URL, for URLs stand in logs and lists of processes.
+Object stores are reached through pyarrow, which takes credentials from the environment, a profile or the machine's
+role. They never stand in a URL, for URLs stand in logs and lists of processes.
 """
 
 from __future__ import annotations
