@@ -76,7 +76,8 @@ def run(
     output: str | Path | None = None,
     *,
     store: str | Path | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
+    engine: Engine = Engine(),
     seeds: int | None = None,
     backbones: Sequence[str] = (),
     reporter: Reporter | None = None,
@@ -86,7 +87,9 @@ def run(
     Arguments and errors are those of `recalign.experiment.run.run_experiment`.
     """
     places = [None if path is None else Path(path) for path in (output, store)]
-    done = run_experiment(Path(file), *places, jobs=jobs, seeds=seeds, backbones=backbones, reporter=reporter)
+    done = run_experiment(
+        Path(file), *places, jobs=jobs, engine=engine, seeds=seeds, backbones=backbones, reporter=reporter
+    )
     write_report(done.directory)
     return done
 

@@ -23,13 +23,28 @@ def run(
     store: Annotated[
         Path | None, typer.Option(help="Where what was made is kept, for all runs; default: 'store' beside the run.")
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Worker processes; they share out the cores.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            help="Jobs at a time (1; with Ray one per core); they share out the cores.",
+            show_default=False,
+        ),
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Only the first N seeds of every list.", show_default=False)
     ] = None,
     backbone: Annotated[
         list[str] | None,
         typer.Option(help="Run on this one of the file's backbones alone; repeat for several.", show_default=False),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local, or ray: jobs as tasks of a Ray cluster of this machine.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option(help="Ray cluster that is there instead: HOST:PORT, or auto.", show_default=False)
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is left to run and about how many CPU-hours it takes.")
@@ -43,8 +58,10 @@ def run(
     """
     from recalign.api import run as run_file
     from recalign.cli.progress import TerminalReporter
+    from recalign.engines import Engine
     from recalign.experiment.run import default_output, default_store, estimate_experiment
 
+    place = Engine.named(engine, ray_address)
     backbones = tuple(backbone or ())
     target = output or default_output(file, backbones)
     if dry_run:
@@ -52,7 +69,9 @@ def run(
             typer.echo(line)
         return
     with TerminalReporter() as reporter:
-        done = run_file(file, target, store=store, jobs=jobs, seeds=seeds, backbones=backbones, reporter=reporter)
+        done = run_file(
+            file, target, store=store, jobs=jobs, engine=place, seeds=seeds, backbones=backbones, reporter=reporter
+        )
     show_results(done)
     typer.echo(f"\nresults: {target / 'results.json'}\nreport: {target / 'report.html'}")
     for command in _next(done):
