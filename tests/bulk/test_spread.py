@@ -177,6 +177,25 @@ def test_a_signal_stops_the_tasks(spread: Spread, score: Score, table: Path, tmp
     assert tables(tmp_path / "out") == tables(tmp_path / "plain")
 
 
+def holding(folder: Path) -> list[int]:
+    """What a training does: it notes a signal, ends its step and saves."""
+    from recalign.tuning.guards import collected_signals
+
+    with collected_signals() as signals:
+        (folder / "begun").touch()
+        while not signals:
+            time.sleep(0.05)
+    return signals
+
+
+def test_a_task_may_save_what_it_has_before_it_stops(cluster: Cluster, tmp_path: Path) -> None:
+    answer = cluster.submit(1, 0, holding, tmp_path)
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.05)
+    cluster.cancel()
+    assert answer.result() == [signal.SIGINT]
+
+
 def test_a_cluster_that_is_there_is_joined_and_left(cluster: Cluster, tmp_path: Path) -> None:
     """By a process of its own, as the command is; what it was started with is still there afterwards."""
     address = sys.modules["ray"].get_runtime_context().gcs_address

@@ -36,8 +36,9 @@ class ObjectUrl:
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
-        return urlsplit(self.text).path.rstrip("/").rpartition("/")[2]
+        """The last part of its path; of a whole bucket, the bucket's."""
+        parts = urlsplit(self.text)
+        return f"{parts.netloc}{parts.path}".rstrip("/").rpartition("/")[2]
 
     def opened(self) -> tuple[Any, str]:
         """The pyarrow file system, and the path in it. Raises ConfigError where pyarrow knows no such URL."""
