@@ -4,8 +4,8 @@
 
 The model has nano's shape and random weights, which take as long as trained ones; the movies are generated. A user has
 one event more than the history takes. All that `recalign score` does for a user is timed: reading, retrieval, ranking
-and writing. Seconds of the processor are given beside those of the clock. On one thread they say what an idle machine does, also
-where this one is busy.
+and writing. Seconds of the processor are given beside those of the clock: on one thread they say what an idle machine
+does, also where this one is busy.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class Cluster:
         if isinstance(cause, RecalignError):
             error = cause
         elif cause is None and isinstance(error, self._ray.exceptions.RayError):
-            error = BrokenExecutor("its process died (killed, or out of memory)")
+            error = BrokenExecutor(f"its process died: {type(error).__name__}")
         answer.set_exception(error)
 
 
