@@ -40,9 +40,13 @@ def test_models_of_every_kind_stand_in_one_panel(data: SampleSet, tmp_path: Path
     config = BaselineConfig(model="caser", selection="last", weight_decays=(1e-5,), max_steps=1)
     train_baseline(data, config, baseline)
     panel = evaluate(
-        [Taste(mass=True), baseline, untuned, "prior:item-mean"], data, output=tmp_path / "scores", resamples=20, seed=4,
+        [Taste(mass=True), baseline, untuned, "prior:item-mean"],
+        data,
+        output=tmp_path / "scores",
+        resamples=20,
+        seed=4,
         precision="int8",
-    )  # fmt: skip
+    )
     assert [(row.model, row.kind) for row in panel.rows[:4]] == [
         ("taste", "other"), ("caser", "baseline"), ("in-context taste", "in-context"), ("prior:item-mean", "prior"),
     ]  # fmt: skip
