@@ -41,6 +41,13 @@ Precision = Annotated[
         "CPU; linear layers in eight-bit integers, see docs/performance.md). Default: auto."
     ),
 ]
+Endpoint = Annotated[
+    str | None,
+    option(
+        "Ask the model where it is served instead of loading it: vllm:ADDRESS or sglang:ADDRESS, such as "
+        "vllm:http://127.0.0.1:8000; #NAME after it where the server has several models (see docs/remote.md)."
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     option(
