@@ -48,6 +48,10 @@ Endpoint = Annotated[
         "vllm:http://127.0.0.1:8000; #NAME after it where the server has several models (see docs/remote.md)."
     ),
 ]
+Tracker = Annotated[
+    Literal["wandb", "trackio", "tensorboard", "mlflow"] | None,
+    option("Show the logs of trainings there, too (see docs/trackers.md): wandb, trackio, tensorboard or mlflow."),
+]
 Settings = Annotated[
     list[str] | None,
     option(
