@@ -18,9 +18,9 @@ from typing import Final, Protocol
 PROJECT: Final = "recalign"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Training:
-    """What a tracker is told when a training begins.
+    """What a tracker is told when a training begins. Two are never equal, whatever they are called.
 
     Attributes:
         name, group: Its name; that of the experiment, or of the command.
@@ -51,7 +51,7 @@ class Wandb:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
-        # Neither the terminal nor anything of the machine goes there. Nobody is asked for a key for long.
+        # Neither what the terminal shows nor code, arguments and paths go there. Nobody is asked for a key for long.
         settings = wandb.Settings(
             console="off", silent=True, disable_git=True, disable_code=True, x_disable_meta=True, login_timeout=10
         )

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
@@ -63,8 +64,11 @@ class TrackedReporter(Reporter):
     ) -> None:
         self._reporter, self._kind, self._opened = reporter, kind, opened
         self._group, self._folder = group, folder
-        self._feeds: list[_Feed] = []
-        self._failed = False
+        self._waiting: SimpleQueue[_News | None] = SimpleQueue()
+        self._trouble, self._warned = "", False
+        # One for all trainings: the packages are not made for several threads.
+        self._thread = Thread(target=self._work, daemon=True)
+        self._thread.start()
 
     def note(self, text: str) -> None:
         """See `Reporter`."""
@@ -76,70 +80,51 @@ class TrackedReporter(Reporter):
 
     def log(self, name: str, settings: Mapping[str, object]) -> Log:
         """A callback that hands the log to the tracker. A training without a log is not shown there."""
-        feed: _Feed | None = None
+        training = Training(name, self._group, settings, self._folder)
 
         def tell(entries: Sequence[LogEntry], ended: bool) -> None:
-            nonlocal feed
-            if feed is None and not self._failed:
-                feed = _Feed(self._opened, Training(name, self._group, settings, self._folder))
-                self._feeds.append(feed)
-            if feed is not None and not self._failed:
-                feed.put(entries, ended)
+            self._waiting.put(_News(training, list(entries), ended))
             self._warn()
 
         return tell
 
     def close(self, patience: float = _PATIENCE) -> None:
         """Wait until the tracker has everything, but not for long."""
-        for feed in self._feeds:
-            if not self._failed:
-                feed.join(patience)
-            self._warn()
-
-    def _warn(self) -> None:
-        trouble = next((feed.trouble for feed in self._feeds if feed.trouble), "")
-        if trouble and not self._failed:
-            self._failed = True
-            self._reporter.note(f"warning: tracker {self._kind}: {trouble}; everything goes on without it")
-
-
-class _Feed:
-    """A thread that tells a tracker of one training. `trouble` is why it ended early; "" where it did not."""
-
-    def __init__(self, opened: Callable[[Training], Tracker], training: Training) -> None:
-        self.trouble = ""
-        self._waiting: SimpleQueue[Sequence[LogEntry] | None] = SimpleQueue()
-        self._ended = False
-        self._thread = Thread(target=self._work, args=(opened, training), daemon=True)
-        self._thread.start()
-
-    def put(self, entries: Sequence[LogEntry], ended: bool) -> None:
-        """More of the log; `ended`: all of it."""
-        self._waiting.put(list(entries))
-        if ended:
-            self._end()
-
-    def join(self, patience: float) -> None:
-        """Let it tell what is left."""
-        self._end()
+        self._waiting.put(None)
         self._thread.join(patience)
         if self._thread.is_alive():
-            self.trouble = f"it does not end within {patience:g} s"
+            self._trouble = f"it does not end within {patience:g} s"
+        self._warn()
 
-    def _end(self) -> None:
-        if not self._ended:
-            self._ended = True
-            self._waiting.put(None)
+    def _warn(self) -> None:
+        if self._trouble and not self._warned:
+            self._warned = True
+            self._reporter.note(f"warning: tracker {self._kind}: {self._trouble}; everything goes on without it")
 
-    def _work(self, opened: Callable[[Training], Tracker], training: Training) -> None:
+    def _work(self) -> None:
+        shown: dict[Training, Tracker] = {}
         try:
-            tracker = opened(training)
-            while (entries := self._waiting.get()) is not None:
-                for entry in entries:
-                    tracker.log(int(entry["step"]), {name: value for name, value in entry.items() if name != "step"})
-            tracker.close()
+            while (news := self._waiting.get()) is not None:
+                if news.training not in shown:
+                    shown[news.training] = self._opened(news.training)
+                for entry in news.entries:
+                    values = {name: value for name, value in entry.items() if name != "step"}
+                    shown[news.training].log(int(entry["step"]), values)
+                if news.ended:
+                    shown.pop(news.training).close()
+            for tracker in shown.values():
+                tracker.close()
         except (Exception, SystemExit) as error:  # whatever it is: a tracker never stops a run
-            self.trouble = _masked(f"{type(error).__name__}: {error}")
+            self._trouble = _masked(f"{type(error).__name__}: {error}")
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What is new in the log of a training; `ended`: that is all."""
+
+    training: Training
+    entries: Sequence[LogEntry]
+    ended: bool
 
 
 def _masked(text: str) -> str:
