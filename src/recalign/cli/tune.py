@@ -67,7 +67,7 @@ def tune(
             settings=stage,
             restart=restart,
             note=reporter.note,
-            progress_for=lambda name: of_training(reporter, name, {**stage, "backbone": backbone}),
+            progress_for=lambda name: of_training(reporter, name, {**stage, "backbone": Path(backbone).name}),
         )
         reporter.note(f"model: {output}")
         reporter.note(f"next: recalign evaluate {output} --data {data[-1]}")

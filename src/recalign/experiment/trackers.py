@@ -51,7 +51,7 @@ class Wandb:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
-        # Neither what the terminal shows nor code, arguments and paths go there. Nobody is asked for a key for long.
+        # Neither what the terminal shows nor code and arguments go there. Nobody is asked for a key for long.
         settings = wandb.Settings(
             console="off", silent=True, disable_git=True, disable_code=True, x_disable_meta=True, login_timeout=10
         )
