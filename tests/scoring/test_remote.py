@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -21,8 +22,8 @@ from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
-from recalign.scoring.remote import KEY_VARIABLE, RemoteLimits, RemoteScorer
-from recalign.scoring.servers import SERVERS, Endpoint, Prompts
+from recalign.scoring.remote import KEY_VARIABLE, RemoteLimits, RemoteScorer, _prompts
+from recalign.scoring.servers import SERVERS, Endpoint, ModelList, Prompts
 from recalign.scoring.yes_no import YesNoScorer
 from recalign.testing.contracts import ScorerContract
 from recalign.testing.data import write_sample_set
@@ -130,8 +131,6 @@ def test_requests_carry_the_ids_of_whole_prompts(server: ScriptedScoring, backbo
 
 @given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6), min_size=1, max_size=6))
 def test_any_prompts_can_be_put_together_again(prompts: list[list[int]]) -> None:
-    from recalign.scoring.remote import _prompts
-
     asked = _prompts(prompts)
     assert [asked.query + item for item in asked.items] == prompts
     assert all(asked.items)
@@ -308,6 +307,13 @@ def test_what_is_no_endpoint(text: str, says: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_a_server_must_say_how_long_prompts_may_be() -> None:
+    cards = [{"id": "base", "max_model_len": 100}, {"id": "lora", "parent": "base", "max_model_len": None}]
+    assert ModelList.model_validate({"data": cards}).longest() == 99
+    with pytest.raises(ModelError, match="no max_model_len in /v1/models"):
+        ModelList.model_validate({"data": cards[1:]}).longest()
+
+
 def test_endpoints_are_read() -> None:
     assert Endpoint.parse("vllm:http://h:8000/") == Endpoint("vllm", "http://h:8000")
     assert Endpoint.parse("sglang:https://h/models#a/b") == Endpoint("sglang", "https://h/models", "a/b")
@@ -327,8 +333,6 @@ def test_without_a_key_none_is_sent(
 def test_the_reply_models_refuse_what_is_no_probability() -> None:
     async def ask(path: str, document: object) -> object:
         return {"data": [{"index": 0, "score": 0.0}], "usage": {"prompt_tokens": 2}}
-
-    import asyncio
 
     with pytest.raises(ValidationError):
         asyncio.run(SERVERS["vllm"].probabilities(ask, "m", Prompts([1], [[2]]), (3, 4)))
