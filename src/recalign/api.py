@@ -27,6 +27,7 @@ from recalign.experiment.run import ExperimentRun, run_experiment
 from recalign.models.config import Precision
 from recalign.recommender import Progress, Recommender, Selection
 from recalign.report import write_report
+from recalign.scoring.servers import Endpoint
 
 
 def prepare(dataset: str, output: str | Path, **settings: object) -> SampleSet:
@@ -59,6 +60,7 @@ def recommend(
     backbone: str | None = None,
     device: str = "auto",
     precision: Precision = "auto",
+    endpoint: str | None = None,
     progress: Progress | None = None,
 ) -> Answer:
     """Recommend items to someone with these likes and dislikes, as `recalign recommend` does.
@@ -67,7 +69,9 @@ def recommend(
 
     Arguments are those of `Recommender.load` and of `recalign.answer.answer`, which say what they raise.
     """
-    recommender = Recommender.load(run, data, index=index, backbone=backbone, device=device, precision=precision)
+    recommender = Recommender.load(
+        run, data, index=index, backbone=backbone, device=device, precision=precision, endpoint=endpoint
+    )
     return answer(recommender, likes, dislikes, k, explain=explain, selection=selection, progress=progress)
 
 
@@ -113,13 +117,14 @@ def score(
     index: str | Path | None = None,
     backbone: str | None = None,
     device: str = "auto",
+    endpoint: str | None = None,
     engine: Engine = Engine(),
     progress: Progress | None = None,
 ) -> Scored:
     """Score all users of a table of events, shard by shard, as `recalign score` does. After a kill it goes on.
 
     Args:
-        run, data, index, backbone, device: See `Recommender.load`.
+        run, data, index, backbone, device, endpoint: See `Recommender.load`.
         output: The directory of the scores, or its URL; `recalign.bulk.output` says what comes to be there.
         users, source, like_above, max_history, k, selection, pairs, shards: See `recalign.bulk.request.Request`.
         without: Items that never come back (titles or ids), beside those of `selection`.
@@ -140,14 +145,16 @@ def score(
         selection = replace(selection, filters=replace(selection.filters, without=unwanted))
     tables = place(users), None if pairs is None else place(pairs)
     request = Request(tables[0], source, like_above, max_history, k, selection, tables[1], shards)
-    load = partial(Recommender.load, run, data, index=index, backbone=backbone, device=device)
+    load = partial(Recommender.load, run, data, index=index, backbone=backbone, device=device, endpoint=endpoint)
     model = {name: read_manifest(path, verify=False).fingerprint for name, path in places.items()}
+    if endpoint is not None:
+        model["endpoint"] = Endpoint.parse(endpoint).kind  # shards of one output come from one kind of arithmetic
     with engine.joined() as cluster:
         begin: Callable[..., Scored]
         if cluster is None:
             begin = partial(score_users, load())
         else:
-            gpus = 0 if device == "cpu" else min(1, cluster.gpus)
+            gpus = 0 if device == "cpu" or endpoint is not None else min(1, cluster.gpus)
             begin = partial(spread_users, cluster, load, indexed=index is not None, gpus=gpus)
         with collected_signals() as signals:
             return begin(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from recalign.cli.client_options import Tracker
 from recalign.terminal import printable
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def run(
     ray_address: Annotated[
         str | None, typer.Option(help="Ray cluster that is there instead: HOST:PORT, or auto.", show_default=False)
     ] = None,
+    tracker: Tracker = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is left to run and about how many CPU-hours it takes.")
     ] = False,
@@ -59,16 +61,21 @@ def run(
     from recalign.api import run as run_file
     from recalign.cli.progress import TerminalReporter
     from recalign.engines import Engine
+    from recalign.errors import ConfigError
     from recalign.experiment.run import default_output, default_store, estimate_experiment
+    from recalign.experiment.tracking import tracked
 
     place = Engine.named(engine, ray_address)
+    if tracker is not None and place.name != "local":
+        hint = "On a cluster nothing is told of the inside of jobs; metrics.jsonl of each model has it"
+        raise ConfigError(f"--tracker {tracker}", found=f"--engine {engine}", expected="--engine local", hint=hint)
     backbones = tuple(backbone or ())
     target = output or default_output(file, backbones)
     if dry_run:
         for line in estimate_experiment(file, store or default_store(target), seeds=seeds, backbones=backbones).lines():
             typer.echo(line)
         return
-    with TerminalReporter() as reporter:
+    with TerminalReporter() as terminal, tracked(terminal, tracker, file.stem, target.parent / "tracking") as reporter:
         done = run_file(
             file, target, store=store, jobs=jobs, engine=place, seeds=seeds, backbones=backbones, reporter=reporter
         )

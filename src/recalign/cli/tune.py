@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from recalign.cli.client_options import Tracker
+
 
 def tune(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the model.")] = Path("runs/model"),
@@ -38,11 +40,13 @@ def tune(
     restart: Annotated[
         bool, typer.Option("--restart", help="Discard checkpoints and models made from other inputs.")
     ] = False,
+    tracker: Tracker = None,
 ) -> None:
     """Tune a language model on prepared samples. Several stages are run by `recalign run`."""
     from recalign.cli.progress import TerminalReporter
     from recalign.errors import ConfigError
-    from recalign.experiment.progress import of_steps
+    from recalign.experiment.progress import of_training
+    from recalign.experiment.tracking import tracked
     from recalign.experiment.tune import tune as tune_one
     from recalign.settings import parse_settings
 
@@ -52,7 +56,7 @@ def tune(
     options |= {"selection": selection, "seed": seed}
     stage = parse_settings(settings or [], into={key: value for key, value in options.items() if value is not None})
     names = {"name": backbone, "revision": revision, "dtype": dtype, "quantization": quantization}
-    with TerminalReporter() as reporter:
+    with TerminalReporter() as terminal, tracked(terminal, tracker, "tune", output.parent / "tracking") as reporter:
         tune_one(
             data,
             output,
@@ -63,7 +67,7 @@ def tune(
             settings=stage,
             restart=restart,
             note=reporter.note,
-            progress_for=lambda name: of_steps(reporter.task(name)),
+            progress_for=lambda name: of_training(reporter, name, {**stage, "backbone": Path(backbone).name}),
         )
         reporter.note(f"model: {output}")
         reporter.note(f"next: recalign evaluate {output} --data {data[-1]}")
