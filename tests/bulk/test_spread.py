@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -212,3 +213,39 @@ def test_a_cluster_that_is_there_is_joined_and_left(cluster: Cluster, tmp_path: 
     )
     assert done.stdout.split() == ["2", "32"], done.stderr
     assert cluster.submit(1, 0, pow, 2, 6).result() == 64
+
+
+KILLED = """
+import os, sys, time
+from pathlib import Path
+from recalign.engines import Engine
+
+def hold(file):
+    Path(file).write_text(str(os.getpid()))
+    while True:
+        time.sleep(0.1)
+
+with Engine("ray").joined() as cluster:
+    cluster.submit(1, 0, hold, sys.argv[1]).result()
+"""
+
+
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    """A folder of few characters: names of sockets are short."""
+    with TemporaryDirectory(prefix="k-", ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+def test_nothing_goes_on_where_the_command_was_killed(tmp_path: Path, short_folder: str) -> None:
+    file = tmp_path / "process"
+    command, variables = [sys.executable, "-c", KILLED, str(file)], {**os.environ, "TMPDIR": short_folder}
+    with subprocess.Popen(command, cwd=tmp_path, env=variables, stderr=subprocess.DEVNULL) as driver:
+        while not (file.exists() and file.read_text()):
+            assert driver.poll() is None
+            time.sleep(0.1)
+        driver.kill()
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{file.read_text()}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
