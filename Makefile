@@ -7,11 +7,15 @@ WORKERS ?= 2
 # Tests that compare scores, losses, gradients or weights: processors differ in the last bits of these.
 NUMERIC := $(addprefix tests/,baselines evaluation experiment metrics models scoring test_recommender.py tuning)
 
-.PHONY: demo test test-slow test-browser test-extras check bench install clean
+.PHONY: demo test test-slow test-browser test-extras check package bench install clean
 
 demo: $(STAMP)  ## install, then run the quickstart end to end; it ends with a table and runs/quickstart/report.html
 	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
-	@echo "over HTTP: $(BIN)/recalign serve runs/quickstart/models/it-cot-rt"
+	@echo
+	@echo "What to try next:"
+	@echo "  open runs/quickstart/report.html in a browser: what was tuned, and whether it beats the priors"
+	@echo "  $(BIN)/recalign serve runs/quickstart/models/it-cot-rt      # a page to click through"
+	@echo "  your own ratings: docs/own-data.md; all commands: $(BIN)/recalign --help"
 
 test: $(STAMP)  ## the fast tests, in two processes of one thread (WORKERS=4 where there are more cores)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
@@ -40,6 +44,17 @@ bench: $(STAMP)  ## speed and memory against references; needs RECALIGN_DATA and
 	$(BIN)/python benchmarks/bulk.py --threads 1
 	$(BIN)/python benchmarks/peers.py --gguf "$(SMOLLM2)"  # skips without SMOLLM2=FILE, llama-cpp-python or the checkpoint
 
+package: $(VENV)/.package  ## build wheel and sdist, check them, install the wheel into an empty environment and use it there
+	rm -rf dist build/wheel-env
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(PYTHON) -m venv build/wheel-env
+	build/wheel-env/bin/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	build/wheel-env/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	build/wheel-env/bin/python -m pip check
+	deploy/try-wheel.sh build/wheel-env/bin/recalign
+
 check: $(STAMP)  ## static: style, types, import contract
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
@@ -63,5 +78,9 @@ $(VENV)/.extras: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev-extras]'
 	@touch $@
 
+$(VENV)/.package: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt build twine check-wheel-contents
+	@touch $@
+
 clean:
-	rm -rf $(VENV) runs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist runs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -20,7 +20,9 @@ from pydantic import BaseModel
 from recalign import artifacts
 from recalign.artifacts import (
     MANIFEST_NAME,
+    already,
     append_info,
+    find_finished,
     fingerprint,
     read_manifest,
     write_directory,
@@ -578,3 +580,62 @@ def test_lock_of_a_hung_process_is_reported(tmp_path: Path, monkeypatch: pytest.
     with storage.locked(tmp_path / "x"), pytest.raises(ArtifactError, match=r"x is in use; found the lock .*\.x\.lock"):
         write_file_atomic(tmp_path / "x", b"")
     write_file_atomic(tmp_path / "x", b"")
+
+
+# ---- the rule about work that is done already ----
+
+
+def test_what_the_same_settings_made_is_found(tmp_path: Path) -> None:
+    made = {"config": {"text": "one"}, "parents": {"data": "a"}, "derived": ["lists"], "info": {"input": "x"}}
+    assert find_finished(tmp_path / "a", "note", **made) is None
+    (tmp_path / "a").mkdir()
+    assert find_finished(tmp_path / "a", "note", **made) is None, "an empty folder is nothing"
+    parents = {"data": "a", "lists": "follows from the data"}
+    with write_directory(
+        tmp_path / "a", "note", config={"text": "one", "more": 1}, parents=parents, info={"input": "x"}
+    ):
+        pass
+    manifest = read_manifest(tmp_path / "a")
+    assert find_finished(tmp_path / "a", "note", **made) == manifest
+    assert find_finished(tmp_path / "a", "note", **made, replace=True) is None
+    assert already("written", tmp_path / "a").startswith("already written from these inputs and settings: ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"config": {"text": "two"}}, "text: one -> two"),
+        ({"config": {"stage": {"seed": 1}}}, "stage: none -> "),
+        ({"parents": {"data": "b"}}, "data: a -> b"),
+        ({"parents": {}}, "data: a -> none"),
+        ({"parents": {"data": "a", "encoder": "e"}}, "encoder: none -> e"),
+        ({"info": {"input": "y"}}, "input: x -> y"),
+        ({"info": {"input": None}}, "input: not comparable"),
+        ({"info": {"absent": None}}, "absent: not comparable"),
+    ],
+)
+def test_what_others_made_is_refused_with_the_option_that_replaces_it(
+    tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    with write_directory(tmp_path / "a", "note", config={"text": "one"}, parents={"data": "a"}, info={"input": "x"}):
+        pass
+    asked = {"config": {"text": "one"}, "parents": {"data": "a"}, **changes}
+    with pytest.raises(ArtifactError, match=rf"a exists already; .*{told}.*--restart") as caught:
+        find_finished(tmp_path / "a", "note", **asked, option="--restart")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ArtifactError, match="kind: note -> model"):
+        find_finished(tmp_path / "a", "model", config={"text": "one"}, parents={"data": "a"})
+    with pytest.raises(ArtifactError, match="will not overwrite"):
+        find_finished(tmp_path / "a", "model", replace=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(ArtifactError, match=r"exists already.*--restart"):
+        find_finished(tmp_path / "mine", "note", option="--restart")
+
+
+def test_what_is_done_but_damaged_is_not_taken_for_done(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    victim = next(path for path in (tmp_path / "a").iterdir() if path.name != MANIFEST_NAME)
+    victim.write_bytes(b"?")
+    with pytest.raises(ArtifactError, match="damaged"):
+        find_finished(tmp_path / "a", read_manifest(tmp_path / "a", verify=False).kind, config={"text": "one"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -21,7 +22,9 @@ HASH = "0" * 64
 def test_terms_folder_and_next_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[object, ...]] = []
 
-    def fake(name: str, output: Path, sha256: str | None, *, url: str | None, progress: Progress | None) -> Path:
+    def fake(
+        name: str, output: Path, sha256: str | None, *, url: str | None, progress: Progress | None, **_: Any
+    ) -> Path:
         calls.append((name, output, sha256, url))
         return output
 

@@ -21,9 +21,13 @@ def test_a_gguf_file_becomes_a_backbone(tmp_path: Path, cli: Cli) -> None:
     file = write_gguf(make_tiny(tmp_path / "tiny"), tmp_path / "tiny.gguf")
     code, out, err = cli("import", "gguf", file, tmp_path / "out")
     assert (code, out) == (0, f"{tmp_path / 'out'}\n")
-    assert f"Next: recalign tune --backbone {tmp_path / 'out'}" in err
+    assert f"next: recalign tune --backbone {tmp_path / 'out'}" in err
     assert inspect_checkpoint(tmp_path / "out", "out").licence() == "apache-2.0"
     code, out, err = cli("import", "gguf", file, tmp_path / "out")
+    assert (code, out) == (0, f"{tmp_path / 'out'}\n")
+    assert "already imported from these inputs and settings" in err
+    other = write_gguf(make_tiny(tmp_path / "tiny2", seed=1), tmp_path / "other.gguf")
+    code, out, err = cli("import", "gguf", other, tmp_path / "out")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "--overwrite" in err
     assert cli("import", "gguf", file, tmp_path / "out", "--overwrite")[0] == 0

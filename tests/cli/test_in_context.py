@@ -168,3 +168,24 @@ def test_mistakes_are_told_in_one_line(
     assert message in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_limit_holds_for_a_local_backbone_and_all_that_stands_beside_it(
+    cli: Cli, workshop: Path, tmp_path: Path
+) -> None:
+    given = ["in-context", "prior:like-rate", "--backbone", workshop / "backbone", "--data", workshop / "data"]
+    given += ["--limit", 5, "--device", "cpu", "--seed", 2, "--output", tmp_path / "scores", "--json", *FAST]
+    code, out, err = cli("evaluate", *given)
+    assert code == 0, err
+    panel = Panel.model_validate_json(out)
+    assert panel.n == 5
+    whole = SampleSet.load(workshop / "data")
+    drawn = whole.limited("test", 5, 2).frame("test")
+    for file in (tmp_path / "scores").iterdir():
+        assert ScoreFile.read(file).frame["sample_id"].to_list() == drawn["sample_id"].to_list()
+    assert whole.limited("test", 500, 2) is whole
+    larger = set(whole.limited("test", 8, 2).frame("test")["sample_id"])
+    assert set(drawn["sample_id"]) < larger
+    assert whole.limited("test", 5, 2).frame("train").equals(whole.frame("train"))
+    code, _, err = cli("evaluate", "prior:like-rate", "--data", workshop / "data", "--limit", 5, "--candidates", "x")
+    assert (code, "--limit; found --candidates" in err) == (2, True)

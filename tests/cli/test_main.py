@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from recalign import __version__
 from recalign.cli import main
 from recalign.data.samples import HistoryEntry, Sample
 from recalign.errors import ConfigError, Interrupted
@@ -107,6 +108,20 @@ def test_errors_have_one_line_whatever_they_name(cli: Cli, monkeypatch: pytest.M
 
     monkeypatch.setattr(main, "app", failing)
     assert cli()[2].count("\n") == 1
+
+
+def test_the_page_that_explains_it_is_named_and_is_there(cli: Cli) -> None:
+    code, _, err = cli("audit", __file__)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "found a file; expected a prepared directory. Make one: recalign prepare " in err
+    assert err.endswith(". See docs/data.md\n")
+    docs = Path(__file__).parents[2] / "docs"
+    assert [page for page in main.PAGES.values() if not (docs / page).is_file()] == []
+
+
+def test_the_version_is_told(cli: Cli) -> None:
+    assert cli("--version") == (0, f"recalign {__version__}\n", "")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,10 @@ def test_a_page_of_test_users_with_the_priors_and_the_audit(
     page = tmp_path / "new" / "page.html"
     code, out, error = cli("page", model, "--data", workshop / "data", "--users", 2, "-k", 3, "--output", page)
     size = f"{page.stat().st_size / 1000:.0f} kB"
-    assert (code, out, error) == (0, f"page: {page} (5 models, 2 histories, {size})\n", "")
+    said, after = out.splitlines()
+    assert (code, error) == (0, "")
+    assert said == f"page: {page} (5 models, 2 histories, {size}); open it in a browser"
+    assert after == f"next: recalign serve {model} --data {workshop / 'data'}"
     results = results_in(page)
     assert [*results.lists][:2] == ["rt", "prior:item-mean"]
     assert {len(items) for lists in results.lists.values() for items in lists} == {3}

@@ -20,6 +20,7 @@ def test_it_says_what_it_wrote(cli: Cli, tmp_path: Path) -> None:
     assert output.splitlines() == [
         f"report: {tmp_path / 'page.html'}",
         f"files: {tmp_path / 'page'} (1 tables, 0 figures, results.json)",
+        "next: recalign run EXPERIMENT.toml",
     ]
     assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 

@@ -87,7 +87,9 @@ def test_events_become_a_table(cli: Cli, tmp_path: Path) -> None:
     store.append([Event("k", "u", "1", "like")])
     store.close()
     code, out, _ = cli("events", tmp_path / "events.sqlite", "--output", tmp_path / "events.parquet")
-    assert (code, out) == (0, f"1 events: {tmp_path / 'events.parquet'}\n")
+    said, after = out.splitlines()
+    assert (code, said) == (0, f"1 events: {tmp_path / 'events.parquet'}")
+    assert after.startswith(f"next: recalign prepare table --input {tmp_path / 'events.parquet'} ")
 
 
 @pytest.mark.parametrize(

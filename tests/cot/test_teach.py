@@ -17,7 +17,7 @@ from recalign.artifacts import read_manifest
 from recalign.cot.cases import CotQuestion, make_source
 from recalign.cot.config import TeachConfig
 from recalign.cot.statistics import TeachStatistics
-from recalign.cot.teach import is_done, teach
+from recalign.cot.teach import find_taught, teach
 from recalign.cot.teachers import make_teacher
 from recalign.cot.teachers.heuristic import HeuristicTeacher
 from recalign.data.samples import SampleSet
@@ -119,12 +119,15 @@ def test_the_manifest(movies: SampleSet, tmp_path: Path) -> None:
 
 def test_what_is_done_is_known(movies: SampleSet, books: SampleSet, tmp_path: Path) -> None:
     config = TeachConfig(limit=200)
-    assert not is_done(movies, config, tmp_path / "cot")
-    run(movies, tmp_path / "cot", limit=200)
-    assert is_done(movies, config, tmp_path / "cot")
-    assert is_done(movies, config.model_copy(update={"concurrency": 1}), tmp_path / "cot")
-    assert not is_done(movies, config.model_copy(update={"seed": 1}), tmp_path / "cot")
-    assert not is_done(books, config, tmp_path / "cot")
+    assert find_taught(movies, config, tmp_path / "cot") is None
+    statistics = run(movies, tmp_path / "cot", limit=200)
+    assert find_taught(movies, config, tmp_path / "cot") == statistics
+    assert find_taught(movies, config.model_copy(update={"concurrency": 1}), tmp_path / "cot") == statistics
+    for data, changes in ((movies, {"seed": 1}), (books, {}), (movies, {"retry_rejected": True})):
+        other = config.model_copy(update=changes)
+        with pytest.raises(ArtifactError, match=r"other inputs or settings.*--overwrite"):
+            find_taught(data, other, tmp_path / "cot")
+        assert find_taught(data, other, tmp_path / "cot", overwrite=True) is None
 
 
 def test_inside_a_running_event_loop(movies: SampleSet, tmp_path: Path) -> None:
@@ -140,11 +143,18 @@ def test_progress_is_told(movies: SampleSet, tmp_path: Path) -> None:
     assert told == [(done, statistics.asked, "") for done in range(1, statistics.asked + 1)]
 
 
-def test_an_output_that_exists_is_refused_before_anything_is_asked(movies: SampleSet, tmp_path: Path) -> None:
+def test_what_is_written_is_not_asked_for_again_and_other_output_is_refused_before(
+    movies: SampleSet, tmp_path: Path
+) -> None:
     (tmp_path / "cot").mkdir()
-    run(movies, tmp_path / "cot")
+    statistics = run(movies, tmp_path / "cot")
+
+    def forbidden(done: int, total: int, facts: str) -> None:
+        raise AssertionError("it is done")
+
+    assert run(movies, tmp_path / "cot", progress=forbidden) == statistics
     with pytest.raises(ArtifactError, match=r"exists already.*--overwrite"):
-        run(movies, tmp_path / "cot")
+        run(movies, tmp_path / "cot", seed=1, progress=forbidden)
     run(movies, tmp_path / "cot", overwrite=True)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from recalign.data import transfer
-from recalign.data.download import download, find_download
+from recalign.data.download import MARK, download, find_download
 from recalign.data.readers import READERS
 from recalign.data.transfer import check_url, fetch
 from recalign.errors import ArtifactError, ConfigError, DataError
@@ -264,7 +264,11 @@ def test_what_a_killed_unpacking_left_is_swept(server: Script, tmp_path: Path) -
     rubbish.mkdir(parents=True)
     download(NAME, tmp_path / "data", HASH, url=server.url)
     assert left_over(tmp_path) == ["data"]
-    assert left_over(tmp_path / "data") == ["ml-100k"]
+    assert left_over(tmp_path / "data") == [MARK, "ml-100k"]
+    requests, told = len(server.requests), list[str]()
+    assert download(NAME, tmp_path / "data", HASH, url=server.url, note=told.append) == tmp_path / "data"
+    assert told == [f"already downloaded from these inputs and settings: {tmp_path / 'data'}"]
+    assert len(server.requests) == requests
 
 
 def test_a_used_folder_is_left_alone(server: Script, tmp_path: Path) -> None:

@@ -249,7 +249,9 @@ def test_prepared_data_are_wanted(tmp_path: Path, backbone: BackboneConfig) -> N
 
 
 def test_an_export_of_data_is_kept_or_replaced_whole(tmp_path: Path, source: SampleSet) -> None:
-    output = export_data(source.path, to="recbole", output=tmp_path / "out")
+    output, told = export_data(source.path, to="recbole", output=tmp_path / "out"), list[str]()
+    assert export_data(source.path, to="recbole", output=output, note=told.append) == output
+    assert told == [f"already exported from these inputs and settings: {output}"]
     with pytest.raises(ArtifactError, match=r"exists already.*--overwrite"):
         export_data(source.path, to="trl", output=output)
     assert (output / "recbole.yaml").exists()

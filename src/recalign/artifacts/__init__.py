@@ -14,6 +14,7 @@ what a dead process left lying is swept by the next write to the same target.
 from __future__ import annotations
 
 from recalign.artifacts.directory import check_free, write_directory
+from recalign.artifacts.finished import already, differences, find_finished
 from recalign.artifacts.manifest import (
     MANIFEST_NAME,
     Json,
@@ -29,8 +30,11 @@ __all__ = [
     "MANIFEST_NAME",
     "Json",
     "Manifest",
+    "already",
     "append_info",
     "check_free",
+    "differences",
+    "find_finished",
     "fingerprint",
     "hash_file",
     "io",

@@ -167,8 +167,10 @@ def _is_orphan(staging: Path) -> bool:
         os.close(descriptor)
 
 
-def check_free(target: Path, kind: str, overwrite: bool) -> None:
+def check_free(target: Path, kind: str, overwrite: bool, option: str = "--overwrite") -> None:
     """Refuse a target that `write_directory` would refuse, for a caller who has long work to do first.
+
+    `option` is what the caller's user says to replace what is there.
 
     Raises:
         ArtifactError: something is there that is not to be replaced.
@@ -176,7 +178,7 @@ def check_free(target: Path, kind: str, overwrite: bool) -> None:
     if not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir())):
         return
     if not overwrite:
-        raise ArtifactError(f"{target} exists already", hint="Choose another output or pass --overwrite to replace it.")
+        raise ArtifactError(f"{target} exists already", hint=f"Choose another output or pass {option} to replace it.")
     try:
         kind_there = load(target).kind
     except ArtifactError as error:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import Enum
 from numbers import Integral, Real
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -19,6 +19,15 @@ from recalign.errors import ArtifactError
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 Json = dict[str, Any]  # an object of a JSON file, whose entries the reader of that file knows
+# Kind -> what it is for people, and the command that makes one: for the errors of whoever named something else.
+MADE_BY: Final = {
+    "samples": ("a prepared directory", "recalign prepare DATASET --input FILE --output DIR"),
+    "model": ("a tuned model", "recalign tune --data DIR --output RUN"),
+    "baseline": ("a trained baseline", "recalign baseline NAME --data DIR --output DIR"),
+    "cot": ("chain-of-thought data", "recalign teach DATA --output DIR"),
+    "ranking-candidates": ("ranking candidates", "recalign candidates DATA --output DIR"),
+    "index": ("an index", "recalign index DATA --output DIR"),
+}
 _HASH = r"^[0-9a-f]{64}$"
 
 
@@ -189,10 +198,15 @@ def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = Tr
         ArtifactError: no artefact there, one of another kind or of a newer format, or a missing, truncated or altered
             file (the message names it).
     """
+    what, command = MADE_BY.get(kind or "", ("", ""))
+    hint = f"Make one: {command}" if command else ""
+    if directory.is_file():
+        raise ArtifactError(f"{directory} is no artefact of recalign", found="a file", expected=what, hint=hint)
     storage.recover(directory)
     manifest = load(directory)
     if kind is not None and manifest.kind != kind:
-        raise ArtifactError(f"{directory} is of another kind", found=repr(manifest.kind), expected=repr(kind))
+        expected = f"{kind!r}, {what}" if what else repr(kind)
+        raise ArtifactError(f"{directory} is of another kind", found=repr(manifest.kind), expected=expected, hint=hint)
     if verify:
         _verify(directory, manifest)
     return manifest

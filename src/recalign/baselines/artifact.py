@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from recalign.artifacts import Json, Manifest, read_manifest, write_directory
+from recalign.artifacts import Json, Manifest, already, find_finished, read_manifest, write_directory
 from recalign.baselines.config import BaselineConfig
 from recalign.baselines.items import ItemIndex, embedding_rows, trained_items
 from recalign.baselines.network import ItemLookup, Network, SequenceScorer
@@ -49,12 +49,13 @@ def train_baseline(
     revision: str | None = None,
     device: str = "cpu",
     overwrite: bool = False,
+    note: Callable[[str], None] = lambda text: None,
     progress: Callable[[Round], None] | None = None,
 ) -> Manifest:
     """Train a baseline on the train split and write its artefact to `output`.
 
     The validation split is read where `config.selection` is "paper". What the same inputs have left in `output` is kept
-    as it is; `overwrite` replaces a baseline made from other ones. Results are equal to the last bit on the CPU with
+    as it is, and `note` is told; `overwrite` replaces what is there. Results are equal to the last bit on the CPU with
     the same number of threads. `text_encoder` is a local directory or a hub id, for GRU-BERT and DROS-BERT; `device` is
     "cpu" (these networks are small), "auto" or "cuda". `progress` is told each round.
 
@@ -70,8 +71,10 @@ def train_baseline(
         raise DataError(f"train split of {data.path}", found="no samples", expected="at least one")
     validation = _validation(data, config)
     encoder = TextEncoder(text_encoder, revision, device=device) if text_encoder is not None else None
-    identity = _identity(data, config, encoder, len(samples), len(validation))
-    if (done := _done(output, identity)) is not None:
+    made_of, parents = _identity(data, config, encoder, len(samples), len(validation))
+    done = find_finished(output, KIND, config=made_of, parents=parents, replace=overwrite)
+    if done is not None:
+        note(already("trained", output))
         return done
     items = _items(data.catalog, trained_items(samples))
     network = _network(config, len(items), encoder, resolve_device(device))
@@ -79,7 +82,7 @@ def train_baseline(
     index = ItemIndex(data.catalog)
     learnt, checked = (_arrays(index, part, config.max_history) for part in (samples, validation))
     fit = train(network, learnt, checked if validation else None, config, lookup, progress)
-    return _write(output, identity, fit, items, encoder, overwrite=overwrite)
+    return _write(output, made_of, parents, fit, items, encoder, overwrite=overwrite)
 
 
 def load_baseline(
@@ -162,28 +165,30 @@ def _lookup(network: Network, trained: pl.DataFrame, catalog: ItemCatalog, encod
     return ItemLookup(embedding_rows(trained, catalog), text, next(network.parameters()).device)
 
 
-def _identity(data: SampleSet, config: BaselineConfig, encoder: TextEncoder | None, train: int, valid: int) -> Json:
-    """All that the artefact is a function of. Labels are counted as for tuned models (`recalign.tuning.provenance`)."""
+def _identity(
+    data: SampleSet, config: BaselineConfig, encoder: TextEncoder | None, train: int, valid: int
+) -> tuple[Json, dict[str, str]]:
+    """All that the artefact is a function of: its configuration, and its parents.
+
+    Labels are counted as for tuned models (`recalign.tuning.provenance`).
+    """
     parents = {"data": data.fingerprint}
     if encoder is not None:
         parents["text_encoder"] = encoder.fingerprint
     seen = {data.fingerprint: {"data": data.path.name, "train": train, "valid": valid}}
-    return {"baseline": config.stored(), "labels_seen": seen, "parents": parents}
-
-
-def _done(output: Path, identity: Json) -> Manifest | None:
-    """The manifest of `output` where these inputs made it, else None."""
-    if not (output / "manifest.json").is_file():
-        return None
-    manifest = read_manifest(output)
-    content = {**manifest.config, "parents": manifest.parents}
-    return manifest if manifest.kind == KIND and content == json.loads(json.dumps(identity)) else None
+    return {"baseline": config.stored(), "labels_seen": seen}, parents
 
 
 def _write(
-    output: Path, identity: Json, fit: Fit, items: pl.DataFrame, encoder: TextEncoder | None, *, overwrite: bool
+    output: Path,
+    config: Json,
+    parents: Mapping[str, str],
+    fit: Fit,
+    items: pl.DataFrame,
+    encoder: TextEncoder | None,
+    *,
+    overwrite: bool,
 ) -> Manifest:
-    config = {key: value for key, value in identity.items() if key != "parents"}
     info: Json = {
         "seconds": round(fit.seconds, 2),
         "weight_decay": fit.kept.weight_decay,
@@ -195,9 +200,7 @@ def _write(
         local = Path(encoder.name).is_dir()
         info["text_encoder"] = os.path.relpath(encoder.name, output) if local else encoder.name
         info["text_encoder_revision"] = encoder.revision
-    with write_directory(
-        output, KIND, config=config, parents=identity["parents"], info=info, overwrite=overwrite
-    ) as staging:
+    with write_directory(output, KIND, config=config, parents=parents, info=info, overwrite=overwrite) as staging:
         write_tensors(unique_tensors(fit.network), staging / _WEIGHTS)
         items.write_parquet(staging / _ITEMS)
         lines = "".join(json.dumps(asdict(done)) + "\n" for done in fit.log)

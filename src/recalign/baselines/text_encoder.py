@@ -42,6 +42,7 @@ class TextEncoder:
         fingerprint: SHA-256 over config, weights and tokenizer.
         width: Width of an embedding.
         device: Where it runs.
+        progress: Told, where there is one, how many texts are encoded, of how many.
     """
 
     def __init__(self, name: str, revision: str | None = None, *, device: str = "auto") -> None:
@@ -51,6 +52,7 @@ class TextEncoder:
             ModelError: No such directory or hub id, remote code or pickled weights, a damaged checkpoint, no device.
         """
         self.name = name
+        self.progress: Callable[[int, int], None] | None = None
         directory, self.revision = locate(name, revision)
         self._device = resolve_device(device)
         self.fingerprint = _inspect(directory, name).fingerprint()
@@ -83,6 +85,7 @@ class TextEncoder:
         )["input_ids"]
         embeddings = torch.empty(len(texts), self.width)
         by_length: dict[int, list[int]] = {}
+        done = 0
         for place, tokens in enumerate(ids):
             by_length.setdefault(len(tokens), []).append(place)
         with torch.inference_mode():
@@ -91,6 +94,9 @@ class TextEncoder:
                     part = places[start : start + _BATCH]
                     batch = torch.tensor([ids[place] for place in part], device=self._device)
                     embeddings[part] = pooled(self._model(input_ids=batch).last_hidden_state).float().cpu()
+                    done += len(part)
+                    if self.progress is not None:
+                        self.progress(done, len(texts))
         return embeddings
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recalign.cli.next_step import tell_next
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -40,6 +42,7 @@ def audit(
         sys.stdout.write(report.model_dump_json() + "\n")
     else:
         show_findings(Console(highlight=False), report)
+        tell_next(("evaluate", "prior:like-rate", "--data", data), ("tune", "--data", data, "--output", "runs/model"))
 
 
 def show_findings(console: Console, report: AuditReport) -> None:

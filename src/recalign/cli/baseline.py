@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recalign.baselines.networks import BASELINES
+from recalign.cli.next_step import tell_next
 
 if TYPE_CHECKING:
     from recalign.baselines.training import Round
@@ -35,7 +36,7 @@ def baseline(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, e.g. weight_decays=[1e-5]; repeat."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a baseline made from other inputs.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a baseline that is there.")] = False,
 ) -> None:
     """Train a sequential baseline: weight decay and epoch chosen on validation, as the papers do.
 
@@ -66,11 +67,13 @@ def baseline(
             revision=revision,
             device=device,
             overwrite=overwrite,
+            note=reporter.note,
             progress=progress,
         )
     kept = manifest.info
     auc = "none" if kept["valid_auc"] is None else f"{kept['valid_auc']:.4f}"
     typer.echo(
         f"validation AUC {auc} after epoch {kept['epoch']} with weight decay {kept['weight_decay']:g}; "
-        f"{kept['seconds']:.1f} s\nbaseline: {output}\nnext: recalign evaluate {output} --data {data}"
+        f"{kept['seconds']:.1f} s\nbaseline: {output}"
     )
+    tell_next(("evaluate", output, "--data", data))

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from recalign.cli.next_step import tell_next
+
 
 def candidates(
     data: Annotated[Path, typer.Argument(help="Prepared directory.", show_default=False)],
@@ -20,19 +22,31 @@ def candidates(
 
     `recalign evaluate --candidates` ranks them; all models that are to be compared share one directory.
     """
-    from recalign.data.ranking_lists import RankingConfig, ranking_candidates, write_ranking_candidates
+    from recalign.artifacts import already, read_manifest
+    from recalign.cli.progress import SHORT_SECONDS, TerminalReporter
+    from recalign.data.ranking_lists import (
+        RankingConfig,
+        find_drawn,
+        ranking_candidates,
+        write_ranking_candidates,
+    )
     from recalign.data.samples import SampleSet
+    from recalign.experiment.progress import counted
 
     sample_set = SampleSet.load(data)
     config = RankingConfig(negatives=negatives, seed=seed, split=split)
-    lists, counts = ranking_candidates(sample_set, config)
-    manifest = write_ranking_candidates(
-        output, lists, counts, config, parent=sample_set.fingerprint, overwrite=overwrite
-    )
+    counts = find_drawn(output, sample_set, config, overwrite=overwrite)
+    if counts is not None:
+        typer.echo(already("drawn", output))
+    else:
+        with TerminalReporter(after=SHORT_SECONDS) as reporter:
+            lists, counts = ranking_candidates(sample_set, config, progress=counted(reporter.task("draw", "lists")))
+        parent = sample_set.fingerprint
+        write_ranking_candidates(output, lists, counts, config, parent=parent, overwrite=overwrite)
     typer.echo(
         f"{split}: {counts.samples:,} samples of {counts.users:,} users; {counts.lists:,} targets of "
         f"{counts.list_users:,} users are liked.\n"
         f"{counts.lists:,} lists of {counts.items_per_list}: 1 liked target, {negatives} items its user never met.\n"
-        f"candidates: {output} (fingerprint {manifest.fingerprint[:12]})\n"
-        f"next: recalign evaluate MODEL --data {data} --candidates {output}"
+        f"candidates: {output} (fingerprint {read_manifest(output, verify=False).fingerprint[:12]})"
     )
+    tell_next(("evaluate", "MODEL", "--data", data, "--candidates", output))

@@ -34,6 +34,7 @@ TotalTokens = Annotated[int | None, option("Most tokens spent, of prompts and an
 MaxCost = Annotated[float | None, option("Most money spent; needs both prices.", _BUDGET)]
 PriceIn = Annotated[float | None, option("Price of a million prompt tokens.", _BUDGET)]
 PriceOut = Annotated[float | None, option("Price of a million answer tokens.", _BUDGET)]
+Device = Annotated[str, option("auto (a GPU where there is one), cpu or cuda. Default: auto.")]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "int8"],
     option(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recalign.cli.next_step import tell_next
 from recalign.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -64,9 +65,11 @@ def _download_dataset(
         raise ConfigError(f"dataset {name}", found="no folder for it", expected="--output DIR")
     sys.stderr.write(f"Terms of use: {record.licence}\n")
     with _progress_bar(name) as progress:
-        folder = fetch_dataset(name, output, sha256, url=url, progress=progress)
+        folder = fetch_dataset(
+            name, output, sha256, url=url, progress=progress, note=lambda text: typer.echo(text, err=True)
+        )
     sys.stdout.write(f"{folder}\n")
-    sys.stderr.write(f"Next: recalign prepare {reader} --input {folder} --output DIR\n")
+    tell_next(("prepare", reader, "--input", folder, "--output", f"data/{name}"), err=True)
 
 
 def _download_model(name: str, output: Path | None, sha256: str | None, url: str | None) -> None:
@@ -77,7 +80,7 @@ def _download_model(name: str, output: Path | None, sha256: str | None, url: str
     with _progress_bar(name) if url else nullcontext() as progress:
         directory = download_release(name, output, sha256, url=url, progress=progress)
     sys.stdout.write(f"{directory}\n")
-    sys.stderr.write(f"Next: recalign tune --backbone {output or name} --data DIR --output DIR\n")
+    tell_next(("tune", "--backbone", output or name, "--data", "DATA", "--output", f"runs/{name}"), err=True)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import typer
 
 from recalign.cli import client_options, in_context
 from recalign.cli.full_ranking import rank_and_show
+from recalign.cli.next_step import tell_next
 
 
 def evaluate(
@@ -79,6 +80,14 @@ def evaluate(
     score: Annotated[
         str, typer.Option("--score", help="log-odds, or paper: p(Yes) - p(No), the reference code's order.")
     ] = "log-odds",
+    limit: Annotated[
+        int | None,
+        client_options.option(
+            "Score only so many samples of the split, drawn by --seed; models and priors the same ones. Default: all.",
+            min=1,
+        ),
+    ] = None,
+    device: client_options.Device = "auto",
     precision: client_options.Precision = "auto",
     endpoint: client_options.Endpoint = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -89,7 +98,6 @@ def evaluate(
     base_url: client_options.BaseUrl = None,
     key_env: client_options.KeyEnv = None,
     ledger: client_options.LedgerFile = None,
-    limit: client_options.Limit = None,
     no_logprobs: in_context.NoLogprobs = None,
     max_tokens_total: client_options.TotalTokens = None,
     max_cost: client_options.MaxCost = None,
@@ -115,37 +123,50 @@ def evaluate(
 
     if score not in ("log-odds", "paper"):
         raise ConfigError(f"--score {score!r}", expected="log-odds or paper")
+    if candidates is not None and (index is not None or limit is not None):
+        other = "--index" if index is not None else "--limit"
+        raise ConfigError(other, found="--candidates", expected="one of the two")
     if index is not None:
-        if candidates is not None:
-            raise ConfigError("--index", found="--candidates", expected="one of the two")
-        tested = TestSettings(resamples, seed)
         rank_and_show(
-            models, SampleSet.load(data), split, index, retrieve, tested, output, precision=precision,
-            endpoint=endpoint, json_output=json_output,
+            models, SampleSet.load(data).limited(split, limit, seed), split, index, retrieve,
+            TestSettings(resamples, seed), output, precision=precision, device=device, endpoint=endpoint,
+            json_output=json_output,
         )  # fmt: skip
         return
     kind: ScoreKind = "paper" if score == "paper" else "log-odds"
     asked = in_context.read(
         models, seed=seed, split=split, candidates=candidates, output=output, score=score, backbone=backbone,
         demonstrations=demonstrations, template=template, teacher=teacher, base_url=base_url, key_env=key_env,
-        ledger=ledger, limit=limit, no_logprobs=no_logprobs, max_tokens_total=max_tokens_total, max_cost=max_cost,
-        price_in=price_in, price_out=price_out, settings=settings,
+        ledger=ledger, limit=limit if teacher else None, no_logprobs=no_logprobs, max_tokens_total=max_tokens_total,
+        max_cost=max_cost, price_in=price_in, price_out=price_out, settings=settings,
     )  # fmt: skip
     sample_set, fitted = SampleSet.load(data), SampleSet.load(fit) if fit is not None else None
+    sample_set = sample_set.limited(split, limit, seed)
     if asked is not None and asked.teacher is not None:
-        if precision != "auto":
-            raise ConfigError("--precision", found="--teacher, an endpoint", expected="a local model")
+        if precision != "auto" or device != "auto":
+            option = "--precision" if precision != "auto" else "--device"
+            raise ConfigError(option, found="--teacher, an endpoint", expected="a local model")
         panel = asked.ask(sample_set, split, fitted, output, resamples)
     else:
         with TerminalReporter(after=SHORT_SECONDS) as reporter:
-            untuned = asked and replace(asked, reporter=reporter, precision=precision)
+            untuned = asked and replace(asked, reporter=reporter, precision=precision, device=device)
             wanted = [untuned if untuned is not None and model == in_context.NAME else model for model in models]
             panel = evaluate_models(
                 wanted, sample_set, split, fit=fitted, candidates=candidates, output=output, seed=seed,
                 resamples=resamples, calibrate=calibrate, kind=kind, precision=precision,
-                endpoint=endpoint, progress_for=lambda name: reporter.task(name, "samples"),
+                device=device, endpoint=endpoint, progress_for=lambda name: reporter.task(name, "samples"),
             )  # fmt: skip
     if json_output:
         sys.stdout.write(panel.model_dump_json() + "\n")
     else:
         print_panel(Console(highlight=False), panel)
+        _tell_next(models, data)
+
+
+def _tell_next(models: list[str], data: Path) -> None:
+    """A model is asked for recommendations; where there is none yet, one is tuned."""
+    tuned = [model for model in models if Path(model).is_dir()]
+    if tuned:
+        tell_next(("recommend", tuned[0], "--likes", "TITLE"), ("page", tuned[0], "--data", data))
+    else:
+        tell_next(("tune", "--data", data, "--output", "runs/model"))

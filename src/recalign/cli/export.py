@@ -62,13 +62,14 @@ def export(
             template=template,
             max_length=max_length,
             overwrite=overwrite,
+            note=typer.echo,
         )
         _tell_data(output, to)
         return
     _check_of_model(to, FORMS, DATA_FORMS, template, max_length)
     from recalign.tuning.export import export as export_model
 
-    export_model(source, to=to, output=output, backbone=backbone, overwrite=overwrite)
+    export_model(source, to=to, output=output, backbone=backbone, overwrite=overwrite, note=typer.echo)
     _tell_model(output, to)
 
 

@@ -23,6 +23,7 @@ def rank_and_show(
     output: Path | None,
     *,
     precision: Precision,
+    device: str,
     endpoint: str | None,
     json_output: bool,
 ) -> None:
@@ -39,7 +40,8 @@ def rank_and_show(
     with TerminalReporter(after=SHORT_SECONDS) as reporter:
         show = reporter.task("rank", "lists")
         ranking = retrieve_and_rank(
-            models, data, index, split, retrieve=retrieve, settings=settings, precision=precision, endpoint=endpoint,
+            models, data, index, split, retrieve=retrieve, settings=settings, precision=precision, device=device,
+            endpoint=endpoint,
             progress=lambda done, total: show(done, total, ""),
         )  # fmt: skip
     if output is not None:

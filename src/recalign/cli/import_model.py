@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from recalign.cli.next_step import tell_next
+
 
 def import_model(
     form: Annotated[str, typer.Argument(metavar="FORMAT", help="gguf: llama.cpp's format.", show_default=False)],
@@ -28,6 +30,8 @@ def import_model(
         raise ConfigError(f"import of {form!r}", expected="gguf")
     from recalign.models.gguf_import import import_gguf
 
-    imported = import_gguf(file, directory, sha256=sha256, overwrite=overwrite)
+    imported = import_gguf(
+        file, directory, sha256=sha256, overwrite=overwrite, note=lambda text: typer.echo(text, err=True)
+    )
     typer.echo(f"{imported}")
-    typer.echo(f"Next: recalign tune --backbone {imported} --data DIR --output DIR", err=True)
+    tell_next(("tune", "--backbone", imported, "--data", "DATA", "--output", "RUN"), err=True)

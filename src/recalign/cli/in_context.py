@@ -49,6 +49,7 @@ class InContext:
     seed: int
     backbone: BackboneConfig | None = None
     precision: Precision = "auto"
+    device: str = "auto"
     teacher: InContextConfig | None = None
     ledger: Path | None = None
     logprobs: bool = True
@@ -71,8 +72,10 @@ class InContext:
 
         assert self.backbone is not None
         built = self.backbone.name == NANO
+        chosen = {} if self.device == "auto" else {"device": self.device}
+        backbone = self.backbone.model_copy(update=chosen)
         progress = of_steps(self.reporter.task("pretraining nano")) if built else None
-        resolved = resolve_backbone(self.backbone, NanoConfig(), [data], progress=progress)
+        resolved = resolve_backbone(backbone, NanoConfig(), [data], progress=progress)
         return load_in_context(
             resolved,
             data,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+from recalign.cli.next_step import tell_next
+
+UNITS: Final = {"texts": "texts", "weights": "targets"}  # what the two parts of the work are counted in
 
 
 def index(
@@ -32,12 +36,16 @@ def index(
 
     The weights of the three are chosen on the validation users of DATA. From RUN only the texts are indexed.
     """
+    from recalign.cli.progress import SHORT_SECONDS, TerminalReporter
+    from recalign.experiment.progress import counted
     from recalign.retrieval.make import make_index
 
-    made = make_index(
-        source, output, text_encoder=text_encoder, revision=revision, device=device, also=retriever or (),
-        update=update, overwrite=overwrite,
-    )  # fmt: skip
+    with TerminalReporter(after=SHORT_SECONDS) as reporter:
+        made = make_index(
+            source, output, text_encoder=text_encoder, revision=revision, device=device, also=retriever or (),
+            update=update, overwrite=overwrite, note=reporter.note,
+            progress_for=lambda name: counted(reporter.task(name, UNITS[name])),
+        )  # fmt: skip
     for name, weight in made.choice.weights.items():
         recall = f", alone recall@100 {made.choice.recall[name]:.3f}" if made.choice.cases else ""
         typer.echo(f"{name}: weight {weight:g}{recall}")
@@ -46,4 +54,4 @@ def index(
     else:
         typer.echo("no validation targets: equal weights")
     typer.echo(f"index: {output} ({len(made.catalog):,} items)")
-    typer.echo(f"next: recalign recommend RUN --index {output} --likes TITLE")
+    tell_next(("recommend", "RUN", "--index", output, "--likes", "TITLE"))

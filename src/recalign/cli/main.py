@@ -6,10 +6,11 @@ Verbs import their heavy parts when they run, so `--help` loads neither torch no
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Annotated, Any, Final
 
 import typer
 
+from recalign import __version__
 from recalign.cli.audit import audit
 from recalign.cli.baseline import baseline
 from recalign.cli.candidates import candidates
@@ -34,6 +35,27 @@ from recalign.errors import Interrupted, RecalignError
 # typer takes it from click, or from its own copy of click, depending on its version.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
+# Verb -> the page of docs/ that explains it.
+PAGES: Final = {
+    "prepare": "own-data.md",
+    "audit": "data.md",
+    "download": "data.md",
+    "teach": "teaching.md",
+    "tune": "backbones.md",
+    "baseline": "experiments.md",
+    "candidates": "experiments.md",
+    "index": "retrieval.md",
+    "recommend": "own-data.md",
+    "score": "scoring.md",
+    "run": "experiments.md",
+    "export": "export.md",
+    "import": "backbones.md",
+    "serve": "serving.md",
+    "events": "serving.md",
+    "page": "serving.md",
+    "report": "reports.md",
+}
+
 app = typer.Typer(
     name="recalign",
     help="Align a language model with recommendation: ratings and item titles in, a tuned recommender out.",
@@ -42,8 +64,18 @@ app = typer.Typer(
 )
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"recalign {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
     """Align a language model with recommendation."""
 
 
@@ -71,7 +103,7 @@ def run() -> None:
         sys.stderr.write(f"recalign: {stop}\n")
         raise SystemExit(128 + stop.signal_number) from None
     except RecalignError as error:
-        sys.stderr.write(f"recalign: {error}\n")
+        sys.stderr.write(f"recalign: {_with_page(str(error), sys.argv[1:])}\n")
         raise SystemExit(2) from None
     except _UsageError as error:
         message = " ".join(error.format_message().split()).rstrip(".")
@@ -81,3 +113,9 @@ def run() -> None:
     except typer.Abort:
         raise SystemExit(130) from None
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _with_page(message: str, words: list[str]) -> str:
+    """The message, and the page that explains the verb of this command line."""
+    page = PAGES.get(words[0] if words else "")
+    return f"{message.rstrip('.')}. See docs/{page}" if page else message

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from recalign.cli.next_step import tell_next
+
 
 def page(
     runs: Annotated[
@@ -45,4 +47,5 @@ def page(
         )  # fmt: skip
     models, histories = len(results.lists), len(results.histories)
     counts = f"{models} model{'s' * (models > 1)}, {histories} {'histories' if histories > 1 else 'history'}"
-    typer.echo(f"page: {output} ({counts}, {output.stat().st_size / 1000:.0f} kB)")
+    typer.echo(f"page: {output} ({counts}, {output.stat().st_size / 1000:.0f} kB); open it in a browser")
+    tell_next(("serve", *runs, *(["--data", data] if data else [])))

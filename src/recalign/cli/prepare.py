@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recalign.cli.audit import show_findings
+from recalign.cli.next_step import tell_next
 from recalign.data.readers import READERS
 from recalign.errors import ConfigError
 
@@ -106,13 +107,14 @@ def prepare(
     """
     from rich.console import Console
 
+    from recalign.cli.progress import SHORT_SECONDS, TerminalReporter
     from recalign.experiment.prepare import PrepareConfig
     from recalign.experiment.prepare import prepare as run
 
     names = {name: dict(mapped_columns(name, context.params[name] or [])) for name in ("columns", "item_columns")}
     config = PrepareConfig.build(**{**context.params, **names})
-    with Console(stderr=True).status(f"preparing {dataset}"):
-        path = run(config)
+    with TerminalReporter(after=SHORT_SECONDS) as reporter:
+        path = run(config, note=reporter.note, reporter=reporter)
     _show(Console(highlight=False), path)
 
 
@@ -168,9 +170,8 @@ def _show(console: Console, path: Path) -> None:
     console.print(Text(facts))
     console.print()
     show_findings(console, AuditReport.model_validate(json.loads((path / AUDIT_FILE).read_bytes())))
-    console.print(
-        Text(f"{path}\nnext: recalign evaluate prior:like-rate --data {path}\n      recalign tune --data {path}")
-    )
+    console.print(Text(f"{path}"), soft_wrap=True)
+    tell_next(("evaluate", "prior:like-rate", "--data", path), ("tune", "--data", path, "--output", "runs/model"))
 
 
 def _table(first: str, *numbers: str) -> Table:

@@ -13,6 +13,7 @@ from recalign.experiment.progress import Progress as Callback
 from recalign.experiment.progress import Reporter
 
 LINE_SECONDS: Final = 30.0
+FRAME_SECONDS: Final = 0.05
 SHORT_SECONDS: Final = 2.0  # work of commands that answer; where it takes no longer, a bar would only flash by
 
 
@@ -67,8 +68,13 @@ class TerminalReporter(Reporter):
         for finished in [task.id for task in bars.tasks if task.finished]:
             bars.remove_task(finished)
         bar = bars.add_task(name, total=None, facts="")
+        last = float("-inf")
 
         def show(done: int, total: int, facts: str) -> None:
+            nonlocal last
+            if done < total and time.monotonic() - last < FRAME_SECONDS:
+                return  # nobody could see it, and work that tells of each of a million rows would be slow
+            last = time.monotonic()
             bars.update(bar, completed=done, total=total, facts=facts)
 
         return show

@@ -19,6 +19,7 @@ from rich.text import Text
 from typer.core import TyperCommand
 
 from recalign.cli.client_options import Endpoint, Precision
+from recalign.cli.next_step import tell_next
 from recalign.terminal import printable
 
 if TYPE_CHECKING:
@@ -134,6 +135,8 @@ def recommend(
         sys.stdout.write(json.dumps(found.as_json()) + "\n")
     else:
         _show(found)
+        why = ("recommend", run, "--likes", "TITLE", "--explain")
+        tell_next(*([why] if explain is None else []), ("serve", run))
 
 
 def _show(answer: Answer) -> None:

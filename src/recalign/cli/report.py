@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from recalign.cli.next_step import tell_next
+
 
 def report(
     run: Annotated[Path, typer.Argument(help="Directory of a run (with results.json).", show_default=False)],
@@ -30,3 +32,5 @@ def report(
         f"files: {written.folder} ({written.tables} tables, {written.figures} figures, results.json)",
     ):
         console.print(line, markup=False, soft_wrap=True)
+    models = sorted(path.parent for path in run.glob("models/*/manifest.json"))
+    tell_next(("recommend", models[0], "--likes", "TITLE") if models else ("run", "EXPERIMENT.toml"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ import typer
 from rich.console import Console
 
 from recalign.cli.client_options import Tracker
+from recalign.cli.next_step import tell_next
 from recalign.terminal import printable
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ def run(
         )
     show_results(done)
     typer.echo(f"\nresults: {target / 'results.json'}\nreport: {target / 'report.html'}")
-    for command in _next(done):
-        typer.echo(f"next: {command}")
+    tell_next(*_next(done))
     if done.failures:
         raise typer.Exit(1)
 
@@ -99,12 +98,12 @@ def show_results(done: ExperimentRun) -> None:
         typer.echo(f"{missing.status}: {printable(missing.job)}: {printable(missing.reason)}", err=True)
 
 
-def _next(done: ExperimentRun) -> list[str]:
-    """Commands that use a model of the run: recommending to someone who likes an item of its catalogue."""
+def _next(done: ExperimentRun) -> list[tuple[object, ...]]:
+    """Commands that use a model of the run: recommending to someone who likes an item of its catalogue, the page."""
     from recalign.tuning.model_artifact import load_catalog
 
     if not done.models:
         return []
     model = done.models[0]
     title = printable(str(load_catalog(model).frame["title"][0]))
-    return [shlex.join(["recalign", "recommend", str(model), "--likes", title])]
+    return [("recommend", model, "--likes", title), ("serve", model)]

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from recalign.cli.client_options import Endpoint, Precision
+from recalign.cli.next_step import tell_next
 from recalign.errors import ConfigError
 
 
@@ -96,6 +97,7 @@ def events(
     from recalign.serving.store import export_events
 
     typer.echo(f"{export_events(store, output)} events: {output}")
+    tell_next(("prepare", "table", "--input", output, "--items", "ITEMS", "--output", "DATA"))
 
 
 def _check_installed(command: str, *packages: str) -> None:

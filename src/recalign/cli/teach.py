@@ -9,6 +9,7 @@ import typer
 
 from recalign.cli import client_options
 from recalign.cli.client_options import option
+from recalign.cli.next_step import tell_next
 from recalign.errors import ConfigError
 
 _NO_SETTINGS: Final = ("data", "output", "dry_run", "overwrite", "ledger", "settings")
@@ -45,9 +46,11 @@ def teach(
     manifest.json. Answers that cost something are kept in a ledger: the same command continues where it stopped.
     """
     given = {name: value for name, value in locals().items() if name not in _NO_SETTINGS and value is not None}
+    from recalign.artifacts import already
     from recalign.cli.progress import TerminalReporter
     from recalign.cot.config import TeachConfig
     from recalign.cot.estimate import preview
+    from recalign.cot.teach import find_taught
     from recalign.cot.teach import teach as run
     from recalign.cot.teachers import make_teacher
     from recalign.data.samples import SampleSet
@@ -61,6 +64,9 @@ def teach(
         return
     if output is None:
         raise ConfigError("recalign teach needs an output directory", hint="Pass --output DIR, or --dry-run.")
+    if done := find_taught(samples, config, output, overwrite=overwrite):
+        typer.echo("\n".join([already("taught", output), *done.lines()]))
+        return
     chosen = make_teacher(samples, config)
     with TerminalReporter() as reporter:
         statistics = run(
@@ -74,3 +80,4 @@ def teach(
             progress=reporter.task(f"teacher {chosen.name}", "samples"),
         )
     typer.echo("\n".join([*statistics.lines(), str(output)]))
+    tell_next(("tune", "--data", data, "--kind", "cot", "--cot", output, "--output", "runs/cot"), err=True)

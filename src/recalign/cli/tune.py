@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from recalign.cli.client_options import Tracker
+from recalign.cli.next_step import tell_next
 
 
 def tune(
@@ -38,7 +39,7 @@ def tune(
         typer.Option("--set", metavar="PATH=VALUE", help="Any key that `recalign config KIND` lists: optim.lr=3e-4."),
     ] = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Discard checkpoints and models made from other inputs.")
+        bool, typer.Option("--restart", help="Discard checkpoints, and the model that is there.")
     ] = False,
     tracker: Tracker = None,
 ) -> None:
@@ -70,4 +71,4 @@ def tune(
             progress_for=lambda name: of_training(reporter, name, {**stage, "backbone": Path(backbone).name}),
         )
         reporter.note(f"model: {output}")
-        reporter.note(f"next: recalign evaluate {output} --data {data[-1]}")
+    tell_next(("evaluate", output, "--data", data[-1]), err=True)

@@ -16,17 +16,18 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from recalign.artifacts import MANIFEST_NAME, fingerprint, read_manifest, write_directory
+from recalign.artifacts import find_finished, fingerprint, write_directory
 from recalign.cot.answers import CaseAnswers, answer_case
 from recalign.cot.cases import STEPS, CotTeacher, Preparing, Source, make_source
 from recalign.cot.config import TeachConfig
 from recalign.cot.estimate import estimate
 from recalign.cot.statistics import MISS, TeacherOutcome, TeachStatistics, count_outcomes
 from recalign.data.samples import SampleSet
-from recalign.errors import ArtifactError, Interrupted, TeacherError
-from recalign.llm.asking import work_through
+from recalign.errors import Interrupted, TeacherError
+from recalign.llm.asking import run_to_end, work_through
 from recalign.llm.calls import Calls, Clock
 from recalign.llm.ledger import Ledger, ledger_path
+from recalign.prompting.template import PromptTemplate
 
 KIND: Final = "cot"
 
@@ -50,6 +51,8 @@ def teach(
 ) -> TeachStatistics:
     """Ask a teacher about source samples and write what it says as data to tune on. Then the teacher is closed.
 
+    Where the same data and settings have written it before (`find_taught`), nobody is asked.
+
     Paid answers are kept in `ledger` (by default `ledger_path`). `announce` is told what is about to happen, line by
     line, the estimate before the first call; for `progress` see `recalign.llm.asking.work_through`.
 
@@ -57,18 +60,19 @@ def teach(
         TeacherError: The teacher refuses or is gone, the budget is used up, or no sample is kept. Answers that had
             come are in the ledger, and the same call continues from there.
         ConfigError, DataError: See `recalign.cot.cases.make_source`.
-        ArtifactError: `output` exists or cannot be written, or the ledger is in use.
+        ArtifactError: `output` holds something else or cannot be written, or the ledger is in use.
         Interrupted: The user stopped it.
     """
-    if not overwrite and output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise ArtifactError(f"{output} exists already", hint="Choose another output or pass --overwrite to replace it.")
+    if done := find_taught(samples, config, output, overwrite=overwrite):
+        run_to_end(teacher.close())
+        return done
     source = make_source(samples, config)
     kept_in = Ledger(ledger or ledger_path(output)) if teacher.ledgered else None
     with kept_in or nullcontext():
         if kept_in is not None:
             for line in (*kept_in.notes, *estimate(source).lines(), f"ledger: {kept_in.count():,} answers"):
                 announce(line)
-        calls = Calls(teacher, config, kept_in, template=_wording(source), clock=clock or Clock(config.seed))
+        calls = Calls(teacher, config, kept_in, template=_wording(source.template), clock=clock or Clock(config.seed))
         if isinstance(teacher, Preparing):
             teacher.prepare(source.cases)
         try:
@@ -85,17 +89,22 @@ def teach(
     return statistics
 
 
-def is_done(samples: SampleSet, config: TeachConfig, output: Path) -> bool:
-    """Whether `output` holds what this data and these settings give already.
+def find_taught(
+    samples: SampleSet, config: TeachConfig, output: Path, *, overwrite: bool = False
+) -> TeachStatistics | None:
+    """What came of it, where `output` holds what this data and these settings give already; else None.
 
     Raises:
-        ArtifactError: There is something else, or something damaged.
+        ConfigError: There is no such template.
+        ArtifactError: There is something else and it is not to be replaced, or something damaged.
     """
-    if not (output / MANIFEST_NAME).exists():
-        return False
-    manifest = read_manifest(output, kind=KIND)
-    same_data = manifest.parents["samples"] == samples.fingerprint
-    return same_data and fingerprint(manifest.config["settings"]) == fingerprint(config.content())
+    described = {"settings": config.content(), **_wording(PromptTemplate.load(config.template))}
+    again = {"retry_rejected": None} if config.retry_rejected else {}  # what is to be asked again is not done
+    done = find_finished(
+        output, KIND, config=described, parents={"samples": samples.fingerprint}, derived=("candidates",),
+        info=again, replace=overwrite,
+    )  # fmt: skip
+    return None if done is None else TeachStatistics.model_validate(done.info["statistics"])
 
 
 def _outcome(answers: CaseAnswers, source: Source) -> TeacherOutcome:
@@ -106,8 +115,7 @@ def _outcome(answers: CaseAnswers, source: Source) -> TeacherOutcome:
     return TeacherOutcome(case.user_id, len(case.candidates), hit, reason, answers.unknown)
 
 
-def _wording(source: Source) -> dict[str, object]:
-    template = source.template
+def _wording(template: PromptTemplate) -> dict[str, object]:
     digest = hashlib.sha256(template.to_toml().encode("utf-8")).hexdigest()
     return {"template": template.name, "template_version": template.version, "template_sha256": digest}
 
@@ -134,7 +142,7 @@ def _write(
     described = {
         "settings": config.content(),
         "teacher": {"name": teacher.name, **teacher.settings},
-        **_wording(source),
+        **_wording(source.template),
         "domain": source.domain.model_dump(),
         "labels_seen": _labels_seen(source, teacher),
     }

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
-from recalign.artifacts import hash_file
+from recalign.artifacts import already, hash_file
 from recalign.artifacts.storage import locked, storage_errors
 from recalign.data.archives import Limits, unpack
 from recalign.data.reader import Archive, Reader
 from recalign.data.readers import READERS
 from recalign.data.transfer import TIMEOUT_SECONDS, Progress, check_url, fetch
 from recalign.errors import ConfigError, DataError
+
+MARK: Final = ".recalign-download"  # in the folder: the SHA-256 of the archive that it was unpacked from
 
 
 def find_download(name: str, *, others: Sequence[str] = ()) -> tuple[Archive, str, Reader]:
@@ -43,6 +46,7 @@ def download(
     *,
     url: str | None = None,
     progress: Progress | None = None,
+    note: Callable[[str], None] = lambda text: None,
     timeout: float = TIMEOUT_SECONDS,
     limits: Limits | None = None,
 ) -> Path:
@@ -56,6 +60,7 @@ def download(
         sha256: Hash of the archive, 64 hex digits; needed where none is pinned. It may not contradict a pinned one.
         url: Another address of the same archive, e.g. a mirror.
         progress: See `transfer.Progress`.
+        note: Told, in one line, where `output` has the files of this very archive already.
         timeout: Seconds without a byte after which a connection is given up.
         limits: How much may come out of the archive.
 
@@ -77,11 +82,15 @@ def download(
     with storage_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
     with locked(output):
+        mark = output / MARK
+        if mark.is_file() and mark.read_text(encoding="ascii") == expected:
+            note(already("downloaded", output))
+            return output
         _refuse_used(output)
         # The hash in the name: the rest of one archive never continues another one.
         part = output.parent / f".{output.name}.{expected[:16]}.part"
         _fetch_checked(address, part, expected, progress, timeout)
-        _publish(part, output, limits)
+        _publish(part, output, expected, limits)
     return output
 
 
@@ -130,7 +139,7 @@ def _fetch_checked(url: str, archive: Path, expected: str, progress: Progress | 
             )
 
 
-def _publish(archive: Path, output: Path, limits: Limits | None) -> None:
+def _publish(archive: Path, output: Path, expected: str, limits: Limits | None) -> None:
     staging = output.parent / f".{output.name}.unpacking"
     with storage_errors(staging):
         # A killed process may have left one; the lock says that nobody else is at work in it.
@@ -138,6 +147,7 @@ def _publish(archive: Path, output: Path, limits: Limits | None) -> None:
         staging.mkdir()
         try:
             unpack(archive, staging, limits)
+            (staging / MARK).write_text(expected, encoding="ascii")
             staging.rename(output)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)

@@ -11,7 +11,7 @@ The order within a list is shuffled by seed. A list does not depend on the other
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from recalign.artifacts import Manifest, read_manifest, write_directory
+from recalign.artifacts import Manifest, find_finished, read_manifest, write_directory
 from recalign.data.samples import SampleSet, liked_rows
 from recalign.errors import ArtifactError, DataError
 from recalign.seeding import generator
@@ -67,8 +67,12 @@ class RankingStatistics:
     items_per_list: int
 
 
-def ranking_candidates(samples: SampleSet, config: RankingConfig) -> tuple[list[RankingList], RankingStatistics]:
+def ranking_candidates(
+    samples: SampleSet, config: RankingConfig, *, progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[list[RankingList], RankingStatistics]:
     """Draw the candidates of every liked target of a split, in the order of the table.
+
+    `progress` is told how many lists are drawn, of how many.
 
     Raises:
         ConfigError: There is no such split.
@@ -84,10 +88,10 @@ def ranking_candidates(samples: SampleSet, config: RankingConfig) -> tuple[list[
         met = np.zeros(int(texts.max()) + 1, dtype=bool)
         met[texts[[place[item] for item in items]]] = True
         unmet[user] = np.flatnonzero(~met[texts])
-    lists = [
-        RankingList(sample, user, truth, _draw(ids, unmet[user], sample, user, truth, config))
-        for sample, user, truth in liked.select("sample_id", "user_id", "item_id").iter_rows()
-    ]
+    lists = []
+    for sample, user, truth in liked.select("sample_id", "user_id", "item_id").iter_rows():
+        lists.append(RankingList(sample, user, truth, _draw(ids, unmet[user], sample, user, truth, config)))
+        progress(len(lists), liked.height)
     return lists, RankingStatistics(
         samples=frame.height,
         users=frame["user_id"].n_unique(),
@@ -146,6 +150,19 @@ def write_ranking_candidates(
     with write_directory(directory, KIND, config=config, parents=parents, info=info, overwrite=overwrite) as staging:
         pl.DataFrame(rows, schema=_SCHEMA, orient="row").write_parquet(staging / FILE)
     return read_manifest(directory, kind=KIND, verify=False)
+
+
+def find_drawn(
+    directory: Path, samples: SampleSet, config: RankingConfig, *, overwrite: bool = False
+) -> RankingStatistics | None:
+    """The counts of what `directory` holds, where it was drawn from this data by these settings; else None.
+
+    Raises:
+        ArtifactError: There is something else and it is not to be replaced, or something damaged.
+    """
+    parents = {"samples": samples.fingerprint}
+    done = find_finished(directory, KIND, config=config, parents=parents, replace=overwrite)
+    return None if done is None else RankingStatistics(**done.info["statistics"])
 
 
 def read_ranking_candidates(directory: Path, samples: SampleSet) -> tuple[list[RankingList], Manifest]:

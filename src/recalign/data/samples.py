@@ -168,6 +168,18 @@ class SampleSet:
     def __len__(self) -> int:
         return self.count()
 
+    def limited(self, split: str, limit: int | None, seed: int) -> SampleSet:
+        """The same data with at most `limit` samples in a split, drawn by seed, in the order of the data.
+
+        Whoever asks with the same seed gets the same samples. A larger limit contains a smaller one.
+        """
+        if limit is None or limit >= self.count(split):
+            return self
+        part = self.frame(split)
+        chosen = generator(seed, "in-context", "limit").permutation(len(part))[:limit]
+        parts = [part[sorted(chosen)] if name == split else self.frame(name) for name in SPLITS]
+        return SampleSet(self.path, self.manifest, pl.concat(parts), self.catalog, self.earlier())
+
 
 def _known(split: str | None) -> str | None:
     if split is not None and split not in SPLITS:

@@ -60,6 +60,7 @@ def evaluate(
     calibrate: bool | None = None,
     kind: ScoreKind = "log-odds",
     precision: Precision = "auto",
+    device: str = "auto",
     endpoint: str | None = None,
     pairs: Sequence[tuple[str, str]] = (),
     progress_for: Callable[[str], Progress] = lambda name: lambda done, total, facts: None,
@@ -82,6 +83,7 @@ def evaluate(
         calibrate: Whether temperatures are fitted on validation labels; by default as `score.may_fit` says.
         kind: What tuned models are asked for (`recalign.scoring.yes_no.YesNoScorer`).
         precision: The arithmetic of tuned models; see `recalign.models.precision`. Baselines and priors have none.
+        device: Where tuned models and baselines score; see `load_saved`.
         endpoint: Where the only tuned model is served, see `Recommender.load`; by default it is loaded here.
         pairs: Names of models to compare with each other.
         progress_for: The callback for the progress of what has that name: the priors, each model, the intervals.
@@ -103,7 +105,7 @@ def evaluate(
     fit_name = fit.path.name if fit else ""
     beside, learned = prior_rows([Fold(data, fit, task)], split, fit_name=fit_name, seed=seed, calibrate=calibrate)
     told(len(data.frame(split)), len(data.frame(split)), "")
-    scoring = _Scoring(data, split, task, output, len(wanted) > 1, seed, calibrate, kind, precision, endpoint)
+    scoring = _Scoring(data, split, task, output, len(wanted) > 1, seed, calibrate, kind, precision, device, endpoint)
     rows = [scoring.row(name, model, progress_for(name)) for name, model in loadable.items()]
     known = {scored.row.model for scored in rows}
     rows += [scored for scored in beside if scored.row.model not in known]
@@ -144,13 +146,15 @@ def load_saved(
     *,
     kind: ScoreKind = "log-odds",
     precision: Precision = "auto",
+    device: str = "auto",
     endpoint: str | None = None,
 ) -> Scorer:
     """A directory that `recalign tune` or `recalign baseline` wrote, as a scorer of the data's items.
 
     `kind` is that of `recalign.scoring.yes_no.YesNoScorer`; baselines give log-odds. `precision` is the arithmetic of
     language models (`recalign.models.precision`), and `endpoint` says where one is served (`Recommender.load`); they
-    change nothing for a baseline.
+    change nothing for a baseline. `device` is "cpu", "cuda", …; by default a language model takes a GPU where there is
+    one, and a baseline the CPU.
 
     Raises:
         ArtifactError: Neither is there, or it is incomplete or altered.
@@ -159,10 +163,10 @@ def load_saved(
     """
     directory = Path(directory)
     if _saved_kind(directory) == "tuned":
-        return load_scorer(directory, data, kind=kind, precision=precision, endpoint=endpoint)
+        return load_scorer(directory, data, kind=kind, precision=precision, device=device, endpoint=endpoint)
     if kind != "log-odds":
         raise ConfigError(f"score {kind!r} of {directory}", found="a baseline", expected="a language model")
-    return load_baseline(directory, data)
+    return load_baseline(directory, data, device="cpu" if device == "auto" else device)
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,7 @@ class _Scoring:
     calibrate: bool | None
     kind: ScoreKind
     precision: Precision
+    device: str
     endpoint: str | None
 
     def row(self, name: str, model: Path | Untuned | Scorer, progress: Progress) -> ScoredRow:
@@ -207,7 +212,9 @@ class _Scoring:
 
     def _load(self, model: Path | Untuned | Scorer) -> tuple[RowKind, Scorer]:
         if isinstance(model, Path):
-            loaded = load_saved(model, self.data, kind=self.kind, precision=self.precision, endpoint=self.endpoint)
+            loaded = load_saved(
+                model, self.data, kind=self.kind, precision=self.precision, device=self.device, endpoint=self.endpoint
+            )
             return _saved_kind(model), loaded
         if isinstance(model, Untuned):
             return "in-context", model.scorer(self.data, self.kind)

@@ -15,7 +15,7 @@ import polars as pl
 from recalign.baselines.config import InContextConfig
 from recalign.baselines.in_context_endpoint import EndpointAnswers, ask_endpoint
 from recalign.cot.teachers import make_language_model
-from recalign.data.samples import Sample, SampleSet, choose_shots
+from recalign.data.samples import SampleSet, choose_shots
 from recalign.errors import DataError
 from recalign.evaluation.document import Answered, Panel, Row
 from recalign.evaluation.panel import build_panel, facts_of
@@ -25,7 +25,6 @@ from recalign.evaluation.score import samples_of
 from recalign.evaluation.score_file import ScoreFile, Temperature
 from recalign.evaluation.sentences import excluded
 from recalign.metrics.significance import RESAMPLES
-from recalign.seeding import generator
 
 _NO_TEMPERATURE: Final = Temperature(reason="an endpoint is asked about one split")
 
@@ -70,7 +69,7 @@ def evaluate_endpoint(
         TeacherError: The endpoint cannot be asked at all, or the budget is used up; answers are in the ledger.
         ArtifactError: `output` or the ledger cannot be written.
     """
-    samples = _asked(data, split, config.limit, seed)
+    samples = samples_of(data.limited(split, config.limit, seed), split)
     priors_for(data, fit, split)  # what is wrong with `fit` is told before anything is paid
     shown = choose_shots(data.samples("train"), demonstrations, seed)
     label = name or f"in-context {config.teacher} {demonstrations}-shot"
@@ -114,12 +113,3 @@ def _counts(answers: EndpointAnswers) -> Answered:
         bounded=answers.bounded,
         refused=answers.refused,
     )
-
-
-def _asked(data: SampleSet, split: str, limit: int | None, seed: int) -> list[Sample]:
-    """The samples of the split, or `limit` of them drawn by seed, in the order of the data."""
-    samples = samples_of(data, split)
-    if limit is None or limit >= len(samples):
-        return samples
-    chosen = generator(seed, "in-context", "limit").permutation(len(samples))[:limit]
-    return [samples[index] for index in sorted(chosen)]

@@ -28,6 +28,7 @@ def retrieve_and_rank(
     *,
     retrieve: int = 200,
     precision: Precision = "auto",
+    device: str = "auto",
     endpoint: str | None = None,
     settings: TestSettings = TestSettings(),
     progress: Progress | None = None,
@@ -48,7 +49,7 @@ def retrieve_and_rank(
         found, expected = f"interactions of data {made_of[:12]}", data.fingerprint[:12]
         raise ArtifactError(f"index {index}", found=found, expected=expected, hint=hint)
     wanted = named_models(models, endpoint)
-    scorers = {name: _scorer(model, data, split, precision, endpoint) for name, model in wanted.items()}
+    scorers = {name: _scorer(model, data, split, precision, device, endpoint) for name, model in wanted.items()}
     found_ranking = rank_full(retriever, scorers, data, split, retrieve=retrieve, settings=settings, progress=progress)
     for name, model in wanted.items():
         if isinstance(model, Path) and split == "test":
@@ -58,9 +59,11 @@ def retrieve_and_rank(
     return found_ranking
 
 
-def _scorer(model: Model, data: SampleSet, split: str, precision: Precision, endpoint: str | None) -> Scorer:
+def _scorer(
+    model: Model, data: SampleSet, split: str, precision: Precision, device: str, endpoint: str | None
+) -> Scorer:
     if isinstance(model, Path):
-        return load_saved(model, data, precision=precision, endpoint=endpoint)
+        return load_saved(model, data, precision=precision, device=device, endpoint=endpoint)
     if isinstance(model, str):
         return reference(model, data, split) if model.startswith(REFERENCE) else prior(model, data)
     if isinstance(model, Untuned):

@@ -32,7 +32,7 @@ from recalign.experiment.store import (
 )
 from recalign.models.config import NanoConfig
 from recalign.models.hf_checkpoint import find_local
-from recalign.tuning.config import CotStage, InstructionStage, RecStage
+from recalign.tuning.config import CotStage, InstructionStage, RecStage, StageConfig
 
 _PROMPT_TOKENS: Final = 200  # of a history of ten with one target; targets that share a history add about 25
 _TARGET_TOKENS: Final = 25
@@ -111,14 +111,14 @@ class _Guess:
         """Of one job; None where the backbone's size is not known."""
         match job.work:
             case NanoWork() as work:
-                return 6 * parameters(work.nano) * work.nano.batch_tokens * work.nano.steps / self._speed()
+                return nano_operations(work.nano) / self._speed()
             case BaselineWork() as work:
                 return _SECONDS["baseline"] * (20 if work.config.text else 1)
             case TuneWork() as work:
                 size = self._size(work.backbone)
-                # A frozen weight has no gradient of its own, but what is before it needs one through it.
-                per_token = (6 if work.config.mode == "full" else 4) * (size or 0)
-                return None if size is None else 5 + per_token * self._tuned_tokens(work) / self._speed()
+                if size is None:
+                    return None
+                return 5 + tuning_operations(work.config, size, self._rows(work)) / self._speed()
             case ScoreWork() as work if (backbone := self._scored_backbone(work)) is not None:
                 size = self._size(backbone)
                 return None if size is None else 5 + 2 * size * self._scored_tokens(work) / self._speed()
@@ -133,24 +133,16 @@ class _Guess:
         assert isinstance(built, NanoWork)
         return parameters(built.nano)
 
-    def _tuned_tokens(self, work: TuneWork) -> float:
-        config = work.config
-        shared = config.sampling.targets_per_history if isinstance(config, RecStage) else 1
-        per_prompt = _PROMPT_TOKENS / shared + (_TARGET_TOKENS if shared > 1 else 0)
-        return per_prompt * config.batch_size * (config.max_steps or self._steps(work))
-
-    def _steps(self, work: TuneWork) -> float:
-        """Optimizer steps of a stage that counts epochs."""
-        config = work.config
-        match config:
-            case InstructionStage():
-                rows = config.instructions * len(work.data)
+    def _rows(self, work: TuneWork) -> float:
+        """Prompts of an epoch of a stage."""
+        match work.config:
+            case InstructionStage() as config:
+                return config.instructions * len(work.data)
             case CotStage():
                 teacher = self._works.get(work.cot or "")
-                rows = 3 * (teacher.config.limit or _SAMPLES) if isinstance(teacher, TeachWork) else 3 * _SAMPLES
-            case RecStage():
-                rows = config.shots or sum(self._samples(data, "train") for data in work.data)
-        return max(1.0, config.epochs * rows / config.batch_size)
+                return 3 * (teacher.config.limit or _SAMPLES) if isinstance(teacher, TeachWork) else 3 * _SAMPLES
+            case RecStage() as config:
+                return config.shots or sum(self._samples(data, "train") for data in work.data)
 
     def _scored_backbone(self, work: ScoreWork) -> BackboneRef | None:
         """The language model that scores; None for a baseline."""
@@ -167,6 +159,20 @@ class _Guess:
         """Samples of a split: counted where the data is prepared already."""
         path = self._store.path(data)
         return self._store.data(data).count(split) if path.is_dir() else _SAMPLES
+
+
+def nano_operations(nano: NanoConfig) -> float:
+    """Operations of the pretraining of nano, about."""
+    return 6.0 * parameters(nano) * nano.batch_tokens * nano.steps
+
+
+def tuning_operations(config: StageConfig, size: int, rows: float) -> float:
+    """Operations of a stage on a backbone of `size` parameters, with `rows` prompts in an epoch, about."""
+    shared = config.sampling.targets_per_history if isinstance(config, RecStage) else 1
+    per_prompt = _PROMPT_TOKENS / shared + (_TARGET_TOKENS if shared > 1 else 0)
+    steps = config.max_steps or max(1.0, config.epochs * rows / config.batch_size)
+    # A frozen weight has no gradient of its own, but what is before it needs one through it.
+    return (6 if config.mode == "full" else 4) * size * per_prompt * config.batch_size * steps
 
 
 def checkpoint_parameters(directory: Path) -> int:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from recalign.artifacts import fingerprint, hash_file
-from recalign.errors import DataError
 from recalign.experiment.config import Experiment
 from recalign.experiment.entries import StageEntry, StagePoint
+from recalign.experiment.inputs import input_fingerprint
 from recalign.experiment.store import BackboneRef, Job, NanoWork, PrepareWork, TeachWork, TuneWork, Work, make_job
 from recalign.tuning.backbones import NANO
 from recalign.tuning.config import InstructionStage, RecStage
@@ -152,18 +151,3 @@ class JobGraph:
             read = (self.experiment.data[name] for name in stage.reads)
             title += next((entry.part_name("", part) for entry in read if len(entry.orders) > 1), f" part {part}")
         return self.add("models", title, work, depends, needs)
-
-
-def input_fingerprint(path: Path) -> str:
-    """Hash of a file, or of all files of a directory with their names.
-
-    Raises:
-        DataError: It is not there, or cannot be read.
-    """
-    try:
-        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-        if not files:
-            raise DataError(f"input {path}", found="no file", expected="a data set", hint="Check the path.")
-        return fingerprint([[str(file.relative_to(path.parent)), hash_file(file).sha256] for file in files])
-    except OSError as error:
-        raise DataError(f"input {path}", found=error.strerror or str(error), expected="readable files") from None

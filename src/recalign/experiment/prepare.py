@@ -7,7 +7,7 @@ evaluating never read them: they render the history with the adapter's own templ
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -16,13 +16,14 @@ from typing import Final, NoReturn
 import numpy as np
 import polars as pl
 
-from recalign.artifacts import Json, check_free, hash_file, write_directory, write_file_atomic
+from recalign.artifacts import Json, already, hash_file, write_directory, write_file_atomic
 from recalign.data.audit import audit
 from recalign.data.audit_checks import tied_targets
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
 from recalign.data.feedback import FeedbackConfig
 from recalign.data.parsing.accounting import FileAccount, NothingLeft, RejectLedger
+from recalign.data.parsing.lines import watched_reading
 from recalign.data.protocols import cut_users, fold_users
 from recalign.data.published import PublishedSamples
 from recalign.data.reader import RatingsGenerator, SamplesReader
@@ -33,7 +34,9 @@ from recalign.data.schema import SAMPLES, SPLITS
 from recalign.data.source import SourceData, read_source
 from recalign.data.splitting import make_table, plan, resolve_protocol
 from recalign.errors import ConfigError, DataError
+from recalign.experiment.inputs import is_prepared, reading_progress, request_of
 from recalign.experiment.prepare_config import PrepareConfig
+from recalign.experiment.progress import Reporter, told
 from recalign.prompting.prompts import HistoryText
 from recalign.prompting.template import PromptTemplate
 from recalign.seeding import generator
@@ -45,8 +48,13 @@ REJECTS_FILE: Final = "rejects.jsonl"
 RENDERED: Final = 100_000  # rows of the .jsonl files where --max-rendered does not say otherwise
 
 
-def prepare(config: PrepareConfig) -> Path:
+def prepare(
+    config: PrepareConfig, *, note: Callable[[str], None] = lambda text: None, reporter: Reporter | None = None
+) -> Path:
     """Prepare a dataset and return the directory written (`SampleSet.load` reads it).
+
+    What the same settings have made of the same files is kept as it is, and `note` is told. `reporter` is told how much
+    is read and written.
 
     Raises:
         ConfigError: settings that are missing or do not fit the dataset, protocol or template.
@@ -56,22 +64,27 @@ def prepare(config: PrepareConfig) -> Path:
     """
     if config.output is None:
         raise ConfigError("prepare needs an output directory", hint="Pass --output DIR.")
-    check_free(config.output, KIND, config.overwrite)  # before the reading, not only after it
+    request, tell = request_of(config), reporter or Reporter()
+    if is_prepared(config, request):  # before the reading, not only after it
+        note(already("prepared", config.output))
+        return config.output
     template = PromptTemplate.load(config.template_name)
     try:
         if isinstance(config.reader, SamplesReader):
-            _from_published(config, config.reader, template)
+            _from_published(config, config.reader, template, request, tell)
         else:
-            _from_ratings(config, template)
+            _from_ratings(config, template, request, tell)
     except NothingLeft as error:
         _raise_with_rejects(error, error.rejects, 0, config)
     return config.output
 
 
-def _from_ratings(config: PrepareConfig, template: PromptTemplate) -> None:
+def _from_ratings(config: PrepareConfig, template: PromptTemplate, request: Json, tell: Reporter) -> None:
     domain = config.domain_words()
     template.instruction(domain, (), "title", 1)  # a template without the language fails before any reading
-    source = read_source(config.dataset, config.input, config.source_options())
+    with watched_reading(reading_progress(tell)):
+        source = read_source(config.dataset, config.input, config.source_options())
+    tell.task(f"preparing {config.dataset}")
     item_text = config.item_text or config.defaults.item_text
     catalog = ItemCatalog.from_items(source.items, item_text)
     protocol = resolve_protocol(config.protocol, source.interactions)
@@ -95,7 +108,7 @@ def _from_ratings(config: PrepareConfig, template: PromptTemplate) -> None:
         "licence": source.licence,
         "times": _times(source),
     }
-    _write(config, template, source, samples, catalog, domain, settings, facts)
+    _write(config, template, source, samples, catalog, domain, settings, {**facts, **request}, tell)
 
 
 def _raise_with_rejects(error: DataError, rejects: RejectLedger, left: int, config: PrepareConfig) -> NoReturn:
@@ -139,7 +152,9 @@ def _times(source: SourceData) -> Json | None:
     return {"form": source.time_form, "first": ends[0], "last": ends[1]}
 
 
-def _from_published(config: PrepareConfig, reader: SamplesReader, template: PromptTemplate) -> None:
+def _from_published(
+    config: PrepareConfig, reader: SamplesReader, template: PromptTemplate, request: Json, tell: Reporter
+) -> None:
     assert config.input is not None
     words = config.domain_words() if config.words() else None
     data = reader.read(config.input, template, words, config.source_options())
@@ -170,7 +185,7 @@ def _from_published(config: PrepareConfig, reader: SamplesReader, template: Prom
     }
     facts: Json = {"users": len(samples), "users_without_sample": 0, "licence": reader.licence, "times": None}
     table = SampleTable.from_frame(samples.select(*SAMPLES))
-    _write(config, template, data, table, ItemCatalog(data.items), data.domain, settings, facts)
+    _write(config, template, data, table, ItemCatalog(data.items), data.domain, settings, {**facts, **request}, tell)
 
 
 def _describe(config: PrepareConfig, domain: Domain, template: PromptTemplate, settings: Json) -> Json:
@@ -200,13 +215,13 @@ def _write(
     domain: Domain,
     settings: Json,
     facts: Json,
+    tell: Reporter,
 ) -> None:
     assert config.output is not None
     described = _describe(config, domain, template, settings)
     report = audit(table, catalog, described, tied_targets(table.ties, table.samples))
     rendered = _to_render(table.samples, config.max_rendered or RENDERED, config.seed)
     info = {
-        "request": config.request,
         "splits": split_counts(table.samples),
         "rendered": {split: int((rendered["split"] == split).sum()) for split in SPLITS},
         "ties": dict(table.ties),
@@ -222,10 +237,11 @@ def _write(
     with write_directory(config.output, KIND, config=described, info=info, overwrite=config.overwrite) as staging:
         write_samples(staging, table)
         catalog.write(staging / ITEMS_FILE)
+        written = tell.task("prompts to look at", "rows")
         for split in SPLITS:
             part = table.frame(rendered.filter(pl.col("split") == split))
             with (staging / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n") as stream:
-                stream.writelines(_render(part, catalog, domain, template))
+                stream.writelines(told(_render(part, catalog, domain, template), written, len(part)))
         source.rejects.write(staging / REJECTS_FILE)
         (staging / AUDIT_FILE).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
 

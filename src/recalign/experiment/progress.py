@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from recalign.tuning.loop import StepReport
 
+Row = TypeVar("Row")
 Progress = Callable[[int, int, str], None]
 """Told how much of a task is done, of how much, and facts of it in words ("loss 0.412")."""
 
+_TOLD_ROWS: Final = 1000  # between two reports
 LogEntry = Mapping[str, float]
 Log = Callable[[Sequence[LogEntry], bool], None]
 """Told what is new in the log of a training (`recalign.tuning.loop.LoopResult`), and whether that is all."""
@@ -56,10 +58,28 @@ def of_steps(progress: Progress) -> Callable[[StepReport], None]:
     """The same progress as a callback for the training loop."""
 
     def show(report: StepReport) -> None:
-        rate = report.samples / max(report.seconds, 1e-9)
-        progress(report.step, report.steps, f"loss {report.loss:.3f}  {rate:,.0f} samples/s")
+        rate = shown_rate(report.samples / max(report.seconds, 1e-9))
+        progress(report.step, report.steps, f"loss {report.loss:.3f}  {rate} samples/s")
 
     return show
+
+
+def counted(progress: Progress) -> Callable[[int, int], None]:
+    """The same progress as a callback for work that tells counts and no facts."""
+    return lambda done, total: progress(done, total, "")
+
+
+def told(rows: Iterable[Row], progress: Progress, total: int) -> Iterator[Row]:
+    """The rows as they are; `progress` is told now and then how many have been taken, of `total`."""
+    for done, row in enumerate(rows, 1):
+        yield row
+        if done % _TOLD_ROWS == 0 or done == total:
+            progress(done, total, "")
+
+
+def shown_rate(rate: float) -> str:
+    """A rate with at least two digits that mean something: slow work is not shown as ``0``."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 @dataclass(frozen=True)

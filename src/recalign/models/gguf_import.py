@@ -14,7 +14,7 @@ it does not know it takes GPT-2's way without a word. So a pre-tokenizer that no
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerFast
 
-from recalign.artifacts import check_free, hash_file, write_directory
+from recalign.artifacts import MANIFEST_NAME, already, check_free, find_finished, hash_file, write_directory
 from recalign.errors import ModelError
 from recalign.models.backbone import quiet_progress
 from recalign.models.gguf_file import GgufFacts, read_facts
@@ -60,7 +60,14 @@ KNOWN: Final = {
 }
 
 
-def import_gguf(file: str | Path, directory: str | Path, *, sha256: str | None = None, overwrite: bool = False) -> Path:
+def import_gguf(
+    file: str | Path,
+    directory: str | Path,
+    *,
+    sha256: str | None = None,
+    overwrite: bool = False,
+    note: Callable[[str], None] = lambda text: None,
+) -> Path:
     """Write the model of a GGUF file as a checkpoint directory that every `--backbone` option takes.
 
     The same file gives the same files, byte for byte, wherever it lies and whatever it is called.
@@ -70,6 +77,7 @@ def import_gguf(file: str | Path, directory: str | Path, *, sha256: str | None =
         directory: Appears when everything is written and has been checked.
         sha256: What the file's SHA-256 must be, 64 hex digits.
         overwrite: Replace an import that is there.
+        note: Told, in one line, where `directory` is what would be written, and is left as it is.
 
     Returns:
         `directory`.
@@ -80,15 +88,18 @@ def import_gguf(file: str | Path, directory: str | Path, *, sha256: str | None =
         ArtifactError: `directory` exists or cannot be written.
     """
     file, directory = Path(file), Path(directory)
-    check_free(directory, KIND, overwrite)
+    check_free(directory, KIND, overwrite or (directory / MANIFEST_NAME).is_file())  # before a large file is hashed
     facts = read_facts(file)
     found = hash_file(file).sha256
+    config = {"gguf": found, "dtype": "float32"}
     if sha256 is not None and found != sha256.strip().lower():
         raise ModelError(f"{file}", found=f"SHA-256 {found}", expected=sha256, hint="Fetch the file again.")
+    if find_finished(directory, KIND, config=config, replace=overwrite):
+        note(already("imported", directory))
+        return directory
     check_tokenizer(file, facts)
     origin = KNOWN.get(found) or _stated(facts)
     info = {"name": origin.name, "source": origin.source, "licence": origin.licence, "architecture": facts.architecture}
-    config = {"gguf": found, "dtype": "float32"}
     with write_directory(directory, KIND, config=config, info=info, overwrite=overwrite) as staging:
         model = _load(file, facts)
         tokenizer = _load_tokenizer(file, facts)

@@ -6,7 +6,7 @@ it (Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion", 2009). The weights 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import ClassVar, Final
@@ -73,11 +73,15 @@ class Choice:
     cases: int
 
 
-def choose_weights(retrievers: Sequence[Retriever], samples: Sequence[Sample]) -> Choice:
+def choose_weights(
+    retrievers: Sequence[Retriever],
+    samples: Sequence[Sample],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Choice:
     """The weights of a small grid with the highest recall@100 of the liked targets of `samples`.
 
     The grid contains each retriever alone, so the choice is never worse there than the best of them. Of equally good
-    weights the most even ones are taken.
+    weights the most even ones are taken. `progress` is told how many samples have been asked about, of how many.
     """
     names = [retriever.name for retriever in retrievers]
     liked = [sample for sample in samples if sample.label == 1]
@@ -85,8 +89,9 @@ def choose_weights(retrievers: Sequence[Retriever], samples: Sequence[Sample]) -
         return Choice(dict.fromkeys(names, 1.0), {}, 0)
     grid = np.array([steps for steps in product(STEPS, repeat=len(names)) if max(steps) == 1.0])
     hits = np.zeros(len(grid))
-    for sample in liked:
+    for done, sample in enumerate(liked, 1):
         hits += _hits(retrievers, sample, grid)
+        progress(done, len(liked))
     recall = hits / len(liked)
     best = max(range(len(grid)), key=lambda row: (recall[row], grid[row].sum()))
     alone = {name: float(recall[_row(grid, place)]) for place, name in enumerate(names)}

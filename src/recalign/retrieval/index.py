@@ -12,7 +12,7 @@ An index made of a model has the retrievers that need no interactions, because a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -112,6 +112,7 @@ class Index:
             "catalogue": catalogue_hash(self.catalog),
         }
         info: Json = {"items": len(self.catalog), "recall_at_100": dict(self.choice.recall), "cases": self.choice.cases}
+        info["also"] = sorted({retriever.name for retriever in self.retrievers} - set(RETRIEVERS.built_in_names()))
         packages = {retriever.name: RETRIEVERS.package_of(retriever.name) for retriever in self.retrievers}
         if any(packages.values()):
             info["packages"] = {name: package for name, package in packages.items() if package}
@@ -146,6 +147,7 @@ def build_index(
     users: frozenset[str] | None = None,
     also: Sequence[str] = (),
     seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Index:
     """Make the retrievers of a catalogue and choose their weights.
 
@@ -156,6 +158,7 @@ def build_index(
         users: Whose interactions are read; all by default.
         also: Names of retrievers of other packages to add.
         seed: Draws the validation targets where there are more than a thousand.
+        progress: Told how many validation targets have been asked about, of how many.
 
     Raises:
         DataError: The train split of the data has no samples.
@@ -171,7 +174,7 @@ def build_index(
         parents["text_encoder"] = encoder.fingerprint
     retrievers = fit_retrievers(material, also)
     cases = _cases(source, seed) if isinstance(source, SampleSet) else []
-    return Index(stock, tuple(retrievers), choose_weights(retrievers, cases), parents)
+    return Index(stock, tuple(retrievers), choose_weights(retrievers, cases, progress), parents)
 
 
 def catalogue_hash(catalog: ItemCatalog) -> str:

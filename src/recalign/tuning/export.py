@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from recalign.artifacts import MANIFEST_NAME, Json, check_free, read_manifest, write_directory
+from recalign.artifacts import MANIFEST_NAME, Json, already, find_finished, read_manifest, write_directory
 from recalign.errors import ConfigError, ModelError
 from recalign.models.adapter import load_adapter, merged, read_record
 from recalign.models.backbone import load_backbone, quiet_progress
@@ -38,7 +39,13 @@ TOLERANCE: Final = 1e-4  # of scores, relative to the largest of them, or to 1
 
 
 def export(
-    run: str | Path, *, to: str, output: str | Path, backbone: str | None = None, overwrite: bool = False
+    run: str | Path,
+    *,
+    to: str,
+    output: str | Path,
+    backbone: str | None = None,
+    overwrite: bool = False,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Write a tuned model as a directory that others can load, as `recalign export` does.
 
@@ -52,6 +59,7 @@ def export(
         output: Directory to write.
         backbone: Path or hub id of the backbone, where it is no longer where the model says.
         overwrite: Replace an export that is there.
+        note: Told, in one line, where `output` is what would be written, and is left as it is.
 
     Returns:
         `output`.
@@ -66,8 +74,10 @@ def export(
         raise ConfigError(f"export to {to!r}", expected=", ".join(FORMS))
     manifest = read_manifest(directory, kind=MODEL)
     check_form(directory, to, backbone)
-    check_free(target, KIND, overwrite)
     parents = {"model": manifest.fingerprint, "backbone": manifest.parents["backbone"]}
+    if find_finished(target, KIND, config={"to": to}, parents=parents, replace=overwrite):
+        note(already("exported", target))
+        return target
     info: Json = {}
     with write_directory(target, KIND, config={"to": to}, parents=parents, info=info, overwrite=overwrite) as staging:
         facts, question = write_model(directory, to, staging, backbone=backbone)

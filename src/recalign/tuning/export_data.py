@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
-from recalign.artifacts import Json, check_free, write_directory
+from recalign.artifacts import Json, already, find_finished, write_directory
 from recalign.data.samples import Sample, SampleSet, to_samples
 from recalign.data.schema import SPLITS
 from recalign.errors import ConfigError
@@ -46,6 +46,7 @@ def export_data(
     template: str | None = None,
     max_length: int | None = None,
     overwrite: bool = False,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Write prepared data as a directory that another library reads, as `recalign export` does.
 
@@ -59,6 +60,7 @@ def export_data(
         template: Prompt template; that of the data if not given.
         max_length: Longest prompt in tokens, answer included; that of `recalign tune` if not given.
         overwrite: Replace an export of data that is there.
+        note: Told, in one line, where `output` is what would be written, and is left as it is.
 
     Returns:
         `output`.
@@ -77,16 +79,21 @@ def export_data(
         expected = "none: RecBole reads no prompts" if to == RECBOLE else "a --backbone, whose tokens are counted"
         raise ConfigError(f"option --{given[0].replace('_', '-')} of an export to {to}", expected=expected)
     samples, target = SampleSet.load(Path(data)), Path(output)
-    check_free(target, KIND, overwrite)
     info: Json = {"licence": str(samples.manifest.info["licence"]), "rows": {}}
     config: Json = {"to": to}
     parents = {"data": samples.fingerprint}
     if to == RECBOLE:
+        if find_finished(target, KIND, config=config, parents=parents, replace=overwrite):
+            note(already("exported", target))
+            return target
         with write_directory(target, KIND, config=config, parents=parents, info=info, overwrite=overwrite) as staging:
             info["rows"] = write_recbole(samples, staging, name=target.name)
         return target
     rows = _rows(to, samples, backbone, template, max_length)
     config |= rows.described()
+    if find_finished(target, KIND, config=config, parents=parents, replace=overwrite):
+        note(already("exported", target))
+        return target
     with write_directory(target, KIND, config=config, parents=parents, info=info, overwrite=overwrite) as staging:
         info |= _write(rows, samples, staging, to)
     return target

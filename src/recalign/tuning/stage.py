@@ -16,7 +16,8 @@ from pathlib import Path
 import polars as pl
 from torch import nn
 
-from recalign.artifacts import Manifest, read_manifest, write_directory
+from recalign.artifacts import Manifest, differences, read_manifest, write_directory
+from recalign.artifacts import find_finished as find_artifact
 from recalign.data.samples import SampleSet, choose_shots, to_samples
 from recalign.errors import ArtifactError, DataError
 from recalign.models.adapter import attach, save_adapter
@@ -72,7 +73,7 @@ def tune_curriculum(
         stages = {**{f"{name}-{step.curriculum}": step for step in before}, name: last}
     for stage, config in stages.items():
         inputs, target = replace(inputs, config=config), models / stage
-        if find_finished(inputs, target):
+        if not restart and find_finished(inputs, target):
             note(f"stage {stage}: already tuned")
         tune_stage(inputs, target, restart=restart, progress=progress_for(stage))
         inputs = replace(inputs, parent=target)
@@ -83,8 +84,8 @@ def tune_stage(inputs: StageInputs, output: Path, *, restart: bool = False, prog
     """Tune one stage and write its model artefact to `output`.
 
     Called again with the same inputs, an interrupted stage continues from its newest checkpoint and a finished one is
-    left as it is. What other inputs have left in `output` is refused before anything is trained, or with
-    ``restart=True`` discarded.
+    left as it is. What other inputs have left in `output` is refused before anything is trained. With ``restart=True``
+    whatever is there is discarded.
 
     Raises:
         ConfigError: The inputs contradict each other, or a zero-shot promise.
@@ -98,17 +99,9 @@ def tune_stage(inputs: StageInputs, output: Path, *, restart: bool = False, prog
     labels = labels_seen(inputs)
     check_unseen(inputs, labels)
     working = output.parent / f".{output.name}.checkpoints"
-    if find_finished(inputs, output):
+    if not restart and _is_finished(inputs, output):
         shutil.rmtree(working, ignore_errors=True)  # left by a crash just after the artefact was published
         return output
-    if _occupied(output) and not restart:
-        outdated = is_outdated(read_manifest(output, verify=False))
-        raise ArtifactError(
-            f"model {output}",
-            found="a model made by an earlier version of recalign" if outdated else "a model made from other inputs",
-            expected="none, or the one that these inputs make",
-            hint="Choose another --output, or discard it with --restart",
-        )
     backbone = load_backbone(inputs.backbone)
     parent = inputs.parent / "adapter" if inputs.parent else None
     model = attach(backbone, config.mode, config.lora, parent, seed=config.seed)
@@ -138,12 +131,26 @@ def find_finished(inputs: StageInputs, output: Path) -> Manifest | None:
     """The manifest of `output` where it holds exactly what `tune_stage` would write, else None."""
     if not _occupied(output):
         return None
-    manifest = read_manifest(output, kind=KIND)
+    manifest, identity = read_manifest(output, kind=KIND), _identity(inputs)
+    changes = differences(manifest, KIND, config=identity.config, parents=identity.parents)
+    return None if changes else manifest
+
+
+def _is_finished(inputs: StageInputs, output: Path) -> bool:
+    """Whether `output` is what these inputs make. Raises ArtifactError where it is something else."""
+    if not _occupied(output):
+        return False
+    if is_outdated(read_manifest(output, kind=KIND, verify=False)):
+        hint = "Choose another output, or pass --restart to replace it."
+        raise ArtifactError(f"{output} exists already", found="a model of an earlier version of recalign", hint=hint)
+    identity = _identity(inputs)
+    return bool(find_artifact(output, KIND, config=identity.config, parents=identity.parents, option="--restart"))
+
+
+def _identity(inputs: StageInputs) -> StageIdentity:
     directory, _ = locate(inputs.backbone.name, inputs.backbone.revision)
     backbone = inspect_checkpoint(directory, inputs.backbone.name).fingerprint()
-    identity = stage_identity(inputs, backbone, labels_seen(inputs))
-    same = all(manifest.config.get(key) == value for key, value in identity.config.items())
-    return manifest if same and manifest.parents == identity.parents else None
+    return stage_identity(inputs, backbone, labels_seen(inputs))
 
 
 def _occupied(output: Path) -> bool:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Final
 
@@ -30,6 +31,22 @@ _ARCHIVES: Final = {
     b"\xfd7zXZ\0": "an xz file",
     b"\x28\xb5\x2f\xfd": "a Zstandard file",
 }
+
+
+Reading = Callable[[Path, int, int], None]
+"""Told which file is read, how many bytes of it have been, and of how many."""
+
+_watcher: ContextVar[Reading | None] = ContextVar("watcher of reading", default=None)
+
+
+@contextmanager
+def watched_reading(progress: Reading) -> Iterator[None]:
+    """Within the context `progress` is told what is read. Readers are many and deep; none of them passes it on."""
+    token = _watcher.set(progress)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 def line_blocks(tally: FileTally, encoding: str = "utf-8", *, block_bytes: int = BLOCK_BYTES) -> Iterator[pl.DataFrame]:
@@ -60,11 +77,16 @@ def text_blocks(
 ) -> Iterator[pl.DataFrame]:
     """The lines of a file as `line_blocks` yields them, counted in no account: for a look ahead."""
     with _opened(source, encoding) as (head, handle, name):
-        first = 1
+        first, read = 1, 0
+        path, content = (source, source) if isinstance(source, Path) else (source.path, source.content)
+        size = content.stat().st_size
         for block, end in _blocks(handle, head, block_bytes):
             frame = _frame(block, end, name, first)
             first += frame.height
             yield frame
+            read += len(block)
+            if (watcher := _watcher.get()) is not None:
+                watcher(path, read, max(size, read))
 
 
 def read_head(source: Path | InputFile, encoding: str = "utf-8") -> list[str]:

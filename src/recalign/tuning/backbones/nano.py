@@ -123,8 +123,7 @@ def build_nano(
         ArtifactError: The cached directory is damaged, or cannot be written.
         Interrupted: See `train`.
     """
-    identity = {"nano": config.model_dump(mode="json"), "corpus": fingerprint([corpus.lines, corpus.tokenizer_lines])}
-    directory = (cache or cache_directory()) / f"nano-{fingerprint([identity, precision])[:16]}"
+    identity, directory = _place(config, corpus, cache or cache_directory(), precision)
     if directory.exists():
         read_manifest(directory, kind=KIND)
         return directory
@@ -151,6 +150,18 @@ def build_nano(
         tokenizer.save_pretrained(staging)
     store.clear()
     return directory
+
+
+def _place(config: NanoConfig, corpus: Corpus, cache: Path, precision: str) -> tuple[dict[str, object], Path]:
+    """What a nano is a function of, and the directory that has its name from that."""
+    content = fingerprint([corpus.lines, corpus.tokenizer_lines])
+    identity: dict[str, object] = {"nano": config.model_dump(mode="json"), "corpus": content}
+    return identity, cache / f"nano-{fingerprint([identity, precision])[:16]}"
+
+
+def is_built(config: NanoConfig, sources: Sequence[SampleSet]) -> bool:
+    """Whether the nano of these data sets is in the cache, so that `resolve` takes no time."""
+    return _place(config, build_corpus(config, sources, ()), cache_directory(), "auto")[1].exists()
 
 
 def _chunks(lines: Sequence[str], tokenizer: PreTrainedTokenizerFast, config: NanoConfig) -> list[EncodedPrompt]:

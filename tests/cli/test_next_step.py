@@ -1,0 +1,36 @@
+"""Each command ends with the one to type next."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+
+from recalign.cli import main
+from recalign.cli.next_step import command_line, tell_next
+
+# They run until they are stopped, print what was asked for, or have what to do next in a file that they write.
+NO_NEXT = {"config", "serve", "export", "push", "score"}
+
+
+def test_all_commands_say_what_comes_next() -> None:
+    callbacks = [command.callback for command in main.app.registered_commands if command.callback]
+    assert len(callbacks) > 15
+    sources = {callback.__name__: inspect.getsource(sys.modules[callback.__module__]) for callback in callbacks}
+    assert {name for name, source in sources.items() if "tell_next(" not in source} <= NO_NEXT
+
+
+def test_the_next_command_can_be_pasted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/recalign"])
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/recalign")
+    tell_next(("tune", "--data", Path("my data")), ("audit", "x"))
+    assert capsys.readouterr().out == "next: recalign tune --data 'my data'\n      recalign audit x\n"
+    tell_next(("audit", "x"), err=True)
+    assert capsys.readouterr() == ("", "next: recalign audit x\n")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr(sys, "argv", [".venv/bin/recalign"])
+    assert command_line("audit", "x") == ".venv/bin/recalign audit x"
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    assert command_line("audit", "x") == "recalign audit x"
