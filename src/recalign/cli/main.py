@@ -28,7 +28,7 @@ from recalign.cli.score import score
 from recalign.cli.serve import events, serve
 from recalign.cli.teach import teach
 from recalign.cli.tune import tune
-from recalign.errors import Interrupted, RecalignError
+from recalign.errors import RecalignError
 
 # typer takes it from click, or from its own copy of click, depending on its version.
 _UsageError: Any = typer.BadParameter.__bases__[0]
@@ -62,15 +62,12 @@ app.command()(config)
 
 
 def run() -> None:
-    """Entry point: a `RecalignError` becomes one line on stderr and exit code 2; anything else is a bug."""
+    """Entry point: a `RecalignError` becomes one line on stderr and its exit code; anything else is a bug."""
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False, prog_name="recalign")
-    except Interrupted as stop:
-        sys.stderr.write(f"recalign: {stop}\n")
-        raise SystemExit(128 + stop.signal_number) from None
     except RecalignError as error:
         sys.stderr.write(f"recalign: {error}\n")
-        raise SystemExit(2) from None
+        raise SystemExit(error.exit_code) from None
     except _UsageError as error:
         message = " ".join(error.format_message().split()).rstrip(".")
         command = error.ctx.command_path if error.ctx else "recalign"

@@ -38,13 +38,17 @@ def tune(
     restart: Annotated[
         bool, typer.Option("--restart", help="Discard checkpoints and models made from other inputs.")
     ] = False,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes of this machine that tune together; several machines: torchrun.")
+    ] = None,
 ) -> None:
     """Tune a language model on prepared samples. Several stages are run by `recalign run`."""
     from recalign.cli.progress import TerminalReporter
-    from recalign.errors import ConfigError
-    from recalign.experiment.progress import of_steps
+    from recalign.errors import ConfigError, Interrupted, ProcessError
+    from recalign.experiment.progress import Reporter
     from recalign.experiment.tune import tune as tune_one
     from recalign.settings import parse_settings
+    from recalign.tuning.world import launched
 
     if not data:
         raise ConfigError("recalign tune", found="no --data", hint="Run: recalign tune --data DIR --output RUN")
@@ -52,18 +56,26 @@ def tune(
     options |= {"selection": selection, "seed": seed}
     stage = parse_settings(settings or [], into={key: value for key, value in options.items() if value is not None})
     names = {"name": backbone, "revision": revision, "dtype": dtype, "quantization": quantization}
-    with TerminalReporter() as reporter:
-        tune_one(
-            data,
-            output,
-            backbone=names,
-            parent=parent,
-            validation=validation,
-            cot=cot,
-            settings=stage,
-            restart=restart,
-            note=reporter.note,
-            progress_for=lambda name: of_steps(reporter.task(name)),
-        )
+    place = launched()
+    speaks = place is None or place.rank == 0  # one of several processes for all
+    with TerminalReporter() as terminal:
+        reporter = terminal if speaks else Reporter()
+        try:
+            tune_one(
+                data,
+                output,
+                backbone=names,
+                parent=parent,
+                validation=validation,
+                cot=cot,
+                settings=stage,
+                restart=restart,
+                processes=processes,
+                reporter=reporter,
+            )
+        except (Interrupted, ProcessError) as error:
+            if speaks:
+                raise
+            raise typer.Exit(error.exit_code) from error
         reporter.note(f"model: {output}")
         reporter.note(f"next: recalign evaluate {output} --data {data[-1]}")

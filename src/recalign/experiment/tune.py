@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from recalign.data.samples import SampleSet
+from recalign.errors import ConfigError
+from recalign.experiment.processes import TuneRequest, tune_together
+from recalign.experiment.progress import Reporter, of_steps
 from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.settings import validated
 from recalign.tuning.backbones import BACKBONES, resolve_backbone
 from recalign.tuning.config import RecStage, stage_config
 from recalign.tuning.model_artifact import backbone_of
 from recalign.tuning.provenance import StageInputs, check_data
-from recalign.tuning.stage import Progress, find_finished, tune_stage
+from recalign.tuning.stage import find_finished, tune_stage
+from recalign.tuning.world import Place, World, joined, launched
 
 WHERE = "options of recalign tune"
 
@@ -27,8 +31,8 @@ def tune(
     cot: str | Path | None = None,
     settings: Mapping[str, object] | None = None,
     restart: bool = False,
-    note: Callable[[str], None] = lambda text: None,
-    progress_for: Callable[[str], Progress | None] = lambda name: None,
+    processes: int | None = None,
+    reporter: Reporter | None = None,
 ) -> Path:
     """Tune one stage on prepared data and write its model artefact.
 
@@ -43,29 +47,61 @@ def tune(
             The template is by default the one that the data names; the mode is "full" for a fresh nano, else "lora".
             Under "nano" stand the keys of `recalign config nano`, for a nano that is not there yet.
         restart: Discard checkpoints and a model made from other inputs.
-        note, progress_for: Told what was found finished; the progress callback of the training loop of a name.
+        processes: How many processes of this machine tune together; by default this one, or those that `torchrun`
+            started.
+        reporter: Told what was found finished, and the progress.
 
     Raises:
         ConfigError, DataError, ModelError, ArtifactError: See `tune_stage`.
+        ProcessError: Of several processes one was lost, or has other inputs.
     """
+    start, taught, target = (None if path is None else Path(path) for path in (parent, cot, validation))
     named = {"name": backbone} if isinstance(backbone, str) else backbone
-    asked = validated(BackboneConfig, named, WHERE)
+    paths = [Path(path) for path in data]
+    request = TuneRequest(paths, Path(output), named, start, target, taught, settings or {}, restart)
+    place = launched()
+    if processes is None or processes == 1:
+        tune_at(place, request, reporter or Reporter())
+    elif processes < 1 or place is not None:
+        found = f"processes = {processes}" if place is None else f"processes = {processes} under torchrun"
+        raise ConfigError(WHERE, found=found, expected="a number from 1, or none where torchrun starts the processes")
+    else:
+        tune_together(request, processes, reporter or Reporter())
+    return request.output
+
+
+def tune_at(place: Place | None, request: TuneRequest, reporter: Reporter) -> None:
+    """The part of one process in what `tune` does: of that `place` among several, or alone. Raises what `tune` does."""
+    with joined(place) as world:
+        inputs = _inputs(request, reporter, world)
+        if find_finished(inputs, request.output):
+            reporter.note("already tuned from these inputs")
+        progress = of_steps(reporter.task(request.output.name))
+        tune_stage(inputs, request.output, restart=request.restart, progress=progress, world=world)
+
+
+def _inputs(request: TuneRequest, reporter: Reporter, world: World) -> StageInputs:
+    asked = validated(BackboneConfig, request.backbone, WHERE)
     built = asked.name in BACKBONES.names() and BACKBONES.find(asked.name).made_from_data
-    sets = [SampleSet.load(Path(path)) for path in data]
-    start, taught, target_path = (None if path is None else Path(path) for path in (parent, cot, validation))
-    defaults = {"mode": "full" if built and parent is None else "lora", "template": sets[-1].template}
-    chosen = {**defaults, **(settings or {})}
+    sets = [SampleSet.load(path) for path in request.data]
+    defaults = {"mode": "full" if built and request.parent is None else "lora", "template": sets[-1].template}
+    chosen = {**defaults, **request.settings}
     nano = validated(NanoConfig, chosen.pop("nano", {}), f"{WHERE}, nano")  # type: ignore[arg-type]
     config = stage_config(chosen, WHERE)
     check_data(config, sets)
-    if start is not None and built:
-        resolved = backbone_of(start).model_copy(update=asked.model_dump(exclude={"name"}, exclude_defaults=True))
+    if request.parent is not None and built:
+        changes = asked.model_dump(exclude={"name"}, exclude_defaults=True)
+        resolved = backbone_of(request.parent).model_copy(update=changes)
     else:
-        resolved = resolve_backbone(asked, nano, sets, progress=progress_for(f"pretraining {asked.name}"))
-    target = SampleSet.load(target_path) if target_path else None
+        progress = of_steps(reporter.task(f"pretraining {asked.name}"))
+
+        def resolve() -> BackboneConfig:
+            return resolve_backbone(asked, nano, sets, progress=progress)
+
+        resolved = world.first(resolve) or resolve()  # the others find what the first has built
+    target = SampleSet.load(request.validation) if request.validation else None
     if target is None and isinstance(config, RecStage) and config.selection == "paper":
         target = sets[-1]
-    inputs = StageInputs(config=config, data=sets, backbone=resolved, parent=start, validation=target, cot=taught)
-    if find_finished(inputs, Path(output)):
-        note("already tuned from these inputs")
-    return tune_stage(inputs, Path(output), restart=restart, progress=progress_for(Path(output).name))
+    return StageInputs(
+        config=config, data=sets, backbone=resolved, parent=request.parent, validation=target, cot=request.cot
+    )

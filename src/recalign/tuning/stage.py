@@ -43,6 +43,7 @@ from recalign.tuning.provenance import (
 )
 from recalign.tuning.selection import validation
 from recalign.tuning.sources import BlockSource, DomainPrompts, PromptSource, holdout_users, user_sequences
+from recalign.tuning.world import World
 
 Progress = Callable[[StepReport], None]
 
@@ -79,16 +80,24 @@ def tune_curriculum(
     return target
 
 
-def tune_stage(inputs: StageInputs, output: Path, *, restart: bool = False, progress: Progress | None = None) -> Path:
+def tune_stage(
+    inputs: StageInputs,
+    output: Path,
+    *,
+    restart: bool = False,
+    progress: Progress | None = None,
+    world: World = World(),
+) -> Path:
     """Tune one stage and write its model artefact to `output`.
 
     Called again with the same inputs, an interrupted stage continues from its newest checkpoint and a finished one is
     left as it is. What other inputs have left in `output` is refused before anything is trained, or with
-    ``restart=True`` discarded.
+    ``restart=True`` discarded. The processes of a `world` all call it; the first one writes.
 
     Raises:
         ConfigError: The inputs contradict each other, or a zero-shot promise.
         DataError: There is nothing to train on.
+        ProcessError: Another process was lost or failed, or has other inputs.
         ModelError, ArtifactError: See `attach`, `train` and `write_directory`.
     """
     config = inputs.config
@@ -98,8 +107,9 @@ def tune_stage(inputs: StageInputs, output: Path, *, restart: bool = False, prog
     labels = labels_seen(inputs)
     check_unseen(inputs, labels)
     working = output.parent / f".{output.name}.checkpoints"
-    if find_finished(inputs, output):
-        shutil.rmtree(working, ignore_errors=True)  # left by a crash just after the artefact was published
+    ((finished,), *_) = world.gather(find_finished(inputs, output) is not None)
+    if finished:
+        world.first(lambda: shutil.rmtree(working, ignore_errors=True))  # left by a crash just after it was published
         return output
     if _occupied(output) and not restart:
         outdated = is_outdated(read_manifest(output, verify=False))
@@ -116,9 +126,10 @@ def tune_stage(inputs: StageInputs, output: Path, *, restart: bool = False, prog
     source = _source(inputs, domains)
     target = _domain_prompts(inputs.validation, backbone, config) if inputs.validation is not None else None
     identity = stage_identity(inputs, backbone.fingerprint, labels)
+    world.check_same("inputs of the stage", [identity.config, identity.parents])
     store = CheckpointStore(working, {**identity.config, "parents": identity.parents})
     if restart:
-        store.clear()
+        world.first(store.clear)
     result = train(
         model,
         source,
@@ -128,9 +139,10 @@ def tune_stage(inputs: StageInputs, output: Path, *, restart: bool = False, prog
         validation=validation(inputs, domains, target, model),
         store=store,
         progress=progress,
+        world=world,
     )
-    _write(inputs, output, model, identity, result, restart)
-    store.clear()
+    world.first(lambda: _write(inputs, output, model, identity, result, restart))
+    world.first(store.clear)
     return output
 
 
