@@ -137,8 +137,9 @@ def _cause(errors: Sequence[RecalignError], pending: Sequence[int]) -> RecalignE
         return 2 if isinstance(error, _Died) else 3
 
     cause = min(errors, key=place)
-    if isinstance(cause, Interrupted) and pending:
-        return Interrupted(pending[0], cause.thing)
+    if pending and place(cause) != 1:
+        done = cause.thing if isinstance(cause, Interrupted) else "stopped while no step was under way"
+        return Interrupted(pending[0], done)
     return cause
 
 
@@ -154,14 +155,12 @@ def _member(
     rank, size, meeting = place
     threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // size))
     enter_worker(threads, parent, None if rank else stop)  # the others hear of it after a step
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # training puts its own in its place
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # training puts its own in its place, and nothing else is to be saved
     try:
         from recalign.experiment.tune import tune_at
         from recalign.tuning.world import Place
 
         tune_at(Place(rank, size, rank, size, meeting), request, Reporter() if rank else PipeReporter(progress))
-    except KeyboardInterrupt:
-        answers.send(_Answer(interrupted=signal.SIGTERM, said="stopped before the first step"))
     except Interrupted as stopped:
         answers.send(_Answer(interrupted=stopped.signal_number, said=stopped.thing))
     except RecalignError as error:
