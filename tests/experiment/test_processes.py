@@ -44,6 +44,11 @@ def test_a_number_of_processes_below_one_is_refused(tmp_path: Path, processes: i
         tune([tmp_path], tmp_path / "model", processes=processes)
 
 
+def test_one_process_divides_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="divided among processes; found one process"):
+        tune([tmp_path], tmp_path / "model", shard=True)
+
+
 def test_torchrun_starts_the_processes_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
@@ -145,14 +150,17 @@ def adapter(model: Path) -> bytes:
 
 
 @pytest.mark.slow
-def test_two_processes_make_the_model_of_one(tmp_path: Path, shop: Path) -> None:
-    backbone = {"name": str(shop / "backbone"), "dtype": "float32"}
-    still = {**SETTINGS, "lora": {"dropout": 0.0}}
+@pytest.mark.parametrize("shard", [False, True])
+def test_two_processes_make_the_model_of_one(tmp_path: Path, shop: Path, shard: bool) -> None:
+    backbone = {"name": str(shop / "backbone"), "dtype": "float32", "device": "cpu"}
+    still = {**SETTINGS, "lora": {"dropout": 0.0}, "selection": "source", "eval_steps": 10}
     models = [tmp_path / "one", tmp_path / "two"]
     for processes, model in enumerate(models, 1):
-        tune([shop / "data"], model, backbone=backbone, settings=still, processes=processes)
+        divided = shard and processes > 1
+        tune([shop / "data"], model, backbone=backbone, settings=still, processes=processes, shard=divided)
     manifests = [read_manifest(model) for model in models]
     assert (manifests[0].config, manifests[0].parents) == (manifests[1].config, manifests[1].parents)
+    assert manifests[0].info["kept_step"] == manifests[1].info["kept_step"]
     assert manifests[0].files.keys() == manifests[1].files.keys()
     data = SampleSet.load(shop / "data")
     lists = sample_lists(data.samples("test"))

@@ -7,8 +7,6 @@ import signal
 import time
 from collections.abc import Callable
 from functools import partial
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -23,51 +21,15 @@ from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.prompting.packing import Tree, grow_tree
 from recalign.tuning.checkpoint import CheckpointStore, LoopState
 from recalign.tuning.config import OptimConfig, TrainingConfig
+from recalign.tuning.joining import Place, joined, launched
 from recalign.tuning.loop import LoopResult, StepReport, Validation, train
 from recalign.tuning.sources import PromptSource
-from recalign.tuning.world import Group, Place, World, joined, launched
-
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="forked processes cannot use a GPU of their parent")
+from recalign.tuning.world import Group, World
 
 STEPS = 20
 Tuned = tuple[list[float], dict[str, Any], list[dict[str, float]]]
-Outcome = tuple[str, Any]  # "returned" and the value, or the name of an exception and its text
-
-
-def _answer(place: Place, work: Callable[[World], object], pipe: Connection) -> None:
-    try:
-        with joined(place) as world:
-            pipe.send(("returned", work(world)))
-    except Exception as error:
-        pipe.send((type(error).__name__, str(error)))
-
-
-def together(size: int, work: Callable[[World], object], folder: Path) -> list[Outcome]:
-    """What `work` comes to in each of `size` processes; they are forks, which need not load torch again."""
-    meeting = folder / f"meeting-{time.monotonic_ns()}"
-    context, ends = get_context("fork"), []
-    for rank in range(size):
-        receiving, sending = context.Pipe(duplex=False)
-        place = Place(rank, size, rank, size, meeting)
-        process = context.Process(target=_answer, args=(place, work, sending))
-        process.start()
-        sending.close()
-        ends.append((process, receiving))
-    outcomes: list[Outcome] = []
-    for process, receiving in ends:
-        try:
-            outcomes.append(receiving.recv() if receiving.poll(60) else ("hangs", None))
-        except EOFError:
-            outcomes.append(("died", None))
-        process.kill()
-        process.join()
-    return outcomes
-
-
-def returned(size: int, work: Callable[[World], object], folder: Path) -> list[Any]:
-    outcomes = together(size, work, folder)
-    assert [how for how, _ in outcomes] == ["returned"] * size, outcomes
-    return [value for _, value in outcomes]
+Together = Callable[..., list[tuple[str, Any]]]
+Returned = Callable[..., list[Any]]
 
 
 def model(dropout: float = 0.0, seed: int = 0) -> LlamaForCausalLM:
@@ -147,66 +109,74 @@ def alone() -> Tuned:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Tuned]:
+def whole(returned: Returned) -> list[Tuned]:
     """Two processes with dropout, uninterrupted."""
-    return returned(2, drawing, tmp_path_factory.mktemp("whole"))
+    return returned(2, drawing)
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_more_processes_have_the_losses_of_one(tmp_path: Path, alone: Tuned, size: int) -> None:
-    results = returned(size, tuned, tmp_path)
+def test_more_processes_have_the_losses_of_one(alone: Tuned, size: int, returned: Returned) -> None:
+    results = returned(size, tuned)
     assert all(result == results[0] for result in results), "all make the same step"
     assert results[0][0] == pytest.approx(alone[0], rel=1e-5)
 
 
-def test_the_losses_of_one_with_fewer_trees_than_processes(tmp_path: Path) -> None:
+def test_the_losses_of_one_with_fewer_trees_than_processes(returned: Returned) -> None:
     few = partial(tuned, batch_size=1)
-    assert returned(2, few, tmp_path)[0][0] == pytest.approx(few(World())[0], rel=1e-5)
+    assert returned(2, few)[0][0] == pytest.approx(few(World())[0], rel=1e-5)
 
 
-def test_the_same_processes_give_the_same_bits(tmp_path: Path, whole: list[Tuned]) -> None:
-    assert returned(2, drawing, tmp_path) == whole
+def test_the_same_processes_give_the_same_bits(whole: list[Tuned], returned: Returned) -> None:
+    assert returned(2, drawing) == whole
 
 
-def test_a_checkpoint_of_two_resumes_at_any_number_without_dropout(tmp_path: Path, alone: Tuned) -> None:
+def test_a_checkpoint_of_two_resumes_at_any_number_without_dropout(
+    tmp_path: Path, alone: Tuned, together: Together, returned: Returned
+) -> None:
     for size in (1, 3):
         store = tmp_path / f"to-{size}"
-        stopped = together(2, partial(tuned, store=store, stop=10), tmp_path)
+        stopped = together(2, partial(tuned, store=store, stop=10))
         assert [how for how, _ in stopped] == ["Stop", "Stop"]
         assert sorted(path.name for path in store.iterdir()) == ["step-00000004", "step-00000008"]
         work = partial(tuned, store=store, seed=9)
-        rest = work(World()) if size == 1 else returned(size, work, tmp_path)[0]
+        rest = work(World()) if size == 1 else returned(size, work)[0]
         assert rest[0] == pytest.approx(alone[0][8:], rel=1e-5)
 
 
-def test_with_dropout_it_resumes_bit_for_bit_and_at_no_other_number(tmp_path: Path, whole: list[Tuned]) -> None:
+def test_with_dropout_it_resumes_bit_for_bit_and_at_no_other_number(
+    tmp_path: Path, whole: list[Tuned], together: Together, returned: Returned
+) -> None:
     store = tmp_path / "checkpoints"
-    together(2, partial(drawing, store=store, stop=10), tmp_path)
+    together(2, partial(drawing, store=store, stop=10))
     with pytest.raises(ArtifactError, match=r"processes: 2 -> 1, with dropout .* Pass --processes 2"):
         drawing(World(), store=store)
-    outcomes = together(3, partial(drawing, store=store), tmp_path)
+    outcomes = together(3, partial(drawing, store=store))
     assert [how for how, _ in outcomes] == ["ArtifactError"] * 3
-    again = returned(2, partial(drawing, store=store, seed=9), tmp_path)
+    again = returned(2, partial(drawing, store=store, seed=9))
     assert again[0] == (whole[0][0][8:], *whole[0][1:])
 
 
-def test_a_signal_to_one_stops_all_after_the_same_step(tmp_path: Path, whole: list[Tuned]) -> None:
+def test_a_signal_to_one_stops_all_after_the_same_step(
+    tmp_path: Path, whole: list[Tuned], together: Together, returned: Returned
+) -> None:
     store = tmp_path / "checkpoints"
     work = partial(drawing, store=store, checkpoint_steps=100)
-    outcomes = together(2, partial(work, stop=6, signal_on=1), tmp_path)
+    outcomes = together(2, partial(work, stop=6, signal_on=1))
     assert [how for how, _ in outcomes] == ["Interrupted"] * 2
     assert all("stopped after step 6 of 20" in text for _, text in outcomes)
     assert [path.name for path in store.iterdir()] == ["step-00000006"]
-    assert returned(2, work, tmp_path)[0][0] == whole[0][0][6:]
+    assert returned(2, work)[0][0] == whole[0][0][6:]
 
 
 def broken_save(self: CheckpointStore, state: LoopState) -> None:
     raise OSError("no space left")
 
 
-def test_a_save_that_fails_on_the_first_process_fails_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_that_fails_on_the_first_process_fails_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: Together
+) -> None:
     monkeypatch.setattr(CheckpointStore, "save", broken_save)
-    outcomes = together(3, partial(tuned, store=tmp_path / "c"), tmp_path)
+    outcomes = together(3, partial(tuned, store=tmp_path / "c"))
     assert [how for how, _ in outcomes] == ["OSError", "ProcessError", "ProcessError"]
     assert "process 2 of 3; found process 0 failed" in outcomes[2][1]
 
@@ -219,9 +189,9 @@ def vanish(world: World) -> object:
     return train(model(), source(), config(), steps=STEPS, max_length=16, progress=progress, world=world)
 
 
-def test_a_process_that_ends_ends_the_others(tmp_path: Path) -> None:
+def test_a_process_that_ends_ends_the_others(together: Together) -> None:
     started = time.monotonic()
-    outcomes = together(3, vanish, tmp_path)
+    outcomes = together(3, vanish)
     assert [how for how, _ in outcomes] == ["ProcessError", "died", "ProcessError"]
     assert "another process lost" in outcomes[0][1]
     assert time.monotonic() - started < 60
@@ -234,8 +204,8 @@ def selecting(world: World) -> LoopResult:
     return train(model(), source(), config(), steps=STEPS, max_length=16, validation=validation, world=world)
 
 
-def test_the_first_process_says_which_step_is_kept(tmp_path: Path) -> None:
-    results = returned(2, selecting, tmp_path)
+def test_the_first_process_says_which_step_is_kept(returned: Returned) -> None:
+    results = returned(2, selecting)
     assert [(result.kept_step, result.steps_done) for result in results] == [(3, 6), (3, 6)]
 
 
@@ -244,8 +214,8 @@ def other_inputs(world: World) -> None:
     world.check_same("inputs of the stage", {"rank": world.rank})
 
 
-def test_processes_with_other_inputs_are_refused(tmp_path: Path) -> None:
-    outcomes = together(3, other_inputs, tmp_path)
+def test_processes_with_other_inputs_are_refused(together: Together) -> None:
+    outcomes = together(3, other_inputs)
     assert [how for how, _ in outcomes] == ["ProcessError"] * 3
     assert "another on process 1, 2 than on process 0" in outcomes[0][1]
 
@@ -263,15 +233,15 @@ def reduced(world: World) -> list[object]:
     ]
 
 
-def test_gradients_are_summed_and_none_stays_none(tmp_path: Path) -> None:
+def test_gradients_are_summed_and_none_stays_none(returned: Returned) -> None:
     expected = [([3.0, 3.0], "torch.float32"), ([2.0, 4.0], "torch.bfloat16"), None]
-    assert returned(2, reduced, tmp_path) == [expected, expected]
+    assert returned(2, reduced) == [expected, expected]
 
 
 @given(st.lists(st.integers(2, 60), min_size=1, max_size=40), st.integers(2, 5))
 def test_shares_are_all_trees_once_and_alike_in_size(lengths: list[int], size: int) -> None:
     trees = [grow_tree([EncodedPrompt((index,) * n, (IGNORE,) * n, n - 1)]) for index, n in enumerate(lengths)]
-    shares: list[list[Tree]] = [Group(Place(rank, size, rank, size)).share(trees) for rank in range(size)]
+    shares: list[list[Tree]] = [Group(rank, size).share(trees) for rank in range(size)]
     places = [[trees.index(tree) for tree in share] for share in shares]
     assert sorted(place for share in places for place in share) == list(range(len(trees)))
     assert all(share == sorted(share) for share in places)

@@ -41,6 +41,9 @@ def tune(
     processes: Annotated[
         int | None, typer.Option(help="Processes of this machine that tune together; several machines: torchrun.")
     ] = None,
+    shard: Annotated[
+        bool, typer.Option("--shard", help="Divide the model among the processes, where one device does not hold it.")
+    ] = False,
 ) -> None:
     """Tune a language model on prepared samples. Several stages are run by `recalign run`."""
     from recalign.cli.progress import TerminalReporter
@@ -48,7 +51,7 @@ def tune(
     from recalign.experiment.progress import Reporter
     from recalign.experiment.tune import tune as tune_one
     from recalign.settings import parse_settings
-    from recalign.tuning.world import launched
+    from recalign.tuning.joining import launched
 
     if not data:
         raise ConfigError("recalign tune", found="no --data", hint="Run: recalign tune --data DIR --output RUN")
@@ -71,6 +74,7 @@ def tune(
                 settings=stage,
                 restart=restart,
                 processes=processes,
+                shard=shard,
                 reporter=reporter,
             )
         except (Interrupted, ProcessError) as error:

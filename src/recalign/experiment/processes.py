@@ -39,6 +39,7 @@ class TuneRequest:
     cot: Path | None
     settings: Mapping[str, object]
     restart: bool
+    shard: bool
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _member(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # training puts its own in its place, and nothing else is to be saved
     try:
         from recalign.experiment.tune import tune_at
-        from recalign.tuning.world import Place
+        from recalign.tuning.joining import Place
 
         tune_at(Place(rank, size, rank, size, meeting), request, Reporter() if rank else PipeReporter(progress))
     except Interrupted as stopped:

@@ -13,10 +13,11 @@ from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.settings import validated
 from recalign.tuning.backbones import BACKBONES, resolve_backbone
 from recalign.tuning.config import RecStage, stage_config
+from recalign.tuning.joining import Place, joined, launched
 from recalign.tuning.model_artifact import backbone_of
 from recalign.tuning.provenance import StageInputs, check_data
 from recalign.tuning.stage import find_finished, tune_stage
-from recalign.tuning.world import Place, World, joined, launched
+from recalign.tuning.world import World
 
 WHERE = "options of recalign tune"
 
@@ -32,6 +33,7 @@ def tune(
     settings: Mapping[str, object] | None = None,
     restart: bool = False,
     processes: int | None = None,
+    shard: bool = False,
     reporter: Reporter | None = None,
 ) -> Path:
     """Tune one stage on prepared data and write its model artefact.
@@ -49,6 +51,7 @@ def tune(
         restart: Discard checkpoints and a model made from other inputs.
         processes: How many processes of this machine tune together; by default this one, or those that `torchrun`
             started.
+        shard: Divide the model among the processes, where one device does not hold it.
         reporter: Told what was found finished, and the progress.
 
     Raises:
@@ -58,7 +61,7 @@ def tune(
     start, taught, target = (None if path is None else Path(path) for path in (parent, cot, validation))
     named = {"name": backbone} if isinstance(backbone, str) else backbone
     paths = [Path(path) for path in data]
-    request = TuneRequest(paths, Path(output), named, start, target, taught, settings or {}, restart)
+    request = TuneRequest(paths, Path(output), named, start, target, taught, settings or {}, restart, shard)
     place = launched()
     if processes is None or processes == 1:
         tune_at(place, request, reporter or Reporter())
@@ -72,7 +75,7 @@ def tune(
 
 def tune_at(place: Place | None, request: TuneRequest, reporter: Reporter) -> None:
     """The part of one process in what `tune` does: of that `place` among several, or alone. Raises what `tune` does."""
-    with joined(place) as world:
+    with joined(place, shard=request.shard) as world:
         inputs = _inputs(request, reporter, world)
         if find_finished(inputs, request.output):
             reporter.note("already tuned from these inputs")

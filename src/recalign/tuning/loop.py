@@ -28,6 +28,7 @@ from recalign.tuning.optim import (
     StepForests,
     build_optimizer,
     flatten_optimizer,
+    idle_loss,
     learning_rate,
     restore_optimizer,
 )
@@ -177,10 +178,12 @@ class _Loop:
         prompts = StepForests.build(share, config.micro_batch_tokens, draw, fraction, packed=self.packed)
         answer_weight, other_weight = self.world.total(prompts.answer_weight, prompts.other_weight)
         prompts = replace(prompts, answer_weight=answer_weight, other_weight=other_weight)
-        total = 0.0
+        total, idle = 0.0, self.world.idle(len(prompts.forests))
         for answers, others in prompts.losses(self.model):
-            (answers + config.lm_weight * others).backward()  # type: ignore[no-untyped-call]
+            self.world.backward(answers + config.lm_weight * others)
             total += float(answers.detach())
+        for _ in range(idle):
+            self.world.backward(idle_loss(self.model, trees[0], packed=self.packed))
         (total,) = self.world.total(total)
         if not math.isfinite(total):
             thing = f"loss at step {self.step + 1}"
@@ -244,10 +247,11 @@ class _Loop:
     def _save(self) -> None:
         if self.store is None:
             return
-        optimizer = flatten_optimizer(self.optimizer, self.trained)
-        average = self.average.values if self.average else None
-        store, size = self.store, self.world.size
-        state = LoopState(self.step, dict(self.trained), optimizer, rng_state(), average, self.best, self.facts, size)
+        store, size, whole = self.store, self.world.size, self.world.whole
+        optimizer = whole(flatten_optimizer(self.optimizer, self.trained))
+        average = whole(self.average.values) if self.average else None
+        best = None if self.best is None else whole(self.best)
+        state = LoopState(self.step, whole(self.trained), optimizer, rng_state(), average, best, self.facts, size)
         self.world.first(lambda: store.save(state))
 
     def _resume(self) -> None:
@@ -262,15 +266,18 @@ class _Loop:
                 expected="as many processes as it was written with",
                 hint=f"Pass --processes {state.processes}, or start the stage again with --restart",
             )
-        self._load({name: tensor.to(self.device) for name, tensor in state.weights.items()})
-        restore_optimizer(self.optimizer, self.trained, state.optimizer)
+        self._load(self._parts(state.weights))
+        restore_optimizer(self.optimizer, self.trained, state.optimizer, self.world.part)
         if self.average and state.ema is not None:
-            self.average.values = {name: tensor.to(self.device) for name, tensor in state.ema.items()}
+            self.average.values = self._parts(state.ema)
         if state.best is not None:
-            self.best = {name: tensor.to(self.device) for name, tensor in state.best.items()}
+            self.best = self._parts(state.best)
         self.facts = state.facts
         self.step = state.step
         restore_rng(state.rng)
+
+    def _parts(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: self.world.part(weights[name], tensor) for name, tensor in self.trained.items()}
 
     def _finish(self, seconds: float) -> LoopResult:
         kept_step = self.facts.best_step if self.best is not None else self.step

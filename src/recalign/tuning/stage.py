@@ -119,9 +119,10 @@ def tune_stage(
             expected="none, or the one that these inputs make",
             hint="Choose another --output, or discard it with --restart",
         )
-    backbone = load_backbone(inputs.backbone)
+    backbone = load_backbone(world.loading(inputs.backbone))
     parent = inputs.parent / "adapter" if inputs.parent else None
     model = attach(backbone, config.mode, config.lora, parent, seed=config.seed)
+    world.divide(model, inputs.backbone.device)
     domains = [_domain_prompts(data, backbone, config) for data in inputs.data]
     source = _source(inputs, domains)
     target = _domain_prompts(inputs.validation, backbone, config) if inputs.validation is not None else None
@@ -141,6 +142,7 @@ def tune_stage(
         progress=progress,
         world=world,
     )
+    world.collect(model)
     world.first(lambda: _write(inputs, output, model, identity, result, restart))
     world.first(store.clear)
     return output

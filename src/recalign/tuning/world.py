@@ -6,48 +6,21 @@ process makes the same step. `World` is a process alone, for which nothing chang
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._C._distributed_c10d import FileStore
-from transformers.utils import logging as transformers_logging
 
 from recalign.artifacts import fingerprint
-from recalign.errors import ModelError, ProcessError
+from recalign.errors import ProcessError
+from recalign.models.config import BackboneConfig
 from recalign.prompting.packing import Tree
 from recalign.seeding import derive_seed
 
-# A process that ends is missed at once. This is for one that hangs; the first may pretrain nano while others wait.
-TIMEOUT: Final = timedelta(hours=1)
-_LAUNCHED: Final = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Which of the processes this one is.
-
-    Attributes:
-        rank, size: Its number among all processes, from 0; how many there are.
-        local_rank, local_size: The same among those on this machine.
-        meeting: A file by which the processes find each other; by default the environment says how (`torchrun`).
-    """
-
-    rank: int
-    size: int
-    local_rank: int
-    local_size: int
-    meeting: Path | None = None
 
 
 class World:
@@ -75,8 +48,16 @@ class World:
         """The sum of each value over the processes, the same on all of them."""
         return tuple(sum(column) for column in zip(*self.gather(*values), strict=True))
 
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of this process's part of the loss."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
     def reduce(self, parameters: Iterable[nn.Parameter]) -> None:
         """Give each parameter the sum of its gradients over the processes."""
+
+    def idle(self, passes: int) -> int:
+        """How many passes, beside its own, this process has to make for others to get on."""
+        return 0
 
     def align(self, tensors: Iterable[Tensor]) -> None:
         """Give all processes the first one's values."""
@@ -88,6 +69,24 @@ class World:
     def check_same(self, thing: str, facts: object) -> None:
         """Raise ProcessError unless all processes have the same `facts` (JSON values) of a thing."""
 
+    def loading(self, config: BackboneConfig) -> BackboneConfig:
+        """How this process loads a backbone of that configuration."""
+        return config
+
+    def divide(self, model: nn.Module, device: str) -> None:
+        """Take this process's part of a model that is about to be tuned, which may be all of it, to the device."""
+
+    def part(self, whole: Tensor, like: Tensor) -> Tensor:
+        """This process's part of a tensor, on the device of its part of another of that shape."""
+        return whole.to(like.device)
+
+    def whole(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors as the first process saves them, from all processes' parts."""
+        return dict(parts)
+
+    def collect(self, model: nn.Module) -> None:
+        """Make the trained parameters whole where the first process saves them; a divided model cannot run after."""
+
 
 class Group(World):
     """One of several processes, which have joined (`joined`).
@@ -95,8 +94,8 @@ class Group(World):
     Every method is called by all of them, in the same order. It raises ProcessError where another process is lost.
     """
 
-    def __init__(self, place: Place) -> None:
-        self.rank, self.size = place.rank, place.size
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank, self.size = rank, size
 
     def share(self, trees: Sequence[Tree]) -> list[Tree]:
         """The longest tree goes to the process with the fewest tokens so far, then the next."""
@@ -118,7 +117,7 @@ class Group(World):
     def gather(self, *values: float) -> list[tuple[float, ...]]:
         own = torch.tensor(values, dtype=torch.float64)
         rows = [torch.empty_like(own) for _ in range(self.size)]
-        with self._together():
+        with self.together():
             dist.all_gather(rows, own)
         return [tuple(row.tolist()) for row in rows]
 
@@ -128,7 +127,7 @@ class Group(World):
         gradients = [torch.zeros_like(tensor) if tensor.grad is None else tensor.grad for tensor in tensors]
         given = torch.tensor([float(tensor.grad is not None) for tensor in tensors], device=tensors[0].device)
         joint = torch.cat([*(gradient.float().reshape(-1) for gradient in gradients), given])
-        with self._together():
+        with self.together():
             dist.all_reduce(joint)
         *sums, given = torch.split(joint, [*(tensor.numel() for tensor in tensors), len(tensors)])
         for tensor, summed, count in zip(tensors, sums, given.tolist(), strict=True):
@@ -137,7 +136,7 @@ class Group(World):
     @torch.no_grad()
     def align(self, tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
-            with self._together():
+            with self.together():
                 dist.broadcast(tensor, 0)
 
     def first(self, work: Callable[[], _T]) -> _T | None:
@@ -169,75 +168,14 @@ class Group(World):
         return f"process {self.rank} of {self.size}"
 
     @contextmanager
-    def _together(self) -> Iterator[None]:
+    def together(self) -> Iterator[None]:
+        """What torch raises within becomes `lost`."""
         try:
             yield
         except RuntimeError as error:
-            raise ProcessError(
-                self._name(),
-                found=f"another process lost ({str(error).splitlines()[0]})",
-                hint="The same command goes on from the newest checkpoint",
-            ) from error
+            raise self.lost(error) from error
 
-
-def launched(environment: Mapping[str, str] = os.environ) -> Place | None:
-    """The place that `torchrun` (or another launcher with its variables) gave this process, or None.
-
-    Raises:
-        ProcessError: A variable is no number.
-    """
-    if not all(name in environment for name in _LAUNCHED):
-        return None
-    try:
-        return Place(
-            rank=int(environment["RANK"]),
-            size=int(environment["WORLD_SIZE"]),
-            local_rank=int(environment.get("LOCAL_RANK", 0)),
-            local_size=int(environment.get("LOCAL_WORLD_SIZE", 1)),
-        )
-    except ValueError as error:
-        raise ProcessError("RANK, WORLD_SIZE, LOCAL_RANK", found=str(error), expected="numbers") from error
-
-
-@contextmanager
-def joined(place: Place | None) -> Iterator[World]:
-    """The world of this process while it lasts: all processes wait for each other at its beginning.
-
-    Raises:
-        ProcessError: The others did not come.
-        ModelError: More processes on a machine than it has GPUs.
-    """
-    if place is None or place.size == 1:
-        yield World()
-        return
-    if place.size == place.local_size:  # one machine: nothing needs to listen to the network
-        for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
-            os.environ.setdefault(variable, _loopback())
-    if place.rank:
-        logging.getLogger("recalign").setLevel(logging.ERROR)
-        transformers_logging.disable_progress_bar()
-    backend = _backend(place)
-    group = Group(place)
-    store = None if place.meeting is None else FileStore(str(place.meeting), place.size)
-    with group._together():
-        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=TIMEOUT)
-    try:
-        yield group
-    finally:
-        dist.destroy_process_group()
-
-
-def _backend(place: Place) -> str:
-    """On GPUs each process takes one of its own."""
-    if not torch.cuda.is_available():
-        return "gloo"
-    if place.local_size > torch.cuda.device_count():
-        found, expected = f"{torch.cuda.device_count()} GPUs", "one for each"
-        raise ModelError(f"{place.local_size} processes on this machine", found=found, expected=expected)
-    torch.cuda.set_device(place.local_rank)
-    return "cpu:gloo,cuda:nccl"
-
-
-def _loopback() -> str:
-    names = [name for _, name in socket.if_nameindex()]
-    return next(name for name in ("lo", "lo0", *names) if name in names)
+    def lost(self, error: RuntimeError) -> ProcessError:
+        """What torch raises where it cannot reach a process, as an error of ours."""
+        found = f"another process lost ({str(error).splitlines()[0]})"
+        return ProcessError(self._name(), found=found, hint="The same command goes on from the newest checkpoint")
