@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Models this small only wait for each other in several threads; processes that tests start must compute alike.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# Properties meet the same examples in every run: one that fails in one run of many would stop a change that has no part in it.
+# Properties meet the same examples in every run: a rare failure would stop a change that has no part in it.
 settings.register_profile("seeded", derandomize=True, deadline=None)
 settings.load_profile("seeded")
 

@@ -53,7 +53,8 @@ class PluginGroup(Generic[Record]):
 
     def check(self, name: str) -> str:
         """The name itself, where there is a plug-in of that name; nothing is imported. Raises ConfigError otherwise."""
-        if name not in (known := self.names()):
+        # A built-in name wins. What is installed beside recalign is searched for the others alone, as that takes long.
+        if name not in self._built_in() and name not in (known := self.names()):
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean {near[0]}?" if near else ""
             raise ConfigError(f"unknown {self.noun} {name!r}", expected=", ".join(known), hint=hint)

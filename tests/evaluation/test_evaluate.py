@@ -40,7 +40,12 @@ def test_models_of_every_kind_stand_in_one_panel(data: SampleSet, tmp_path: Path
     config = BaselineConfig(model="caser", selection="last", weight_decays=(1e-5,), max_steps=1)
     train_baseline(data, config, baseline)
     panel = evaluate(
-        [Taste(mass=True), baseline, untuned, "prior:item-mean"], data, output=tmp_path / "scores", resamples=20, seed=4
+        [Taste(mass=True), baseline, untuned, "prior:item-mean"],
+        data,
+        output=tmp_path / "scores",
+        resamples=20,
+        seed=4,
+        precision="int8",
     )
     assert [(row.model, row.kind) for row in panel.rows[:4]] == [
         ("taste", "other"), ("caser", "baseline"), ("in-context taste", "in-context"), ("prior:item-mean", "prior"),
@@ -54,6 +59,7 @@ def test_models_of_every_kind_stand_in_one_panel(data: SampleSet, tmp_path: Path
     assert len(read_manifest(baseline).info["test_reads"]) == 1
     written = ScoreFile.read(tmp_path / "scores" / "taste.parquet")
     assert written.frame["seed"].unique().to_list() == [4]
+    assert written.precision == "int8"
     assert {path.name for path in (tmp_path / "scores").iterdir()} == {
         "taste.parquet", "caser.parquet", "in-context taste.parquet", "prior:item-mean.parquet",
     }  # fmt: skip

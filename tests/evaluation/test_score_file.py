@@ -49,12 +49,13 @@ def test_one_row_per_sample_with_the_columns_of_the_schema(data: SampleSet) -> N
 
 
 def test_round_trip(data: SampleSet, tmp_path: Path) -> None:
-    scores = score_split(Fixed([0.5, -1.0], mass=0.25), data, "test")
+    scores = dataclasses.replace(score_split(Fixed([0.5, -1.0], mass=0.25), data, "test"), precision="int8")
     scores.write(tmp_path / "deep" / "scores.parquet")
     again = ScoreFile.read(tmp_path / "deep" / "scores.parquet")
     assert again.frame.equals(scores.frame)
     assert again.frame["label_mass"].to_list() == [0.25, 0.25]
     assert (again.split, again.data, again.log_odds) == (scores.split, scores.data, scores.log_odds)
+    assert again.precision == "int8"
 
 
 @pytest.mark.parametrize("values", [[0.5, float("nan")], [0.5, float("inf")], [0.5], [0.1, 0.2, 0.3]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -179,12 +179,13 @@ class _Scoring:
         samples = score_split(
             scorer, self.data, self.split, seed=self.seed, name=name, model=directory, calibrate=self.calibrate
         )
+        samples = replace(samples, precision=self.precision)
         path = self._path(name)
         if path is not None:
             samples.write(path)
         if self.task is None:
             return samples, []
-        lists = score_task(scorer, self.task, seed=self.seed, name=name)
+        lists = replace(score_task(scorer, self.task, seed=self.seed, name=name), precision=self.precision)
         log_test_read(directory, lists)
         if path is not None:
             lists.write(path.with_name(f"{path.stem}.candidates.parquet"))

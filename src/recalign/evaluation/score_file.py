@@ -38,6 +38,7 @@ class ScoreFile:
         data: Fingerprint of the prepared data.
         candidates: Fingerprint of the ranking candidates where there is a row per candidate; "" where per sample.
         temperature: What calibrated figures divide the log-odds by. The scores themselves are as the model gave them.
+        precision: The arithmetic that was asked for; see `recalign.models.precision`.
     """
 
     frame: pl.DataFrame
@@ -46,6 +47,7 @@ class ScoreFile:
     data: str
     candidates: str = ""
     temperature: Temperature = _NO_TEMPERATURE
+    precision: str = "auto"
 
     def write(self, path: Path) -> None:
         """Write as Parquet, atomically; the other attributes and the format version go into its metadata."""
@@ -57,6 +59,7 @@ class ScoreFile:
             "candidates": self.candidates,
             "temperature": "" if self.temperature.value is None else repr(self.temperature.value),
             "no_temperature": self.temperature.reason,
+            "precision": self.precision,
         }
         buffer = io.BytesIO()
         self.frame.write_parquet(buffer, metadata={_METADATA_PREFIX + key: value for key, value in metadata.items()})
@@ -94,6 +97,7 @@ class ScoreFile:
             metadata["data"],
             metadata.get("candidates", ""),
             _temperature(metadata, where),
+            metadata.get("precision", "auto"),
         )
 
 
