@@ -41,7 +41,7 @@ def prompt(index: int) -> EncodedPrompt:
     return EncodedPrompt(ids=ids, labels=(*(IGNORE,) * (len(ids) - 1), ids[-1]), answer_start=len(ids) - 1)
 
 
-def losses(world: World, backbone: Path, mode: Any, folder: Path, *, stop: int = 0) -> list[float]:
+def losses(world: World, backbone: Path, mode: Any, folder: Path, *, steps: int = 8, stop: int = 0) -> list[float]:
     """Of each step; checkpoints go to `folder`, and what is kept becomes an adapter there."""
     loaded = load_backbone(world.loading(BackboneConfig(name=str(backbone), dtype="float32", device="cpu")))
     model = attach(loaded, mode, LoraSettings(dropout=0.0, targets=("q_proj", "v_proj")), None)
@@ -66,7 +66,7 @@ def losses(world: World, backbone: Path, mode: Any, folder: Path, *, stop: int =
     source = PromptSource([prompt(index) for index in range(23)], batch_size=5, seed=3)
     validation, store = Validation(value, every=2, patience=9), CheckpointStore(folder / "checkpoints", {})
     train(
-        model, source, config, steps=6, max_length=16, validation=validation, store=store, progress=progress,
+        model, source, config, steps=steps, max_length=16, validation=validation, store=store, progress=progress,
         world=world,
     )  # fmt: skip
     world.collect(model)
@@ -79,23 +79,36 @@ def adapter(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
-@pytest.mark.parametrize("mode", [pytest.param("lora", marks=pytest.mark.slow), "full"])
-def test_divided_it_becomes_the_model_of_one_process(
+def assert_alike(first: Path, second: Path) -> None:
+    one, other = adapter(first), adapter(second)
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert (other[name] - tensor).norm() <= 1e-3 * tensor.norm(), name
+
+
+def test_divided_it_becomes_the_model_of_one_process(tmp_path: Path, returned: Returned) -> None:
+    backbone = make_tiny(tmp_path / "tied", "qwen2", layers=1)  # its head is its embedding
+    work = partial(losses, backbone=backbone, mode="full", steps=3)
+    alone = work(World(), folder=tmp_path / "alone")
+    results = returned(2, partial(work, folder=tmp_path / "divided"), shard=True)
+    assert results[0] == results[1] == pytest.approx(alone, rel=1e-5)
+    assert_alike(tmp_path / "alone", tmp_path / "divided")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_it_resumes_at_any_number_and_undivided(
     tmp_path: Path, returned: Returned, together: Together, mode: str
 ) -> None:
-    backbone = make_tiny(tmp_path / "tied", "qwen2")  # its head is its embedding
-    work = partial(losses, backbone=backbone, mode=mode)
+    work = partial(losses, backbone=make_tiny(tmp_path / "tied", "qwen2"), mode=mode)
     alone = work(World(), folder=tmp_path / "alone")
-    stopped = together(2, partial(work, folder=tmp_path / "divided", stop=4), shard=True)
+    stopped = together(2, partial(work, folder=tmp_path / "divided", stop=5), shard=True)
     assert [how for how, _ in stopped] == ["Stop", "Stop"], stopped
     rest = returned(3, partial(work, folder=tmp_path / "divided"), shard=True)
-    assert rest[0] == rest[1] == rest[2] == pytest.approx(alone[3:], rel=1e-5)
-    whole, divided = adapter(tmp_path / "alone"), adapter(tmp_path / "divided")
-    assert whole.keys() == divided.keys()
-    for name, tensor in whole.items():
-        assert (divided[name] - tensor).norm() <= 1e-3 * tensor.norm(), name
-    together(2, partial(work, folder=tmp_path / "back", stop=4), shard=True)
-    assert work(World(), folder=tmp_path / "back") == pytest.approx(alone[3:], rel=1e-5), "goes on undivided"
+    assert rest[0] == rest[1] == rest[2] == pytest.approx(alone[4:], rel=1e-5)
+    assert_alike(tmp_path / "alone", tmp_path / "divided")
+    together(2, partial(work, folder=tmp_path / "back", stop=5), shard=True)
+    assert work(World(), folder=tmp_path / "back") == pytest.approx(alone[4:], rel=1e-5)
 
 
 def vanish(world: World, backbone: Path, folder: Path) -> object:

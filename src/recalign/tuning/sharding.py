@@ -44,7 +44,7 @@ class ShardedGroup(Group):
         for module in list(model.modules()):
             if type(module).__name__ in (base._no_split_modules or ()):
                 fully_shard(module, mesh=mesh)
-        # By default the outermost tensors stay whole after a pass without gradients, and the next would find them stale.
+        # By default the outermost tensors stay whole after a pass without gradients; the next would find them stale.
         fully_shard(model, mesh=mesh, reshard_after_forward=True)
 
     def backward(self, loss: Tensor) -> None:
