@@ -188,11 +188,15 @@ def test_load_asks_for_the_model_of_the_run_and_the_catalogue_of_the_data(
     assert Recommender.load("runs/x").catalog is Loaded.catalog
     Recommender.load("runs/x", "prepared", backbone="here", device="cpu")
     assert asked == [
-        (Path("runs/x"), None, {"backbone": None, "device": "auto", "precision": "auto", "shared": None}),
+        (
+            Path("runs/x"),
+            None,
+            {"backbone": None, "device": "auto", "precision": "auto", "shared": None, "endpoint": None},
+        ),
         (
             Path("runs/x"),
             "samples of prepared",
-            {"backbone": "here", "device": "cpu", "precision": "auto", "shared": None},
+            {"backbone": "here", "device": "cpu", "precision": "auto", "shared": None, "endpoint": None},
         ),
     ]
     for name in ("rt", "it"):
@@ -205,7 +209,7 @@ def test_load_asks_for_the_model_of_the_run_and_the_catalogue_of_the_data(
     assert asked[-1] == (
         tmp_path / "models" / "rt",
         None,
-        {"backbone": None, "device": "auto", "precision": "auto", "shared": None},
+        {"backbone": None, "device": "auto", "precision": "auto", "shared": None, "endpoint": None},
     )
 
 

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from recalign.data.samples import SampleSet
     from recalign.evaluation.evaluate import evaluate
     from recalign.evaluation.evaluate import load_saved as load_scorer
+    from recalign.experiment.push import push
     from recalign.experiment.tune import tune
     from recalign.recommender import Recommender
     from recalign.scoring.base import Scorer
     from recalign.tuning.export import export
+    from recalign.tuning.export_data import export_data
 
 __version__ = "0.2.0"
 __all__ = [
@@ -26,10 +28,12 @@ __all__ = [
     "errors",
     "evaluate",
     "export",
+    "export_data",
     "load_scorer",
     "metrics",
     "prepare",
     "prior",
+    "push",
     "recommend",
     "run",
     "score",
@@ -45,10 +49,12 @@ _PUBLIC = {
     "errors": ("recalign.errors", ""),
     "evaluate": ("recalign.evaluation.evaluate", "evaluate"),
     "export": ("recalign.tuning.export", "export"),
+    "export_data": ("recalign.tuning.export_data", "export_data"),
     "load_scorer": ("recalign.evaluation.evaluate", "load_saved"),
     "metrics": ("recalign.metrics", ""),
     "prepare": ("recalign.api", "prepare"),
     "prior": ("recalign.baselines.priors", "prior"),
+    "push": ("recalign.experiment.push", "push"),
     "recommend": ("recalign.api", "recommend"),
     "run": ("recalign.api", "run"),
     "score": ("recalign.api", "score"),

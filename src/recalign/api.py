@@ -22,6 +22,7 @@ from recalign.experiment.run import ExperimentRun, run_experiment
 from recalign.models.config import Precision
 from recalign.recommender import Progress, Recommender, Selection
 from recalign.report import write_report
+from recalign.scoring.servers import Endpoint
 
 
 def prepare(dataset: str, output: str | Path, **settings: object) -> SampleSet:
@@ -54,6 +55,7 @@ def recommend(
     backbone: str | None = None,
     device: str = "auto",
     precision: Precision = "auto",
+    endpoint: str | None = None,
     progress: Progress | None = None,
 ) -> Answer:
     """Recommend items to someone with these likes and dislikes, as `recalign recommend` does.
@@ -62,7 +64,9 @@ def recommend(
 
     Arguments are those of `Recommender.load` and of `recalign.answer.answer`, which say what they raise.
     """
-    recommender = Recommender.load(run, data, index=index, backbone=backbone, device=device, precision=precision)
+    recommender = Recommender.load(
+        run, data, index=index, backbone=backbone, device=device, precision=precision, endpoint=endpoint
+    )
     return answer(recommender, likes, dislikes, k, explain=explain, selection=selection, progress=progress)
 
 
@@ -105,12 +109,13 @@ def score(
     index: str | Path | None = None,
     backbone: str | None = None,
     device: str = "auto",
+    endpoint: str | None = None,
     progress: Progress | None = None,
 ) -> Scored:
     """Score all users of a table of events, shard by shard, as `recalign score` does. After a kill it goes on.
 
     Args:
-        run, data, index, backbone, device: See `Recommender.load`.
+        run, data, index, backbone, device, endpoint: See `Recommender.load`.
         output: The directory of the scores; `recalign.bulk.output` says what comes to be there.
         users, source, like_above, max_history, k, selection, pairs, shards: See `recalign.bulk.request.Request`.
         without: Items that never come back (titles or ids), beside those of `selection`.
@@ -121,7 +126,7 @@ def score(
     from recalign.tuning.guards import collected_signals  # loads torch, as the recommender does
     from recalign.tuning.model_artifact import model_directory
 
-    recommender = Recommender.load(run, data, index=index, backbone=backbone, device=device)
+    recommender = Recommender.load(run, data, index=index, backbone=backbone, device=device, endpoint=endpoint)
     unwanted = selection.filters.without.union(recommender.match(title).item_id for title in without)
     selection = replace(selection, filters=replace(selection.filters, without=unwanted))
     tables = Path(users), None if pairs is None else Path(pairs)
@@ -132,6 +137,8 @@ def score(
         for name, place in places.items()
         if place is not None
     }
+    if endpoint is not None:
+        model["endpoint"] = Endpoint.parse(endpoint).kind  # shards of one output come from one kind of arithmetic
     with collected_signals() as signals:
         return score_users(
             recommender, request, Path(output), model=model, share=share, restart=restart, signals=signals,

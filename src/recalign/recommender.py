@@ -2,14 +2,11 @@
 
 ::
 
-    from recalign import Recommender
-
-    recommender = Recommender.load("runs/movies")
+    recommender = recalign.Recommender.load("runs/movies")
     recommender.recommend(likes=["Heat (1995)"], dislikes=["Batman & Robin (1997)"], k=10)
 
-Any `Scorer` will do: a tuned language model, a prior, a baseline. Nothing here knows about prompts or weights, and the
-user need not be one the model has seen. An explanation is no prose: it is the change of an item's score when one entry
-of the history is left out.
+Any `Scorer` will do: nothing here knows about prompts or weights. The user need not be one the model has seen. An
+explanation is no prose: it is the change of an item's score when one entry of the history is left out.
 """
 
 from __future__ import annotations
@@ -79,6 +76,7 @@ class Recommender:
         device: str = "auto",
         precision: Precision = "auto",
         shared: SharedBackbones | None = None,
+        endpoint: str | None = None,
     ) -> Recommender:
         """Load a tuned model with its catalogue.
 
@@ -90,18 +88,20 @@ class Recommender:
             device: "auto", "cpu" or "cuda".
             precision: The arithmetic to score in: "auto", "fp32", "bf16" or "int8" (`recalign.models.precision`).
             shared: Backbones that several models share in memory; by default this one has its own.
+            endpoint: Where the model is served, such as ``vllm:http://127.0.0.1:8000``; by default it is loaded here.
 
         Raises:
             ArtifactError: A directory is missing, altered or of another kind, or the index of another catalogue.
-            ConfigError: `run` is the run of an experiment with several models.
+            ConfigError: `run` is the run of an experiment with several models, or `endpoint` is none.
             ModelError: The backbone or the adapter cannot be loaded, or `precision` is not for it or its device.
         """
-        # This loads torch: a recommender around a prior does without.
-        from recalign.tuning.model_artifact import load_scorer, model_directory
+        from recalign.tuning.model_artifact import load_scorer, model_directory  # with torch; a prior does without
 
         directory = model_directory(Path(run))
         samples = None if data is None else SampleSet.load(Path(data))
-        scorer = load_scorer(directory, samples, backbone=backbone, device=device, precision=precision, shared=shared)
+        scorer = load_scorer(
+            directory, samples, backbone=backbone, device=device, precision=precision, shared=shared, endpoint=endpoint
+        )
         retriever = None if index is None else Index.load(Path(index))
         if retriever is not None:
             retriever.check(scorer.catalog, Path(str(index)), str(data or run))

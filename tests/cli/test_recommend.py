@@ -50,9 +50,16 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path | None]]:
     calls: list[tuple[Path, Path | None]] = []
 
     def load(
-        run: Path, data: Path | None, *, index: Path | None, backbone: str | None, device: str, precision: str
+        run: Path,
+        data: Path | None,
+        *,
+        index: Path | None,
+        backbone: str | None,
+        device: str,
+        precision: str,
+        endpoint: str | None,
     ) -> Recommender:
-        assert (backbone, device, precision) == (None, "auto", "auto")
+        assert (backbone, device, precision, endpoint) == (None, "auto", "auto", None)
         calls.append((run, data))
         return Recommender(Descending(), catalog, index=None if index is None else build_index(catalog))
 

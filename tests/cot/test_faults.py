@@ -280,6 +280,7 @@ def _client(samples: SampleSet, output: Path, server: ScriptedTeacher) -> list[s
     return [sys.executable, "-c", CLIENT, "teach", str(samples.path), *flat]
 
 
+@pytest.mark.slow
 def test_a_killed_client_repeats_only_what_was_in_flight(movies: SampleSet, tmp_path: Path, key: str) -> None:
     killed = threading.Event()
     process: list[subprocess.Popen[bytes]] = []

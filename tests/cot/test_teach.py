@@ -71,6 +71,7 @@ def test_it_beats_chance(movies: SampleSet, books: SampleSet, tmp_path: Path) ->
         assert statistics.hit_rate > statistics.chance
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_it_beats_chance_on_real_ratings(real_data: Path, tmp_path: Path) -> None:
     from recalign.experiment.prepare import PrepareConfig, prepare

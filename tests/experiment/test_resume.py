@@ -55,6 +55,7 @@ def outputs(store: Path, done: Done) -> dict[str, bytes]:
     return {job.name: (store / job.output).read_bytes() for job in kept}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_killed_and_run_again_with_two_workers_it_is_as_if_undisturbed(
     tiny: Done, tmp_path: Path, stage: Stage, write: Callable[..., Path]

@@ -139,6 +139,7 @@ def test_models_and_data_work_through_their_links(small: Done) -> None:
     assert ScoreFile.read(small.output / "scores" / "books" / "zero-shot.parquet").split == "test"
 
 
+@pytest.mark.slow
 def test_adapters_are_functions_of_the_file_alone(
     small: Done, tmp_path: Path, write_small: Callable[..., Path], recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

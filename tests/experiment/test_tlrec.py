@@ -179,6 +179,7 @@ def test_what_the_teacher_wrote_is_kept_and_found_again(run: ExperimentRun, book
     assert read_manifest(run.directory / "models" / "small-cot", kind="model").parents["cot"] == written.fingerprint
 
 
+@pytest.mark.slow
 def test_a_staged_curriculum_is_three_models(run: ExperimentRun, books: Path) -> None:
     changes = {
         'teacher = "quick"': 'teacher = "quick"\ncurriculum = "staged"',

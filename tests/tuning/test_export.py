@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -328,6 +331,41 @@ def run_card(output: Path, **names: str) -> float:
     score = scope["score"]
     assert isinstance(score, float)
     return score
+
+
+ALONE = """
+import sys
+sys.modules["recalign"] = None  # importing it fails
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+base, adapter, *prompts = sys.argv[1:]
+model = AutoModelForCausalLM.from_pretrained(base)
+if adapter:
+    from peft import PeftModel
+    model = PeftModel.from_pretrained(model, adapter)
+tokenizer = AutoTokenizer.from_pretrained(base)
+for prompt in prompts:
+    yes, no = (tokenizer(prompt + answer)["input_ids"] for answer in (" Yes", " No"))
+    with torch.no_grad():
+        logits = model.eval()(torch.tensor([yes[:-1]])).logits[0, -1].double()
+    print(float(logits[yes[-1]] - logits[no[-1]]))
+assert not [name for name in sys.modules if name.startswith("recalign.")]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["merged", "peft"])
+def test_an_export_scores_the_same_in_a_process_without_recalign(
+    tmp_path: Path, chain: Chain, source: SampleSet, to: str
+) -> None:
+    model = chain("llama", False, "lora")
+    output, samples = export(model, to=to, output=tmp_path / "out"), asked(source)
+    base, adapter = (output, "") if to == "merged" else (backbone_of(model).name, output)
+    command = [sys.executable, "-W", "ignore", "-c", ALONE, str(base), str(adapter), *prompts(output, samples, source)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert_equal_scores(np.array(done.stdout.split(), dtype=float), recaligns(model, samples))
 
 
 def printed_score(card: str) -> float:

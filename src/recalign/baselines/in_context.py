@@ -26,7 +26,8 @@ from recalign.prompting.prompts import HistoryText, Instruction, Prompt
 from recalign.prompting.spec import read_spec
 from recalign.prompting.template import PromptTemplate
 from recalign.prompting.titles import clean_title
-from recalign.scoring.yes_no import ScoreKind, YesNoScorer
+from recalign.scoring.prompted import ScoreKind
+from recalign.scoring.yes_no import YesNoScorer
 
 _LONGEST: Final = 4096  # tokens of a prompt where the backbone would take more
 

@@ -41,6 +41,17 @@ Precision = Annotated[
         "CPU; linear layers in eight-bit integers, see docs/performance.md). Default: auto."
     ),
 ]
+Endpoint = Annotated[
+    str | None,
+    option(
+        "Ask the model where it is served instead of loading it: vllm:ADDRESS or sglang:ADDRESS, such as "
+        "vllm:http://127.0.0.1:8000; #NAME after it where the server has several models (see docs/remote.md)."
+    ),
+]
+Tracker = Annotated[
+    Literal["wandb", "trackio", "tensorboard", "mlflow"] | None,
+    option("Show the logs of trainings there, too (see docs/trackers.md): wandb, trackio, tensorboard or mlflow."),
+]
 Settings = Annotated[
     list[str] | None,
     option(

@@ -80,6 +80,7 @@ def evaluate(
         str, typer.Option("--score", help="log-odds, or paper: p(Yes) - p(No), the reference code's order.")
     ] = "log-odds",
     precision: client_options.Precision = "auto",
+    endpoint: client_options.Endpoint = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     backbone: in_context.Backbone = None,
     demonstrations: in_context.Demonstrations = None,
@@ -120,7 +121,7 @@ def evaluate(
         tested = TestSettings(resamples, seed)
         rank_and_show(
             models, SampleSet.load(data), split, index, retrieve, tested, output, precision=precision,
-            json_output=json_output,
+            endpoint=endpoint, json_output=json_output,
         )  # fmt: skip
         return
     kind: ScoreKind = "paper" if score == "paper" else "log-odds"
@@ -142,7 +143,7 @@ def evaluate(
             panel = evaluate_models(
                 wanted, sample_set, split, fit=fitted, candidates=candidates, output=output, seed=seed,
                 resamples=resamples, calibrate=calibrate, kind=kind, precision=precision,
-                progress_for=lambda name: reporter.task(name, "samples"),
+                endpoint=endpoint, progress_for=lambda name: reporter.task(name, "samples"),
             )  # fmt: skip
     if json_output:
         sys.stdout.write(panel.model_dump_json() + "\n")

@@ -23,6 +23,7 @@ def rank_and_show(
     output: Path | None,
     *,
     precision: Precision,
+    endpoint: str | None,
     json_output: bool,
 ) -> None:
     """Retrieve, rank, print; with `output` also write CSV files into that folder."""
@@ -38,7 +39,7 @@ def rank_and_show(
     with TerminalReporter(after=SHORT_SECONDS) as reporter:
         show = reporter.task("rank", "lists")
         ranking = retrieve_and_rank(
-            models, data, index, split, retrieve=retrieve, settings=settings, precision=precision,
+            models, data, index, split, retrieve=retrieve, settings=settings, precision=precision, endpoint=endpoint,
             progress=lambda done, total: show(done, total, ""),
         )  # fmt: skip
     if output is not None:

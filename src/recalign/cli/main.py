@@ -21,6 +21,7 @@ from recalign.cli.import_model import import_model
 from recalign.cli.index import index
 from recalign.cli.page import page
 from recalign.cli.prepare import prepare
+from recalign.cli.push import push
 from recalign.cli.recommend import RecommendCommand, recommend
 from recalign.cli.report import report
 from recalign.cli.run import run as run_experiment
@@ -53,6 +54,7 @@ app.command(cls=RecommendCommand)(recommend)
 app.command()(score)
 app.command("run")(run_experiment)
 app.command()(export)
+app.command()(push)
 app.command("import")(import_model)
 app.command()(serve)
 app.command()(events)

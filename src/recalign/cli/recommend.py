@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand
 
-from recalign.cli.client_options import Precision
+from recalign.cli.client_options import Endpoint, Precision
 from recalign.terminal import printable
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def recommend(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Precision = "auto",
+    endpoint: Endpoint = None,
     explain: Annotated[
         Literal["influences", "pairs"] | None,
         typer.Option(
@@ -119,7 +120,9 @@ def recommend(
 
     with TerminalReporter(after=SHORT_SECONDS) as reporter:
         show = reporter.task("recommend", "items")
-        recommender = Recommender.load(run, data, index=index, backbone=backbone, device=device, precision=precision)
+        recommender = Recommender.load(
+            run, data, index=index, backbone=backbone, device=device, precision=precision, endpoint=endpoint
+        )
         unwanted = [recommender.match(title).item_id for title in without or ()]
         filters = Filters.parse(only or (), unwanted, exclude_seen=exclude_seen)
         found = answer(

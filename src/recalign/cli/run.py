@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from recalign.cli.client_options import Tracker
 from recalign.terminal import printable
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def run(
         list[str] | None,
         typer.Option(help="Run on this one of the file's backbones alone; repeat for several.", show_default=False),
     ] = None,
+    tracker: Tracker = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is left to run and about how many CPU-hours it takes.")
     ] = False,
@@ -44,6 +46,7 @@ def run(
     from recalign.api import run as run_file
     from recalign.cli.progress import TerminalReporter
     from recalign.experiment.run import default_output, default_store, estimate_experiment
+    from recalign.experiment.tracking import tracked
 
     backbones = tuple(backbone or ())
     target = output or default_output(file, backbones)
@@ -51,7 +54,7 @@ def run(
         for line in estimate_experiment(file, store or default_store(target), seeds=seeds, backbones=backbones).lines():
             typer.echo(line)
         return
-    with TerminalReporter() as reporter:
+    with TerminalReporter() as terminal, tracked(terminal, tracker, file.stem, target.parent / "tracking") as reporter:
         done = run_file(file, target, store=store, jobs=jobs, seeds=seeds, backbones=backbones, reporter=reporter)
     show_results(done)
     typer.echo(f"\nresults: {target / 'results.json'}\nreport: {target / 'report.html'}")

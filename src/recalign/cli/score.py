@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from recalign.cli.client_options import Endpoint
+
 if TYPE_CHECKING:
     from recalign.bulk.score import Scored
     from recalign.experiment.progress import Progress
@@ -37,6 +39,7 @@ def score(
     data: Annotated[Path | None, _option("Prepared data whose catalogue is used instead of the run's.")] = None,
     backbone: Annotated[str | None, _option("Path or hub id of the backbone, if it has moved since tuning.")] = None,
     device: Annotated[str, _option("auto (default), cpu or cuda.")] = "auto",
+    endpoint: Endpoint = None,
     like_above: Annotated[float | None, _option("Ratings above this are likes, e.g. 3.5.", _SOURCE)] = None,
     max_history: Annotated[
         int | None, _option("How many of a user's last events are the history (50).", _SOURCE)
@@ -129,7 +132,7 @@ def score(
             run, users, output, source=source, like_above=like_above, max_history=max_history or HISTORY, k=k,
             selection=Selection(filters, retrieve or RETRIEVE, diversity), without=without or (), pairs=pairs,
             shards=SHARDS if shards is None else shards, share=Share() if shard is None else Share.parse(shard),
-            restart=restart, data=data, index=index, backbone=backbone, device=device,
+            restart=restart, data=data, index=index, backbone=backbone, device=device, endpoint=endpoint,
             progress=_with_rate(reporter.task("score", "users")),
         )  # fmt: skip
     _show(done)

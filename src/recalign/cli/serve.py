@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from recalign.cli.client_options import Precision
+from recalign.cli.client_options import Endpoint, Precision
 from recalign.errors import ConfigError
 
 
@@ -68,6 +68,7 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    endpoint: Endpoint = None,
 ) -> None:
     """Serve tuned models over HTTP: recommend, score, rerank, explain, autocomplete; and a page that shows them, at /.
 
@@ -81,7 +82,7 @@ def serve(
 
     config = ServeConfig(
         host, port, keys, store, like_above, timeout, capacity, stall, drain, device, precision, index, retrieve, data,
-        backbone,
+        backbone, endpoint,
     )  # fmt: skip
     serve_models(runs, config, on_start=lambda address, names: typer.echo(f"serving {', '.join(names)}: {address}/"))
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from recalign.cli.client_options import Tracker
+
 
 def tune(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the model.")] = Path("runs/model"),
@@ -44,11 +46,13 @@ def tune(
     shard: Annotated[
         bool, typer.Option("--shard", help="Divide the model among the processes, where one device does not hold it.")
     ] = False,
+    tracker: Tracker = None,
 ) -> None:
     """Tune a language model on prepared samples. Several stages are run by `recalign run`."""
     from recalign.cli.progress import TerminalReporter
     from recalign.errors import ConfigError, Interrupted, ProcessError
     from recalign.experiment.progress import Reporter
+    from recalign.experiment.tracking import tracked
     from recalign.experiment.tune import tune as tune_one
     from recalign.settings import parse_settings
     from recalign.tuning.joining import launched
@@ -61,8 +65,8 @@ def tune(
     names = {"name": backbone, "revision": revision, "dtype": dtype, "quantization": quantization}
     place = launched()
     speaks = place is None or place.rank == 0  # one of several processes for all
-    with TerminalReporter() as terminal:
-        reporter = terminal if speaks else Reporter()
+    feeds, folder = (tracker if speaks else None), output.parent / "tracking"
+    with TerminalReporter() as terminal, tracked(terminal if speaks else Reporter(), feeds, "tune", folder) as reporter:
         try:
             tune_one(
                 data,

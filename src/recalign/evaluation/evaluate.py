@@ -60,6 +60,7 @@ def evaluate(
     calibrate: bool | None = None,
     kind: ScoreKind = "log-odds",
     precision: Precision = "auto",
+    endpoint: str | None = None,
     pairs: Sequence[tuple[str, str]] = (),
     progress_for: Callable[[str], Progress] = lambda name: lambda done, total, facts: None,
 ) -> Panel:
@@ -81,6 +82,7 @@ def evaluate(
         calibrate: Whether temperatures are fitted on validation labels; by default as `score.may_fit` says.
         kind: What tuned models are asked for (`recalign.scoring.yes_no.YesNoScorer`).
         precision: The arithmetic of tuned models; see `recalign.models.precision`. Baselines and priors have none.
+        endpoint: Where the only tuned model is served, see `Recommender.load`; by default it is loaded here.
         pairs: Names of models to compare with each other.
         progress_for: The callback for the progress of what has that name: the priors, each model, the intervals.
 
@@ -93,7 +95,7 @@ def evaluate(
         ArtifactError: A model or the candidates are damaged or of other data, or `output` cannot be written.
         ModelError: A model cannot be loaded, or gave scores that are not finite.
     """
-    wanted = named_models(models)
+    wanted = named_models(models, endpoint)
     task = None if candidates is None else load_task(candidates, data, split)
     told = progress_for("priors")
     priors = priors_for(data, fit, split)
@@ -101,7 +103,7 @@ def evaluate(
     fit_name = fit.path.name if fit else ""
     beside, learned = prior_rows([Fold(data, fit, task)], split, fit_name=fit_name, seed=seed, calibrate=calibrate)
     told(len(data.frame(split)), len(data.frame(split)), "")
-    scoring = _Scoring(data, split, task, output, len(wanted) > 1, seed, calibrate, kind, precision)
+    scoring = _Scoring(data, split, task, output, len(wanted) > 1, seed, calibrate, kind, precision, endpoint)
     rows = [scoring.row(name, model, progress_for(name)) for name, model in loadable.items()]
     known = {scored.row.model for scored in rows}
     rows += [scored for scored in beside if scored.row.model not in known]
@@ -114,15 +116,20 @@ def evaluate(
     return build_panel(facts, rows, TestSettings(resamples, seed), pairs)
 
 
-def named_models(models: Sequence[Model]) -> dict[str, Model]:
+def named_models(models: Sequence[Model], endpoint: str | None = None) -> dict[str, Model]:
     """What to evaluate by its name in the tables: names of priors and references, directories of models, scorers.
 
     Two directories of one name would look like two seeds of one model, so both are called by their whole path.
 
     Raises:
-        ConfigError: There is no such prior, reference or directory, or one is named twice.
+        ConfigError: There is no such prior, reference or directory, or one is named twice; or it is not one tuned model
+            that is to be asked at an `endpoint`.
     """
     resolved = [_resolved(model) for model in models]
+    if endpoint is not None:
+        tuned = [model for model in resolved if isinstance(model, Path) and _saved_kind(model) == "tuned"]
+        if len(tuned) != 1:
+            raise ConfigError("--endpoint", found=f"{len(tuned)} tuned models", expected="one")
     names = [_name(model) for model in resolved]
     names = [str(model) if names.count(name) > 1 else name for name, model in zip(names, resolved, strict=True)]
     if len(set(names)) < len(names):
@@ -132,12 +139,18 @@ def named_models(models: Sequence[Model]) -> dict[str, Model]:
 
 
 def load_saved(
-    directory: str | Path, data: SampleSet, *, kind: ScoreKind = "log-odds", precision: Precision = "auto"
+    directory: str | Path,
+    data: SampleSet,
+    *,
+    kind: ScoreKind = "log-odds",
+    precision: Precision = "auto",
+    endpoint: str | None = None,
 ) -> Scorer:
     """A directory that `recalign tune` or `recalign baseline` wrote, as a scorer of the data's items.
 
     `kind` is that of `recalign.scoring.yes_no.YesNoScorer`; baselines give log-odds. `precision` is the arithmetic of
-    language models (`recalign.models.precision`); it changes nothing for a baseline.
+    language models (`recalign.models.precision`), and `endpoint` says where one is served (`Recommender.load`); they
+    change nothing for a baseline.
 
     Raises:
         ArtifactError: Neither is there, or it is incomplete or altered.
@@ -146,7 +159,7 @@ def load_saved(
     """
     directory = Path(directory)
     if _saved_kind(directory) == "tuned":
-        return load_scorer(directory, data, kind=kind, precision=precision)
+        return load_scorer(directory, data, kind=kind, precision=precision, endpoint=endpoint)
     if kind != "log-odds":
         raise ConfigError(f"score {kind!r} of {directory}", found="a baseline", expected="a language model")
     return load_baseline(directory, data)
@@ -163,6 +176,7 @@ class _Scoring:
     calibrate: bool | None
     kind: ScoreKind
     precision: Precision
+    endpoint: str | None
 
     def row(self, name: str, model: Path | Untuned | Scorer, progress: Progress) -> ScoredRow:
         """A model's scores, written to their files."""
@@ -193,7 +207,8 @@ class _Scoring:
 
     def _load(self, model: Path | Untuned | Scorer) -> tuple[RowKind, Scorer]:
         if isinstance(model, Path):
-            return _saved_kind(model), load_saved(model, self.data, kind=self.kind, precision=self.precision)
+            loaded = load_saved(model, self.data, kind=self.kind, precision=self.precision, endpoint=self.endpoint)
+            return _saved_kind(model), loaded
         if isinstance(model, Untuned):
             return "in-context", model.scorer(self.data, self.kind)
         if isinstance(model, Factorisation):

@@ -28,6 +28,7 @@ def retrieve_and_rank(
     *,
     retrieve: int = 200,
     precision: Precision = "auto",
+    endpoint: str | None = None,
     settings: TestSettings = TestSettings(),
     progress: Progress | None = None,
 ) -> FullRanking:
@@ -46,8 +47,8 @@ def retrieve_and_rank(
         hint = f"recalign index {data.path} --output {index} --overwrite"
         found, expected = f"interactions of data {made_of[:12]}", data.fingerprint[:12]
         raise ArtifactError(f"index {index}", found=found, expected=expected, hint=hint)
-    wanted = named_models(models)
-    scorers = {name: _scorer(model, data, split, precision) for name, model in wanted.items()}
+    wanted = named_models(models, endpoint)
+    scorers = {name: _scorer(model, data, split, precision, endpoint) for name, model in wanted.items()}
     found_ranking = rank_full(retriever, scorers, data, split, retrieve=retrieve, settings=settings, progress=progress)
     for name, model in wanted.items():
         if isinstance(model, Path) and split == "test":
@@ -57,9 +58,9 @@ def retrieve_and_rank(
     return found_ranking
 
 
-def _scorer(model: Model, data: SampleSet, split: str, precision: Precision) -> Scorer:
+def _scorer(model: Model, data: SampleSet, split: str, precision: Precision, endpoint: str | None) -> Scorer:
     if isinstance(model, Path):
-        return load_saved(model, data, precision=precision)
+        return load_saved(model, data, precision=precision, endpoint=endpoint)
     if isinstance(model, str):
         return reference(model, data, split) if model.startswith(REFERENCE) else prior(model, data)
     if isinstance(model, Untuned):

@@ -19,7 +19,7 @@ from recalign.evaluation.ranking import freeze, load_task, score_task
 from recalign.evaluation.score import log_test_read, score_split
 from recalign.evaluation.score_file import ScoreFile
 from recalign.experiment.prepare import prepare
-from recalign.experiment.progress import Reporter, of_steps
+from recalign.experiment.progress import Reporter, of_training
 from recalign.experiment.store import (
     BaselineWork,
     BuiltBackbone,
@@ -52,7 +52,7 @@ def execute(job: Job, store: Store, reporter: Reporter) -> None:
             prepare(work.config.model_copy(update={"output": target}))
         case NanoWork():
             sources, targets = ([store.data(name) for name in names] for names in (work.sources, work.targets))
-            progress = of_steps(reporter.task(job.name))
+            progress = of_training(reporter, job.name, work.nano.model_dump(mode="json"))
             built = resolve_backbone(work.backbone, work.nano, sources, targets, progress=progress)
             write_file_atomic(target, BuiltBackbone(directory=Path(built.name)).model_dump_json().encode())
         case TeachWork():
@@ -86,7 +86,8 @@ def _tune(name: str, work: TuneWork, store: Store, reporter: Reporter, target: P
     )
 
     def progress_for(stage: str) -> Callable[[StepReport], None]:
-        return of_steps(reporter.task(stage.replace(target.name, name)))  # the store knows it by its key
+        shown = stage.replace(target.name, name)  # the store knows it by its key
+        return of_training(reporter, shown, work.config.model_dump(mode="json"))
 
     tune_curriculum(target.name, inputs, target.parent, progress_for=progress_for)
 

@@ -41,6 +41,10 @@ class TuneRequest:
     restart: bool
     shard: bool
 
+    def told(self) -> dict[str, object]:
+        """The settings as a tracker shows them, without the path of a machine."""
+        return {**self.settings, "backbone": Path(str(self.backbone["name"])).name}
+
 
 @dataclass(frozen=True)
 class _Answer:

@@ -8,7 +8,7 @@ from pathlib import Path
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
 from recalign.experiment.processes import TuneRequest, tune_together
-from recalign.experiment.progress import Reporter, of_steps
+from recalign.experiment.progress import Reporter, of_training
 from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.settings import validated
 from recalign.tuning.backbones import BACKBONES, resolve_backbone
@@ -79,7 +79,7 @@ def tune_at(place: Place | None, request: TuneRequest, reporter: Reporter) -> No
         inputs = _inputs(request, reporter, world)
         if find_finished(inputs, request.output):
             reporter.note("already tuned from these inputs")
-        progress = of_steps(reporter.task(request.output.name))
+        progress = of_training(reporter, request.output.name, request.told())
         tune_stage(inputs, request.output, restart=request.restart, progress=progress, world=world)
 
 
@@ -96,7 +96,7 @@ def _inputs(request: TuneRequest, reporter: Reporter, world: World) -> StageInpu
         changes = asked.model_dump(exclude={"name"}, exclude_defaults=True)
         resolved = backbone_of(request.parent).model_copy(update=changes)
     else:
-        progress = of_steps(reporter.task(f"pretraining {asked.name}"))
+        progress = of_training(reporter, f"pretraining {asked.name}", request.told())
 
         def resolve() -> BackboneConfig:
             return resolve_backbone(asked, nano, sets, progress=progress)

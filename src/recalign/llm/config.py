@@ -11,6 +11,15 @@ OPENAI_URL: Final = "https://api.openai.com/v1"
 Temperature: TypeAlias = Annotated[float, Field(ge=0, le=2, description="Sampling temperature; 0 is greedy.")]
 
 
+def plain_address(value: str) -> str:
+    """An address as it is recorded and shown, so it must hold no password. Raises ValueError for others."""
+    parts = urlsplit(value)
+    plain = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+    if not plain or parts.query or parts.fragment or not value.isprintable() or " " in value:
+        raise ValueError("must be http(s)://host/path without user, password or query")
+    return value.rstrip("/")
+
+
 class ClientConfig(BaseModel):
     """Whatever any question to a language model needs, whatever it is about."""
 
@@ -40,14 +49,7 @@ class ClientConfig(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _plain_address(cls, value: str | None) -> str | None:
-        """An address is recorded, so it must hold no password."""
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        plain = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
-        if not plain or parts.query or parts.fragment or not value.isprintable() or " " in value:
-            raise ValueError("must be http(s)://host/path without user, password or query")
-        return value.rstrip("/")
+        return None if value is None else plain_address(value)
 
     @model_validator(mode="after")
     def _priced(self) -> Self:

@@ -45,7 +45,7 @@ class EndpointTeacher:
         self.settings: Mapping[str, object] = {"model": model, "base_url": self._url}
         self._length = config.length_parameter
         self._most_alternatives = sys.maxsize
-        self._key = _read_key(config, os.environ if environment is None else environment)
+        self._key = _key_of(config, os.environ if environment is None else environment)
         try:
             import openai
         except ImportError as error:
@@ -219,11 +219,17 @@ def _allowed_alternatives(error: Any, asked: int) -> int:
     return max((number for number in numbers if 0 < number < asked), default=0)
 
 
-def _read_key(config: ClientConfig, environment: Mapping[str, str]) -> str:
-    """The key, or "" where none is set and the endpoint is not OpenAI's own."""
-    key = environment.get(config.key_env, "").strip()
+def read_key(variable: str, environment: Mapping[str, str]) -> str:
+    """The API key in an environment variable, or "" where there is none. Raises ConfigError where it cannot be one."""
+    key = environment.get(variable, "").strip()
     if key and (not key.isascii() or not key.isprintable() or " " in key):
-        raise ConfigError(f"environment variable {config.key_env}", found="characters that no key has")
+        raise ConfigError(f"environment variable {variable}", found="characters that no key has")
+    return key
+
+
+def _key_of(config: ClientConfig, environment: Mapping[str, str]) -> str:
+    """The key, or "" where none is set and the endpoint is not OpenAI's own."""
+    key = read_key(config.key_env, environment)
     if not key and config.base_url is None:
         hint = f"Set it: export {config.key_env}=..., or name another variable with --key-env."
         raise ConfigError(f"environment variable {config.key_env}", found="no API key", hint=hint)

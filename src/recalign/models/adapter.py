@@ -30,7 +30,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from recalign.errors import ModelError
-from recalign.models.backbone import Backbone
+from recalign.models.backbone import Backbone, TokenizerOnly
 from recalign.models.config import Frozen, LoraSettings
 from recalign.models.peft_files import ADAPTER, LORA_WEIGHTS, lora_tensors, public_name, write_json, write_lora
 from recalign.models.targets import fan_in_fan_out, resolve_targets
@@ -88,6 +88,19 @@ def read_record(directory: Path) -> AdapterRecord:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "document"
         raise ModelError(f"{path} is no adapter record", found=f"{field}: {first['msg']}") from error
+
+
+def checked_record(directory: Path, backbone: Backbone | TokenizerOnly) -> AdapterRecord:
+    """`read_record` of an adapter that was made for this backbone. Raises ModelError where it was made for another."""
+    record = read_record(directory)
+    if record.base_fingerprint != backbone.fingerprint:
+        raise ModelError(
+            f"adapter {directory} was made for another backbone",
+            found=f"{record.backbone} ({record.base_fingerprint[:12]})",
+            expected=f"{backbone.name} ({backbone.fingerprint[:12]})",
+            hint="Pass the backbone that it was tuned from.",
+        )
+    return record
 
 
 @dataclass(frozen=True)
@@ -193,14 +206,7 @@ def _claim(backbone: Backbone, directory: Path | None, mode: Mode = "lora") -> A
     """Check that the adapter in `directory`, if any, and the mode go with this unused backbone."""
     if backbone.adapted:
         raise ModelError(f"backbone {backbone.name}", found="one that carries an adapter", expected="a fresh one")
-    record = None if directory is None else read_record(directory)
-    if record is not None and record.base_fingerprint != backbone.fingerprint:
-        raise ModelError(
-            f"adapter {directory} was made for another backbone",
-            found=f"{record.backbone} ({record.base_fingerprint[:12]})",
-            expected=f"{backbone.name} ({backbone.fingerprint[:12]})",
-            hint="Pass the backbone that it was tuned from.",
-        )
+    record = None if directory is None else checked_record(directory, backbone)
     full = mode == "full" or (record is not None and (record.mode == "full" or record.base_weights is not None))
     if full and backbone.config.quantization is not None:
         thing = "mode full" if mode == "full" else f"adapter {directory} holds full weights"

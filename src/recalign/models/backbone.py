@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
 from recalign.errors import ModelError
@@ -95,6 +95,27 @@ def load_backbone(config: BackboneConfig) -> Backbone:
         pad_id=_settle_padding(tokenizer, rows),
         config=config,
     )
+
+
+@dataclass(frozen=True)
+class TokenizerOnly:
+    """A backbone whose weights were not loaded, because a server has them; attributes as of `Backbone`."""
+
+    tokenizer: Any
+    name: str
+    fingerprint: str
+    max_positions: int
+
+
+def load_tokenizer(config: BackboneConfig) -> TokenizerOnly:
+    """Load what it takes to make prompts for a backbone. Raises ModelError as `load_backbone`."""
+    checkpoint = inspect_checkpoint(locate(config.name, config.revision)[0], config.name)
+    tokenizer = _load_tokenizer(checkpoint)
+    try:
+        read = AutoConfig.from_pretrained(checkpoint.directory, trust_remote_code=False, local_files_only=True)
+    except _LOAD_ERRORS as error:
+        raise _cannot_load(checkpoint, error) from error
+    return TokenizerOnly(tokenizer, config.name, checkpoint.fingerprint(), position_limit(read))
 
 
 def position_limit(config: Any) -> int:

@@ -32,14 +32,15 @@ def lora_tensors(model: PeftModel) -> dict[str, Tensor]:
     return dict(get_peft_model_state_dict(model, adapter_name=ADAPTER, save_embedding_layers=False))
 
 
-def write_lora(model: PeftModel, backbone: Backbone, directory: Path, *, alone: bool) -> str:
+def write_lora(model: PeftModel, backbone: Backbone, directory: Path, *, alone: bool, base: str | None = None) -> str:
     """Write both files and return the SHA-256 of the weights.
 
     `alone`: the LoRA on the untouched backbone is the model. Where it is not, nothing but recalign can load the files.
+    `base`: the hub id that others find the backbone under, where it lies in a directory here.
     """
     config: dict[str, object] = {"peft_type": NOT_ALONE, "base_model_name_or_path": NOT_ALONE}
     if alone:
-        names = {"base_model_name_or_path": base_name(backbone), "revision": backbone.revision}
+        names = {"base_model_name_or_path": base or base_name(backbone), "revision": backbone.revision}
         config = {**model.peft_config[ADAPTER].to_dict(), **names, "inference_mode": True}
     write_json(config, directory / LORA_CONFIG)
     return write_tensors(lora_tensors(model), directory / LORA_WEIGHTS)

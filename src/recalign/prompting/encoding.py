@@ -123,13 +123,16 @@ class PromptEncoder:
             DataError: not even a few letters of a target fit into `max_length`.
         """
         labels = [None] * len(targets) if labels is None else labels
-        texts = [entry.text for history in histories for entry in history] + list(targets)
-        inert = dict(zip(texts, self._control.inert(texts, clean_title), strict=True))
-        cut = self._cuts.shown(list(inert.values()), self.max_length)
-        shown = {text: cut[safe] for text, safe in inert.items()}
+        shown = self.shown([entry.text for history in histories for entry in history] + list(targets))
         safe = [[HistoryText(shown[e.text], e.liked, e.rating) for e in history] for history in histories]
         pairs = self._fit(safe, [shown[target] for target in targets])
         return [self._finish(pair, label) for pair, label in zip(pairs, labels, strict=True)]
+
+    def shown(self, texts: Sequence[str]) -> dict[str, str]:
+        """What prompts show of each item text: without control tokens, and cut where no prompt holds it."""
+        inert = dict(zip(texts, self._control.inert(texts, clean_title), strict=True))
+        cut = self._cuts.shown(list(inert.values()), self.max_length)
+        return {text: cut[safe] for text, safe in inert.items()}
 
     def cut(self, texts: Iterable[str]) -> dict[str, str]:
         """Those of `texts` that no prompt of `max_length` holds, with the beginning that is shown of each instead."""
@@ -179,7 +182,7 @@ class PromptEncoder:
         return [self._length(pair) for pair in self._pairs([()] * len(targets), targets)]
 
     def _verify(self) -> tuple[int, int]:
-        context, another = self._contexts([(), ()], _PROBES)
+        context, another = self.contexts([(), ()], _PROBES)
         no, yes = self._answers
         context_ids, other_ids, no_ids, yes_ids = self._tokenise([context, another, context + no, context + yes])
         if context_ids == other_ids:
@@ -194,7 +197,8 @@ class PromptEncoder:
             self._endings = (no_ids[shared - _BOUNDARY : shared], no_ids[shared:], yes_ids[shared:])
         return answer_ids(self.tokenizer, yes=yes, no=no, context_ids=context_ids, yes_ids=yes_ids, no_ids=no_ids)
 
-    def _contexts(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[str]:
+    def contexts(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[str]:
+        """What is tokenised before the answer, of texts as `shown` gives them; nothing is left out."""
         template, domain = self.template, self.domain
         samples = zip(histories, targets, strict=True)
         rows = [template.instruction(domain, history, target, None) for history, target in samples]
@@ -209,7 +213,7 @@ class PromptEncoder:
         return tokenise(self.tokenizer, texts, special=not self.template.chat)  # a chat template writes them itself
 
     def _pairs(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[_Pair]:
-        contexts = self._contexts(histories, targets)
+        contexts = self.contexts(histories, targets)
         answered = self._tokenise([context + self._answers[1] for context in contexts])
         pairs = [self._known(ids) for ids in answered]
         unknown = [index for index, pair in enumerate(pairs) if pair is None]

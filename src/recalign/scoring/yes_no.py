@@ -6,8 +6,7 @@ given that the model answers at all. The probability mass of the two answers tog
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -15,31 +14,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from recalign.data.catalog import ItemCatalog
-from recalign.data.samples import CandidateList
 from recalign.models.forward import logits_at, supports_fusion, supports_packing
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.prompting.packing import Forest, Tree, forests, grow_tree, grow_trees, pack
-from recalign.prompting.prompts import HistoryText
-from recalign.scoring.base import Scores
-
-ScoreKind = Literal["log-odds", "paper"]
+from recalign.scoring.prompted import PromptScorer, ScoreKind
 
 
-class YesNoScorer:
+class YesNoScorer(PromptScorer):
     """A `Scorer` around a causal language model.
 
     Args:
         model: The tuned model; it is in evaluation mode while it scores.
-        encoder: The one encoding path, with the template that the adapter was tuned with.
-        catalog: Texts of the items that histories and candidates name.
-        name: Name in tables.
-        kind: "log-odds", or "paper" for p(Yes) − p(No), the order in which the reference code ranks (it applies a
-            second softmax to the two probabilities). It can reorder samples and is no log-odds, so LogLoss and ECE are
-            undefined.
+        encoder, catalog, name, kind: See `PromptScorer`.
         batch_tokens: Token budget of one forward pass. Activations that fit the processor's caches are fastest.
-
-    Attributes:
-        progress: Called after each forward pass with (prompts scored, prompts to score); see `scoring.base.watched`.
     """
 
     def __init__(
@@ -52,33 +39,16 @@ class YesNoScorer:
         kind: ScoreKind = "log-odds",
         batch_tokens: int = 2560,
     ) -> None:
+        super().__init__(encoder, catalog, name=name, kind=kind)
         self.model = model
-        self.encoder = encoder
-        self.catalog = catalog
-        self.kind = kind
-        self.name = name
-        self.log_odds = kind == "log-odds"
-        self.progress: Callable[[int, int], None] | None = None
         self._batch_tokens = batch_tokens
         self._packed = supports_packing(model, longest=encoder.max_length)
         self._fused = self._packed and supports_fusion(model)
 
-    def score(self, lists: Sequence[CandidateList]) -> Scores:
-        """Score every item of every list; see `Scorer`. Raises DataError where an item is not in the catalogue."""
-        if not lists:
-            return Scores((), ())
-        sizes = [len(candidates.item_ids) for candidates in lists]
-        scores, mass = self.score_prompts(self._encode(lists), sizes)
-        cuts = np.cumsum(sizes)[:-1]
-        return Scores(tuple(np.split(scores, cuts)), tuple(np.split(mass, cuts)))
-
     def score_prompts(
         self, prompts: Sequence[EncodedPrompt], sizes: Sequence[int]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Score and probability mass of the two answers per prompt, each of shape (prompts,).
-
-        The first `sizes[0]` prompts are of one history, the next `sizes[1]` of another, and so on.
-        """
+        """See `PromptScorer.score_prompts`."""
         self.model.eval()
         scores, mass, done = np.empty(len(prompts)), np.empty(len(prompts)), 0
         for forest, places in self._forests(prompts, sizes):
@@ -87,16 +57,6 @@ class YesNoScorer:
             if self.progress is not None:
                 self.progress(done, len(prompts))
         return scores, mass
-
-    def _encode(self, lists: Sequence[CandidateList]) -> list[EncodedPrompt]:
-        histories: list[tuple[HistoryText, ...]] = []
-        targets: list[str] = []
-        for candidates in lists:
-            history = self.catalog.with_texts(candidates.history)
-            for item_id in candidates.item_ids:
-                histories.append(history)
-                targets.append(self.catalog.text(item_id))
-        return self.encoder.encode_many(histories, targets)
 
     def _forests(
         self, prompts: Sequence[EncodedPrompt], sizes: Sequence[int]

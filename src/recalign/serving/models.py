@@ -19,17 +19,21 @@ def load_models(
     index: Path | None = None,
     data: Path | None = None,
     backbone: str | None = None,
+    endpoint: str | None = None,
 ) -> dict[str, Recommender]:
     """Load models; those that are a LoRA on one backbone share its weights (in precision auto).
 
     Args:
         runs: Directories, or NAME=DIRECTORY; without NAME the name is that of the directory.
         device, precision, index, data, backbone: See `Recommender.load`; the same for all models.
+        endpoint: See `Recommender.load`; for a single model.
 
     Raises:
-        ConfigError: Two models have one name.
+        ConfigError: Two models have one name, or one endpoint.
         ArtifactError, ModelError: As `Recommender.load`.
     """
+    if endpoint is not None and len(runs) > 1:
+        raise ConfigError("--endpoint", found=f"{len(runs)} models", expected="one")
     models: dict[str, Recommender] = {}
     shared = SharedBackbones()
     for run in runs:
@@ -37,8 +41,9 @@ def load_models(
         if not equals or Path(run).exists():
             name, directory = "", run
         model = Recommender.load(
-            directory, device=device, precision=precision, index=index, data=data, backbone=backbone, shared=shared
-        )
+            directory, device=device, precision=precision, index=index, data=data, backbone=backbone, shared=shared,
+            endpoint=endpoint,
+        )  # fmt: skip
         name = name or model.scorer.name
         if name in models:
             raise ConfigError(f"model {run}", found=f"another named {name}", hint="Name one of them: NAME=DIRECTORY")

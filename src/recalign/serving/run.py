@@ -38,6 +38,7 @@ class ServeConfig:
         retrieve: Candidates that the index hands to a model.
         data: Prepared data: its catalogue is that of all models, its priors and audit stand beside them. None for none.
         backbone: Path or hub id of the backbone of all models, where it is no longer where they say.
+        endpoint: Where the only model is served, see `Recommender.load`; None: it is loaded here.
     """
 
     host: str = "127.0.0.1"
@@ -55,6 +56,7 @@ class ServeConfig:
     retrieve: int = RETRIEVE
     data: Path | None = None
     backbone: str | None = None
+    endpoint: str | None = None
 
 
 def serve(runs: Sequence[str], config: ServeConfig, *, on_start: Callable[[str, list[str]], None]) -> None:
@@ -77,7 +79,7 @@ def serve(runs: Sequence[str], config: ServeConfig, *, on_start: Callable[[str, 
         with nullcontext() if store is None else closing(store):
             models = load_models(
                 runs, device=config.device, precision=config.precision, index=config.index, data=config.data,
-                backbone=config.backbone,
+                backbone=config.backbone, endpoint=config.endpoint,
             )  # fmt: skip
             first = next(iter(models.values()))
             data = None if config.data is None else DataBeside.of(SampleSet.load(config.data), first)

@@ -46,9 +46,14 @@ class ScriptedTeacher:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
+    def address(self) -> str:
+        """Where the server is."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
     def base_url(self) -> str:
-        """Address for clients."""
-        return f"http://127.0.0.1:{self._server.server_port}/v1"
+        """Address for clients of OpenAI's API."""
+        return f"{self.address}/v1"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -70,12 +75,12 @@ class ScriptedTeacher:
         content = handler.rfile.read(length)
         if len(content) < length:
             raise ConnectionResetError("the client went away in the middle of its request")
-        body = json.loads(content)
+        body = json.loads(content or b"{}")
         with self._lock:
             authorization = handler.headers.get("Authorization") or ""
             request = Request(len(self.requests), time.monotonic(), handler.path, authorization, body)
             self.requests.append(request)
-            reply = next(self._script, self._default).to(request)
+            reply = self.reply(request)
             self._open += 1
             self.peak = max(self.peak, self._open)
         try:
@@ -85,6 +90,10 @@ class ScriptedTeacher:
         finally:
             with self._lock:
                 self._open -= 1
+
+    def reply(self, request: Request) -> Reply:
+        """What a request is answered."""
+        return next(self._script, self._default).to(request)
 
     def _send(self, handler: BaseHTTPRequestHandler, request: Request, reply: Reply) -> None:
         if reply.manner == "hang":
@@ -136,6 +145,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Every address answers."""
         assert isinstance(self.server, _Server)
         self.server.teacher.play(self)
+
+    do_GET = do_POST
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing on stderr; `ScriptedTeacher.requests` is the log."""

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from recalign.artifacts import MANIFEST_NAME, Json, Manifest, check_free, read_manifest, write_directory
+from recalign.artifacts import MANIFEST_NAME, Json, check_free, read_manifest, write_directory
 from recalign.errors import ConfigError, ModelError
 from recalign.models.adapter import load_adapter, merged, read_record
 from recalign.models.backbone import load_backbone, quiet_progress
@@ -65,21 +65,19 @@ def export(
     if to not in FORMS:
         raise ConfigError(f"export to {to!r}", expected=", ".join(FORMS))
     manifest = read_manifest(directory, kind=MODEL)
-    _check_form(directory, to, backbone)
+    check_form(directory, to, backbone)
     check_free(target, KIND, overwrite)
     parents = {"model": manifest.fingerprint, "backbone": manifest.parents["backbone"]}
     info: Json = {}
     with write_directory(target, KIND, config={"to": to}, parents=parents, info=info, overwrite=overwrite) as staging:
-        facts, questions = _write(directory, manifest, to, backbone, staging)
-        if to != PEFT:
-            _check_scores(staging, facts, questions)
-        (staging / "README.md").write_text(render_card(facts, questions[0]), encoding="utf-8")
+        facts, question = write_model(directory, to, staging, backbone=backbone)
+        (staging / "README.md").write_text(render_card(facts, question), encoding="utf-8")
         info |= asdict(facts)
     return target
 
 
-def _check_form(directory: Path, to: str, backbone: str | None) -> None:
-    """Refuse a form that this model cannot have, before anything is loaded."""
+def check_form(directory: Path, to: str, backbone: str | None) -> None:
+    """Refuse a form that this model cannot have, before anything is loaded. Raises ConfigError."""
     record, config = read_record(directory / "adapter"), backbone_of(directory)
     if to != PEFT and config.quantization is not None:
         raise ConfigError(
@@ -109,14 +107,36 @@ def _is_built(backbone: str) -> bool:
     return (directory / MANIFEST_NAME).is_file() and read_manifest(directory, verify=False).kind == BUILT
 
 
+def write_model(
+    directory: Path, to: str, staging: Path, *, backbone: str | None = None, base: str | None = None
+) -> tuple[ExportFacts, Question]:
+    """Write a model artefact in one of `FORMS`, all but README and manifest, and check what was merged.
+
+    Args:
+        directory, to, backbone: As of `export`; `check_form` has let them pass.
+        staging: Folder to write into.
+        base: Hub id that others find the backbone under, where it lies in a directory here.
+
+    Returns:
+        What the README says, and a question with recalign's score of it.
+
+    Raises:
+        ModelError: See `export`.
+    """
+    facts, questions = _write(directory, to, backbone, base, staging)
+    if to != PEFT:
+        _check_scores(staging, facts, questions)
+    return facts, questions[0]
+
+
 def _write(
-    directory: Path, manifest: Manifest, to: str, backbone: str | None, staging: Path
+    directory: Path, to: str, backbone: str | None, public: str | None, staging: Path
 ) -> tuple[ExportFacts, list[Question]]:
-    """Write all but the README; return what it says, and questions with recalign's answers.
+    """The files of `write_model`.
 
     The model is gone from memory afterwards: weights in float32 are large, and merged ones are loaded again.
     """
-    config = backbone_of(directory)
+    config, manifest = backbone_of(directory), read_manifest(directory, kind=MODEL, verify=False)
     # In one type on one device, whatever the run had: a sum in bfloat16 would not be the model that was tuned.
     exact = {"name": backbone or config.name, "device": "cpu", "dtype": "float32", "quantization": None}
     loaded = load_backbone(config.model_copy(update=exact))
@@ -124,11 +144,11 @@ def _write(
     scorer = scorer_around(model, loaded, directory)
     questions = _questions(scorer)
     checkpoint = inspect_checkpoint(locate(loaded.name, loaded.revision)[0], loaded.name)
-    base = Base(public_name(loaded), loaded.revision, checkpoint.licence(), config.quantization)
+    base = Base(public or public_name(loaded), loaded.revision, checkpoint.licence(), config.quantization)
     facts = ExportFacts.of(scorer.encoder, to=to, base=base, model=manifest.fingerprint)
     (staging / "template.toml").write_text(scorer.encoder.template.to_toml(), encoding="utf-8")
     if to == PEFT:
-        write_lora(model, loaded, staging, alone=True)
+        write_lora(model, loaded, staging, alone=True, base=public)
         return facts, questions
     plain = merged(model)
     # Those of the checkpoint are copied below. transformers would refuse to write some that it reads.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final, Self
@@ -10,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 
 from recalign.prompting.chat import ChatFrame
 from recalign.prompting.encoding import PromptEncoder
+from recalign.terminal import printable
 
 MERGED: Final = "merged"
 PEFT: Final = "peft"
@@ -26,6 +29,8 @@ CONVERSIONS: Final = {
     MERGED: (),
 }
 _CARD: Final = "model_card.md.jinja"
+_MARKUP: Final = re.compile(r"[\\`*_\[\]#|~<>&]")  # what means something within a line
+_ENTITIES: Final = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,11 @@ class Base:
     revision: str | None
     licence: str | None
     quantization: str | None
+
+    @property
+    def published(self) -> bool:
+        """Whether `name` is a hub id; names of directories have no slash."""
+        return self.revision is not None or "/" in self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +139,42 @@ class Question:
     score: float
 
 
-def render_card(facts: ExportFacts, question: Question) -> str:
-    """The text of ``README.md``: a head for the hub, how to ask, and code that asks `question`."""
+def render_card(
+    facts: ExportFacts, question: Question, *, head: str = "", place: str = ".", sections: Sequence[str] = ()
+) -> str:
+    """The text of ``README.md``: a head for the hub, how to ask, and code that asks `question`.
+
+    Args:
+        facts, question: Of the model.
+        head: The head's YAML, without the lines around it; what `facts` tell if not given.
+        place: What the code loads: the directory itself, or a hub id.
+        sections: Markdown that stands before how to ask.
+    """
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
     )
-    environment.filters["repr"] = repr
+    environment.filters |= {"repr": repr, "code": inline_code}
     card = environment.from_string((resources.files("recalign.tuning") / _CARD).read_text(encoding="utf-8"))
     return card.render(
-        facts=facts, base=facts.base, question=question, merged=facts.to != PEFT, conversions=CONVERSIONS[facts.to]
+        facts=facts,
+        base=facts.base,
+        question=question,
+        merged=facts.to != PEFT,
+        conversions=CONVERSIONS[facts.to],
+        head=head,
+        place=place,
+        sections=sections,
     )
+
+
+def inline_code(text: str) -> str:
+    """Text from outside as code within a line of Markdown: nothing in it is markup."""
+    line = printable(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    room = " " if line[:1] in ("", "`") or line[-1:] == "`" else ""
+    return f"{fence}{room}{line}{room}{fence}"
+
+
+def escaped(text: str) -> str:
+    """Text from outside within Markdown, in tables too: one line in which nothing is markup."""
+    return _MARKUP.sub(lambda match: _ENTITIES.get(match[0]) or f"\\{match[0]}", printable(text))

@@ -58,13 +58,17 @@ class Validation:
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One optimizer step, for progress displays: mean loss per answer token, prompts seen, seconds since the start."""
+    """One optimizer step, for progress displays: mean loss per answer token, prompts seen, seconds since the start.
+
+    `log` is the log of the training so far, see `LoopResult`; what an interrupted run wrote stands in it.
+    """
 
     step: int
     steps: int
     loss: float
     samples: int
     seconds: float
+    log: Sequence[LogEntry] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,7 @@ class _Loop:
             self._after_step(loss)
             if self.progress:
                 seconds = time.monotonic() - started
-                self.progress(StepReport(self.step, self.steps, loss, samples, seconds))
+                self.progress(StepReport(self.step, self.steps, loss, samples, seconds, self.facts.log))
             if signalled := self._signalled(pending):
                 self._save()
                 done = f"stopped after step {self.step} of {self.steps}"

@@ -21,14 +21,16 @@ from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
-from recalign.models.adapter import load_adapter, read_record
-from recalign.models.backbone import Backbone, load_backbone
+from recalign.models.adapter import checked_record, load_adapter, read_record
+from recalign.models.backbone import Backbone, TokenizerOnly, load_backbone, load_tokenizer
 from recalign.models.config import BackboneConfig, Precision
 from recalign.models.precision import for_precision, in_precision
 from recalign.prompting.cuts import warn_of_cuts
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
-from recalign.scoring.yes_no import ScoreKind, YesNoScorer
+from recalign.scoring.prompted import PromptScorer, ScoreKind
+from recalign.scoring.servers import Endpoint
+from recalign.scoring.yes_no import YesNoScorer
 
 KIND = "model"
 
@@ -124,14 +126,32 @@ def load_scorer(
     device: str = "auto",
     precision: Precision = "auto",
     shared: SharedBackbones | None = None,
-) -> YesNoScorer:
+    endpoint: str | None = None,
+) -> PromptScorer:
     """The tuned model as a `Scorer`, over its own catalogue or that of `data` (with the data's domain words).
 
+    With an `endpoint` (see `recalign.scoring.servers.Endpoint.parse`) the model is asked there, as `directory` says:
+    its prompts, its answers. No weights are loaded then; the backbone is needed for its tokenizer.
+
     Raises:
-        ArtifactError, ModelError: See `load_model`.
+        ArtifactError, ModelError: See `load_model`; the endpoint does not answer.
+        ConfigError: The endpoint is none, or a device or precision is asked for with one.
     """
-    model, loaded, _ = load_model(directory, backbone=backbone, device=device, precision=precision, shared=shared)
-    return scorer_around(model, loaded, directory, data, kind=kind)
+    if endpoint is None:
+        model, loaded, _ = load_model(directory, backbone=backbone, device=device, precision=precision, shared=shared)
+        return scorer_around(model, loaded, directory, data, kind=kind)
+    if (device, precision) != ("auto", "auto"):
+        expected = "auto: the server has its own"
+        raise ConfigError("--endpoint", found=f"device {device}, precision {precision}", expected=expected)
+    from recalign.scoring.remote import RemoteScorer  # loads a client for HTTP
+
+    place = Endpoint.parse(endpoint)
+    read_manifest(directory, kind=KIND)
+    config = backbone_of(directory)
+    unloaded = load_tokenizer(config.model_copy(update={"name": backbone or config.name}))
+    checked_record(directory / "adapter", unloaded)
+    encoder, catalog = _prompting(directory, unloaded, data)
+    return RemoteScorer(place, encoder, catalog, name=directory.name, kind=kind)
 
 
 def scorer_around(
@@ -143,6 +163,14 @@ def scorer_around(
     kind: ScoreKind = "log-odds",
 ) -> YesNoScorer:
     """The `Scorer` around the loaded model of an artefact; see `load_scorer`."""
+    encoder, catalog = _prompting(directory, backbone, data)
+    return YesNoScorer(model, encoder, catalog, name=directory.name, kind=kind)
+
+
+def _prompting(
+    directory: Path, backbone: Backbone | TokenizerOnly, data: SampleSet | None
+) -> tuple[PromptEncoder, ItemCatalog]:
+    """How a model is asked, and about which items."""
     manifest = read_manifest(directory, kind=KIND, verify=False)
     domain = data.domain if data is not None else Domain.model_validate(manifest.config["domain"])
     encoder = PromptEncoder(
@@ -153,4 +181,4 @@ def scorer_around(
     )
     catalog = data.catalog if data is not None else load_catalog(directory)
     warn_of_cuts(encoder.cut(catalog.frame["text"]), encoder.max_length)
-    return YesNoScorer(model, encoder, catalog, name=directory.name, kind=kind)
+    return encoder, catalog
