@@ -37,6 +37,7 @@ bench: $(STAMP)  ## speed and memory against references; needs RECALIGN_DATA and
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/retrieval.py
 	$(BIN)/python benchmarks/recency.py
+	$(BIN)/python benchmarks/bulk.py --threads 1
 	$(BIN)/python benchmarks/peers.py --gguf "$(SMOLLM2)"  # skips without SMOLLM2=FILE, llama-cpp-python or the checkpoint
 
 check: $(STAMP)  ## static: style, types, import contract

@@ -5,16 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from recalign.answer import Answer, Explain, answer
 from recalign.artifacts import read_manifest
+from recalign.bulk.places import place
 from recalign.bulk.request import HISTORY, SHARDS, Request, Share
 from recalign.bulk.score import Scored, score_users
+from recalign.bulk.spread import spread_users
+from recalign.data.matching import TitleIndex
 from recalign.data.samples import SampleSet
 from recalign.data.source import SourceOptions
+from recalign.engines import Engine
 from recalign.experiment.prepare import PrepareConfig
 from recalign.experiment.prepare import prepare as prepare_directory
 from recalign.experiment.progress import Reporter
@@ -75,7 +80,8 @@ def run(
     output: str | Path | None = None,
     *,
     store: str | Path | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
+    engine: Engine = Engine(),
     seeds: int | None = None,
     backbones: Sequence[str] = (),
     reporter: Reporter | None = None,
@@ -85,7 +91,9 @@ def run(
     Arguments and errors are those of `recalign.experiment.run.run_experiment`.
     """
     places = [None if path is None else Path(path) for path in (output, store)]
-    done = run_experiment(Path(file), *places, jobs=jobs, seeds=seeds, backbones=backbones, reporter=reporter)
+    done = run_experiment(
+        Path(file), *places, jobs=jobs, engine=engine, seeds=seeds, backbones=backbones, reporter=reporter
+    )
     write_report(done.directory)
     return done
 
@@ -110,37 +118,45 @@ def score(
     backbone: str | None = None,
     device: str = "auto",
     endpoint: str | None = None,
+    engine: Engine = Engine(),
     progress: Progress | None = None,
 ) -> Scored:
     """Score all users of a table of events, shard by shard, as `recalign score` does. After a kill it goes on.
 
     Args:
         run, data, index, backbone, device, endpoint: See `Recommender.load`.
-        output: The directory of the scores; `recalign.bulk.output` says what comes to be there.
+        output: The directory of the scores, or its URL; `recalign.bulk.output` says what comes to be there.
         users, source, like_above, max_history, k, selection, pairs, shards: See `recalign.bulk.request.Request`.
         without: Items that never come back (titles or ids), beside those of `selection`.
-        share, restart, progress: See `recalign.bulk.score.score_users`.
+        share, restart: See `recalign.bulk.score.score_users`.
+        engine: Where the shards are made.
+        progress: Told of users done, and of all there are to do; on a cluster, of shards.
 
-    Raises what `Recommender.load` and `recalign.bulk.score.score_users` raise.
+    Raises what `Recommender.load`, `recalign.bulk.score.score_users` and `Engine.joined` raise.
     """
     from recalign.tuning.guards import collected_signals  # loads torch, as the recommender does
-    from recalign.tuning.model_artifact import model_directory
+    from recalign.tuning.model_artifact import load_catalog, model_directory
 
-    recommender = Recommender.load(run, data, index=index, backbone=backbone, device=device, endpoint=endpoint)
-    unwanted = selection.filters.without.union(recommender.match(title).item_id for title in without)
-    selection = replace(selection, filters=replace(selection.filters, without=unwanted))
-    tables = Path(users), None if pairs is None else Path(pairs)
+    given = {"model": model_directory(Path(run)), "data": data, "index": index}
+    places = {name: Path(path) for name, path in given.items() if path is not None}
+    if titles := list(without):
+        catalog = load_catalog(places["model"]) if data is None else SampleSet.load(places["data"]).catalog
+        unwanted = selection.filters.without.union(TitleIndex(catalog).match(title).item_id for title in titles)
+        selection = replace(selection, filters=replace(selection.filters, without=unwanted))
+    tables = place(users), None if pairs is None else place(pairs)
     request = Request(tables[0], source, like_above, max_history, k, selection, tables[1], shards)
-    places = {"model": model_directory(Path(run)), "data": data, "index": index}
-    model = {
-        name: read_manifest(Path(place), verify=False).fingerprint
-        for name, place in places.items()
-        if place is not None
-    }
+    load = partial(Recommender.load, run, data, index=index, backbone=backbone, device=device, endpoint=endpoint)
+    model = {name: read_manifest(path, verify=False).fingerprint for name, path in places.items()}
     if endpoint is not None:
         model["endpoint"] = Endpoint.parse(endpoint).kind  # shards of one output come from one kind of arithmetic
-    with collected_signals() as signals:
-        return score_users(
-            recommender, request, Path(output), model=model, share=share, restart=restart, signals=signals,
-            progress=progress,
-        )  # fmt: skip
+    with engine.joined() as cluster:
+        begin: Callable[..., Scored]
+        if cluster is None:
+            begin = partial(score_users, load())
+        else:
+            gpus = 0 if device == "cpu" or endpoint is not None else min(1, cluster.gpus)
+            begin = partial(spread_users, cluster, load, indexed=index is not None, gpus=gpus)
+        with collected_signals() as signals:
+            return begin(
+                request, place(output), model=model, share=share, restart=restart, signals=signals, progress=progress
+            )

@@ -113,6 +113,17 @@ def test_numbers_that_make_no_sense_are_refused(folder: Path, cli: Cli, option: 
     assert cli("run", "small.toml", option, value)[0] == 2
 
 
+def test_engines_and_trackers_that_do_not_fit_are_refused(folder: Path, cli: Cli) -> None:
+    for options, message in (
+        (("--engine", "dask"), "--engine; found 'dask'; expected local or ray"),
+        (("--ray-address", "auto"), "--ray-address; found --engine local"),
+        (("--engine", "ray", "--tracker", "wandb"), "--tracker wandb; found --engine ray; expected --engine local"),
+    ):
+        code, out, err = cli("run", folder / "none.toml", *options)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert message in err
+
+
 def test_a_missing_file_or_input_is_one_line(folder: Path, cli: Cli) -> None:
     code, _, err = cli("run", "none.toml")
     assert code == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,8 @@ def test_shares_and_refusals_of_the_command(cli: Cli, model: Path, events: Path,
         (("--columns", "user"), "--columns 'user'"),
         (("--separator", '"'), "separator"),
         (("--only", "genres"), "filter 'genres'"),
+        (("--engine", "spark"), "--engine; found 'spark'; expected local or ray"),
+        (("--ray-address", "auto"), "--ray-address; found --engine local; expected --engine ray"),
     ],
 )
 def test_wrong_options_are_one_line(cli: Cli, tmp_path: Path, more: tuple[object, ...], message: str) -> None:
@@ -115,4 +118,21 @@ def test_sigterm_leaves_whole_shards_and_the_same_command_goes_on(
     assert len(list((tmp_path / "out").glob("*.parquet"))) == 1
     assert cli(*command(model, events, tmp_path / "out", "--shards", 3))[0] == 0
     files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("out", "whole")]
+    assert files[0] == files[1]
+
+
+@pytest.mark.extras
+@pytest.mark.skipif(find_spec("ray") is None, reason="no Ray: pip install 'recalign[ray]'")
+@pytest.mark.filterwarnings("ignore")
+def test_the_engine_ray_leaves_the_same_bytes(
+    cli: Cli, model: Path, events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where paths are relative to the directory of the command."""
+    monkeypatch.chdir(tmp_path)
+    more = ("-k", 4, "--shards", 3, "--not", "id:" + recalign.Recommender.load(model).catalog.ids[30])
+    assert cli(*command(model, events, Path("plain"), *more))[0] == 0
+    code, out, err = cli(*command(model, Path(events.name), Path("out"), *more, "--engine", "ray"))
+    assert (code, out) == (0, "out: 32 scores of 8 users; 1 users without scores (rejects-*.jsonl)\n"), err
+    assert "score: 3/3 shards" in err
+    files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("out", "plain")]
     assert files[0] == files[1]

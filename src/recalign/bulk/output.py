@@ -9,26 +9,26 @@
     rejected-rows.jsonl    rows of the input that could not be read
     scores.json            written when all shards are there: counts, and hash and size of each file
 
-Each file is written under a temporary name and renamed once. What is in it depends on input, model and settings alone.
-So a shard that two workers write at the same time, or that is written again after a kill, has the same bytes.
+Each file is written whole or not at all (`recalign.bulk.folders`). What is in it depends on input, model and settings
+alone. So a shard that two workers write at the same time, or that is written again after a kill, has the same bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from fnmatch import fnmatch
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from recalign.artifacts import fingerprint, hash_file, write_file_atomic
-from recalign.artifacts import io as disk
+from recalign.artifacts import fingerprint
 from recalign.artifacts.manifest import FileRecord
-from recalign.artifacts.storage import locked, replace_file, storage_errors, try_lock
+from recalign.bulk.folders import Folder, folder_at
+from recalign.bulk.places import Place
 from recalign.errors import ArtifactError
 
 JOB_FILE: Final = "job.json"
@@ -84,85 +84,85 @@ class ShardRecord(BaseModel):
 
 @dataclass(frozen=True)
 class Output:
-    """A directory that belongs to a job."""
+    """A folder that belongs to a job."""
 
-    directory: Path
+    place: Place
+    folder: Folder
     job: Job
     shards: int
 
     @classmethod
-    def open(cls, directory: Path, job: Job, shards: int, *, restart: bool = False) -> Output:
-        """Take an empty directory for a job, or one that already is the job's.
+    def open(cls, place: Place, job: Job, shards: int, *, restart: bool = False) -> Output:
+        """Take an empty folder for a job, or one that already is the job's.
 
         Args:
-            directory: Made where it is missing.
+            place: Where it is; made where it is missing.
             job: What will be written there.
             shards: In how many parts.
             restart: Remove the scores of another job. Those of the same job stay.
 
         Raises:
-            ArtifactError: The directory holds scores of another job, or anything else; or it cannot be written.
+            ArtifactError: The folder holds scores of another job, or anything else; or it cannot be written.
+            ConfigError: The place is a URL that is none.
         """
-        path = directory / JOB_FILE
-        with storage_errors(path):
-            directory.mkdir(parents=True, exist_ok=True)
-            with locked(path):
-                there = _job_of(path)
-                if there is not None and there.fingerprint != job.fingerprint:
-                    if not restart:
-                        raise _other_job(directory, there, job)
-                    _remove_all(directory)
-                elif there is None and (others := [file for file in directory.iterdir() if file.name[0] != "."]):
-                    found = ", ".join(sorted(file.name for file in others)[:3])
-                    expected = "an empty directory, or scores of recalign"
-                    raise ArtifactError(f"{directory} is taken", found=found, expected=expected)
-                if there is None or there.fingerprint != job.fingerprint:
-                    replace_file(path, _as_json({**job.model_dump(mode="json"), "fingerprint": job.fingerprint}))
-        return cls(directory, job, shards)
+        output = cls(place, folder_at(place), job, shards)
+        folder = output.folder
+        folder.make()
+        with folder.alone():
+            there = output._job()
+            if there is not None and there.fingerprint != job.fingerprint:
+                if not restart:
+                    raise output._other_job(there)
+                # not the job itself, which is replaced: after a kill it is still the old one
+                for name in folder.names():
+                    if any(fnmatch(name, pattern) for pattern in _OURS):
+                        folder.remove(name)
+            elif there is None and (others := folder.names()):
+                found = ", ".join(sorted(others)[:3])
+                expected = "an empty directory, or scores of recalign"
+                raise ArtifactError(f"{place} is taken", found=found, expected=expected)
+            if there is None or there.fingerprint != job.fingerprint:
+                folder.write(JOB_FILE, _as_json({**job.model_dump(mode="json"), "fingerprint": job.fingerprint}))
+        return output
 
     def record(self, shard: int) -> ShardRecord | None:
         """The manifest of a shard; None where the shard has to be made, or made again because a file is damaged."""
+        content = self.folder.read(_name(shard, "part", "json"))
         try:
-            record = ShardRecord.model_validate_json(self._path(shard, "part", "json").read_bytes())
-        except (FileNotFoundError, ValidationError):
+            record = None if content is None else ShardRecord.model_validate_json(content)
+        except ValidationError:
             return None
-        sizes = {name: _size(self.directory / name) for name in record.files}
-        whole = sizes == {name: file.bytes for name, file in record.files.items()}
-        return record if whole and record.job == self.job.fingerprint else None
+        if record is None or record.job != self.job.fingerprint:
+            return None
+        whole = all(self.folder.size(name) == file.bytes for name, file in record.files.items())
+        return record if whole else None
+
+    def missing(self, shards: Sequence[int]) -> list[int]:
+        """Those of some shards that have to be made."""
+        return [shard for shard in shards if self.record(shard) is None]
 
     @contextmanager
     def claimed(self, shard: int) -> Iterator[bool]:
-        """Whether this worker has the shard to itself within the context; the kernel ends the claim of a dead one."""
-        path = self.directory / f".part-{shard:05d}.claim"
-        with storage_errors(path):
-            descriptor = disk.open(path, os.O_RDWR | os.O_CREAT)
-        mine = try_lock(descriptor)
-        try:
+        """Whether this worker has the shard to itself within the context."""
+        with self.folder.claimed(f"part-{shard:05d}") as mine:
             yield mine
-        finally:
-            if mine:
-                path.unlink(missing_ok=True)
-            os.close(descriptor)
 
     def write(self, shard: int, scores: bytes, rejects: bytes, counts: Mapping[str, object]) -> ShardRecord:
         """Publish a shard: its scores (Parquet), its users without scores (JSON Lines), and last its manifest.
 
         Raises:
-            ArtifactError: It cannot be written, or the directory has been given to another job meanwhile.
+            ArtifactError: It cannot be written, or the folder has been given to another job meanwhile.
         """
-        there = _job_of(self.directory / JOB_FILE)
+        there = self._job()
         if there is None or there.fingerprint != self.job.fingerprint:
-            raise _other_job(self.directory, there, self.job)
-        files = {}
-        for path, content in (
-            (self._path(shard, "part", "parquet"), scores),
-            (self._path(shard, "rejects", "jsonl"), rejects),
-        ):
-            write_file_atomic(path, content)
-            files[path.name] = hash_file(path)
-        fields = {"job": self.job.fingerprint, "shard": shard, "files": files, **counts}
+            raise self._other_job(there)
+        files = {_name(shard, "part", "parquet"): scores, _name(shard, "rejects", "jsonl"): rejects}
+        for name, content in files.items():
+            self.folder.write(name, content)
+        hashes = {name: _hashed(content) for name, content in files.items()}
+        fields = {"job": self.job.fingerprint, "shard": shard, "files": hashes, **counts}
         record = ShardRecord.model_validate(fields)
-        write_file_atomic(self._path(shard, "part", "json"), _as_json(record.model_dump(mode="json")))
+        self.folder.write(_name(shard, "part", "json"), _as_json(record.model_dump(mode="json")))
         return record
 
     def finish(self) -> list[int]:
@@ -180,29 +180,25 @@ class Output:
                 "rejected_rows": there[0].rejected_rows,
                 "files": {name: file.model_dump() for record in there for name, file in record.files.items()},
             }
-            write_file_atomic(self.directory / INDEX_FILE, _as_json(index))
-            for claim in self.directory.glob(".part-*.claim"):  # of workers that were killed
-                claim.unlink(missing_ok=True)
+            self.folder.write(INDEX_FILE, _as_json(index))
+            self.folder.remove_claims()
         return [shard for shard, record in records.items() if record is None]
 
-    def _path(self, shard: int, stem: str, suffix: str) -> Path:
-        return self.directory / f"{stem}-{shard:05d}.{suffix}"
+    def _job(self) -> Job | None:
+        """The job that the folder belongs to. Raises ArtifactError where the file is damaged."""
+        content = self.folder.read(JOB_FILE)
+        try:
+            return None if content is None else Job.model_validate_json(content)
+        except ValidationError as error:
+            thing = f"{self.place}/{JOB_FILE} is damaged"
+            raise ArtifactError(thing, expected="the job of these scores", hint="Remove it all") from error
 
-
-def _job_of(path: Path) -> Job | None:
-    """The job that a directory belongs to. Raises ArtifactError where the file is damaged."""
-    try:
-        return Job.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise ArtifactError(f"{path} is damaged", expected="the job of these scores", hint="Remove it all") from error
-
-
-def _other_job(directory: Path, there: Job | None, job: Job) -> ArtifactError:
-    found = "no job" if there is None else f"another {' and another '.join(_differing(there, job))}"
-    hint = "Choose another --output, or make these scores anew: --restart"
-    return ArtifactError(f"{directory} holds the scores of another job", found=found, expected="the same", hint=hint)
+    def _other_job(self, there: Job | None) -> ArtifactError:
+        found = "no job" if there is None else f"another {' and another '.join(_differing(there, self.job))}"
+        hint = "Choose another --output, or make these scores anew: --restart"
+        return ArtifactError(
+            f"{self.place} holds the scores of another job", found=found, expected="the same", hint=hint
+        )
 
 
 def _differing(there: Job, job: Job) -> list[str]:
@@ -211,15 +207,12 @@ def _differing(there: Job, job: Job) -> list[str]:
     return parts + [f"setting {name}" for name in names if there.settings.get(name) != job.settings.get(name)]
 
 
-def _remove_all(directory: Path) -> None:
-    """Remove what this module writes but the job itself, which is replaced: after a kill it is still the old one."""
-    for pattern in _OURS:
-        for path in directory.glob(pattern):
-            disk.unlink(path)
+def _name(shard: int, stem: str, suffix: str) -> str:
+    return f"{stem}-{shard:05d}.{suffix}"
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
+def _hashed(content: bytes) -> FileRecord:
+    return FileRecord(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
 
 
 def _as_json(fields: Mapping[str, object]) -> bytes:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
-from recalign.artifacts import fingerprint, hash_file
-from recalign.data.parsing.files import part_files, refuse_stream
+from recalign.bulk.places import Place
 from recalign.data.source import SourceOptions
-from recalign.errors import ConfigError, DataError
+from recalign.errors import ConfigError
 from recalign.recommender import Selection
 
 SHARDS: Final = 20
@@ -37,6 +35,10 @@ class Share:
             raise ConfigError("--shard", found=repr(text), expected="I/N, such as 0/4: the first of four workers")
         return cls(int(index), int(of))
 
+    def of_all(self, shards: int) -> range:
+        """The numbers of this worker's shards."""
+        return range(self.index, shards, self.of)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -53,13 +55,13 @@ class Request:
         shards: In how many parts the scores are written.
     """
 
-    users: Path
+    users: Place
     source: SourceOptions = field(default_factory=SourceOptions)
     like_above: float | None = None
     max_history: int = HISTORY
     k: int | None = None
     selection: Selection = field(default_factory=Selection)
-    pairs: Path | None = None
+    pairs: Place | None = None
     shards: int = SHARDS
 
     def __post_init__(self) -> None:
@@ -94,17 +96,3 @@ class Request:
                 "retrieve": self.selection.retrieve if indexed else None,
             }
         return settings
-
-    def input(self) -> dict[str, str]:
-        """Fingerprints of the files. Raises DataError where one is missing or a pipe, which could not be read again."""
-        tables = {"users": self.users} | ({} if self.pairs is None else {"pairs": self.pairs})
-        return {name: _fingerprint(path, f"a table of {name}") for name, path in tables.items()}
-
-
-def _fingerprint(path: Path, what: str) -> str:
-    if not path.exists():
-        raise DataError(str(path), found="nothing there", expected=what)
-    files = part_files(path, what)
-    for file in files:
-        refuse_stream(file)
-    return fingerprint([hash_file(file).sha256 for file in files])

@@ -17,10 +17,10 @@ from typing import Final
 
 import polars as pl
 
-from recalign.artifacts import write_file_atomic
 from recalign.bulk.histories import EVENTS, PAIRS, REJECTS, EventReader, ShardHistories, ShardPairs, read_pairs
 from recalign.bulk.lists import BestItems, GivenPairs, Question, answer_all
 from recalign.bulk.output import ROWS_FILE, Job, Output
+from recalign.bulk.places import Place, Tables, at_hand
 from recalign.bulk.request import Request, Share
 from recalign.bulk.spool import Spool
 from recalign.data.codes import natural_order
@@ -36,23 +36,31 @@ class Scored:
     """What is in the directory when a worker is done.
 
     Attributes:
-        directory: Where the scores are.
+        place: Where the scores are.
         missing: Shards that are not there, because they are those of other workers.
         users, rows, rejected_users: Of the shards of this worker: how many users have scores, how many scores there
             are, and how many users have none.
     """
 
-    directory: Path
+    place: Place
     missing: tuple[int, ...]
     users: int
     rows: int
     rejected_users: int
 
+    @classmethod
+    def of(cls, output: Output, own: range) -> Scored:
+        """What is there now of the shards `own`. Where all shards are there, the index is written."""
+        missing = output.finish()
+        records = [record for shard in own if (record := output.record(shard)) is not None]
+        users, rows = sum(record.users for record in records), sum(record.rows for record in records)
+        return cls(output.place, tuple(missing), users, rows, sum(record.rejected_users for record in records))
+
 
 def score_users(
     recommender: Recommender,
     request: Request,
-    output: Path,
+    output: Place,
     *,
     model: dict[str, str],
     share: Share = Share(),
@@ -65,7 +73,7 @@ def score_users(
     Args:
         recommender: The scorer, the catalogue and, maybe, an index.
         request: What to score.
-        output: The directory; see `recalign.bulk.output` for what comes to be there.
+        output: The directory, or its URL; see `recalign.bulk.output` for what comes to be there.
         model: Fingerprints of what `recommender` consists of: scores of another model are not mixed with its.
         share: Which of the shards this worker makes.
         restart: Replace the scores of another input, model or request.
@@ -79,25 +87,41 @@ def score_users(
         ModelError: The scorer gave a score that is not finite.
         Interrupted: A signal came. All finished shards are there, and nothing half-written.
     """
-    if request.selection.diversity > 0 and recommender.index is None:
+    with at_hand(request.users, request.pairs) as tables:
+        job = job_of(request, tables, model, indexed=recommender.index is not None)
+        result = Output.open(output, job, request.shards, restart=restart)
+        own = share.of_all(request.shards)
+        if missing := result.missing(own):
+            Worker(recommender, request, tables, result, own, signals, progress).make(missing)
+        return Scored.of(result, own)
+
+
+def job_of(request: Request, tables: Tables, model: dict[str, str], *, indexed: bool) -> Job:
+    """What decides the scores. Raises ConfigError where the request does not fit a recommender without an index."""
+    if request.selection.diversity > 0 and not indexed:
         raise ConfigError("diversity", found="no index", hint="Make one (recalign index) and name it with --index.")
-    job = Job(input=request.input(), model=model, settings=request.settings(indexed=recommender.index is not None))
-    result = Output.open(output, job, request.shards, restart=restart)
-    own = range(share.index, request.shards, share.of)
-    worker = _Worker(recommender, request, result, own, signals, progress)
-    if missing := [shard for shard in own if result.record(shard) is None]:
-        worker.make(missing)
-    return worker.summary()
+    return Job(input=tables.fingerprints(), model=model, settings=request.settings(indexed=indexed))
 
 
 @dataclass
-class _Worker:
+class Worker:
+    """Makes shards of an output, one after another.
+
+    Attributes:
+        recommender, request, signals, progress: See `score_users`.
+        tables: The tables of the request.
+        output: Where the shards go.
+        own: The shards of this worker, made or not.
+        done, total: How many users are done, of how many.
+    """
+
     recommender: Recommender
     request: Request
+    tables: Tables
     output: Output
-    own: range
-    signals: Sequence[int]
-    progress: Progress | None
+    own: Sequence[int]
+    signals: Sequence[int] = ()
+    progress: Progress | None = None
     done: int = 0
     total: int = 0
 
@@ -130,16 +154,8 @@ class _Worker:
             self.progress(self.done, self.total)
         if self.signals:
             there = sum(self.output.record(shard) is not None for shard in self.own)
-            where = f"scoring into {self.output.directory} stopped with {there} of {len(self.own)} shards made"
+            where = f"scoring into {self.output.place} stopped with {there} of {len(self.own)} shards made"
             raise Interrupted(self.signals[0], where)
-
-    def summary(self) -> Scored:
-        """What is there now. Where all is, the index is written."""
-        missing = self.output.finish()
-        records = [record for shard in self.own if (record := self.output.record(shard)) is not None]
-        users, rows = sum(record.users for record in records), sum(record.rows for record in records)
-        rejected = sum(record.rejected_users for record in records)
-        return Scored(self.output.directory, tuple(missing), users, rows, rejected)
 
     def _read(self, stack: ExitStack, missing: list[int]) -> _Source:
         def spool(schema: dict[str, pl.DataType]) -> Spool:
@@ -147,16 +163,16 @@ class _Worker:
             return Spool(folder, schema, self.request.shards, missing)
 
         builder = SourceBuilder()
-        reader = EventReader(self.request.users, self.request.source, self.request.like_above)
+        reader = EventReader(self.tables.users, self.request.source, self.request.like_above)
         events = spool(EVENTS)
         reader.read(builder, events, lambda: self.tell(0))
         pairs = None
-        if self.request.pairs is not None:
+        if self.tables.pairs is not None:
             pairs = spool(PAIRS)
-            read_pairs(self.request.pairs, builder, pairs, lambda: self.tell(0))
+            read_pairs(self.tables.pairs, builder, pairs, lambda: self.tell(0))
         rejected = io.BytesIO()
         builder.ledger.write(rejected)
-        write_file_atomic(self.output.directory / ROWS_FILE, rejected.getvalue())
+        self.output.folder.write(ROWS_FILE, rejected.getvalue())
         return _Source(reader, events, pairs, builder.ledger.counts())
 
     def _make_one(self, shard: int, source: _Source) -> None:

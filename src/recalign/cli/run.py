@@ -24,13 +24,28 @@ def run(
     store: Annotated[
         Path | None, typer.Option(help="Where what was made is kept, for all runs; default: 'store' beside the run.")
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Worker processes; they share out the cores.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            help="Jobs at a time (1; with Ray one per core); they share out the cores.",
+            show_default=False,
+        ),
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Only the first N seeds of every list.", show_default=False)
     ] = None,
     backbone: Annotated[
         list[str] | None,
         typer.Option(help="Run on this one of the file's backbones alone; repeat for several.", show_default=False),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local, or ray: jobs as tasks of a Ray cluster of this machine.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option(help="Ray cluster that is there instead: HOST:PORT, or auto.", show_default=False)
     ] = None,
     tracker: Tracker = None,
     dry_run: Annotated[
@@ -45,9 +60,15 @@ def run(
     """
     from recalign.api import run as run_file
     from recalign.cli.progress import TerminalReporter
+    from recalign.engines import Engine
+    from recalign.errors import ConfigError
     from recalign.experiment.run import default_output, default_store, estimate_experiment
     from recalign.experiment.tracking import tracked
 
+    place = Engine.named(engine, ray_address)
+    if tracker is not None and place.name != "local":
+        hint = "On a cluster nothing is told of the inside of jobs; metrics.jsonl of each model has it"
+        raise ConfigError(f"--tracker {tracker}", found=f"--engine {engine}", expected="--engine local", hint=hint)
     backbones = tuple(backbone or ())
     target = output or default_output(file, backbones)
     if dry_run:
@@ -55,7 +76,9 @@ def run(
             typer.echo(line)
         return
     with TerminalReporter() as terminal, tracked(terminal, tracker, file.stem, target.parent / "tracking") as reporter:
-        done = run_file(file, target, store=store, jobs=jobs, seeds=seeds, backbones=backbones, reporter=reporter)
+        done = run_file(
+            file, target, store=store, jobs=jobs, engine=place, seeds=seeds, backbones=backbones, reporter=reporter
+        )
     show_results(done)
     typer.echo(f"\nresults: {target / 'results.json'}\nreport: {target / 'report.html'}")
     for command in _next(done):

@@ -29,12 +29,14 @@ def _option(text: str, panel: str | None = None, **more: Any) -> Any:
 def score(
     run: Annotated[Path, typer.Argument(help="Directory of the tuned model.", show_default=False)],
     users: Annotated[
-        Path, _option("Events of the users: CSV, JSON Lines or Parquet; a file or a folder of numbered parts.")
+        str, _option("Events of the users: CSV, JSON Lines or Parquet; a file or a folder of numbered parts, or a URL.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write, or to go on with.")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Directory to write, or to go on with; or a URL: s3://bucket/folder.")
+    ],
     k: Annotated[int | None, typer.Option("-k", "--count", help="Items per user (10).", show_default=False)] = None,
     pairs: Annotated[
-        Path | None, _option("Score these pairs instead of looking for the best items: a table of user_id,item_id.")
+        str | None, _option("Score these pairs instead of looking for the best items: a table of user_id,item_id.")
     ] = None,
     data: Annotated[Path | None, _option("Prepared data whose catalogue is used instead of the run's.")] = None,
     backbone: Annotated[str | None, _option("Path or hub id of the backbone, if it has moved since tuning.")] = None,
@@ -99,6 +101,12 @@ def score(
         bool,
         typer.Option("--restart", help="Replace scores of another input, model or setting.", rich_help_panel=_SHARDS),
     ] = False,
+    engine: Annotated[
+        str, _option("local (default), or ray: shards as tasks of a Ray cluster of this machine.", _SHARDS)
+    ] = "local",
+    ray_address: Annotated[
+        str | None, _option("Ray cluster that is there instead: HOST:PORT, or auto.", _SHARDS)
+    ] = None,
 ) -> None:
     """Score all users of a table: their best items, or given pairs, as Parquet in shards.
 
@@ -110,6 +118,7 @@ def score(
     from recalign.cli.prepare import mapped_columns
     from recalign.cli.progress import TerminalReporter
     from recalign.data.source import SourceOptions
+    from recalign.engines import Engine
     from recalign.errors import ConfigError
     from recalign.recommender import Selection
     from recalign.retrieval.base import Filters
@@ -127,18 +136,19 @@ def score(
     }
     source = validated(SourceOptions, {name: value for name, value in given.items() if value}, "options of the table")
     filters = Filters.parse(only or (), exclude_seen=exclude_seen)
+    place = Engine.named(engine, ray_address)
     with TerminalReporter() as reporter:
         done = api.score(
             run, users, output, source=source, like_above=like_above, max_history=max_history or HISTORY, k=k,
             selection=Selection(filters, retrieve or RETRIEVE, diversity), without=without or (), pairs=pairs,
             shards=SHARDS if shards is None else shards, share=Share() if shard is None else Share.parse(shard),
-            restart=restart, data=data, index=index, backbone=backbone, device=device, endpoint=endpoint,
-            progress=_with_rate(reporter.task("score", "users")),
+            restart=restart, data=data, index=index, backbone=backbone, device=device, endpoint=endpoint, engine=place,
+            progress=_with_rate(reporter.task("score", unit := "users" if place.name == "local" else "shards"), unit),
         )  # fmt: skip
     _show(done)
 
 
-def _with_rate(show: Progress) -> Callable[[int, int], None]:
+def _with_rate(show: Progress, unit: str) -> Callable[[int, int], None]:
     began = time.monotonic()
     first: int | None = None
 
@@ -147,7 +157,7 @@ def _with_rate(show: Progress) -> Callable[[int, int], None]:
         if first is None:
             began, first = time.monotonic(), done
         rate = (done - first) / max(time.monotonic() - began, 1e-9)
-        show(done, total, f"{rate:,.1f} users/s" if rate else "")
+        show(done, total, f"{rate:,.1f} {unit}/s" if rate else "")
 
     return tell
 
@@ -155,7 +165,7 @@ def _with_rate(show: Progress) -> Callable[[int, int], None]:
 def _show(done: Scored) -> None:
     console = Console(highlight=False)
     without = f"; {done.rejected_users:,} users without scores (rejects-*.jsonl)" if done.rejected_users else ""
-    console.print(Text(f"{done.directory}: {done.rows:,} scores of {done.users:,} users{without}"), soft_wrap=True)
+    console.print(Text(f"{done.place}: {done.rows:,} scores of {done.users:,} users{without}"), soft_wrap=True)
     if done.missing:
         shown = ", ".join(str(shard) for shard in done.missing[:10]) + (", …" if len(done.missing) > 10 else "")
         console.print(Text(f"{len(done.missing)} shards of other workers are missing: {shown}"), soft_wrap=True)

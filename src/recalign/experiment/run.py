@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from recalign.artifacts import write_file_atomic
+from recalign.engines import Engine
 from recalign.experiment.config import load_experiment, settings_text
 from recalign.experiment.estimate import CostEstimate, estimate_cost
 from recalign.experiment.plan import ExperimentPlan, plan_experiment
@@ -53,7 +54,8 @@ def run_experiment(
     output: Path | None = None,
     store: Path | None = None,
     *,
-    jobs: int = 1,
+    jobs: int | None = None,
+    engine: Engine = Engine(),
     seeds: int | None = None,
     backbones: Sequence[str] = (),
     reporter: Reporter | None = None,
@@ -64,7 +66,8 @@ def run_experiment(
         file: The experiment, a TOML file.
         output: Directory of the run; by default ``runs/`` and the file's name.
         store: Where what jobs make is kept; by default ``store`` beside the run. Runs with one store share equal jobs.
-        jobs: Worker processes.
+        jobs: How many at a time: by default one, on a cluster one per core.
+        engine: Where they are done. A cluster needs the store and the cache on a file system that all its machines see.
         seeds: Run only so many of the first seeds of every list.
         backbones: Run on these of the file's backbones alone; none: as the file says.
         reporter: Told a line about every job that ends, and the progress inside jobs.
@@ -82,7 +85,10 @@ def run_experiment(
     with place.locked():
         plan = plan_experiment(experiment)
         try:
-            outcomes = run_jobs(plan.jobs, place, workers=jobs, announce=_noting(reporter), reporter=reporter)
+            with engine.joined() as cluster:
+                outcomes = run_jobs(
+                    plan.jobs, place, workers=jobs, cluster=cluster, announce=_noting(reporter), reporter=reporter
+                )
         finally:
             link_outputs(output, plan, place)
         reporter.note("results: metrics, intervals and tests")

@@ -4,6 +4,8 @@ A worker is a process of its own with one job at a time; one that dies (killed, 
 another takes its place. A worker whose parent is gone ends, so that nothing goes on working in the store unseen.
 SIGINT and SIGTERM are passed on: training saves a checkpoint, any other job stops where it is and is done again later.
 What a worker tells of its progress comes through a pipe of its own, so one that dies disturbs no other.
+
+On a Ray cluster jobs are tasks instead. A task whose process died is begun again; progress inside jobs is not told.
 """
 
 from __future__ import annotations
@@ -14,8 +16,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -23,6 +24,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Literal
 
+from recalign.engines import Cluster
 from recalign.errors import Interrupted, RecalignError
 from recalign.experiment.progress import PipeReader, PipeReporter, Reporter
 from recalign.experiment.store import Cost, Job, Store
@@ -55,7 +57,7 @@ class _Answer:
 
 
 @dataclass
-class _Slot:
+class _Process:
     """One worker process."""
 
     threads: int
@@ -68,7 +70,7 @@ class _Slot:
         if self.pool is not None:
             try:
                 return self.pool.submit(_work, job, root)
-            except BrokenProcessPool:  # it died while it had nothing to do
+            except BrokenExecutor:  # it died while it had nothing to do
                 self.close()
         context = multiprocessing.get_context("spawn")
         reading, writing = context.Pipe(duplex=False)
@@ -90,12 +92,34 @@ class _Slot:
                 self.progress.end_tasks()
 
 
+@dataclass(frozen=True)
+class _ClusterPlace:
+    """A place in a cluster, with so many cores."""
+
+    cluster: Cluster
+    cores: int
+
+    def submit(self, job: Job, root: Path) -> Future[_Answer]:
+        computes = job.work.kind not in ("prepare", "candidates")
+        return self.cluster.submit(self.cores, min(1, self.cluster.gpus) * computes, _attempt, job, root)
+
+    def close(self) -> None:
+        self.cluster.cancel()
+
+    def tell(self, *, ended: bool = False) -> None:
+        """Nothing is told of its progress."""
+
+
+_Slot = _Process | _ClusterPlace
+
+
 def run_jobs(
     jobs: Mapping[str, Job],
     store: Store,
     *,
-    workers: int = 1,
+    workers: int | None = None,
     threads: int | None = None,
+    cluster: Cluster | None = None,
     announce: _Announce = lambda job, outcome, done, total: None,
     reporter: Reporter | None = None,
 ) -> dict[str, JobOutcome]:
@@ -104,8 +128,9 @@ def run_jobs(
     Args:
         jobs: By key, each after those that it needs.
         store: Where they are kept.
-        workers: Processes.
-        threads: Threads of each; by default the processor's cores are shared out.
+        workers: How many jobs at a time: by default one, on a cluster one per core.
+        threads: Threads of each; by default the cores are shared out.
+        cluster: Where they are done instead of in processes of this machine.
         announce: Told of every job that ends: the job, what became of it, how many have ended, of how many.
         reporter: Told of the progress inside jobs.
 
@@ -119,8 +144,15 @@ def run_jobs(
 
     store.prepare()
     stop = multiprocessing.get_context("spawn").Event()
-    threads = threads or max(1, (os.cpu_count() or 1) // workers)
-    slots = [_Slot(threads, stop, reporter or Reporter()) for _ in range(workers)]
+    slots: list[_Slot]
+    if cluster is None:
+        workers = workers or 1
+        threads = threads or max(1, (os.cpu_count() or 1) // workers)
+        slots = [_Process(threads, stop, reporter or Reporter()) for _ in range(workers)]
+    else:
+        workers = workers or cluster.cores
+        threads = threads or max(1, min(cluster.widest, cluster.cores // workers))
+        slots = [_ClusterPlace(cluster, threads) for _ in range(workers)]
     queue = _Queue(jobs, store, slots, announce)
     with collected_signals() as pending, _ending(stop, slots):
         while queue.waiting or queue.busy:
@@ -189,7 +221,7 @@ def _ending(stop: Event, slots: Iterable[_Slot]) -> Iterator[None]:
 def _outcome(job: Job, slot: _Slot, future: Future[_Answer], store: Store) -> JobOutcome:
     try:
         answer = future.result()
-    except BrokenProcessPool:
+    except BrokenExecutor:
         slot.close()
         reason = "its process died (killed, or out of memory)"
         store.record_failure(job, reason)
@@ -211,12 +243,20 @@ def _start(threads: int, parent: int, stop: Event, progress: Connection) -> None
 
 
 def _work(job: Job, root: Path) -> _Answer:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # training puts its own in its place
+    try:
+        return _attempt(job, root)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _attempt(job: Job, root: Path) -> _Answer:
+    """Do a job. It may be stopped as by Ctrl-C."""
     started, busy = time.perf_counter(), time.process_time()
 
     def cost() -> Cost:
         return Cost(round(time.perf_counter() - started, 2), round(time.process_time() - busy, 2))
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # training puts its own in its place
     try:
         if _told is not None and _told.is_set():  # before it began
             return _Answer(cost(), interrupted=signal.SIGTERM)
@@ -231,6 +271,4 @@ def _work(job: Job, root: Path) -> _Answer:
         return _Answer(cost(), reason=str(error), report=traceback.format_exc())
     except Exception as error:  # one run's bug must not end the others; it is listed with its traceback
         return _Answer(cost(), reason=f"{type(error).__name__}: {error}", report=traceback.format_exc())
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return _Answer(cost())
