@@ -8,6 +8,7 @@
     ├── ArtifactError           a saved artefact is missing, incomplete, altered or of another format version
     ├── ModelError              a backbone, tokenizer or adapter cannot be used (as asked)
     ├── TeacherError            a teacher refused, failed or ran over budget
+    ├── ProcessError            of several processes that work together one was lost, or does something else
     └── Interrupted             a signal stopped the work; what was done is saved and the same command continues
 
 A message names the thing, what was found, what was expected and, where there is one, the next command.
@@ -18,7 +19,13 @@ from __future__ import annotations
 
 
 class RecalignError(Exception):
-    """Base of every error that a user can act on."""
+    """Base of every error that a user can act on.
+
+    Attributes:
+        exit_code: What a command that it ends exits with.
+    """
+
+    exit_code: int = 2
 
     def __init__(self, thing: str, *, found: str = "", expected: str = "", hint: str = "") -> None:
         """Build the one-line message.
@@ -61,14 +68,18 @@ class TeacherError(RecalignError):
     """A teacher refused, failed or ran over budget."""
 
 
+class ProcessError(RecalignError):
+    """Of several processes that work together one was lost or failed, or has other inputs."""
+
+
 class Interrupted(RecalignError):
     """A signal stopped the work; what was done is saved and the same command continues.
 
     Attributes:
-        signal_number: The signal; the process exits with 128 + this number.
+        signal_number: The signal; a command exits with 128 + this number.
     """
 
     def __init__(self, signal_number: int, thing: str, *, saved: bool = True) -> None:
-        self.signal_number = signal_number
+        self.signal_number, self.exit_code = signal_number, 128 + signal_number
         saved_hint = "Everything is saved: run the same command again to continue"
         super().__init__(thing, hint=saved_hint if saved else "Nothing of it was saved")

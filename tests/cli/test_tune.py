@@ -105,6 +105,20 @@ def test_a_finished_model_is_not_tuned_again(tmp_path: Path, cli: Cli, workshop:
     assert adapter(tmp_path / "model") != before
 
 
+@pytest.mark.parametrize(
+    ("more", "found"), [(("--processes", 0), "found processes = 0"), (("--shard",), "found one process")]
+)
+def test_wrong_numbers_of_processes_are_one_line(
+    tmp_path: Path, cli: Cli, workshop: Path, more: tuple[object, ...], found: str
+) -> None:
+    code, _, err = cli(*options(workshop, tmp_path / "model", *more))
+    assert code == 2
+    assert err.startswith("recalign: ")
+    assert err.count("\n") == 1
+    assert found in err
+    assert not (tmp_path / "model").exists()
+
+
 def steps_saved(model: Path) -> int:
     return max(
         (int(path.name[-8:]) for path in model.parent.glob(f".{model.name}.checkpoints/step-????????")), default=0

@@ -96,15 +96,13 @@ app.command()(config)
 
 
 def run() -> None:
-    """Entry point: a `RecalignError` becomes one line on stderr and exit code 2; anything else is a bug."""
+    """Entry point: a `RecalignError` becomes one line on stderr and its exit code; anything else is a bug."""
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False, prog_name="recalign")
-    except Interrupted as stop:
-        sys.stderr.write(f"recalign: {stop}\n")
-        raise SystemExit(128 + stop.signal_number) from None
     except RecalignError as error:
-        sys.stderr.write(f"recalign: {_with_page(str(error), sys.argv[1:])}\n")
-        raise SystemExit(2) from None
+        said = str(error) if isinstance(error, Interrupted) else _with_page(str(error), sys.argv[1:])
+        sys.stderr.write(f"recalign: {said}\n")
+        raise SystemExit(error.exit_code) from None
     except _UsageError as error:
         message = " ".join(error.format_message().split()).rstrip(".")
         command = error.ctx.command_path if error.ctx else "recalign"

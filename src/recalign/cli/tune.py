@@ -41,15 +41,22 @@ def tune(
     restart: Annotated[
         bool, typer.Option("--restart", help="Discard checkpoints, and the model that is there.")
     ] = False,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes of this machine that tune together; several machines: torchrun.")
+    ] = None,
+    shard: Annotated[
+        bool, typer.Option("--shard", help="Divide the model among the processes, where one device does not hold it.")
+    ] = False,
     tracker: Tracker = None,
 ) -> None:
     """Tune a language model on prepared samples. Several stages are run by `recalign run`."""
     from recalign.cli.progress import TerminalReporter
-    from recalign.errors import ConfigError
-    from recalign.experiment.progress import of_training
+    from recalign.errors import ConfigError, Interrupted, ProcessError
+    from recalign.experiment.progress import Reporter
     from recalign.experiment.tracking import tracked
     from recalign.experiment.tune import tune as tune_one
     from recalign.settings import parse_settings
+    from recalign.tuning.joining import launched
 
     if not data:
         raise ConfigError("recalign tune", found="no --data", hint="Run: recalign tune --data DIR --output RUN")
@@ -57,18 +64,27 @@ def tune(
     options |= {"selection": selection, "seed": seed}
     stage = parse_settings(settings or [], into={key: value for key, value in options.items() if value is not None})
     names = {"name": backbone, "revision": revision, "dtype": dtype, "quantization": quantization}
-    with TerminalReporter() as terminal, tracked(terminal, tracker, "tune", output.parent / "tracking") as reporter:
-        tune_one(
-            data,
-            output,
-            backbone=names,
-            parent=parent,
-            validation=validation,
-            cot=cot,
-            settings=stage,
-            restart=restart,
-            note=reporter.note,
-            progress_for=lambda name: of_training(reporter, name, {**stage, "backbone": Path(backbone).name}),
-        )
+    place = launched()
+    speaks = place is None or place.rank == 0  # one of several processes for all
+    feeds, folder = (tracker if speaks else None), output.parent / "tracking"
+    with TerminalReporter() as terminal, tracked(terminal if speaks else Reporter(), feeds, "tune", folder) as reporter:
+        try:
+            tune_one(
+                data,
+                output,
+                backbone=names,
+                parent=parent,
+                validation=validation,
+                cot=cot,
+                settings=stage,
+                restart=restart,
+                processes=processes,
+                shard=shard,
+                reporter=reporter,
+            )
+        except (Interrupted, ProcessError) as error:
+            if speaks:
+                raise
+            raise typer.Exit(error.exit_code) from error
         reporter.note(f"model: {output}")
     tell_next(("evaluate", output, "--data", data[-1]), err=True)

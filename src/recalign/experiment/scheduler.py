@@ -13,7 +13,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,8 +28,7 @@ from recalign.engines import Cluster
 from recalign.errors import Interrupted, RecalignError
 from recalign.experiment.progress import PipeReader, PipeReporter, Reporter
 from recalign.experiment.store import Cost, Job, Store
-
-_WATCH_SECONDS = 0.5  # how often a worker looks for its parent, and the parent for a signal
+from recalign.experiment.worker import WATCH_SECONDS, enter_worker
 
 _told: Event | None = None  # in a worker: whether it was told to stop
 _reporter: Reporter = Reporter()  # in a worker: how its parent hears of its progress
@@ -193,7 +191,7 @@ class _Queue:
 
     def collect(self) -> None:
         """Wait a moment for jobs that end, and pass on what workers told."""
-        ended = wait(self.busy, _WATCH_SECONDS, FIRST_COMPLETED).done
+        ended = wait(self.busy, WATCH_SECONDS, FIRST_COMPLETED).done
         for slot, _ in self.busy.values():
             slot.tell()
         for future in ended:
@@ -238,30 +236,10 @@ def _outcome(job: Job, slot: _Slot, future: Future[_Answer], store: Store) -> Jo
 
 
 def _start(threads: int, parent: int, stop: Event, progress: Connection) -> None:
-    """Set up a worker: its threads, its way to tell of progress, and a watch over the parent.
-
-    A terminal's Ctrl-C is the parent's, which tells its workers once: a second signal would cut a checkpoint short.
-    """
+    """Set up a worker, and its way to tell of progress."""
     global _told, _reporter
-    os.setpgrp()
     _told, _reporter = stop, PipeReporter(progress)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(threads)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
-    def watch() -> None:
-        told = False
-        while os.getppid() == parent:
-            time.sleep(_WATCH_SECONDS)
-            if stop.is_set() and not told:
-                told = True
-                os.kill(os.getpid(), signal.SIGTERM)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(threads)
+    enter_worker(threads, parent, stop)
 
 
 def _work(job: Job, root: Path) -> _Answer:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from recalign.artifacts import already
 from recalign.data.samples import SampleSet
+from recalign.errors import ConfigError
+from recalign.experiment.processes import TuneRequest, tune_together
+from recalign.experiment.progress import Reporter, of_training
 from recalign.experiment.tune_estimate import estimate_tuning
 from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.settings import Settings, merged, validated
 from recalign.tuning.backbones import BACKBONES, resolve_backbone
 from recalign.tuning.config import RecStage, stage_config
+from recalign.tuning.joining import Place, joined, launched
 from recalign.tuning.model_artifact import backbone_of
 from recalign.tuning.provenance import StageInputs, check_data
-from recalign.tuning.stage import Progress, find_finished, tune_stage
+from recalign.tuning.stage import find_finished, tune_stage
+from recalign.tuning.world import World
 
 WHERE = "options of recalign tune"
 FEW_SAMPLES: Final = 100_000
@@ -40,8 +45,9 @@ def tune(
     cot: str | Path | None = None,
     settings: Mapping[str, object] | None = None,
     restart: bool = False,
-    note: Callable[[str], None] = lambda text: None,
-    progress_for: Callable[[str], Progress | None] = lambda name: None,
+    processes: int | None = None,
+    shard: bool = False,
+    reporter: Reporter | None = None,
 ) -> Path:
     """Tune one stage on prepared data and write its model artefact.
 
@@ -57,41 +63,72 @@ def tune(
             Other defaults of a fresh nano are `nano_defaults`.
             Under "nano" stand the keys of `recalign config nano`, for a nano that is not there yet.
         restart: Discard checkpoints, and the model that is there.
-        note, progress_for: Told about how long it will take, and what was found finished; the progress callback of the
-            training loop of a name.
+        processes: How many processes of this machine tune together; by default this one, or those that `torchrun`
+            started.
+        shard: Divide the model among the processes, where one device does not hold it.
+        reporter: Told about how long it will take, what was found finished, and the progress.
 
     Raises:
         ConfigError, DataError, ModelError, ArtifactError: See `tune_stage`.
+        ProcessError: Of several processes one was lost, or has other inputs.
     """
+    start, taught, target = (None if path is None else Path(path) for path in (parent, cot, validation))
     named = {"name": backbone} if isinstance(backbone, str) else backbone
-    asked = validated(BackboneConfig, named, WHERE)
+    paths = [Path(path) for path in data]
+    request = TuneRequest(paths, Path(output), named, start, target, taught, settings or {}, restart, shard)
+    place = launched()
+    if processes is None or processes == 1:
+        tune_at(place, request, reporter or Reporter())
+    elif processes < 1 or place is not None:
+        found = f"processes = {processes}" if place is None else f"processes = {processes} under torchrun"
+        raise ConfigError(WHERE, found=found, expected="a number from 1, or none where torchrun starts the processes")
+    else:
+        tune_together(request, processes, reporter or Reporter())
+    return request.output
+
+
+def tune_at(place: Place | None, request: TuneRequest, reporter: Reporter) -> None:
+    """The part of one process in what `tune` does: of that `place` among several, or alone. Raises what `tune` does."""
+    with joined(place, shard=request.shard) as world:
+        inputs = _inputs(request, reporter, world)
+        if not request.restart and find_finished(inputs, request.output):
+            reporter.note(already("tuned", request.output))
+        progress = of_training(reporter, request.output.name, request.told())
+        tune_stage(inputs, request.output, restart=request.restart, progress=progress, world=world)
+
+
+def _inputs(request: TuneRequest, reporter: Reporter, world: World) -> StageInputs:
+    asked = validated(BackboneConfig, request.backbone, WHERE)
     built = asked.name in BACKBONES.names() and BACKBONES.find(asked.name).made_from_data
-    sets = [SampleSet.load(Path(path)) for path in data]
-    start, taught, target_path = (None if path is None else Path(path) for path in (parent, cot, validation))
-    fresh = built and parent is None
+    sets = [SampleSet.load(path) for path in request.data]
+    fresh = built and request.parent is None
     defaults: Settings = {"mode": "full" if fresh else "lora", "template": sets[-1].template}
     if fresh:
-        defaults = merged(defaults, nano_defaults(sum(data.count("train") for data in sets), settings or {}))
-    chosen = merged(defaults, settings or {})
+        defaults = merged(defaults, nano_defaults(sum(data.count("train") for data in sets), request.settings))
+    chosen = merged(defaults, request.settings)
     nano = validated(NanoConfig, chosen.pop("nano", {}), f"{WHERE}, nano")
     config = stage_config(chosen, WHERE)
     check_data(config, sets)
-    if start is not None and built:
-        resolved = backbone_of(start).model_copy(update=asked.model_dump(exclude={"name"}, exclude_defaults=True))
-    else:
-        resolved = asked
-    target = SampleSet.load(target_path) if target_path else None
+    resolved = asked
+    if request.parent is not None and built:
+        changes = asked.model_dump(exclude={"name"}, exclude_defaults=True)
+        resolved = backbone_of(request.parent).model_copy(update=changes)
+    target = SampleSet.load(request.validation) if request.validation else None
     if target is None and isinstance(config, RecStage) and config.selection == "paper":
         target = sets[-1]
-    inputs = StageInputs(config=config, data=sets, backbone=resolved, parent=start, validation=target, cot=taught)
-    if estimate := _estimate(inputs, nano, Path(output)):
-        note(estimate)
-    if start is None or not built:
-        resolved = resolve_backbone(asked, nano, sets, progress=progress_for(f"pretraining {asked.name}"))
-        inputs = replace(inputs, backbone=resolved)
-    if not restart and find_finished(inputs, Path(output)):
-        note(already("tuned", Path(output)))
-    return tune_stage(inputs, Path(output), restart=restart, progress=progress_for(Path(output).name))
+    inputs = StageInputs(
+        config=config, data=sets, backbone=resolved, parent=request.parent, validation=target, cot=request.cot
+    )
+    if estimate := _estimate(inputs, nano, request.output):
+        reporter.note(estimate)
+    if request.parent is not None and built:
+        return inputs
+    progress = of_training(reporter, f"pretraining {asked.name}", request.told())
+
+    def resolve() -> BackboneConfig:
+        return resolve_backbone(asked, nano, sets, progress=progress)
+
+    return replace(inputs, backbone=world.first(resolve) or resolve())  # the others find what the first has built
 
 
 def nano_defaults(samples: int, settings: Mapping[str, object]) -> Settings:

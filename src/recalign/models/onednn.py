@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from recalign.models.attention import Dropout, attend
 from recalign.models.forest_plan import Plan, plan, seen_from
@@ -107,7 +108,12 @@ def computes_in_bf16(device: str) -> bool:
 
 
 def is_fusible(model: nn.Module) -> bool:
-    """Whether `hidden_at` is made for `model`: a Llama-family decoder on a CPU, in its arithmetic, without adapters."""
+    """Whether `hidden_at` is made for `model`: a Llama-family decoder on a CPU, in its arithmetic, without adapters.
+
+    It passes by the modules whose forward puts the layers of a divided model together.
+    """
+    if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        return False
     config: Any = model.config
     layers: Any = getattr(getattr(model, "model", None), "layers", None)  # none where PEFT wraps the model
     if config.model_type not in _FAMILY or config.hidden_act != "silu" or layers is None:

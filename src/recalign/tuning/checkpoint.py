@@ -58,6 +58,7 @@ class LoopState:
         ema: Averaged weights, where averaging is on.
         best: Weights of the best validation so far, where the stage selects.
         facts: What else the loop remembers.
+        processes: How many processes tuned together.
     """
 
     step: int
@@ -67,6 +68,7 @@ class LoopState:
     ema: dict[str, Tensor] | None = None
     best: dict[str, Tensor] | None = None
     facts: LoopFacts = field(default_factory=LoopFacts)
+    processes: int = 1
 
 
 class CheckpointStore:
@@ -88,6 +90,8 @@ class CheckpointStore:
                     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
                     save_file(plain, staging / f"{name}.safetensors")
             content = {"step": state.step, "progress": asdict(state.facts)}
+            if state.processes > 1:
+                content["processes"] = state.processes
             (staging / "state.json").write_text(json.dumps(content), encoding="utf-8")
         for old in self._directories()[:-KEPT]:
             shutil.rmtree(old)
@@ -152,7 +156,8 @@ def _load(directory: Path, manifest: Manifest) -> LoopState:
         for name in (*REQUIRED, *OPTIONAL)
         if f"{name}.safetensors" in manifest.files
     }
-    return LoopState(step=content["step"], **tensors, facts=LoopFacts(**content["progress"]))
+    facts, processes = LoopFacts(**content["progress"]), content.get("processes", 1)
+    return LoopState(step=content["step"], **tensors, facts=facts, processes=processes)
 
 
 def _differences(old: object, new: object, path: str = "") -> list[str]:

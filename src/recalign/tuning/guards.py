@@ -32,6 +32,13 @@ def deterministic(device: torch.device) -> Iterator[None]:
         settings.fill_uninitialized_memory = before[1]
 
 
+def draws_dropout(model: nn.Module) -> bool:
+    """Whether the forward pass of `model` in training draws random numbers."""
+    rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    rates += [getattr(module, "attention_dropout", 0.0) for module in model.modules()]
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+
 @contextmanager
 def mixed_precision(model: nn.Module, precision: str) -> Iterator[None]:
     """Within the context the forward pass of `model` is under autocast with precision bf16; its logits are float32.

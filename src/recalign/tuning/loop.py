@@ -10,27 +10,29 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from recalign.errors import Interrupted, ModelError
+from recalign.errors import ArtifactError, Interrupted, ModelError
 from recalign.models.forward import supports_packing
 from recalign.prompting.packing import Tree
 from recalign.seeding import derive_seed, generator
 from recalign.tuning.checkpoint import CheckpointStore, LogEntry, LoopFacts, LoopState, restore_rng, rng_state
 from recalign.tuning.config import TrainingConfig
-from recalign.tuning.guards import collected_signals, deterministic, mixed_precision
+from recalign.tuning.guards import collected_signals, deterministic, draws_dropout, mixed_precision
 from recalign.tuning.optim import (
     Averager,
     StepForests,
     build_optimizer,
     flatten_optimizer,
+    idle_loss,
     learning_rate,
     restore_optimizer,
 )
+from recalign.tuning.world import World
 
 
 class BatchSource(Protocol):
@@ -95,6 +97,7 @@ def train(
     validation: Validation | None = None,
     store: CheckpointStore | None = None,
     progress: Callable[[StepReport], None] | None = None,
+    world: World = World(),
 ) -> LoopResult:
     """Tune the parameters of `model` that require a gradient.
 
@@ -106,14 +109,16 @@ def train(
         validation: The best step by it is kept. Without it the last step is kept.
         store: Where checkpoints go; an interrupted run continues from the newest one, bit for bit.
         progress: Called after every step.
+        world: The processes that tune together; each of them calls this with the same arguments. The first writes.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; a checkpoint was written first.
         ModelError: The loss is not finite.
         ArtifactError: A checkpoint cannot be used or written.
+        ProcessError: Another process was lost or failed.
     """
     packed = supports_packing(model, longest=max_length)
-    loop = _Loop(model, source, config, steps, packed, validation, store, progress)
+    loop = _Loop(model, source, config, steps, packed, validation, store, progress, world)
     with deterministic(loop.device), mixed_precision(model, config.precision), collected_signals() as pending:
         return loop.run(pending)
 
@@ -130,10 +135,12 @@ class _Loop:
     validation: Validation | None
     store: CheckpointStore | None
     progress: Callable[[StepReport], None] | None
+    world: World
 
     def __post_init__(self) -> None:
         self.device = next(self.model.parameters()).device
         self.trained = {name: tensor for name, tensor in self.model.named_parameters() if tensor.requires_grad}
+        self.world.align(self.trained.values())
         self.optimizer = build_optimizer(self.trained, self.config.optim)
         self.average = Averager(self.trained, self.config.optim.ema) if self.config.optim.ema else None
         self.best: dict[str, Tensor] | None = None
@@ -153,10 +160,10 @@ class _Loop:
             if self.progress:
                 seconds = time.monotonic() - started
                 self.progress(StepReport(self.step, self.steps, loss, samples, seconds, self.facts.log))
-            if pending:
+            if signalled := self._signalled(pending):
                 self._save()
                 done = f"stopped after step {self.step} of {self.steps}"
-                raise Interrupted(pending[0], done, saved=self.store is not None)
+                raise Interrupted(signalled, done, saved=self.store is not None)
             if self.step % self.config.checkpoint_steps == 0 and self.step < self.steps:
                 self._save()
         return self._finish(time.monotonic() - started)
@@ -168,16 +175,24 @@ class _Loop:
         rate = learning_rate(self.step, self.steps, config.optim)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        draw = generator(config.seed, "lm-tokens", self.step)
+        self.world.seed(config.seed, self.step)
+        draw = generator(config.seed, "lm-tokens", self.step, *self.world.names())
         fraction = config.lm_fraction if config.lm_weight else 0.0
-        prompts = StepForests.build(trees, config.micro_batch_tokens, draw, fraction, packed=self.packed)
-        total = 0.0
+        share = self.world.share(trees)
+        prompts = StepForests.build(share, config.micro_batch_tokens, draw, fraction, packed=self.packed)
+        answer_weight, other_weight = self.world.total(prompts.answer_weight, prompts.other_weight)
+        prompts = replace(prompts, answer_weight=answer_weight, other_weight=other_weight)
+        total, idle = 0.0, self.world.idle(len(prompts.forests))
         for answers, others in prompts.losses(self.model):
-            (answers + config.lm_weight * others).backward()  # type: ignore[no-untyped-call]
+            self.world.backward(answers + config.lm_weight * others)
             total += float(answers.detach())
+        for _ in range(idle):
+            self.world.backward(idle_loss(self.model, trees[0], packed=self.packed))
+        (total,) = self.world.total(total)
         if not math.isfinite(total):
             thing = f"loss at step {self.step + 1}"
             raise ModelError(thing, found=str(total), expected="a finite number", hint="Lower optim.lr")
+        self.world.reduce(self.trained.values())
         nn.utils.clip_grad_norm_(list(self.trained.values()), config.optim.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -194,7 +209,7 @@ class _Loop:
             return
         with self._kept_weights():
             state = torch.get_rng_state()
-            value = self.validation.value()
+            ((value,), *_) = self.world.gather(self.validation.value())  # the first process decides for all
             torch.set_rng_state(state)
         self.model.train()
         facts.log.append({"step": self.step, "validation": value})
@@ -203,6 +218,10 @@ class _Loop:
             self.best = self._kept()
         else:
             facts.stale += 1
+
+    def _signalled(self, pending: list[int]) -> int:
+        """The signal that stops all processes after this step, whichever of them got it; 0 where none came."""
+        return int(max(number for (number,) in self.world.gather(pending[0] if pending else 0)))
 
     def _out_of_patience(self) -> bool:
         return self.validation is not None and self.facts.stale >= self.validation.patience
@@ -232,25 +251,37 @@ class _Loop:
     def _save(self) -> None:
         if self.store is None:
             return
-        optimizer = flatten_optimizer(self.optimizer, self.trained)
-        average = self.average.values if self.average else None
-        self.store.save(
-            LoopState(self.step, dict(self.trained), optimizer, rng_state(), average, self.best, self.facts)
-        )
+        store, size, whole = self.store, self.world.size, self.world.whole
+        optimizer = whole(flatten_optimizer(self.optimizer, self.trained))
+        average = whole(self.average.values) if self.average else None
+        best = None if self.best is None else whole(self.best)
+        state = LoopState(self.step, whole(self.trained), optimizer, rng_state(), average, best, self.facts, size)
+        self.world.first(lambda: store.save(state))
 
     def _resume(self) -> None:
         state = self.store.load_latest() if self.store else None
+        self.world.check_same("step of the newest checkpoint", state.step if state else 0)
         if state is None:
             return
-        self._load({name: tensor.to(self.device) for name, tensor in state.weights.items()})
-        restore_optimizer(self.optimizer, self.trained, state.optimizer)
+        if state.processes != self.world.size and draws_dropout(self.model):
+            raise ArtifactError(
+                f"checkpoint of step {state.step}",
+                found=f"processes: {state.processes} -> {self.world.size}, with dropout that depends on their number",
+                expected="as many processes as it was written with",
+                hint=f"Pass --processes {state.processes}, or start the stage again with --restart",
+            )
+        self._load(self._parts(state.weights))
+        restore_optimizer(self.optimizer, self.trained, state.optimizer, self.world.part)
         if self.average and state.ema is not None:
-            self.average.values = {name: tensor.to(self.device) for name, tensor in state.ema.items()}
+            self.average.values = self._parts(state.ema)
         if state.best is not None:
-            self.best = {name: tensor.to(self.device) for name, tensor in state.best.items()}
+            self.best = self._parts(state.best)
         self.facts = state.facts
         self.step = state.step
         restore_rng(state.rng)
+
+    def _parts(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: self.world.part(weights[name], tensor) for name, tensor in self.trained.items()}
 
     def _finish(self, seconds: float) -> LoopResult:
         kept_step = self.facts.best_step if self.best is not None else self.step

@@ -8,7 +8,7 @@ of separate prompts.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +69,13 @@ class StepForests:
             yield losses[answers].sum() / self.answer_weight, losses[~answers].sum() / max(self.other_weight, 1.0)
 
 
+def idle_loss(model: nn.Module, tree: Tree, *, packed: bool) -> Tensor:
+    """A loss of 0 from a pass over one prompt of `tree`, whose gradients are 0."""
+    prompts = StepForests.build(split(tree)[:1], 0, np.random.default_rng(0), 0.0, packed=packed)
+    ((answers, _),) = prompts.losses(model)
+    return answers * 0
+
+
 def learning_rate(step: int, steps: int, config: OptimConfig) -> float:
     """Learning rate of optimizer step `step` (from 0) of `steps`: linear warm-up, then the configured decay."""
     if step < config.warmup_steps:
@@ -97,9 +104,16 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer, trained: Mapping[str, nn
 
 
 def restore_optimizer(
-    optimizer: torch.optim.Optimizer, trained: Mapping[str, nn.Parameter], state: Mapping[str, Tensor]
+    optimizer: torch.optim.Optimizer,
+    trained: Mapping[str, nn.Parameter],
+    state: Mapping[str, Tensor],
+    part: Callable[[Tensor, Tensor], Tensor] = lambda whole, like: whole.to(like.device),
 ) -> None:
-    """Put a flattened state back. Raises ArtifactError where a parameter has none."""
+    """Put a flattened state back, of each tensor the `part` that goes with a parameter (see `World.part`).
+
+    Raises:
+        ArtifactError: A parameter has none.
+    """
     slots: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         name, slot = key.rsplit("/", 1)
@@ -113,7 +127,7 @@ def restore_optimizer(
         )
     for name, tensor in trained.items():
         optimizer.state[tensor] = {
-            slot: value if slot == "step" else value.to(tensor.device) for slot, value in slots[name].items()
+            slot: value if slot == "step" else part(value, tensor) for slot, value in slots[name].items()
         }
 
 

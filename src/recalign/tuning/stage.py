@@ -44,6 +44,7 @@ from recalign.tuning.provenance import (
 )
 from recalign.tuning.selection import validation
 from recalign.tuning.sources import BlockSource, DomainPrompts, PromptSource, holdout_users, user_sequences
+from recalign.tuning.world import World
 
 Progress = Callable[[StepReport], None]
 
@@ -80,16 +81,24 @@ def tune_curriculum(
     return target
 
 
-def tune_stage(inputs: StageInputs, output: Path, *, restart: bool = False, progress: Progress | None = None) -> Path:
+def tune_stage(
+    inputs: StageInputs,
+    output: Path,
+    *,
+    restart: bool = False,
+    progress: Progress | None = None,
+    world: World = World(),
+) -> Path:
     """Tune one stage and write its model artefact to `output`.
 
     Called again with the same inputs, an interrupted stage continues from its newest checkpoint and a finished one is
     left as it is. What other inputs have left in `output` is refused before anything is trained. With ``restart=True``
-    whatever is there is discarded.
+    whatever is there is discarded. The processes of a `world` all call it; the first one writes.
 
     Raises:
         ConfigError: The inputs contradict each other, or a zero-shot promise.
         DataError: There is nothing to train on.
+        ProcessError: Another process was lost or failed, or has other inputs.
         ModelError, ArtifactError: See `attach`, `train` and `write_directory`.
     """
     config = inputs.config
@@ -99,19 +108,22 @@ def tune_stage(inputs: StageInputs, output: Path, *, restart: bool = False, prog
     labels = labels_seen(inputs)
     check_unseen(inputs, labels)
     working = output.parent / f".{output.name}.checkpoints"
-    if not restart and _is_finished(inputs, output):
-        shutil.rmtree(working, ignore_errors=True)  # left by a crash just after the artefact was published
+    ((finished,), *_) = world.gather(not restart and _is_finished(inputs, output))
+    if finished:
+        world.first(lambda: shutil.rmtree(working, ignore_errors=True))  # left by a crash just after it was published
         return output
-    backbone = load_backbone(inputs.backbone)
+    backbone = load_backbone(world.loading(inputs.backbone))
     parent = inputs.parent / "adapter" if inputs.parent else None
     model = attach(backbone, config.mode, config.lora, parent, seed=config.seed)
+    world.divide(model, inputs.backbone.device)
     domains = [_domain_prompts(data, backbone, config) for data in inputs.data]
     source = _source(inputs, domains)
     target = _domain_prompts(inputs.validation, backbone, config) if inputs.validation is not None else None
     identity = stage_identity(inputs, backbone.fingerprint, labels)
+    world.check_same("inputs of the stage", [identity.config, identity.parents])
     store = CheckpointStore(working, {**identity.config, "parents": identity.parents})
     if restart:
-        store.clear()
+        world.first(store.clear)
     result = train(
         model,
         source,
@@ -121,9 +133,11 @@ def tune_stage(inputs: StageInputs, output: Path, *, restart: bool = False, prog
         validation=validation(inputs, domains, target, model),
         store=store,
         progress=progress,
+        world=world,
     )
-    _write(inputs, output, model, identity, result, restart)
-    store.clear()
+    world.collect(model)
+    world.first(lambda: _write(inputs, output, model, identity, result, restart))
+    world.first(store.clear)
     return output
 
 
