@@ -38,8 +38,6 @@ COMES_ALONG: Final = {
     "markupsafe": "jinja2's text that is markup",
     "starlette": "what fastapi is made of",
 }
-# Extras whose code is not here yet; their lines go when it comes.
-AHEAD: Final = {"mlflow", "ray"}
 
 
 def needed(extras: tuple[str, ...]) -> set[str]:
@@ -76,7 +74,7 @@ def test_each_direct_dependency_is_imported() -> None:
     extras = tuple(extra for extra in PROJECT["optional-dependencies"] if not extra.startswith("dev"))
     names = {MODULES.get(name, name) for name in needed(extras)}
     ours = imported(ROOT / "src")
-    assert {name for name in names if name.replace("-", "_") not in ours} <= {*NOT_IMPORTED, *AHEAD}
+    assert {name for name in names if name.replace("-", "_") not in ours} <= set(NOT_IMPORTED)
 
 
 def test_what_is_imported_is_a_direct_dependency() -> None:
