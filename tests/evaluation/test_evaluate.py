@@ -117,7 +117,9 @@ def test_a_model(saved_data: SampleSet, tmp_path: Path, monkeypatch: pytest.Monk
     with write_directory(tmp_path / "m", "model", config={}) as stage:
         (stage / "x").write_text("y")
     module.load_saved(tmp_path / "m", saved_data, kind="paper")
-    assert asked == [((tmp_path / "m", saved_data), {"kind": "paper", "precision": "auto", "endpoint": None})]
+    assert asked == [
+        ((tmp_path / "m", saved_data), {"kind": "paper", "precision": "auto", "device": "auto", "endpoint": None})
+    ]
 
 
 def test_nothing_and_something_else(saved_data: SampleSet, tmp_path: Path) -> None:
