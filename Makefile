@@ -42,6 +42,7 @@ bench: $(STAMP)  ## speed and memory against references; needs RECALIGN_DATA and
 	$(BIN)/python benchmarks/retrieval.py
 	$(BIN)/python benchmarks/recency.py
 	$(BIN)/python benchmarks/bulk.py --threads 1
+	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/peers.py --gguf "$(SMOLLM2)"  # skips without SMOLLM2=FILE, llama-cpp-python or the checkpoint
 
 package: $(VENV)/.package  ## build wheel and sdist, check them, install the wheel into an empty environment and use it there

@@ -14,7 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, here and in the processes
+# Before torch is loaded, here and in the processes. Tokenizers would take every core of the machine otherwise.
+os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = "1"
 
 import torch
 
@@ -48,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--mode", choices=["lora", "full"], default="full")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--at-least", type=float, default=1.6)

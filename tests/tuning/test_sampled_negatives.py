@@ -14,6 +14,7 @@ from recalign.data.schema import HistoryText
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.tuning.config import SamplingConfig
 from recalign.tuning.sources import BlockSource, DomainPrompts, UserSequence
+from recalign.tuning.world import Group, World
 
 ITEMS = [f"i{place}" for place in range(40)]
 
@@ -37,14 +38,14 @@ class Recorder:
         return [EncodedPrompt(ids=(1, 2 + place), labels=(-100, 2), answer_start=1) for place in range(len(targets))]
 
 
-def ask(unmet: int, entries: int = 20) -> list[tuple[list[str], list[int]]]:
+def ask(unmet: int, entries: int = 20, batch: int = 4, world: World = World()) -> list[tuple[list[str], list[int]]]:
     recorder = Recorder()
     user = UserSequence("u", tuple(HistoryEntry(item, liked=True) for item in ITEMS[:entries]))
     prompts = DomainPrompts(cast(PromptEncoder, recorder), cast(ItemCatalog, recorder))
     config = SamplingConfig(targets_per_history=4, random_fraction=0.0, sampled_negatives=unmet)
-    source = BlockSource([(prompts, [user])], config, batch_size=4, seed=3, budget=1000)
+    source = BlockSource([(prompts, [user])], config, batch_size=batch, seed=3, budget=1000)
     for step in range(5):
-        source.batch(step)
+        source.batch(step, world.share)
     return recorder.asked
 
 
@@ -69,3 +70,9 @@ def test_a_user_who_met_nearly_everything_gets_what_is_left() -> None:
 def test_sampled_negatives_belong_to_blocks() -> None:
     with pytest.raises(ValidationError, match="targets_per_history"):
         SamplingConfig(sampled_negatives=1)
+
+
+def test_a_process_encodes_its_own_share_alone() -> None:
+    alone, shares = ask(6, batch=12), [ask(6, batch=12, world=Group(rank, 2)) for rank in range(2)]
+    assert all(0 < len(share) < len(alone) for share in shares)
+    assert sorted(block for share in shares for block in share) == sorted(alone)

@@ -18,7 +18,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from recalign.errors import ArtifactError, ProcessError
 from recalign.prompting.encoding import IGNORE, EncodedPrompt
-from recalign.prompting.packing import Tree, grow_tree
 from recalign.tuning.checkpoint import CheckpointStore, LoopState
 from recalign.tuning.config import OptimConfig, TrainingConfig
 from recalign.tuning.joining import Place, joined, launched
@@ -239,13 +238,11 @@ def test_gradients_are_summed_and_none_stays_none(returned: Returned) -> None:
 
 
 @given(st.lists(st.integers(2, 60), min_size=1, max_size=40), st.integers(2, 5))
-def test_shares_are_all_trees_once_and_alike_in_size(lengths: list[int], size: int) -> None:
-    trees = [grow_tree([EncodedPrompt((index,) * n, (IGNORE,) * n, n - 1)]) for index, n in enumerate(lengths)]
-    shares: list[list[Tree]] = [Group(rank, size).share(trees) for rank in range(size)]
-    places = [[trees.index(tree) for tree in share] for share in shares]
-    assert sorted(place for share in places for place in share) == list(range(len(trees)))
-    assert all(share == sorted(share) for share in places)
-    loads = [sum(tree.n_tokens for tree in share) for share in shares]
+def test_shares_are_all_pieces_once_and_alike_in_size(lengths: list[int], size: int) -> None:
+    shares = [Group(rank, size).share(lengths) for rank in range(size)]
+    assert sorted(place for share in shares for place in share) == list(range(len(lengths)))
+    assert all(share == sorted(share) for share in shares)
+    loads = [sum(lengths[place] for place in share) for share in shares]
     assert max(loads) - min(loads) <= max(lengths)
 
 

@@ -32,13 +32,14 @@ from recalign.tuning.optim import (
     learning_rate,
     restore_optimizer,
 )
+from recalign.tuning.sources import Share, everything
 from recalign.tuning.world import World
 
 
 class BatchSource(Protocol):
     """Training data as a pure function of the step (from 0), which is what makes resuming exact."""
 
-    def batch(self, step: int) -> Sequence[Tree]: ...
+    def batch(self, step: int, share: Share = everything) -> Sequence[Tree]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +172,14 @@ class _Loop:
     def _optimize(self) -> tuple[float, int]:
         """One optimizer step; returns the mean answer loss and the number of prompts."""
         config = self.config
-        trees = list(self.source.batch(self.step))
+        trees = self.source.batch(self.step, self.world.share)
         rate = learning_rate(self.step, self.steps, config.optim)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.world.seed(config.seed, self.step)
         draw = generator(config.seed, "lm-tokens", self.step, *self.world.names())
         fraction = config.lm_fraction if config.lm_weight else 0.0
-        share = self.world.share(trees)
-        prompts = StepForests.build(share, config.micro_batch_tokens, draw, fraction, packed=self.packed)
+        prompts = StepForests.build(trees, config.micro_batch_tokens, draw, fraction, packed=self.packed)
         answer_weight, other_weight = self.world.total(prompts.answer_weight, prompts.other_weight)
         prompts = replace(prompts, answer_weight=answer_weight, other_weight=other_weight)
         total, idle = 0.0, self.world.idle(len(prompts.forests))
@@ -187,8 +187,9 @@ class _Loop:
             self.world.backward(answers + config.lm_weight * others)
             total += float(answers.detach())
         for _ in range(idle):
-            self.world.backward(idle_loss(self.model, trees[0], packed=self.packed))
-        (total,) = self.world.total(total)
+            tree = (trees or self.source.batch(self.step))[0]
+            self.world.backward(idle_loss(self.model, tree, packed=self.packed))
+        total, count = self.world.total(total, sum(len(tree.branches) for tree in trees))
         if not math.isfinite(total):
             thing = f"loss at step {self.step + 1}"
             raise ModelError(thing, found=str(total), expected="a finite number", hint="Lower optim.lr")
@@ -198,7 +199,7 @@ class _Loop:
         self.optimizer.zero_grad()
         if self.average:
             self.average.update(self.trained, self.step)
-        return total, sum(len(tree.branches) for tree in trees)
+        return total, int(count)
 
     def _after_step(self, loss: float) -> None:
         facts, last = self.facts, self.step == self.steps

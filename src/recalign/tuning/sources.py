@@ -6,7 +6,7 @@ Each is a pure function of (data, configuration, seed, step): a resumed run sees
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,7 +37,15 @@ class UserSequence:
     entries: tuple[HistoryEntry, ...]
 
 
+Share = Callable[[Sequence[int]], Sequence[int]]
+"""Chooses what one process takes of a step: from the lengths of all pieces, the places of its own."""
+
 _Part = tuple[DomainPrompts, Sequence[UserSequence]]
+
+
+def everything(sizes: Sequence[int]) -> Sequence[int]:
+    """The share of a process that is alone."""
+    return range(len(sizes))
 
 
 class PromptSource:
@@ -57,16 +65,16 @@ class PromptSource:
         """Optimizer steps in one pass (a fraction where the batch is larger than the data)."""
         return len(self.prompts) / self.batch_size
 
-    def batch(self, step: int) -> list[Tree]:
-        """The next `batch_size` prompts of the endless sequence of epochs."""
+    def batch(self, step: int, share: Share = everything) -> list[Tree]:
+        """The next `batch_size` prompts of the endless sequence of epochs, or a share of them."""
         n = len(self.prompts)
-        trees: list[Tree] = []
+        prompts: list[EncodedPrompt] = []
         for place in range(step * self.batch_size, (step + 1) * self.batch_size):
             epoch, index = divmod(place, n)
             if index == 0 or place == step * self.batch_size:
                 order = generator(self.seed, "order", epoch).permutation(n) if self.shuffle else np.arange(n)
-            trees.append(grow_tree([self.prompts[order[index]]]))
-        return trees
+            prompts.append(self.prompts[order[index]])
+        return [grow_tree([prompts[place]]) for place in share([len(prompt.ids) for prompt in prompts])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +116,15 @@ class BlockSource:
         """Optimizer steps in the first epoch (the number of blocks varies a little between epochs)."""
         return len(self._blocks(0)) / self.blocks_per_step
 
-    def batch(self, step: int) -> list[Tree]:
-        """Trees of the next `blocks_per_step` blocks of the endless sequence of epochs."""
-        trees: list[Tree] = []
+    def batch(self, step: int, share: Share = everything) -> list[Tree]:
+        """Trees of the next `blocks_per_step` blocks of the endless sequence of epochs, or of a share of them."""
+        blocks = []
         for place in range(step * self.blocks_per_step, (step + 1) * self.blocks_per_step):
             epoch = self._epoch_of(place)
-            trees += self._trees(self._blocks(epoch)[place - self._starts[epoch]])
-        return trees
+            blocks.append(self._blocks(epoch)[place - self._starts[epoch]])
+        # Tokens are not counted yet: encoding is work that is shared, too. A target stands in a question of its own.
+        sizes = [len(block.history) + 2 * len(block.targets) for block in blocks]
+        return [tree for place in share(sizes) for tree in self._trees(blocks[place])]
 
     def _epoch_of(self, place: int) -> int:
         while place >= self._starts[-1]:

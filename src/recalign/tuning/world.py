@@ -1,7 +1,7 @@
 """The processes that tune one model together, as the training loop sees them.
 
-Each process takes a share of a step's trees, and the gradients of all are summed before the optimizer's step, so every
-process makes the same step. `World` is a process alone, for which nothing changes; `Group` is one of several.
+Each process encodes and computes a share of a step. The gradients of all are summed before the optimizer's step, so
+every process makes the same step. `World` is a process alone, for which nothing changes; `Group` is one of several.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from recalign.artifacts import fingerprint
 from recalign.errors import ProcessError
 from recalign.models.config import BackboneConfig
-from recalign.prompting.packing import Tree
 from recalign.seeding import derive_seed
 
 _T = TypeVar("_T")
@@ -29,9 +28,9 @@ class World:
     rank: int = 0
     size: int = 1
 
-    def share(self, trees: Sequence[Tree]) -> list[Tree]:
-        """This process's part of a step's trees, in their order."""
-        return list(trees)
+    def share(self, sizes: Sequence[int]) -> list[int]:
+        """Places of this process's part of a step, in order; `sizes` says how long each of its pieces is."""
+        return list(range(len(sizes)))
 
     def seed(self, seed: int, step: int) -> None:
         """Seed the dropout of a step. One process seeds once; its checkpoints hold the generators' states."""
@@ -97,15 +96,15 @@ class Group(World):
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
 
-    def share(self, trees: Sequence[Tree]) -> list[Tree]:
-        """The longest tree goes to the process with the fewest tokens so far, then the next."""
+    def share(self, sizes: Sequence[int]) -> list[int]:
+        """The longest piece goes to the process that has the least so far, then the next."""
         loads, mine = [0] * self.size, []
-        for index in sorted(range(len(trees)), key=lambda index: -trees[index].n_tokens):
+        for place in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
             rank = loads.index(min(loads))
-            loads[rank] += trees[index].n_tokens
+            loads[rank] += sizes[place]
             if rank == self.rank:
-                mine.append(index)
-        return [trees[index] for index in sorted(mine)]
+                mine.append(place)
+        return sorted(mine)
 
     def seed(self, seed: int, step: int) -> None:
         """By step and rank, so that a resumed run draws what an uninterrupted one draws."""
