@@ -104,7 +104,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     backbone = {"name": str(folder / "backbone"), "dtype": "float32"}
     tune([folder / "data"], folder / "whole", backbone=backbone, settings=SETTINGS, processes=2, reporter=watching)
     assert watching.done[-1] == 30
-    assert watching.notes == []
+    (said,) = watching.notes
+    assert said.startswith("about "), "the first process says how long it will take"
     assert len(watching.processes) == 2
     if sys.platform == "linux":
         assert watching.addresses
@@ -168,7 +169,7 @@ def test_two_processes_make_the_model_of_one(tmp_path: Path, shop: Path, shard: 
     assert two == pytest.approx(one, rel=1e-4, abs=1e-5)
     watching = Watching()
     tune([shop / "data"], models[1], backbone=backbone, settings=still, processes=2, reporter=watching)
-    assert watching.notes == ["already tuned from these inputs"]
+    assert watching.notes == [f"already tuned from these inputs and settings: {models[1]}"]
 
 
 @pytest.mark.slow

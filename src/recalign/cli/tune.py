@@ -87,4 +87,5 @@ def tune(
                 raise
             raise typer.Exit(error.exit_code) from error
         reporter.note(f"model: {output}")
-    tell_next(("evaluate", output, "--data", data[-1]), err=True)
+    if speaks:
+        tell_next(("evaluate", output, "--data", data[-1]), err=True)

@@ -119,7 +119,7 @@ def _inputs(request: TuneRequest, reporter: Reporter, world: World) -> StageInpu
     inputs = StageInputs(
         config=config, data=sets, backbone=resolved, parent=request.parent, validation=target, cot=request.cot
     )
-    if estimate := _estimate(inputs, nano, request.output):
+    if world.rank == 0 and (estimate := _estimate(inputs, nano, request.output)):
         reporter.note(estimate)
     if request.parent is not None and built:
         return inputs
