@@ -26,7 +26,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, workshop: Path) -> Path:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedHub]:
     with ScriptedHub() as server:
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.endpoint)
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.address)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield server
@@ -47,9 +47,9 @@ def test_it_says_what_goes_where_and_to_whom(cli: Cli, model: Path, hub: Scripte
     assert (code, err) == (0, "")
     assert out.splitlines()[:-1] == [*files, results, trained]
     commit = hub.repositories["owner/shoes"].commits[-1][:12]
-    assert out.splitlines()[-1] == f"pushed: {hub.endpoint}/owner/shoes (private), commit {commit}"
+    assert out.splitlines()[-1] == f"pushed: {hub.address}/owner/shoes (private), commit {commit}"
     code, out, _ = cli("push", model, "owner/shoes", *BASE, "--public")
-    place = f"{hub.endpoint}/owner/shoes (public), commit {commit}"
+    place = f"{hub.address}/owner/shoes (public), commit {commit}"
     assert out.splitlines()[-1] == f"up to date, nothing to push: {place}"
 
 

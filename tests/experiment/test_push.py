@@ -112,7 +112,7 @@ def model(run: Path) -> Path:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedHub]:
     with ScriptedHub() as server:
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.endpoint)
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.address)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", "/nonexistent")
         monkeypatch.setenv("HF_TOKEN", TOKEN)
@@ -130,7 +130,7 @@ def test_a_push_is_private_and_complete(model: Path, hub: ScriptedHub) -> None:
     done = send(model)
     repository = hub.repositories[REPO]
     assert (repository.private, len(repository.commits), done.public) == (True, 2, False)
-    assert (done.changed, done.commit, done.url) == (True, repository.commits[-1], f"{hub.endpoint}/{REPO}")
+    assert (done.changed, done.commit, done.url) == (True, repository.commits[-1], f"{hub.address}/{REPO}")
     assert sorted(repository.files) == [".gitattributes", *FILES]
     assert dict(done.files) == {name: len(repository.files[name]) for name in FILES}
     assert list(hub.large.values()) == [repository.files["adapter_model.safetensors"]]  # it came by LFS
@@ -384,12 +384,12 @@ def test_another_process_finds_the_hub_by_its_environment(model: Path, tmp_path:
     arguments = ["push", str(model), REPO, "--base-model", "owner/tiny-llama"]
     environment = {
         **os.environ,
-        **{"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path)},
+        **{"HF_ENDPOINT": hub.address, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path)},
     }
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith(f"pushed: {hub.endpoint}/{REPO} (private), commit ")
+    assert done.stdout.splitlines()[-1].startswith(f"pushed: {hub.address}/{REPO} (private), commit ")
     assert TOKEN not in done.stdout + done.stderr
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and TOKEN in path.read_text(errors="replace")]

@@ -1,7 +1,7 @@
 """A model hub on localhost that speaks the few endpoints a push needs, for tests of anything that sends a model.
 
     with ScriptedHub() as hub:
-        ...  # address for HF_ENDPOINT: hub.endpoint; what arrived: hub.repositories["owner/name"]
+        ...  # address for HF_ENDPOINT: hub.address; what arrived: hub.repositories["owner/name"]
 
 Large files (safetensors) come by Git LFS, the others in the commit. Repositories keep their files, commits and who may
 see them. `fail` plays mishaps.
@@ -12,11 +12,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
+
+from recalign.testing.scripted_server import ScriptedServer
 
 TOKEN: Final = "hf_scripted_token"
 _LFS: Final = ".safetensors"
@@ -31,7 +31,7 @@ class HubRepository:
     commits: list[str] = field(default_factory=lambda: [hashlib.sha1(b"first").hexdigest()])
 
 
-class ScriptedHub:
+class ScriptedHub(ScriptedServer):
     """The server; a context manager.
 
     Attributes:
@@ -47,24 +47,7 @@ class ScriptedHub:
         self.requests: list[str] = []
         self.fail: dict[str, tuple[int, str]] = {}
         self.large: dict[str, bytes] = {}
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    @property
-    def endpoint(self) -> str:
-        """Address for clients."""
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(_Server(self))
 
     def answer(self, method: str, path: str, authorization: str, content: bytes) -> tuple[int, Any]:
         """Status and JSON of a reply."""
@@ -95,12 +78,12 @@ class ScriptedHub:
         name = f"{asked['organization']}/{asked['name']}"
         known = name in self.repositories
         self.repositories.setdefault(name, HubRepository(asked.get("visibility") == "private"))
-        return (409 if known else 200), {"url": f"{self.endpoint}/{name}"}
+        return (409 if known else 200), {"url": f"{self.address}/{name}"}
 
     def _place(self, wanted: dict[str, Any]) -> dict[str, Any]:
         """Where a large file goes; nowhere if it is there."""
         oid = str(wanted["oid"])
-        upload = {"upload": {"href": f"{self.endpoint}/lfs/{oid}?signature=secret"}}
+        upload = {"upload": {"href": f"{self.address}/lfs/{oid}?signature=secret"}}
         return {"oid": oid, "size": wanted["size"], **({} if oid in self.large else {"actions": upload})}
 
     def _act(self, name: str, repository: HubRepository, action: str, content: bytes) -> tuple[int, Any]:
@@ -126,7 +109,7 @@ class ScriptedHub:
                 repository.files[value["path"]] = self.large[value["oid"]]
         repository.commits.append(hashlib.sha1(content).hexdigest())
         oid = repository.commits[-1]
-        return {"success": True, "commitOid": oid, "commitUrl": f"{self.endpoint}/{name}/commit/{oid}"}
+        return {"success": True, "commitOid": oid, "commitUrl": f"{self.address}/{name}/commit/{oid}"}
 
 
 def _mode(repository: HubRepository, path: str) -> dict[str, Any]:

@@ -16,14 +16,15 @@ import time
 from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from recalign.testing.scripted_replies import Reply, Request, answer
+from recalign.testing.scripted_server import ScriptedServer
 
 __all__ = ["Reply", "Request", "ScriptedTeacher", "answer"]
 
 
-class ScriptedTeacher:
+class ScriptedTeacher(ScriptedServer):
     """The server; a context manager.
 
     Attributes:
@@ -42,30 +43,18 @@ class ScriptedTeacher:
         self._default = default or Reply.ok()
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    @property
-    def address(self) -> str:
-        """Where the server is."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(_Server(("127.0.0.1", 0), self))
 
     @property
     def base_url(self) -> str:
         """Address for clients of OpenAI's API."""
         return f"{self.address}/v1"
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__exit__(kind, error, trace)
         if self.mistakes and error is None:
             raise self.mistakes[0]
 
