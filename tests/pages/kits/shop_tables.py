@@ -1,4 +1,4 @@
-"""Writes the tables of a made-up shop of shoes: ratings and titles in English and German, what users did, pairs to score."""
+"""Writes tables of a made-up shop of shoes: ratings and titles (English, German), what users did, pairs to score."""
 
 from __future__ import annotations
 
