@@ -7,7 +7,7 @@ WORKERS ?= 2
 # Tests that compare scores, losses, gradients or weights: processors differ in the last bits of these.
 NUMERIC := $(addprefix tests/,baselines evaluation experiment metrics models scoring test_recommender.py tuning)
 
-.PHONY: demo test test-slow test-browser test-extras test-docs check package bench install clean
+.PHONY: demo test test-slow test-browser test-extras test-docs check pictures package bench install clean
 
 demo: $(STAMP)  ## install, then run the quickstart end to end; it ends with a table and runs/quickstart/report.html
 	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
@@ -32,6 +32,10 @@ test-extras: $(VENV)/.extras  ## what needs further packages: Ray, an S3 server,
 
 test-docs: $(STAMP)  ## every command of README and docs/, in order, without a network
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist load -m docs tests/pages
+
+pictures: $(VENV)/.browser  ## README's pictures, of the quickstart's report and of the page (apt-get install chromium)
+	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
+	$(BIN)/python docs/site/pictures.py
 
 bench: $(STAMP)  ## speed and memory against references; needs RECALIGN_DATA and an otherwise idle machine
 	$(BIN)/python benchmarks/ranking.py
