@@ -9,6 +9,7 @@ from recalign.testing.tiny import make_tiny
 commit = "a" * 40
 folder = Path.home() / ".cache/huggingface/hub/models--Qwen--Qwen2.5-0.5B"
 make_tiny(folder / "snapshots" / commit, "qwen2", max_positions=2048)
+(folder / "snapshots" / commit / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Made up\n")
 (folder / "refs").mkdir()
 (folder / "refs" / "main").write_text(commit)
 make_tiny(Path("models/my-instruct-model"), "qwen3", max_positions=4096)
