@@ -7,7 +7,7 @@ WORKERS ?= 2
 # Tests that compare scores, losses, gradients or weights: processors differ in the last bits of these.
 NUMERIC := $(addprefix tests/,baselines evaluation experiment metrics models scoring test_recommender.py tuning)
 
-.PHONY: demo test test-slow test-browser test-extras check package bench install clean
+.PHONY: demo test test-slow test-browser test-extras docs check package bench install clean
 
 demo: $(STAMP)  ## install, then run the quickstart end to end; it ends with a table and runs/quickstart/report.html
 	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
@@ -29,6 +29,9 @@ test-browser: $(VENV)/.browser  ## the server's page in Chromium (apt-get instal
 
 test-extras: $(VENV)/.extras  ## what needs further packages: Ray, an S3 server, experiment trackers
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m extras
+
+docs: $(VENV)/.docs  ## the documentation as a site; a broken link, anchor or name fails. build/docs/html/index.html
+	$(BIN)/python docs/site/build.py
 
 bench: $(STAMP)  ## speed and memory against references; needs RECALIGN_DATA and an otherwise idle machine
 	$(BIN)/python benchmarks/ranking.py
@@ -57,8 +60,8 @@ package: $(VENV)/.package  ## build wheel and sdist, check them, install the whe
 	deploy/try-wheel.sh build/wheel-env/bin/recalign
 
 check: $(STAMP)  ## static: style, types, import contract
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests docs/site
+	$(BIN)/ruff format --check src tests docs/site
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -77,6 +80,10 @@ $(VENV)/.browser: $(STAMP)
 
 $(VENV)/.extras: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev-extras]'
+	@touch $@
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev-docs]'
 	@touch $@
 
 $(VENV)/.package: $(STAMP)

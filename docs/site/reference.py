@@ -15,7 +15,6 @@ from recalign.cli.config import CONFIGURATIONS
 from recalign.cli.main import PAGES, app
 from recalign.experiment import entries
 from recalign.experiment.config import Experiment
-from recalign.experiment.prepare_config import PrepareConfig
 from recalign.experiment.results import Figure
 from recalign.settings import Key, keys
 
@@ -54,7 +53,9 @@ CONTRACTS: Final = (
     "recalign.testing.scripted_scoring",
     "recalign.testing.scripted_replies.Reply",
 )
-METRICS: Final = tuple(f"recalign.metrics.{name}" for name in ("classification", "ranking", "beyond_accuracy", "significance"))
+METRICS: Final = tuple(
+    f"recalign.metrics.{name}" for name in ("classification", "ranking", "beyond_accuracy", "significance")
+)
 
 
 def pages() -> dict[str, str]:
@@ -150,8 +151,12 @@ def extending() -> list[str]:
 
 def _inherited(model: type[BaseModel]) -> set[str]:
     """Paths of the keys that an entry takes over from a configuration."""
-    return {key.path for base in model.__mro__[1:] if base not in (BaseModel, object) and issubclass(base, BaseModel)
-            for key in keys(base)}
+    return {
+        key.path
+        for base in model.__mro__[1:]
+        if base not in (BaseModel, object) and issubclass(base, BaseModel)
+        for key in keys(base)
+    }
 
 
 def _argument(parameter: Any) -> str:
