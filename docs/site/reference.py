@@ -130,8 +130,7 @@ def python() -> list[str]:
     for name in recalign.__all__:
         value = getattr(recalign, name)
         if not inspect.ismodule(value) and not name.startswith("__"):
-            module, inner = recalign._PUBLIC[name]
-            parts.append(_symbol(f"{module}.{inner}", f"recalign.{name}"))
+            parts.append(_symbol(f"{value.__module__}.{value.__qualname__}", f"recalign.{name}"))
     parts += ["## recalign.metrics", "Functions over labels and scores.", *(_symbol(name, level=3) for name in METRICS)]
     parts += ["## recalign.errors", _symbol("recalign.errors", level=3)]
     return parts
