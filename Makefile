@@ -7,7 +7,7 @@ WORKERS ?= 2
 # Tests that compare scores, losses, gradients or weights: processors differ in the last bits of these.
 NUMERIC := $(addprefix tests/,baselines evaluation experiment metrics models scoring test_recommender.py tuning)
 
-.PHONY: demo test test-slow test-browser test-extras docs check package bench install clean
+.PHONY: demo test test-slow test-browser test-extras test-docs docs check package bench install clean
 
 demo: $(STAMP)  ## install, then run the quickstart end to end; it ends with a table and runs/quickstart/report.html
 	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
@@ -29,6 +29,9 @@ test-browser: $(VENV)/.browser  ## the server's page in Chromium (apt-get instal
 
 test-extras: $(VENV)/.extras  ## what needs further packages: Ray, an S3 server, experiment trackers
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m extras
+
+test-docs: $(STAMP)  ## every command of README and docs/, in order, without a network
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist load -m docs tests/pages
 
 docs: $(VENV)/.docs  ## the documentation as a site; a broken link, anchor or name fails. build/docs/html/index.html
 	$(BIN)/python docs/site/build.py

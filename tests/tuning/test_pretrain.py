@@ -119,6 +119,14 @@ def test_control_tokens_in_titles_are_text(tmp_path: Path) -> None:
     assert ends <= len(corpus.lines), "one end per line at most"
 
 
+def test_text_in_a_language_that_not_every_template_has(tmp_path: Path) -> None:
+    domain = Domain(noun="Schuh", noun_plural="Schuhe", language="de", yes="Ja", no="Nein")
+    catalog = write_sample_set(tmp_path / "data", {str(place): f"Stiefel {place}" for place in range(6)}, {}).catalog
+    words = Corpus.build([(domain, catalog)], [], instructions=4, seed=0).tokenizer_lines
+    assert any("Ja" in line and "Schuh" in line for line in words), "the German wordings are there"
+    assert not any("User Preference" in line for line in words), "tallrec has English words only"
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [

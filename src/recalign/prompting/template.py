@@ -124,6 +124,10 @@ class PromptTemplate:
     def __repr__(self) -> str:
         return f"PromptTemplate({self.name!r}, version={self.version})"
 
+    def speaks(self, domain: Domain) -> bool:
+        """Whether it has a wording in the domain's language."""
+        return domain.language in self.languages or domain.primary_language in self.languages
+
     def instruction(
         self, domain: Domain, history: Sequence[HistoryText], target: str, label: int | None
     ) -> Instruction:

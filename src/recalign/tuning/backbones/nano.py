@@ -82,6 +82,7 @@ class Corpus:
             _framed(template, template.instruction(domain, [], "", label))
             for domain, _ in catalogs
             for template in map(PromptTemplate.load, TEMPLATES)
+            if template.speaks(domain)
             for label in (0, 1)
         ]
         # Often enough for the prompts' own words, the answers above all, to become whole tokens beside the titles'.
