@@ -59,6 +59,7 @@ def test_the_reference_has_every_option_key_and_name(tools: Any) -> None:
     file = "\n\n".join(reference.experiment_file())
     assert "`zero_shot_for` = `[]`" in file
     assert "`resamples` = `2000`" in file
+    assert "`data.max_history`" not in file
 
 
 def test_options_are_shown_as_they_are_and_are_no_markup(tools: Any) -> None:

@@ -31,6 +31,7 @@ TABLES: Final[dict[str, tuple[type[BaseModel], str]]] = {
 }
 # What an extension is made of: the records of plug-ins, the interfaces, and the contracts that test them.
 RECORDS: Final = (
+    "recalign.data.reader.Reader",
     "recalign.data.reader.RatingsReader",
     "recalign.baselines.networks.BaselinePlugin",
     "recalign.cot.teachers.TeacherPlugin",
@@ -112,7 +113,7 @@ def experiment_file() -> list[str]:
         "## At the top",
     ]
     tables = {re.sub(r"\W|NAME", "", table) for table in TABLES}
-    parts += [_key(key) for key in keys(Experiment) if key.path not in tables]
+    parts += [_key(key) for key in keys(Experiment) if key.path.partition(".")[0] not in tables]
     for table, (model, beside) in TABLES.items():
         own = [key for key in keys(model) if not beside or key.path not in _inherited(model)]
         parts += [f"## `{table}`", _prose(model.__doc__ or "")]
