@@ -7,7 +7,7 @@ WORKERS ?= 2
 # Tests that compare scores, losses, gradients or weights: processors differ in the last bits of these.
 NUMERIC := $(addprefix tests/,baselines evaluation experiment metrics models scoring test_recommender.py tuning)
 
-.PHONY: demo test test-slow test-browser test-extras test-docs docs check package bench install clean
+.PHONY: demo test test-slow test-browser test-extras test-docs docs pictures check package bench install clean
 
 demo: $(STAMP)  ## install, then run the quickstart end to end; it ends with a table and runs/quickstart/report.html
 	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
@@ -35,6 +35,10 @@ test-docs: $(STAMP)  ## every command of README and docs/, in order, without a n
 
 docs: $(VENV)/.docs  ## the documentation as a site; a broken link, anchor or name fails. build/docs/html/index.html
 	$(BIN)/python docs/site/build.py
+
+pictures: $(VENV)/.browser  ## README's pictures, of the quickstart's report and of the page (apt-get install chromium)
+	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
+	$(BIN)/python docs/site/pictures.py
 
 bench: $(STAMP)  ## speed and memory against references; needs RECALIGN_DATA and an otherwise idle machine
 	$(BIN)/python benchmarks/ranking.py
