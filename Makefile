@@ -35,6 +35,7 @@ test-docs: $(STAMP)  ## every command of README and docs/, in order, without a n
 
 docs: $(VENV)/.docs  ## the documentation as a site; a broken link, anchor or name fails. build/docs/html/index.html
 	$(BIN)/python docs/site/build.py
+	$(BIN)/python -m pytest -m extras tests/test_site.py
 
 pictures: $(VENV)/.browser  ## README's pictures, of the quickstart's report and of the page (apt-get install chromium)
 	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart

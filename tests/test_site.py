@@ -136,5 +136,6 @@ def test_a_broken_link_anchor_or_name_stops_the_build(tmp_path: Path) -> None:
     tool.write_text(tool.read_text().replace('"recalign.llm.base.Teacher"', '"recalign.llm.base.Nobody"'))
     done = subprocess.run([sys.executable, str(tool.with_name("build.py"))], capture_output=True, text=True)
     assert done.returncode == 1
+    assert "Content-Security-Policy" in (tmp_path / "build" / "docs" / "html" / "index.html").read_text()
     for broken in ("data.html#nowhere", "nothing.md", "recalign.llm.base.Nobody"):
         assert broken in done.stdout, done.stdout

@@ -34,7 +34,8 @@ def main() -> int:
     if done.returncode or wrong:
         sys.stdout.write("The site is not whole.\n")
         return 1
-    sys.stdout.write(f"{(html / 'index.html').relative_to(ROOT)}\n")
+    place = html.relative_to(ROOT)
+    sys.stdout.write(f"{place}/index.html; with its search: python -m http.server --directory {place}\n")
     return 0
 
 
