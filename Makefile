@@ -7,7 +7,7 @@ WORKERS ?= 2
 # Tests that compare scores, losses, gradients or weights: processors differ in the last bits of these.
 NUMERIC := $(addprefix tests/,baselines evaluation experiment metrics models scoring test_recommender.py tuning)
 
-.PHONY: demo test test-slow test-browser test-extras test-docs check pictures package bench install clean
+.PHONY: demo test test-slow test-browser test-extras test-docs docs pictures check package bench install clean
 
 demo: $(STAMP)  ## install, then run the quickstart end to end; it ends with a table and runs/quickstart/report.html
 	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
@@ -32,6 +32,10 @@ test-extras: $(VENV)/.extras  ## what needs further packages: Ray, an S3 server,
 
 test-docs: $(STAMP)  ## every command of README and docs/, in order, without a network
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist load -m docs tests/pages
+
+docs: $(VENV)/.docs  ## the documentation as a site; a broken link, anchor or name fails. build/docs/html/index.html
+	$(BIN)/python docs/site/build.py
+	$(BIN)/python -m pytest -m extras tests/test_site.py
 
 pictures: $(VENV)/.browser  ## README's pictures, of the quickstart's report and of the page (apt-get install chromium)
 	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
@@ -64,8 +68,8 @@ package: $(VENV)/.package  ## build wheel and sdist, check them, install the whe
 	deploy/try-wheel.sh build/wheel-env/bin/recalign
 
 check: $(STAMP)  ## static: style, types, import contract
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests docs/site
+	$(BIN)/ruff format --check src tests docs/site
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -84,6 +88,10 @@ $(VENV)/.browser: $(STAMP)
 
 $(VENV)/.extras: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev-extras]'
+	@touch $@
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev-docs]'
 	@touch $@
 
 $(VENV)/.package: $(STAMP)

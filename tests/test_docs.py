@@ -17,7 +17,7 @@ from recalign.data.readers import READERS
 from recalign.recommender import Recommender
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted(path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
+PAGES = sorted(path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
@@ -27,14 +27,14 @@ def shell_lines(page: Path) -> list[list[str]]:
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
     assert [to for to in targets if "://" not in to and not (page.parent / to).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_commands_and_options_exist(page: Path) -> None:
     for words in shell_lines(page):
         if not words[0].endswith("recalign"):
@@ -48,7 +48,7 @@ def test_commands_and_options_exist(page: Path) -> None:
             assert not word.startswith("experiments/") or "*" in word or (ROOT / word).exists(), word
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_make_targets_exist(page: Path) -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     used = {words[1] for words in shell_lines(page) if words[0] == "make" and len(words) > 1}
@@ -85,6 +85,6 @@ def test_readme_python_fits_the_api() -> None:
     inspect.signature(Recommender.recommend).bind(None, likes=["a"], dislikes=["b"], k=10, explain=True)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_pages_have_no_placeholders(page: Path) -> None:
     assert not re.search(r"\b(TODO|TBD|FIXME|XXX|coming soon|lorem)\b", page.read_text(encoding="utf-8"))

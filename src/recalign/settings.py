@@ -10,7 +10,8 @@ import re
 import textwrap
 import tomllib
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -113,22 +114,35 @@ def read_toml(path: Path, kind: str, hint: str) -> Settings:
     return {key: _substitute(value, f"{kind} {path}") for key, value in content.items()}
 
 
-def describe_keys(model: type[BaseModel], prefix: str = "", width: int = 80) -> list[str]:
-    """Every key of a configuration with its default, and what it means on the lines below.
+@dataclass(frozen=True)
+class Key:
+    """A key of a configuration, as people read it: its path, its default and what it means."""
 
-    Keys begin with `prefix` (``optim.``), and no line is longer than `width`.
-    """
-    lines: list[str] = []
+    path: str
+    default: str
+    meaning: str
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
+    """Every key of a configuration, in order; those of one inside it have its name before theirs (``optim.lr``)."""
     for name, field in model.model_fields.items():
         inner = _models(field.annotation)
         if len(inner) == 1:
-            lines += describe_keys(inner[0], f"{prefix}{name}.", width)
+            yield from keys(inner[0], f"{prefix}{name}.")
             continue
         default = field.get_default(call_default_factory=True) if not field.is_required() else None
         shown = "(required)" if field.is_required() else "(not set)" if default is None else json.dumps(default)
         text = f"{field.description or ''}{_choices(field.annotation, field.description or '')}"
-        lines.append(textwrap.shorten(f"{prefix}{name} = {shown}", width, placeholder=" …"))
-        lines += textwrap.wrap(text, width, initial_indent="    ", subsequent_indent="    ")
+        yield Key(f"{prefix}{name}", shown, text)
+
+
+def describe_keys(model: type[BaseModel], width: int = 80) -> list[str]:
+    """Every key of a configuration with its default, and what it means on the lines below; no line is longer than
+    `width`."""
+    lines: list[str] = []
+    for key in keys(model):
+        lines.append(textwrap.shorten(f"{key.path} = {key.default}", width, placeholder=" …"))
+        lines += textwrap.wrap(key.meaning, width, initial_indent="    ", subsequent_indent="    ")
     return lines
 
 
