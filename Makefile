@@ -7,7 +7,7 @@ WORKERS ?= 2
 # Tests that compare scores, losses, gradients or weights: processors differ in the last bits of these.
 NUMERIC := $(addprefix tests/,baselines evaluation experiment metrics models scoring test_recommender.py tuning)
 
-.PHONY: demo test test-slow test-browser test-extras test-docs docs pictures check package bench install clean
+.PHONY: demo test test-slow test-browser test-extras test-docs docs pictures notebook check package bench install clean
 
 demo: $(STAMP)  ## install, then run the quickstart end to end; it ends with a table and runs/quickstart/report.html
 	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
@@ -30,12 +30,15 @@ test-browser: $(VENV)/.browser  ## the server's page in Chromium (apt-get instal
 test-extras: $(VENV)/.extras  ## what needs further packages: Ray, an S3 server, experiment trackers
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m extras
 
-test-docs: $(STAMP)  ## every command of README and docs/, in order, without a network
+test-docs: $(VENV)/.notebook  ## every command of README and docs/, in order, without a network; and the notebook
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist load -m docs tests/pages
 
 docs: $(VENV)/.docs  ## the documentation as a site; a broken link, anchor or name fails. build/docs/html/index.html
 	$(BIN)/python docs/site/build.py
 	$(BIN)/python -m pytest -m extras tests/test_site.py
+
+notebook: $(VENV)/.notebook  ## the notebooks of docs/tutorials from their scripts, executed
+	$(BIN)/python tests/pages/notebook.py
 
 pictures: $(VENV)/.browser  ## README's pictures, of the quickstart's report and of the page (apt-get install chromium)
 	$(BIN)/recalign run experiments/quickstart.toml --output runs/quickstart
@@ -92,6 +95,10 @@ $(VENV)/.extras: $(STAMP)
 
 $(VENV)/.docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev-docs]'
+	@touch $@
+
+$(VENV)/.notebook: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev-notebook]'
 	@touch $@
 
 $(VENV)/.package: $(STAMP)
