@@ -62,8 +62,7 @@ for row in priors.rows:
 # ## Tuning
 #
 # *nano* is a small language model that recalign pretrains on the titles of the catalogue. Tuning teaches it to answer
-# the questions of the training samples. Its log shows the loss, and the AUC on the validation samples,
-# by which the step that is kept is chosen.
+# the questions of the training samples. Its log has the loss of every tenth step.
 
 # %%
 model = recalign.tune(
@@ -83,19 +82,14 @@ model = recalign.tune(
         "sampling": {"targets_per_history": 12},
         "optim": {"lr": 5e-3},
         "max_steps": 40,
-        "selection": "source",
-        "eval_steps": 5,
     },
 )
 log = [json.loads(line) for line in (model / "metrics.jsonl").read_text().splitlines()]
 losses = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
-validation = [(entry["step"], entry["validation"]) for entry in log if "validation" in entry]
 
-figure, (left, right) = plt.subplots(1, 2, layout="constrained")
-left.plot(*zip(*losses, strict=True), marker="o")
-left.set(xlabel="step", ylabel="loss", title="Loss on training samples")
-right.plot(*zip(*validation, strict=True), marker="o", color="tab:orange")
-right.set(xlabel="step", ylabel="AUC", title="AUC on validation samples")
+figure, axes = plt.subplots(layout="constrained")
+axes.plot(*zip(*losses, strict=True), marker="o")
+axes.set(xlabel="step", ylabel="loss", title="Loss on training samples")
 plt.show()
 
 # %% [markdown]
