@@ -65,8 +65,12 @@ class StepForests:
             targets = torch.from_numpy(forest.ids[chosen]).to(logits.device)
             weights = torch.from_numpy(forest.weights[chosen]).to(logits.device, torch.float32)
             losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none") * weights
-            answers = torch.from_numpy(is_answer[chosen]).to(logits.device)
-            yield losses[answers].sum() / self.answer_weight, losses[~answers].sum() / max(self.other_weight, 1.0)
+            # By index: by mask a GPU would have to be waited for.
+            answers, others = (
+                torch.from_numpy(np.flatnonzero(kind)).to(logits.device)
+                for kind in (is_answer[chosen], ~is_answer[chosen])
+            )
+            yield losses[answers].sum() / self.answer_weight, losses[others].sum() / max(self.other_weight, 1.0)
 
 
 def idle_loss(model: nn.Module, tree: Tree, *, packed: bool) -> Tensor:
