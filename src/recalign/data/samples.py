@@ -116,6 +116,16 @@ class SampleSet:
         return self.manifest.fingerprint
 
     @property
+    def dataset(self) -> str:
+        """Name of the dataset that it was prepared from: whose ids its users have."""
+        return str(self.manifest.config["dataset"])
+
+    @property
+    def tells_users_apart(self) -> bool:
+        """Whether each user has a name. Published samples are cut from users whom they do not name."""
+        return bool(self.manifest.config["protocol"]["name"] != "published")
+
+    @property
     def domain(self) -> Domain:
         """What items and answers are called."""
         return Domain.model_validate(self.manifest.config["domain"])

@@ -1,0 +1,74 @@
+"""What it takes to ask about items of one data set: encoder, catalogue and, for a template that states them, facts.
+
+Tuning, validation and scoring all ask through `DomainPrompts.encode`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recalign.data.catalog import ItemCatalog
+from recalign.data.facts import FactFinder, Facts
+from recalign.data.knowledge import TitleKnowledge
+from recalign.data.samples import CandidateList
+from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
+from recalign.prompting.prompts import HistoryText
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTexts:
+    """Candidate lists as the encoder takes them: per item of each list a history, a target and its facts."""
+
+    histories: list[Sequence[HistoryText]]
+    targets: list[str]
+    facts: list[Facts | None]
+
+
+@dataclass(frozen=True, slots=True)
+class DomainPrompts:
+    """Turns candidate lists into prompts.
+
+    Attributes:
+        encoder: The one encoding path, with the template.
+        catalog: Texts of the items that histories and candidates name.
+        finder: Finds what the template states beside them; None where it states nothing.
+    """
+
+    encoder: PromptEncoder
+    catalog: ItemCatalog
+    finder: FactFinder | None = None
+
+    @classmethod
+    def over(
+        cls, encoder: PromptEncoder, catalog: ItemCatalog, knowledge: TitleKnowledge | None, dataset: str | None
+    ) -> DomainPrompts:
+        """Prompts about the items of a catalogue.
+
+        Args:
+            encoder, catalog: See the attributes.
+            knowledge: What is known of titles, or None.
+            dataset: Name of the dataset whose users are asked about; None for users whom no dataset has.
+        """
+        if not encoder.template.states_facts:
+            return cls(encoder, catalog)
+        known = knowledge is not None and dataset is not None and knowledge.knows_users_of(dataset)
+        return cls(encoder, catalog, FactFinder(catalog, knowledge, known_users=known))
+
+    def texts(self, lists: Sequence[CandidateList]) -> AskedTexts:
+        """What is asked, as text. Raises DataError where an item is not in the catalogue."""
+        asked = AskedTexts([], [], [])
+        for candidates in lists:
+            asked.histories.extend([self.catalog.with_texts(candidates.history)] * len(candidates.item_ids))
+            asked.targets.extend(self.catalog.text(item_id) for item_id in candidates.item_ids)
+            asked.facts.extend(self.finder.of(candidates) if self.finder else [None] * len(candidates.item_ids))
+        return asked
+
+    def encode(self, lists: Sequence[CandidateList], labels: Sequence[int | None] | None = None) -> list[EncodedPrompt]:
+        """One prompt per item of each list, in their order; with `labels`, one for each, also the answers.
+
+        Raises:
+            DataError: An item is not in the catalogue, or its text does not fit into a prompt.
+        """
+        asked = self.texts(lists)
+        return self.encoder.encode_many(asked.histories, asked.targets, labels, asked.facts)
