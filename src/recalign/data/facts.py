@@ -17,9 +17,9 @@ from recalign.data.knowledge import TitleKnowledge, fold_of, title_key
 from recalign.data.samples import CandidateList
 from recalign.data.schema import HistoryEntry
 
-PAST: Final = 50  # as many of the newest events are counted
+PAST: Final = 200  # as many of the newest events are counted
 RECENT: Final = 3
-GENRES: Final = 4  # of an item, the first ones of the catalogue
+GENRES: Final = 4  # are named at most, the first ones of the catalogue
 DECAY: Final = 16.0  # events until one counts 1/e of the newest, in `recency`
 SHRINK: Final = 3.0  # events without a surprise that are added to each mean
 
@@ -35,7 +35,7 @@ class GenreFact:
 
 @dataclass(frozen=True, slots=True)
 class UserFacts:
-    """What is known of the user before the target, from the newest 50 events.
+    """What is known of the user before the target, from the newest 200 events.
 
     Attributes:
         liked, met: Events, and liked ones among them.
@@ -59,8 +59,9 @@ class ItemFacts:
     """What is known of a target for this user.
 
     Attributes:
-        genres: The user's likes by genre of the target.
-        taste: How much more than expected the user likes its genres (their mean), in percent points.
+        genres: The user's likes by genre of the target, of four genres at most.
+        taste: How much more than expected the user likes items of its genres and of its decade (their mean), in percent
+            points.
         liked_by: Other users who like it, in percent, drawn towards the mean where few met it; None where titles are
             not known.
         met_by: How many other users met it, rounded down to a power of two; None where titles are not known.
@@ -82,11 +83,11 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """One event of the past: liked or not, what others do with the item, and its genres."""
+    """One event of the past: liked or not, what others do with the item, and its kinds."""
 
     liked: bool
     expected: float
-    genres: tuple[str, ...]
+    kinds: tuple[str, ...]
 
 
 class FactFinder:
@@ -95,38 +96,36 @@ class FactFinder:
     Args:
         catalog: Titles and genres.
         knowledge: What other users think of titles, or None where nobody was counted.
-        known_users: Whether the users of the lists may be among those who were counted.
     """
 
-    def __init__(
-        self, catalog: ItemCatalog, knowledge: TitleKnowledge | None = None, *, known_users: bool = True
-    ) -> None:
-        self._knowledge, self._known_users = knowledge, known_users
-        frame = catalog.frame
-        genres = frame["genres"].to_list() if "genres" in frame.columns else [None] * len(catalog)
-        self._genres = {
-            item: tuple(dict.fromkeys(name for name in names or () if name and name.strip()))[:GENRES]
-            for item, names in zip(catalog.ids, genres, strict=True)
-        }
+    def __init__(self, catalog: ItemCatalog, knowledge: TitleKnowledge | None = None) -> None:
+        self._knowledge = knowledge
+        rows = catalog.frame.select("item_id", "genres", "year").iter_rows()
+        self._genres: dict[str, tuple[str, ...]] = {}
+        self._kinds: dict[str, tuple[str, ...]] = {}
+        for item_id, names, year in rows:
+            genres = tuple(dict.fromkeys(name for name in names or () if name and name.strip()))
+            decade = () if year is None else (f"decade {year // 10 * 10}",)
+            self._genres[item_id], self._kinds[item_id] = genres[:GENRES], (*genres, *decade)
         self._keys = {item: title_key(catalog.title(item)) for item in catalog.ids} if knowledge else {}
 
     def of(self, asked: CandidateList) -> list[Facts]:
         """The facts of each item of a list, in their order. They do not depend on the other items."""
-        fold = fold_of(asked.user_id) if self._known_users else None
+        fold = fold_of(asked.user_id)
         events = [self._event(entry, fold) for entry in asked.past[-PAST:]]
         user, bias = self._user(events)
         surprises: dict[str, tuple[int, int, float]] = {}
         for event in events:
-            for name in event.genres:
+            for name in event.kinds:
                 liked, met, total = surprises.get(name, (0, 0, 0.0))
                 surprises[name] = (liked + event.liked, met + 1, total + event.liked - event.expected - bias)
         return [Facts(user, self._item(item_id, surprises, fold)) for item_id in asked.item_ids]
 
-    def _event(self, entry: HistoryEntry, fold: int | None) -> _Event:
+    def _event(self, entry: HistoryEntry, fold: int) -> _Event:
         expected = self._share(entry.item_id, fold)[0] if self._knowledge is not None else 0.0
-        return _Event(entry.liked, expected, self._genres.get(entry.item_id, ()))
+        return _Event(entry.liked, expected, self._kinds.get(entry.item_id, ()))
 
-    def _share(self, item_id: str, fold: int | None) -> tuple[float, int]:
+    def _share(self, item_id: str, fold: int) -> tuple[float, int]:
         assert self._knowledge is not None
         return self._knowledge.share(self._keys.get(item_id, ""), fold)
 
@@ -149,11 +148,11 @@ class FactFinder:
         )
         return facts, bias
 
-    def _item(self, item_id: str, surprises: dict[str, tuple[int, int, float]], fold: int | None) -> ItemFacts:
-        names = self._genres[item_id]
-        found = [(name, *surprises.get(name, (0, 0, 0.0))) for name in names]
-        taste = sum(total / (met + SHRINK) for _, _, met, total in found) / len(found) if found else 0.0
-        genres = tuple(GenreFact(name, liked, met) for name, liked, met, _ in found)
+    def _item(self, item_id: str, surprises: dict[str, tuple[int, int, float]], fold: int) -> ItemFacts:
+        kinds = self._kinds[item_id]
+        found = {name: surprises.get(name, (0, 0, 0.0)) for name in kinds}
+        taste = sum(total / (met + SHRINK) for _, met, total in found.values()) / len(kinds) if kinds else 0.0
+        genres = tuple(GenreFact(name, *found[name][:2]) for name in self._genres[item_id])
         if self._knowledge is None:
             return ItemFacts(genres, _percent(taste))
         share, met_by = self._share(item_id, fold)

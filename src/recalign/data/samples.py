@@ -116,11 +116,6 @@ class SampleSet:
         return self.manifest.fingerprint
 
     @property
-    def dataset(self) -> str:
-        """Name of the dataset that it was prepared from: whose ids its users have."""
-        return str(self.manifest.config["dataset"])
-
-    @property
     def tells_users_apart(self) -> bool:
         """Whether each user has a name. Published samples are cut from users whom they do not name."""
         return bool(self.manifest.config["protocol"]["name"] != "published")

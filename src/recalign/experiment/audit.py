@@ -52,7 +52,7 @@ def audit_with(
     prompts = PromptTemplate.load(template or data.template)
     encoder = PromptEncoder(prompts, data.domain, tokenizer, max_length=sys.maxsize)
     knowledge = count_titles([(data, data.frame("train"))]) if prompts.states_facts else None
-    asked = DomainPrompts.over(encoder, data.catalog, knowledge, data.dataset)
+    asked = DomainPrompts.over(encoder, data.catalog, knowledge)
     rows = table.frame(table.samples.gather_every(-(-len(table) // MEASURED) or 1))
     truncated = truncated_prompts(_lengths(asked, to_samples(rows, data.earlier()), progress), max_length)
     cut = PromptEncoder(prompts, data.domain, tokenizer, max_length=max_length).cut(data.catalog.frame["text"])

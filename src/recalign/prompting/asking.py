@@ -40,20 +40,10 @@ class DomainPrompts:
     finder: FactFinder | None = None
 
     @classmethod
-    def over(
-        cls, encoder: PromptEncoder, catalog: ItemCatalog, knowledge: TitleKnowledge | None, dataset: str | None
-    ) -> DomainPrompts:
-        """Prompts about the items of a catalogue.
-
-        Args:
-            encoder, catalog: See the attributes.
-            knowledge: What is known of titles, or None.
-            dataset: Name of the dataset whose users are asked about; None for users whom no dataset has.
-        """
-        if not encoder.template.states_facts:
-            return cls(encoder, catalog)
-        known = knowledge is not None and dataset is not None and knowledge.knows_users_of(dataset)
-        return cls(encoder, catalog, FactFinder(catalog, knowledge, known_users=known))
+    def over(cls, encoder: PromptEncoder, catalog: ItemCatalog, knowledge: TitleKnowledge | None) -> DomainPrompts:
+        """Prompts about the items of a catalogue, with what is known of titles where the template states facts."""
+        finder = FactFinder(catalog, knowledge) if encoder.template.states_facts else None
+        return cls(encoder, catalog, finder)
 
     def texts(self, lists: Sequence[CandidateList]) -> AskedTexts:
         """What is asked, as text. Raises DataError where an item is not in the catalogue."""

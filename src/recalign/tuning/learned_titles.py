@@ -20,4 +20,4 @@ def count_titles(parts: Sequence[tuple[SampleSet, pl.DataFrame]]) -> TitleKnowle
     if not counted:
         return None
     users = ((data.catalog, user.user_id, user.entries) for data, rows in counted for user in user_sequences(rows))
-    return TitleKnowledge.count(users, (data.dataset for data, _ in counted))
+    return TitleKnowledge.count(users)

@@ -174,8 +174,8 @@ def scorer_around(
 
 def load_knowledge(directory: Path) -> TitleKnowledge | None:
     """What the model knows of titles, or None. Raises ArtifactError, DataError."""
-    datasets = read_manifest(directory, kind=KIND, verify=False).info.get("knowledge")
-    return None if datasets is None else TitleKnowledge.read(directory / KNOWLEDGE_FILE, datasets)
+    stated = KNOWLEDGE_FILE in read_manifest(directory, kind=KIND, verify=False).files
+    return TitleKnowledge.read(directory / KNOWLEDGE_FILE) if stated else None
 
 
 def _prompting(directory: Path, backbone: Backbone | TokenizerOnly, data: SampleSet | None) -> DomainPrompts:
@@ -190,4 +190,4 @@ def _prompting(directory: Path, backbone: Backbone | TokenizerOnly, data: Sample
     )
     catalog = data.catalog if data is not None else load_catalog(directory)
     warn_of_cuts(encoder.cut(catalog.frame["text"]), encoder.max_length)
-    return DomainPrompts.over(encoder, catalog, load_knowledge(directory), data.dataset if data is not None else None)
+    return DomainPrompts.over(encoder, catalog, load_knowledge(directory))

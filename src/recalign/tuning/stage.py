@@ -203,7 +203,7 @@ def _domain_prompts(
         train_on_inputs=config.train_on_inputs,
     )
     warn_of_cuts(encoder.cut(data.catalog.frame["text"]), encoder.max_length)
-    return DomainPrompts.over(encoder, data.catalog, knowledge, data.dataset)
+    return DomainPrompts.over(encoder, data.catalog, knowledge)
 
 
 def _source(inputs: StageInputs, domains: Sequence[DomainPrompts]) -> PromptSource | BlockSource:
@@ -270,7 +270,6 @@ def _write(
         "kept_step": result.kept_step,
         "steps_done": result.steps_done,
         "test_reads": [],
-        **({"knowledge": sorted(knowledge.datasets)} if knowledge is not None else {}),
     }
     with write_directory(
         output, KIND, config=config, parents=identity.parents, info=info, overwrite=overwrite
