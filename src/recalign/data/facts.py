@@ -99,7 +99,7 @@ class FactFinder:
     """
 
     def __init__(self, catalog: ItemCatalog, knowledge: TitleKnowledge | None = None) -> None:
-        self._knowledge = knowledge
+        self.knowledge = knowledge
         rows = catalog.frame.select("item_id", "genres", "year").iter_rows()
         self._genres: dict[str, tuple[str, ...]] = {}
         self._kinds: dict[str, tuple[str, ...]] = {}
@@ -122,12 +122,12 @@ class FactFinder:
         return [Facts(user, self._item(item_id, surprises, fold)) for item_id in asked.item_ids]
 
     def _event(self, entry: HistoryEntry, fold: int) -> _Event:
-        expected = self._share(entry.item_id, fold)[0] if self._knowledge is not None else 0.0
+        expected = self._share(entry.item_id, fold)[0] if self.knowledge is not None else 0.0
         return _Event(entry.liked, expected, self._kinds.get(entry.item_id, ()))
 
     def _share(self, item_id: str, fold: int) -> tuple[float, int]:
-        assert self._knowledge is not None
-        return self._knowledge.share(self._keys.get(item_id, ""), fold)
+        assert self.knowledge is not None
+        return self.knowledge.share(self._keys.get(item_id, ""), fold)
 
     def _user(self, events: Sequence[_Event]) -> tuple[UserFacts, float]:
         if not events:
@@ -136,7 +136,7 @@ class FactFinder:
         weights = [math.exp(-k / DECAY) for k in range(len(events))]
         lately = sum(weight * event.liked for weight, event in zip(weights, reversed(events), strict=True))
         bias = sum(event.liked - event.expected for event in events) / (len(events) + SHRINK)
-        known = self._knowledge is not None
+        known = self.knowledge is not None
         facts = UserFacts(
             liked=sum(event.liked for event in events),
             met=len(events),
@@ -153,7 +153,7 @@ class FactFinder:
         found = {name: surprises.get(name, (0, 0, 0.0)) for name in kinds}
         taste = sum(total / (met + SHRINK) for _, met, total in found.values()) / len(kinds) if kinds else 0.0
         genres = tuple(GenreFact(name, *found[name][:2]) for name in self._genres[item_id])
-        if self._knowledge is None:
+        if self.knowledge is None:
             return ItemFacts(genres, _percent(taste))
         share, met_by = self._share(item_id, fold)
         return ItemFacts(genres, _percent(taste), _percent(share), 1 << met_by.bit_length() >> 1)

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import polars as pl
+
 from recalign.data.catalog import ItemCatalog
 from recalign.data.facts import FactFinder, Facts
 from recalign.data.knowledge import TitleKnowledge
@@ -44,6 +47,14 @@ class DomainPrompts:
         """Prompts about the items of a catalogue, with what is known of titles where the template states facts."""
         finder = FactFinder(catalog, knowledge) if encoder.template.states_facts else None
         return cls(encoder, catalog, finder)
+
+    def without_titles(self, rng: np.random.Generator) -> DomainPrompts:
+        """The same prompts about items that have drawn numbers for titles, and neither genres nor years."""
+        noun, frame = self.encoder.domain.noun, self.catalog.frame
+        numbered = [f"{noun} {number}" for number in rng.permutation(len(frame))]
+        untold = [pl.lit(None, frame.schema[name]).alias(name) for name in ("title", "year", "author", "genres")]
+        catalog = ItemCatalog(frame.with_columns(*untold, pl.Series("text", numbered, pl.String)))
+        return self.over(self.encoder, catalog, self.finder.knowledge if self.finder else None)
 
     def texts(self, lists: Sequence[CandidateList]) -> AskedTexts:
         """What is asked, as text. Raises DataError where an item is not in the catalogue."""

@@ -179,13 +179,15 @@ class _Loop:
         self.world.seed(config.seed, self.step)
         draw = generator(config.seed, "lm-tokens", self.step, *self.world.names())
         fraction = config.lm_fraction if config.lm_weight else 0.0
-        prompts = StepForests.build(trees, config.micro_batch_tokens, draw, fraction, packed=self.packed)
-        answer_weight, other_weight = self.world.total(prompts.answer_weight, prompts.other_weight)
-        prompts = replace(prompts, answer_weight=answer_weight, other_weight=other_weight)
+        paired = config.pair_weight > 0
+        prompts = StepForests.build(trees, config.micro_batch_tokens, draw, fraction, packed=self.packed, paired=paired)
+        weights = self.world.total(prompts.answer_weight, prompts.other_weight, prompts.pairs)
+        prompts = replace(prompts, answer_weight=weights[0], other_weight=weights[1], pairs=weights[2])
         total, idle = 0.0, self.world.idle(len(prompts.forests))
-        for answers, others in prompts.losses(self.model):
-            self.world.backward(answers + config.lm_weight * others)
-            total += float(answers.detach())
+        for losses in prompts.losses(self.model):
+            pairs = config.pair_weight * losses.pairs
+            self.world.backward(losses.answers + config.lm_weight * losses.others + pairs)
+            total += float(losses.answers.detach())
         for _ in range(idle):
             tree = (trees or self.source.batch(self.step))[0]
             self.world.backward(idle_loss(self.model, tree, packed=self.packed))

@@ -72,13 +72,17 @@ class PromptSource:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One history (oldest first) and the targets that are asked about after it; `earlier` as in `CandidateList`."""
+    """One history (oldest first) and the targets that are asked about after it; `earlier` as in `CandidateList`.
+
+    Where `titles` is false, numbers stand for them (`SamplingConfig.title_dropout`).
+    """
 
     part: int
     user_id: str
     history: tuple[HistoryEntry, ...]
     targets: tuple[HistoryEntry, ...]
     earlier: tuple[HistoryEntry, ...] = ()
+    titles: bool = True
 
     def asked(self) -> CandidateList:
         """What a scorer would be asked."""
@@ -109,6 +113,7 @@ class BlockSource:
         self.blocks_per_step = max(1, batch_size // config.targets_per_history)
         self._starts = [0]
         self._epoch: tuple[int, list[Block]] = (-1, [])
+        self._untitled: list[DomainPrompts] = []
 
     @property
     def steps_per_epoch(self) -> float:
@@ -140,7 +145,12 @@ class BlockSource:
                 for part, user in self.users
                 for block in lay_out(user, self.config, rng, part)
             ]
-            self._epoch = (epoch, [blocks[index] for index in rng.permutation(len(blocks))])
+            blocks = [blocks[index] for index in rng.permutation(len(blocks))]
+            if self.config.title_dropout:
+                untitled = generator(self.seed, "untitled", epoch)
+                blocks = [replace(block, titles=untitled.random() >= self.config.title_dropout) for block in blocks]
+                self._untitled = [prompts.without_titles(untitled) for prompts in self.prompts]
+            self._epoch = (epoch, blocks)
         return self._epoch[1]
 
     def _with_negatives(self, block: Block, user: UserSequence, rng: np.random.Generator) -> Block:
@@ -156,7 +166,8 @@ class BlockSource:
 
     def _trees(self, block: Block) -> list[Tree]:
         labels = [int(target.liked) for target in block.targets]
-        return grow_trees(self.prompts[block.part].encode([block.asked()], labels), self.budget)
+        prompts = (self.prompts if block.titles else self._untitled)[block.part]
+        return grow_trees(prompts.encode([block.asked()], labels), self.budget)
 
 
 def lay_out(user: UserSequence, config: SamplingConfig, rng: np.random.Generator, part: int = 0) -> list[Block]:
