@@ -33,7 +33,7 @@ def prompts(n: int = 6) -> list[EncodedPrompt]:
 
 def mean_losses(model: Any, step: StepForests) -> tuple[float, float]:
     parts = list(step.losses(model))
-    return sum(float(answers) for answers, _ in parts), sum(float(others) for _, others in parts)
+    return sum(float(part.answers) for part in parts), sum(float(part.others) for part in parts)
 
 
 def plain_loss(model: Any, asked: list[EncodedPrompt]) -> float:
