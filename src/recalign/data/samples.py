@@ -118,7 +118,7 @@ class SampleSet:
     @property
     def tells_users_apart(self) -> bool:
         """Whether each user has a name. Published samples are cut from users whom they do not name."""
-        return bool(self.manifest.config["protocol"]["name"] != "published")
+        return dict(self.manifest.config.get("protocol") or {}).get("name") != "published"
 
     @property
     def domain(self) -> Domain:
