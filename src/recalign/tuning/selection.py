@@ -46,7 +46,7 @@ def validation(
             raise ConfigError("selection 'paper'", found="no validation data", expected="the target data set")
         parts = [(target, _samples(inputs.validation.frame("valid"), config))]
     else:
-        parts = [(domain, _held_out(config, data)) for data, domain in zip(inputs.data, domains, strict=True)]
+        parts = [(domain, held_out_lists(config, data)) for data, domain in zip(inputs.data, domains, strict=True)]
     for _, (_, labels) in parts:
         if len(set(labels)) < 2:
             raise DataError(
@@ -70,7 +70,7 @@ def validation(
     return Validation(mean_auc, every=config.eval_steps, patience=config.patience)
 
 
-def _held_out(config: RecStage, data: SampleSet) -> _Labelled:
+def held_out_lists(config: RecStage, data: SampleSet) -> _Labelled:
     """What is asked of held-out users. Nothing of the test split is, because nothing is selected on it.
 
     Where the stage trains on several targets per history, several are asked here too, in order of time. A user's
