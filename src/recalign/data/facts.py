@@ -99,7 +99,7 @@ class FactFinder:
     """
 
     def __init__(self, catalog: ItemCatalog, knowledge: TitleKnowledge | None = None) -> None:
-        self.knowledge = knowledge
+        self._catalog, self.knowledge = catalog, knowledge
         rows = catalog.frame.select("item_id", "genres", "year").iter_rows()
         self._genres: dict[str, tuple[str, ...]] = {}
         self._kinds: dict[str, tuple[str, ...]] = {}
@@ -107,7 +107,6 @@ class FactFinder:
             genres = tuple(dict.fromkeys(name for name in names or () if name and name.strip()))
             decade = () if year is None else (f"decade {year // 10 * 10}",)
             self._genres[item_id], self._kinds[item_id] = genres[:GENRES], (*genres, *decade)
-        self._keys = {item: title_key(catalog.title(item)) for item in catalog.ids} if knowledge else {}
 
     def of(self, asked: CandidateList) -> list[Facts]:
         """The facts of each item of a list, in their order. They do not depend on the other items."""
@@ -127,7 +126,7 @@ class FactFinder:
 
     def _share(self, item_id: str, fold: int) -> tuple[float, int]:
         assert self.knowledge is not None
-        return self.knowledge.share(self._keys.get(item_id, ""), fold)
+        return self.knowledge.share(title_key(self._catalog.title(item_id)), fold)
 
     def _user(self, events: Sequence[_Event]) -> tuple[UserFacts, float]:
         if not events:

@@ -16,7 +16,7 @@ from typing import Final
 
 import polars as pl
 
-from recalign.data.catalog import ItemCatalog
+from recalign.data.catalog import MISSING_TEXT, ItemCatalog
 from recalign.data.schema import HistoryEntry
 from recalign.data.title_names import main_name, split_year
 from recalign.errors import DataError
@@ -67,7 +67,10 @@ class TitleKnowledge:
         for catalog, user_id, entries in users:
             fold = fold_of(user_id)
             for entry in entries:
-                key = title_key(catalog.title(entry.item_id))
+                title = catalog.title(entry.item_id)
+                if title == MISSING_TEXT:
+                    continue
+                key = title_key(title)
                 met[key][fold] += 1
                 liked[key][fold] += int(entry.liked)
         return cls({key: TitleCounts(liked[key], met[key]) for key in sorted(met)})
