@@ -126,7 +126,8 @@ class FactFinder:
 
     def _share(self, item_id: str, fold: int) -> tuple[float, int]:
         assert self.knowledge is not None
-        return self.knowledge.share(title_key(self._catalog.title(item_id)), fold)
+        title = "" if self._catalog.hides_titles else self._catalog.title(item_id)
+        return self.knowledge.share(title_key(title), fold)
 
     def _user(self, events: Sequence[_Event]) -> tuple[UserFacts, float]:
         if not events:
