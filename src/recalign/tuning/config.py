@@ -77,7 +77,9 @@ class TrainingConfig(Frozen):
     seed: int = Field(0, ge=0, description="Root of all randomness.")
     batch_size: int = Field(128, ge=1, description="Prompts per optimizer step.")
     # Logits of more tokens leave malloc's reuse and cost twice the time in page faults.
-    micro_batch_tokens: int = Field(2048, ge=16, description="Token budget of one forward and backward pass.")
+    micro_batch_tokens: int = Field(
+        2048, ge=16, description="Tokens of one forward and backward pass; up to 8 times as many on a GPU."
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of forward and backward; auto: bf16 where the processor computes in it."
     )

@@ -91,14 +91,18 @@ class StepForests:
             targets = torch.from_numpy(forest.ids[chosen]).to(logits.device)
             weights = torch.from_numpy(forest.weights[chosen]).to(logits.device, torch.float32)
             losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none") * weights
-            answers = torch.from_numpy(is_answer[chosen]).to(logits.device)
+            # By index: by mask a GPU would have to be waited for.
+            answers, others = (
+                torch.from_numpy(np.flatnonzero(kind)).to(logits.device)
+                for kind in (is_answer[chosen], ~is_answer[chosen])
+            )
             pairs = logits.new_zeros(())
             if self.pairs:
                 asked = torch.from_numpy(np.searchsorted(chosen, _first_answers(forest))).to(logits.device)
                 pairs = _pair_losses(logits[asked].float(), forest, sizes)
             yield Losses(
                 losses[answers].sum() / self.answer_weight,
-                losses[~answers].sum() / max(self.other_weight, 1.0),
+                losses[others].sum() / max(self.other_weight, 1.0),
                 pairs / max(self.pairs, 1.0),
             )
 

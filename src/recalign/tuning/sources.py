@@ -8,6 +8,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -39,6 +40,12 @@ _Part = tuple[DomainPrompts, Sequence[UserSequence]]
 def everything(sizes: Sequence[int]) -> Sequence[int]:
     """The share of a process that is alone."""
     return range(len(sizes))
+
+
+class BatchSource(Protocol):
+    """Training data as a pure function of the step (from 0), which is what makes resuming exact."""
+
+    def batch(self, step: int, share: Share = everything) -> Sequence[Tree]: ...
 
 
 class PromptSource:
