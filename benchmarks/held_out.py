@@ -1,9 +1,9 @@
 """How good models are on the source users whom their selection held out: what everything is chosen by.
 
-    python benchmarks/held_out.py DATA MODEL [MODEL ...] [--device cuda]
+    python benchmarks/held_out.py DATA MODEL [MODEL ...] [--device cuda] [--save FOLDER]
 
 DATA is the prepared source. All events of the held-out users are asked about, 16 after each history in order of time,
-but for those of the test split. Columns: AUC over all, and AUC within a list (the mean over lists with both answers),
+but for those of the test split. A MODEL may be scores that an earlier call saved (.parquet). Columns: AUC over all, and AUC within a list (the mean over lists with both answers),
 each minus that of the first model, with a 95 % interval over users.
 """
 
@@ -55,16 +55,22 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--save", type=Path, help="folder for the scores of each model")
     options = parser.parse_args()
     data = SampleSet.load(options.data)
-    lists, labels = asked(data, options.models[0])
+    lists, labels = asked(data, next(model for model in options.models if model.suffix != ".parquet"))
     print(f"{len({one.user_id for one in lists})} users, {len(lists)} lists, {len(labels)} items")
     print(f"{'model':28} {'AUC':>6} {'minus the first':>24}  {'within':>6} {'minus the first':>24} {'s':>5}")
     first: Tables = {}
     for model in options.models:
         started = time.perf_counter()
-        scorer = load_scorer(model, data, device=options.device)
-        tables = measured(lists, labels, scorer.score(lists).flat())
+        if model.suffix == ".parquet":
+            scores = pl.read_parquet(model)["score"].to_numpy()
+        else:
+            scores = load_scorer(model, data, device=options.device).score(lists).flat()
+        if options.save:
+            pl.DataFrame({"score": scores}).write_parquet(options.save / f"{model.stem}.parquet")
+        tables = measured(lists, labels, scores)
         first = first or tables
         cells = [cell(statistic, tables[statistic], first[statistic]) for statistic in tables]
         print(f"{model.name:28} {'  '.join(cells)} {time.perf_counter() - started:5.0f}", flush=True)
