@@ -75,6 +75,17 @@ class TitleKnowledge:
                 liked[key][fold] += int(entry.liked)
         return cls({key: TitleCounts(liked[key], met[key]) for key in sorted(met)})
 
+    def with_counts(self, others: TitleKnowledge) -> TitleKnowledge:
+        """The counts of both together; nobody may be in both."""
+        counts = dict(self.counts)
+        for key, title in others.counts.items():
+            known = counts.get(key)
+            if known is not None:
+                pairs = zip(known.liked, title.liked, strict=True), zip(known.met, title.met, strict=True)
+                title = TitleCounts(*(map(sum, columns) for columns in pairs))
+            counts[key] = title
+        return TitleKnowledge({key: counts[key] for key in sorted(counts)})
+
     @classmethod
     def read(cls, path: Path) -> TitleKnowledge:
         """Read what `write` wrote. Raises DataError where it is no such table."""
