@@ -61,6 +61,15 @@ def test_no_label_of_a_user_changes_what_is_said_to_them(
         assert 0 <= said[0] <= 1
 
 
+def test_counts_of_two_are_counts_of_all() -> None:
+    one = {"u1": {"a": True, "c": False}, "u2": {"d": True}}
+    other = {"v1": {"b": False, "d": False}, "v2": {"a": True}}
+    both = counted(one).with_counts(counted(other))
+    for title in TITLES.values():
+        for fold in range(FOLDS):
+            assert both.share(title_key(title), fold) == counted(one | other).share(title_key(title), fold)
+
+
 def test_counts_are_read_as_they_were_written(tmp_path: Path) -> None:
     known = counted({f"u{number}": {"a": number % 2 == 0, "d": True} for number in range(9)})
     known.write(tmp_path / "knowledge.parquet")

@@ -19,7 +19,7 @@ from torch import nn
 from recalign.artifacts import Manifest, differences, read_manifest, write_directory
 from recalign.artifacts import find_finished as find_artifact
 from recalign.data.knowledge import TitleKnowledge
-from recalign.data.samples import SampleSet, choose_shots, to_samples
+from recalign.data.samples import Sample, SampleSet, choose_shots, to_samples
 from recalign.errors import ArtifactError, DataError
 from recalign.models.adapter import attach, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
@@ -33,7 +33,7 @@ from recalign.tuning.checkpoint import CheckpointStore
 from recalign.tuning.config import CotStage, InstructionStage, RecStage, StageConfig
 from recalign.tuning.curriculum import arrange, read_cot, substages
 from recalign.tuning.instructions import generate_instructions, read_instructions
-from recalign.tuning.learned_titles import count_titles
+from recalign.tuning.learned_titles import count_shots, count_titles
 from recalign.tuning.loop import LoopResult, StepReport, train
 from recalign.tuning.model_artifact import KIND, KNOWLEDGE_FILE, load_knowledge
 from recalign.tuning.provenance import (
@@ -181,15 +181,17 @@ def _occupied(output: Path) -> bool:
 def _knowledge(inputs: StageInputs) -> TitleKnowledge | None:
     """What the model knows of titles: what its parent knew, or what all training events of this stage say.
 
-    K samples are too few to count.
+    K samples add to what the parent knew; alone they are too few.
     """
     config = inputs.config
     known = None if inputs.parent is None else load_knowledge(inputs.parent)
-    if known is not None or not isinstance(config, RecStage) or config.shots is not None:
+    if not isinstance(config, RecStage) or not PromptTemplate.load(config.template).states_facts:
         return known
-    if not PromptTemplate.load(config.template).states_facts:
+    if config.shots is None:
+        return known or count_titles([(data, _training_rows(config, data)) for data in inputs.data])
+    if known is None:
         return None
-    return count_titles([(data, _training_rows(config, data)) for data in inputs.data])
+    return known.with_counts(count_shots([(data, _shots(config, data)) for data in inputs.data]))
 
 
 def _domain_prompts(
@@ -234,10 +236,14 @@ def _taught(config: InstructionStage, data: SampleSet, domain: DomainPrompts) ->
 
 
 def _asked(config: RecStage, data: SampleSet, domain: DomainPrompts) -> list[EncodedPrompt]:
-    rows = _training_rows(config, data)
-    earlier = data.earlier("train") if domain.finder is not None else None
-    samples = choose_shots(to_samples(rows, earlier), config.shots, config.seed)
+    samples = _shots(config, data, past=domain.finder is not None)
     return domain.encode(sample_lists(samples), [sample.label for sample in samples])
+
+
+def _shots(config: RecStage, data: SampleSet, *, past: bool = True) -> list[Sample]:
+    """The samples of a K-shot stage, or all; with what is known from before their histories where that is wanted."""
+    rows = _training_rows(config, data)
+    return choose_shots(to_samples(rows, data.earlier("train") if past else None), config.shots, config.seed)
 
 
 def _training_rows(config: RecStage, data: SampleSet) -> pl.DataFrame:
