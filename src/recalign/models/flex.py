@@ -61,6 +61,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scale: fl
         Shape (1, T, heads, D).
     """
     tokens, width = query.shape[2:]
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1 and torch.is_grad_enabled():
+        # In the backward pass one program takes a block of keys, with all queries of all heads that share it. The frame
+        # is seen by every token, so a copy of the keys for each head makes many shorter programs of a very long one.
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     missing = (0, max(0, _NARROWEST - width), 0, mask.seq_lengths[0] - tokens)
     # Scale and cap differ between models; as numbers of the graph they would be compiled in.
     query, key, value = (pad(tensor, missing).contiguous() for tensor in (query * scale, key, value))

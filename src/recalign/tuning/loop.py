@@ -168,12 +168,9 @@ class _Loop:
         """One optimizer step; returns the mean answer loss and the number of prompts."""
         config = self.config
         trees = self.source.batch(self.step, self.world.share)
-        idle_trees = trees or self.source.batch(self.step)
+        tree = (trees or self.source.batch(self.step))[0]
         if self.step + 1 < self.steps:
             self.source.begin(self.step + 1, self.world.share)
-        rate = learning_rate(self.step, self.steps, config.optim)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         self.world.seed(config.seed, self.step)
         draw = generator(config.seed, "lm-tokens", self.step, *self.world.names())
         fraction = config.lm_fraction if config.lm_weight else 0.0
@@ -186,22 +183,27 @@ class _Loop:
             self.world.backward(part.answers + config.lm_weight * part.others + config.pair_weight * part.pairs)
             losses.append(part.answers.detach())
         for _ in range(idle):
-            self.world.backward(idle_loss(self.model, idle_trees[0], packed=self.packed))
-        total = 0.0
-        for loss in losses:  # read once all passes are under way: a GPU is waited for here
-            total += float(loss)
-        total, count = self.world.total(total, sum(len(tree.branches) for tree in trees))
+            self.world.backward(idle_loss(self.model, tree, packed=self.packed))
+        mean = sum(map(float, losses), 0.0)  # read once all passes are under way: a GPU is waited for here
+        total, count = self.world.total(mean, sum(len(tree.branches) for tree in trees))
         if not math.isfinite(total):
             thing = f"loss at step {self.step + 1}"
             raise ModelError(thing, found=str(total), expected="a finite number", hint="Lower optim.lr")
+        self._update()
+        self.source.settle()  # validation uses the tokenizer, too
+        return total, int(count)
+
+    def _update(self) -> None:
+        """The optimizer's step with the gradients of all processes."""
+        rate = learning_rate(self.step, self.steps, self.config.optim)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         self.world.reduce(self.trained.values())
-        nn.utils.clip_grad_norm_(list(self.trained.values()), config.optim.clip_norm)
+        nn.utils.clip_grad_norm_(list(self.trained.values()), self.config.optim.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average:
             self.average.update(self.trained, self.step)
-        self.source.settle()  # validation uses the tokenizer, too
-        return total, int(count)
 
     def _after_step(self, loss: float) -> None:
         facts, last = self.facts, self.step == self.steps
