@@ -8,14 +8,16 @@ from events before the target and from what other users did.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from recalign.data.catalog import ItemCatalog
 from recalign.data.knowledge import TitleKnowledge, fold_of, title_key
 from recalign.data.samples import CandidateList
-from recalign.data.schema import HistoryEntry
 
 PAST: Final = 200  # as many of the newest events are counted
 RECENT: Final = 3
@@ -65,12 +67,15 @@ class ItemFacts:
         liked_by: Other users who like it, in percent, drawn towards the mean where few met it; None where titles are
             not known.
         met_by: How many other users met it, rounded down to a power of two; None where titles are not known.
+        expected: How likely a like is by all of these counts together (`LikeRule`), in percent; None where that was
+            not learnt.
     """
 
     genres: tuple[GenreFact, ...] = ()
     taste: int = 0
     liked_by: int | None = None
     met_by: int | None = None
+    expected: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +86,36 @@ class Facts:
     item: ItemFacts
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
-    """One event of the past: liked or not, what others do with the item, and its kinds."""
+class _Kind(NamedTuple):
+    """What the user did with items of one kind, and how much more than expected they liked them in all."""
 
-    liked: bool
-    expected: float
-    kinds: tuple[str, ...]
+    liked: int
+    met: int
+    surprise: float
+
+
+_NEW_KIND: Final = _Kind(0, 0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """A user's newest events, not yet rounded. See `UserFacts`; `likes` are 0 or 1, oldest first."""
+
+    fold: int
+    likes: tuple[float, ...] = ()
+    recency: float = 0.5
+    others: float | None = None
+    bias: float = 0.0
+    kinds: Mapping[str, _Kind] = field(default_factory=dict)
+
+
+class _Item(NamedTuple):
+    """A target, not yet rounded. See `ItemFacts`."""
+
+    genres: tuple[GenreFact, ...]
+    taste: float
+    share: float | None
+    met_by: int
 
 
 class FactFinder:
@@ -110,53 +138,89 @@ class FactFinder:
 
     def of(self, asked: CandidateList) -> list[Facts]:
         """The facts of each item of a list, in their order. They do not depend on the other items."""
-        fold = fold_of(asked.user_id)
-        events = [self._event(entry, fold) for entry in asked.past[-PAST:]]
-        user, bias = self._user(events)
-        surprises: dict[str, tuple[int, int, float]] = {}
-        for event in events:
-            for name in event.kinds:
-                liked, met, total = surprises.get(name, (0, 0, 0.0))
-                surprises[name] = (liked + event.liked, met + 1, total + event.liked - event.expected - bias)
-        return [Facts(user, self._item(item_id, surprises, fold)) for item_id in asked.item_ids]
+        past = self._past(asked)
+        user, items = self._user(past), [self._item(item_id, past) for item_id in asked.item_ids]
+        rule = None if self.knowledge is None else self.knowledge.rule
+        if rule is not None and items:
+            expected = rule(np.array([_features(past, item) for item in items]))
+            return [Facts(user, _stated(item, share)) for item, share in zip(items, expected, strict=True)]
+        return [Facts(user, _stated(item, None)) for item in items]
 
-    def _event(self, entry: HistoryEntry, fold: int) -> _Event:
-        expected = self._share(entry.item_id, fold)[0] if self.knowledge is not None else 0.0
-        return _Event(entry.liked, expected, self._kinds.get(entry.item_id, ()))
+    def features(self, asked: CandidateList) -> NDArray[np.float64]:
+        """What a `LikeRule` reads of each item of a list, shape (items, 9). Needs knowledge."""
+        past = self._past(asked)
+        return np.array([_features(past, self._item(item_id, past)) for item_id in asked.item_ids]).reshape(-1, 9)
+
+    def _past(self, asked: CandidateList) -> _Past:
+        fold, known = fold_of(asked.user_id), self.knowledge is not None
+        entries = asked.past[-PAST:]
+        if not entries:
+            return _Past(fold)
+        likes = [float(entry.liked) for entry in entries]
+        shares = [self._share(entry.item_id, fold)[0] if known else 0.0 for entry in entries]
+        bias = (sum(likes) - sum(shares)) / (len(likes) + SHRINK)
+        weights = [math.exp(-k / DECAY) for k in range(len(likes))]
+        lately = sum(weight * like for weight, like in zip(weights, reversed(likes), strict=True)) / sum(weights)
+        kinds: dict[str, _Kind] = {}
+        for entry, like, share in zip(entries, likes, shares, strict=True):
+            for name in self._kinds.get(entry.item_id, ()):
+                liked, met, surprise = kinds.get(name, _NEW_KIND)
+                kinds[name] = _Kind(liked + int(like), met + 1, surprise + like - share - bias)
+        return _Past(fold, tuple(likes), lately, sum(shares) / len(shares) if known else None, bias, kinds)
 
     def _share(self, item_id: str, fold: int) -> tuple[float, int]:
         assert self.knowledge is not None
         title = "" if self._catalog.hides_titles else self._catalog.title(item_id)
         return self.knowledge.share(title_key(title), fold)
 
-    def _user(self, events: Sequence[_Event]) -> tuple[UserFacts, float]:
-        if not events:
-            return UserFacts(), 0.0
-        recent = events[-RECENT:]
-        weights = [math.exp(-k / DECAY) for k in range(len(events))]
-        lately = sum(weight * event.liked for weight, event in zip(weights, reversed(events), strict=True))
-        bias = sum(event.liked - event.expected for event in events) / (len(events) + SHRINK)
-        known = self.knowledge is not None
-        facts = UserFacts(
-            liked=sum(event.liked for event in events),
-            met=len(events),
-            recent_liked=sum(event.liked for event in recent),
+    def _user(self, past: _Past) -> UserFacts:
+        if not past.likes:
+            return UserFacts()
+        recent = past.likes[-RECENT:]
+        known = past.others is not None
+        return UserFacts(
+            liked=int(sum(past.likes)),
+            met=len(past.likes),
+            recent_liked=int(sum(recent)),
             recent_met=len(recent),
-            recency=_percent(lately / sum(weights)),
-            others=_percent(sum(event.expected for event in events) / len(events)) if known else None,
-            bias=_percent(bias) if known else 0,
+            recency=_percent(past.recency),
+            others=_percent(past.others) if past.others is not None else None,
+            bias=_percent(past.bias) if known else 0,
         )
-        return facts, bias
 
-    def _item(self, item_id: str, surprises: dict[str, tuple[int, int, float]], fold: int) -> ItemFacts:
+    def _item(self, item_id: str, past: _Past) -> _Item:
         kinds = self._kinds[item_id]
-        found = {name: surprises.get(name, (0, 0, 0.0)) for name in kinds}
-        taste = sum(total / (met + SHRINK) for _, met, total in found.values()) / len(kinds) if kinds else 0.0
-        genres = tuple(GenreFact(name, *found[name][:2]) for name in self._genres[item_id])
-        if self.knowledge is None:
-            return ItemFacts(genres, _percent(taste))
-        share, met_by = self._share(item_id, fold)
-        return ItemFacts(genres, _percent(taste), _percent(share), 1 << met_by.bit_length() >> 1)
+        found = [past.kinds.get(name, _NEW_KIND) for name in kinds]
+        taste = sum(kind.surprise / (kind.met + SHRINK) for kind in found) / len(kinds) if kinds else 0.0
+        genres = tuple(GenreFact(name, *past.kinds.get(name, _NEW_KIND)[:2]) for name in self._genres[item_id])
+        share, met_by = self._share(item_id, past.fold) if self.knowledge is not None else (None, 0)
+        return _Item(genres, taste, share, met_by)
+
+
+def _features(past: _Past, item: _Item) -> list[float]:
+    """Of a target with known titles; the last four are of the item, the others of the user."""
+    recent = past.likes[-RECENT:]
+    share = 0.5 if item.share is None else item.share
+    odds, known_by = math.log((share + 0.01) / (1.01 - share)), math.log1p(item.met_by)
+    return [
+        past.recency,
+        sum(past.likes) / len(past.likes) if past.likes else 0.5,
+        sum(recent) / len(recent) if recent else 0.5,
+        past.bias,
+        0.5 if past.others is None else past.others,
+        odds,
+        known_by,
+        odds * known_by,
+        item.taste,
+    ]
+
+
+def _stated(item: _Item, expected: float | None) -> ItemFacts:
+    facts = ItemFacts(item.genres, _percent(item.taste))
+    if item.share is not None:
+        met_by = 1 << item.met_by.bit_length() >> 1
+        facts = replace(facts, liked_by=_percent(item.share), met_by=met_by)
+    return facts if expected is None else replace(facts, expected=_percent(expected))
 
 
 def _percent(share: float) -> int:

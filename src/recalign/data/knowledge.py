@@ -17,6 +17,7 @@ from typing import Final
 import polars as pl
 
 from recalign.data.catalog import MISSING_TEXT, ItemCatalog
+from recalign.data.like_rule import LikeRule
 from recalign.data.schema import HistoryEntry
 from recalign.data.title_names import main_name, split_year
 from recalign.errors import DataError
@@ -24,6 +25,8 @@ from recalign.errors import DataError
 FOLDS: Final = 20  # many, because a twentieth of the users is not counted for users who were never counted, either
 # Titles with few ratings are drawn towards the mean of all, as if they had this many ratings more.
 PRIOR_RATINGS: Final = 5
+
+_RULE: Final = "recalign.like_rule"
 
 COUNTS: Final[dict[str, pl.DataType]] = {
     "title": pl.String(),
@@ -48,9 +51,10 @@ class TitleCounts:
 
 @dataclass(frozen=True)
 class TitleKnowledge:
-    """Counts by `title_key`, of the titles that somebody met."""
+    """Counts by `title_key`, of the titles that somebody met; and the rule that likes follow by such counts, if known."""
 
     counts: Mapping[str, TitleCounts]
+    rule: LikeRule | None = None
     _total: TitleCounts = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -84,23 +88,25 @@ class TitleKnowledge:
                 pairs = zip(known.liked, title.liked, strict=True), zip(known.met, title.met, strict=True)
                 title = TitleCounts(*(map(sum, columns) for columns in pairs))
             counts[key] = title
-        return TitleKnowledge({key: counts[key] for key in sorted(counts)})
+        return TitleKnowledge({key: counts[key] for key in sorted(counts)}, self.rule)
 
     @classmethod
     def read(cls, path: Path) -> TitleKnowledge:
         """Read what `write` wrote. Raises DataError where it is no such table."""
         try:
-            frame = pl.read_parquet(path)
+            frame, rule = pl.read_parquet(path), pl.read_parquet_metadata(path).get(_RULE)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"cannot read the title counts {path}", found=str(error)) from error
         if dict(frame.schema) != COUNTS:
             raise DataError(f"title counts {path}", found=str(dict(frame.schema)), expected=str(COUNTS))
-        return cls({key: TitleCounts(liked, met) for key, liked, met in frame.iter_rows()})
+        counts = {key: TitleCounts(liked, met) for key, liked, met in frame.iter_rows()}
+        return cls(counts, LikeRule.from_json(rule) if rule else None)
 
     def write(self, path: Path) -> None:
         """Write the counts as Parquet."""
         rows = [(key, list(title.liked), list(title.met)) for key, title in self.counts.items()]
-        pl.DataFrame(rows, schema=COUNTS, orient="row").write_parquet(path)
+        metadata = {} if self.rule is None else {_RULE: self.rule.to_json()}
+        pl.DataFrame(rows, schema=COUNTS, orient="row").write_parquet(path, metadata=metadata)
 
     def share(self, key: str, fold: int) -> tuple[float, int]:
         """How much a title is liked, and by how many it was met, without the users of `fold`.

@@ -69,7 +69,7 @@ _GENRE_LETTERS: Final = 24  # most that is shown of the name of a genre, which c
 # Takes as much room in a prompt as any facts do.
 WIDEST_FACTS: Final = Facts(
     UserFacts(100, 100, 100, 100, 100, 100, -100),
-    ItemFacts((GenreFact("W" * _GENRE_LETTERS, 100, 100),) * GENRES, -100, 100, 1 << 30),
+    ItemFacts((GenreFact("W" * _GENRE_LETTERS, 100, 100),) * GENRES, -100, 100, 1 << 30, 100),
 )
 
 TEMPLATES: Final = _TemplateFiles("templates", "prompt template", "recalign.prompting.templates", TemplatePlugin)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
+import numpy as np
 import polars as pl
 
+from recalign.data.facts import FactFinder
 from recalign.data.knowledge import TitleKnowledge
+from recalign.data.like_rule import LikeRule
 from recalign.data.samples import HistoryEntry, Sample, SampleSet
-from recalign.tuning.sources import user_sequences
+from recalign.seeding import generator
+from recalign.tuning.config import SamplingConfig
+from recalign.tuning.sources import lay_out, user_sequences
+
+RULE_EVENTS: Final = 100_000  # more make the nine weights of a rule no better
+_LAYOUT: Final = SamplingConfig(targets_per_history=16, random_fraction=0.0, short_fraction=0.0)
 
 
 def count_titles(parts: Sequence[tuple[SampleSet, pl.DataFrame]]) -> TitleKnowledge | None:
@@ -20,7 +30,24 @@ def count_titles(parts: Sequence[tuple[SampleSet, pl.DataFrame]]) -> TitleKnowle
     if not counted:
         return None
     users = ((data.catalog, user.user_id, user.entries) for data, rows in counted for user in user_sequences(rows))
-    return TitleKnowledge.count(users)
+    return _with_rule(TitleKnowledge.count(users), counted)
+
+
+def _with_rule(knowledge: TitleKnowledge, parts: Sequence[tuple[SampleSet, pl.DataFrame]]) -> TitleKnowledge:
+    """The knowledge with the rule that the training events themselves follow, each after those before it."""
+    features, likes = [], []
+    for data, rows in parts:
+        finder, users = FactFinder(data.catalog, knowledge), user_sequences(rows)
+        room = RULE_EVENTS // len(parts)
+        for index in generator(0, "like-rule").permutation(len(users)):
+            for block in lay_out(users[index], _LAYOUT, generator(0, "like-rule", users[index].user_id)):
+                features.append(finder.features(block.asked()))
+                likes += [float(target.liked) for target in block.targets]
+                room -= len(block.targets)
+            if room <= 0:
+                break
+    rule = LikeRule.fit(np.concatenate(features), np.array(likes)) if features else None
+    return replace(knowledge, rule=rule)
 
 
 def count_shots(parts: Sequence[tuple[SampleSet, Sequence[Sample]]]) -> TitleKnowledge:
