@@ -19,12 +19,13 @@ from typing import Final
 from transformers import PreTrainedTokenizerBase
 
 from recalign.data.domain import Domain
+from recalign.data.facts import Facts
 from recalign.errors import DataError, ModelError
 from recalign.prompting.chat import ChatFrame
 from recalign.prompting.control import ControlTokens
 from recalign.prompting.cuts import TextCuts
 from recalign.prompting.prompts import HistoryText, Instruction, Prompt
-from recalign.prompting.template import PromptTemplate
+from recalign.prompting.template import WIDEST_FACTS, PromptTemplate, with_genre_names
 from recalign.prompting.titles import clean_title
 from recalign.prompting.tokens import answer_ids, common_prefix, joined_answers, tokenise
 
@@ -112,12 +113,14 @@ class PromptEncoder:
         histories: Sequence[Sequence[HistoryText]],
         targets: Sequence[str],
         labels: Sequence[int | None] | None = None,
+        facts: Sequence[Facts | None] | None = None,
     ) -> list[EncodedPrompt]:
         """Encode samples; each comes out as it would alone.
 
         Args:
             histories, targets: Per sample a history, oldest item first, and a target text.
             labels: 1, 0 or None per sample. None (or no `labels`): the ids end at the answer position.
+            facts: What the template may state beside them, per sample. They stay when history items go.
 
         Raises:
             DataError: not even a few letters of a target fit into `max_length`.
@@ -125,7 +128,8 @@ class PromptEncoder:
         labels = [None] * len(targets) if labels is None else labels
         shown = self.shown([entry.text for history in histories for entry in history] + list(targets))
         safe = [[HistoryText(shown[e.text], e.liked, e.rating) for e in history] for history in histories]
-        pairs = self._fit(safe, [shown[target] for target in targets])
+        stated = self.stated(facts or [None] * len(targets))
+        pairs = self._fit(safe, [shown[target] for target in targets], stated)
         return [self._finish(pair, label) for pair, label in zip(pairs, labels, strict=True)]
 
     def shown(self, texts: Sequence[str]) -> dict[str, str]:
@@ -133,6 +137,12 @@ class PromptEncoder:
         inert = dict(zip(texts, self._control.inert(texts, clean_title), strict=True))
         cut = self._cuts.shown(list(inert.values()), self.max_length)
         return {text: cut[safe] for text, safe in inert.items()}
+
+    def stated(self, facts: Sequence[Facts | None]) -> list[Facts | None]:
+        """The facts with harmless names of genres."""
+        names = dict.fromkeys(genre.name for found in facts if found for genre in found.item.genres)
+        inert = dict(zip(names, self._control.inert(list(names), clean_title), strict=True))
+        return [found and with_genre_names(found, inert.__getitem__) for found in facts]
 
     def cut(self, texts: Iterable[str]) -> dict[str, str]:
         """Those of `texts` that no prompt of `max_length` holds, with the beginning that is shown of each instead."""
@@ -178,8 +188,9 @@ class PromptEncoder:
         return encoded
 
     def _alone(self, targets: Sequence[str]) -> list[int]:
-        """Tokens of the prompt of each target without a history."""
-        return [self._length(pair) for pair in self._pairs([()] * len(targets), targets)]
+        """Tokens of the prompt of each target without a history, with room for any facts."""
+        facts = [WIDEST_FACTS] * len(targets)
+        return [self._length(pair) for pair in self._pairs([()] * len(targets), targets, facts)]
 
     def _verify(self) -> tuple[int, int]:
         context, another = self.contexts([(), ()], _PROBES)
@@ -197,12 +208,18 @@ class PromptEncoder:
             self._endings = (no_ids[shared - _BOUNDARY : shared], no_ids[shared:], yes_ids[shared:])
         return answer_ids(self.tokenizer, yes=yes, no=no, context_ids=context_ids, yes_ids=yes_ids, no_ids=no_ids)
 
-    def contexts(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[str]:
-        """What is tokenised before the answer, of texts as `shown` gives them; nothing is left out."""
-        template, domain = self.template, self.domain
-        samples = zip(histories, targets, strict=True)
-        rows = [template.instruction(domain, history, target, None) for history, target in samples]
-        return self._texts([template.frame(row) for row in rows])
+    def contexts(
+        self,
+        histories: Sequence[Sequence[HistoryText]],
+        targets: Sequence[str],
+        facts: Sequence[Facts | None] | None = None,
+    ) -> list[str]:
+        """What is tokenised before the answer, of texts as `shown` and `stated` give them; nothing is left out."""
+        samples = zip(histories, targets, facts or [None] * len(targets), strict=True)
+        rows = [
+            self.template.instruction(self.domain, history, target, None, stated) for history, target, stated in samples
+        ]
+        return self._texts([self.template.frame(row) for row in rows])
 
     def _texts(self, prompts: Sequence[Prompt]) -> list[str]:
         """What is tokenised before the answer: the context, or the chat rendered around it."""
@@ -212,8 +229,10 @@ class PromptEncoder:
     def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         return tokenise(self.tokenizer, texts, special=not self.template.chat)  # a chat template writes them itself
 
-    def _pairs(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[_Pair]:
-        contexts = self.contexts(histories, targets)
+    def _pairs(
+        self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str], facts: Sequence[Facts | None]
+    ) -> list[_Pair]:
+        contexts = self.contexts(histories, targets, facts)
         answered = self._tokenise([context + self._answers[1] for context in contexts])
         pairs = [self._known(ids) for ids in answered]
         unknown = [index for index, pair in enumerate(pairs) if pair is None]
@@ -242,14 +261,16 @@ class PromptEncoder:
             raise joined_answers(self.tokenizer, self.template.name, no, yes, (self.no_id, self.yes_id))
         return _Pair((no, yes), shared)
 
-    def _fit(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[_Pair]:
+    def _fit(
+        self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str], facts: Sequence[Facts | None]
+    ) -> list[_Pair]:
         """Encode with as many of the newest history items as fit, found by halving for all samples at once."""
         best: dict[int, _Pair] = {}
         spans = {index: (0, len(history)) for index, history in enumerate(histories)}
         kept = {index: len(history) for index, history in enumerate(histories)}
         while kept:
             shown = [histories[index][len(histories[index]) - n :] for index, n in kept.items()]
-            pairs = self._pairs(shown, [targets[index] for index in kept])
+            pairs = self._pairs(shown, [targets[index] for index in kept], [facts[index] for index in kept])
             for (index, n), pair in zip(kept.items(), pairs, strict=True):
                 low, high = spans[index]
                 fits = self._length(pair) <= self.max_length

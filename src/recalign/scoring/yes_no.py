@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.facts import FactFinder
 from recalign.models.forward import logits_at, supports_fusion, supports_packing, tokens_per_pass
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.prompting.packing import Forest, Tree, forests, grow_tree, grow_trees, pack
@@ -25,7 +26,7 @@ class YesNoScorer(PromptScorer):
 
     Args:
         model: The tuned model; it is in evaluation mode while it scores.
-        encoder, catalog, name, kind: See `PromptScorer`.
+        encoder, catalog, name, kind, finder: See `PromptScorer`.
         batch_tokens: Token budget of one forward pass on a CPU, see `tokens_per_pass`.
     """
 
@@ -37,9 +38,10 @@ class YesNoScorer(PromptScorer):
         *,
         name: str = "llm",
         kind: ScoreKind = "log-odds",
+        finder: FactFinder | None = None,
         batch_tokens: int = 2560,
     ) -> None:
-        super().__init__(encoder, catalog, name=name, kind=kind)
+        super().__init__(encoder, catalog, name=name, kind=kind, finder=finder)
         self.model = model
         self._batch_tokens = tokens_per_pass(model, batch_tokens)
         self._packed = supports_packing(model, longest=encoder.max_length)

@@ -174,13 +174,14 @@ class _Loop:
         self.world.seed(config.seed, self.step)
         draw = generator(config.seed, "lm-tokens", self.step, *self.world.names())
         fraction = config.lm_fraction if config.lm_weight else 0.0
-        prompts = StepForests.build(trees, self.budget, draw, fraction, packed=self.packed)
-        answer_weight, other_weight = self.world.total(prompts.answer_weight, prompts.other_weight)
-        prompts = replace(prompts, answer_weight=answer_weight, other_weight=other_weight)
+        paired = config.pair_weight > 0
+        prompts = StepForests.build(trees, self.budget, draw, fraction, packed=self.packed, paired=paired)
+        weights = self.world.total(prompts.answer_weight, prompts.other_weight, prompts.pairs)
+        prompts = replace(prompts, answer_weight=weights[0], other_weight=weights[1], pairs=weights[2])
         losses, idle = [], self.world.idle(len(prompts.forests))
-        for answers, others in prompts.losses(self.model):
-            self.world.backward(answers + config.lm_weight * others)
-            losses.append(answers.detach())
+        for part in prompts.losses(self.model):
+            self.world.backward(part.answers + config.lm_weight * part.others + config.pair_weight * part.pairs)
+            losses.append(part.answers.detach())
         for _ in range(idle):
             self.world.backward(idle_loss(self.model, tree, packed=self.packed))
         mean = sum(map(float, losses), 0.0)  # read once all passes are under way: a GPU is waited for here
