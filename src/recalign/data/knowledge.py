@@ -51,7 +51,7 @@ class TitleCounts:
 
 @dataclass(frozen=True)
 class TitleKnowledge:
-    """Counts by `title_key`, of the titles that somebody met; and the rule that likes follow by such counts, if known."""
+    """Counts by `title_key`, of the titles that somebody met; and the rule that likes follow, where it was learnt."""
 
     counts: Mapping[str, TitleCounts]
     rule: LikeRule | None = None

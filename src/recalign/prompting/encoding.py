@@ -23,10 +23,9 @@ from recalign.data.facts import Facts
 from recalign.errors import DataError, ModelError
 from recalign.prompting.chat import ChatFrame
 from recalign.prompting.control import ControlTokens
-from recalign.prompting.cuts import TextCuts
 from recalign.prompting.prompts import HistoryText, Instruction, Prompt
-from recalign.prompting.template import WIDEST_FACTS, PromptTemplate, with_genre_names
-from recalign.prompting.titles import clean_title
+from recalign.prompting.shown import ShownTexts
+from recalign.prompting.template import WIDEST_FACTS, PromptTemplate
 from recalign.prompting.tokens import answer_ids, common_prefix, joined_answers, tokenise
 
 logger = logging.getLogger(__name__)
@@ -67,6 +66,7 @@ class PromptEncoder:
 
     Attributes:
         yes_id, no_id: First tokens of the positive and the negative answer.
+        shown: What prompts show of texts.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class PromptEncoder:
         self._answers = tuple(template.frame(template.instruction(domain, (), "", label)).answer for label in (0, 1))
         self._endings: tuple[list[int], list[int], list[int]] | None = None
         self.yes_id, self.no_id = self._verify()
-        self._cuts = TextCuts(self._alone, lambda text: self._control.inert([text], clean_title)[0])
+        self.shown = ShownTexts(self._control, self._alone, max_length)
 
     def encode(self, history: Sequence[HistoryText], target: str, label: int | None) -> EncodedPrompt:
         """One sample of `encode_many`."""
@@ -126,31 +126,15 @@ class PromptEncoder:
             DataError: not even a few letters of a target fit into `max_length`.
         """
         labels = [None] * len(targets) if labels is None else labels
-        shown = self.shown([entry.text for history in histories for entry in history] + list(targets))
+        shown = self.shown.items([entry.text for history in histories for entry in history] + list(targets))
         safe = [[HistoryText(shown[e.text], e.liked, e.rating) for e in history] for history in histories]
-        stated = self.stated(facts or [None] * len(targets))
+        stated = self.shown.facts(facts or [None] * len(targets))
         pairs = self._fit(safe, [shown[target] for target in targets], stated)
         return [self._finish(pair, label) for pair, label in zip(pairs, labels, strict=True)]
 
-    def shown(self, texts: Sequence[str]) -> dict[str, str]:
-        """What prompts show of each item text: without control tokens, and cut where no prompt holds it."""
-        inert = dict(zip(texts, self._control.inert(texts, clean_title), strict=True))
-        cut = self._cuts.shown(list(inert.values()), self.max_length)
-        return {text: cut[safe] for text, safe in inert.items()}
-
-    def stated(self, facts: Sequence[Facts | None]) -> list[Facts | None]:
-        """The facts with harmless names of genres."""
-        names = dict.fromkeys(genre.name for found in facts if found for genre in found.item.genres)
-        inert = dict(zip(names, self._control.inert(list(names), clean_title), strict=True))
-        return [found and with_genre_names(found, inert.__getitem__) for found in facts]
-
     def cut(self, texts: Iterable[str]) -> dict[str, str]:
         """Those of `texts` that no prompt of `max_length` holds, with the beginning that is shown of each instead."""
-        # Harmless texts are at most twice as long: breaking a control token up adds a blank.
-        distinct = [text for text in dict.fromkeys(texts) if self._cuts.may_be_cut(text, self.max_length, growth=2)]
-        inert = self._control.inert(distinct, clean_title)
-        shown = self._cuts.shown(inert, self.max_length)
-        return {text: shown[safe] for text, safe in zip(distinct, inert, strict=True) if shown[safe] != safe}
+        return self.shown.cut(texts)
 
     def encode_instruction(self, instruction: Instruction) -> EncodedPrompt:
         """One row of `encode_instructions`."""
@@ -214,7 +198,7 @@ class PromptEncoder:
         targets: Sequence[str],
         facts: Sequence[Facts | None] | None = None,
     ) -> list[str]:
-        """What is tokenised before the answer, of texts as `shown` and `stated` give them; nothing is left out."""
+        """What is tokenised before the answer, of texts as `shown` gives them; nothing is left out."""
         samples = zip(histories, targets, facts or [None] * len(targets), strict=True)
         rows = [
             self.template.instruction(self.domain, history, target, None, stated) for history, target, stated in samples

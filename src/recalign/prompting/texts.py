@@ -49,9 +49,9 @@ def answered_texts(
         DataError: See `encode_many`.
     """
     encoded = encoder.encode_many(histories, targets, labels, facts)
-    shown = encoder.shown([entry.text for history in histories for entry in history] + list(targets))
+    shown = encoder.shown.items([entry.text for history in histories for entry in history] + list(targets))
     safe = [[HistoryText(shown[item.text], item.liked, item.rating) for item in history] for history in histories]
-    stated = encoder.stated(facts or [None] * len(targets))
+    stated = encoder.shown.facts(facts or [None] * len(targets))
     answers, ending = _answers(encoder), _ending(encoder)
     special = not encoder.template.chat
     kept = {index: len(history) for index, history in enumerate(histories)}
