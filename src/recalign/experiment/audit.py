@@ -55,7 +55,7 @@ def audit_with(
     asked = DomainPrompts.over(encoder, data.catalog, knowledge)
     rows = table.frame(table.samples.gather_every(-(-len(table) // MEASURED) or 1))
     truncated = truncated_prompts(_lengths(asked, to_samples(rows, data.earlier()), progress), max_length)
-    cut = PromptEncoder(prompts, data.domain, tokenizer, max_length=max_length).cut(data.catalog.frame["text"])
+    cut = PromptEncoder(prompts, data.domain, tokenizer, max_length=max_length).shown.cut(data.catalog.frame["text"])
     further = [*ties, *truncated, *cut_texts(data.catalog.frame, cut, max_length)]
     return audit(table, data.catalog, data.manifest.config, further)
 

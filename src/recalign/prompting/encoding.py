@@ -12,7 +12,7 @@ the answer ends with EOS where the tokenizer has one, so the model also learns t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 IGNORE: Final = -100
 _PROBES: Final = ("x", "another target")
 _SHOWN: Final = 8  # tokens before an answer in a message
-_LEFT_OUT: Final = 0.1  # most of the instructions that may be too long; with more, `max_length` itself is wrong
+_LEFT_OUT: Final = 0.1  # most of the instructions that may be too long; with more, `max_length` is wrong
 _BOUNDARY: Final = 3  # tokens before the answer that must be those of the probe, see `_known`
 
 
@@ -105,7 +105,7 @@ class PromptEncoder:
         self.shown = ShownTexts(self._control, self._alone, max_length)
 
     def encode(self, history: Sequence[HistoryText], target: str, label: int | None) -> EncodedPrompt:
-        """One sample of `encode_many`."""
+        """One sample of `encode_many`, without facts."""
         return self.encode_many([history], [target], [label])[0]
 
     def encode_many(
@@ -128,13 +128,8 @@ class PromptEncoder:
         labels = [None] * len(targets) if labels is None else labels
         shown = self.shown.items([entry.text for history in histories for entry in history] + list(targets))
         safe = [[HistoryText(shown[e.text], e.liked, e.rating) for e in history] for history in histories]
-        stated = self.shown.facts(facts or [None] * len(targets))
-        pairs = self._fit(safe, [shown[target] for target in targets], stated)
+        pairs = self._fit(safe, [shown[it] for it in targets], self.shown.facts(facts or [None] * len(targets)))
         return [self._finish(pair, label) for pair, label in zip(pairs, labels, strict=True)]
-
-    def cut(self, texts: Iterable[str]) -> dict[str, str]:
-        """Those of `texts` that no prompt of `max_length` holds, with the beginning that is shown of each instead."""
-        return self.shown.cut(texts)
 
     def encode_instruction(self, instruction: Instruction) -> EncodedPrompt:
         """One row of `encode_instructions`."""
@@ -173,8 +168,8 @@ class PromptEncoder:
 
     def _alone(self, targets: Sequence[str]) -> list[int]:
         """Tokens of the prompt of each target without a history, with room for any facts."""
-        facts = [WIDEST_FACTS] * len(targets)
-        return [self._length(pair) for pair in self._pairs([()] * len(targets), targets, facts)]
+        pairs = self._pairs([()] * len(targets), targets, [WIDEST_FACTS] * len(targets))
+        return [self._length(pair) for pair in pairs]
 
     def _verify(self) -> tuple[int, int]:
         context, another = self.contexts([(), ()], _PROBES)
@@ -200,9 +195,8 @@ class PromptEncoder:
     ) -> list[str]:
         """What is tokenised before the answer, of texts as `shown` gives them; nothing is left out."""
         samples = zip(histories, targets, facts or [None] * len(targets), strict=True)
-        rows = [
-            self.template.instruction(self.domain, history, target, None, stated) for history, target, stated in samples
-        ]
+        render, domain = self.template.instruction, self.domain
+        rows = [render(domain, history, target, None, stated) for history, target, stated in samples]
         return self._texts([self.template.frame(row) for row in rows])
 
     def _texts(self, prompts: Sequence[Prompt]) -> list[str]:
@@ -279,7 +273,7 @@ class PromptEncoder:
     def _finish(self, pair: _Pair, label: int | None) -> EncodedPrompt:
         if label is None:
             ids = tuple(pair.answers[0][: pair.shared])
-            return EncodedPrompt(ids, (IGNORE,) * len(ids), len(ids))
+            return EncodedPrompt(ids, (IGNORE,) * len(ids), pair.shared)
         return self._labelled(self._answered(pair.answers[int(label == 1)]), pair.shared)
 
     def _labelled(self, ids: list[int], start: int) -> EncodedPrompt:

@@ -118,7 +118,7 @@ def _rows(
     loaded = load_tokenizer(BackboneConfig(name=backbone))
     longest = min(max_length or RecStage().max_length, loaded.max_positions)
     encoder = PromptEncoder(prompts, samples.domain, loaded.tokenizer, max_length=longest)
-    warn_of_cuts(encoder.cut(samples.catalog.frame["text"]), encoder.max_length)
+    warn_of_cuts(encoder.shown.cut(samples.catalog.frame["text"]), encoder.max_length)
     name = Path(backbone).name if Path(backbone).is_dir() else backbone
     return TrainerRows(to, DomainPrompts(encoder, samples.catalog, _finder(samples, prompts)), name)
 

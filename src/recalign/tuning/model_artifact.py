@@ -189,5 +189,5 @@ def _prompting(directory: Path, backbone: Backbone | TokenizerOnly, data: Sample
         max_length=min(manifest.config["stage"]["max_length"], backbone.max_positions),
     )
     catalog = data.catalog if data is not None else load_catalog(directory)
-    warn_of_cuts(encoder.cut(catalog.frame["text"]), encoder.max_length)
+    warn_of_cuts(encoder.shown.cut(catalog.frame["text"]), encoder.max_length)
     return DomainPrompts.over(encoder, catalog, load_knowledge(directory))

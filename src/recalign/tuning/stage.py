@@ -204,7 +204,7 @@ def _domain_prompts(
         max_length=min(config.max_length, backbone.max_positions),
         train_on_inputs=config.train_on_inputs,
     )
-    warn_of_cuts(encoder.cut(data.catalog.frame["text"]), encoder.max_length)
+    warn_of_cuts(encoder.shown.cut(data.catalog.frame["text"]), encoder.max_length)
     return DomainPrompts.over(encoder, data.catalog, knowledge)
 
 
