@@ -57,7 +57,7 @@ def test_a_second_row_doubles_the_smallest_p_value() -> None:
     assert alone is not None
     assert together is not None
     assert alone.p_value is not None
-    assert together.p_value == pytest.approx(2 * alone.p_value, abs=1e-6)
+    assert together.p_value == pytest.approx(2 * alone.p_value, rel=1e-4)
 
 
 def test_the_best_prior_of_auc_need_not_be_that_of_ranking() -> None:
@@ -140,7 +140,7 @@ def test_only_rows_of_one_place_are_compared() -> None:
         [("M", "N"), ("M", "B")],
         TESTED,
     )
-    assert [(each.a, each.b) for each in found] == [
+    assert [(each.a, each.b) for each in found if each.metric == "auc"] == [
         ("M, nano, 16-shot", "N, nano, 16-shot"),
         ("M, nano, 64-shot", "B, 64-shot"),
         ("N, nano, 16-shot", "N, other, 16-shot"),  # the same model on two backbones, without being named
@@ -148,22 +148,25 @@ def test_only_rows_of_one_place_are_compared() -> None:
     ]
     assert found[0].difference > 0.1
     assert found[0].p_value is not None
-    assert found[0].p_value <= 4 * 2 / 201 + 1e-6
+    assert found[0].p_value <= len(found) * 2 / 201 + 1e-6
+    assert len(found) == 8, "also within users"
 
 
 def test_a_prior_is_compared_with_every_row_of_a_model() -> None:
     models = (tuned("M", shots=16), scored(0.9)), (tuned("M", shots=64), scored(0.8, seed=1))
     found = compare(rows((prior("prior:A"), scored(0.2)), *models), [("M", "prior:A")], TESTED)
-    assert [(each.a, each.b) for each in found] == [("M, nano, 16-shot", "prior:A"), ("M, nano, 64-shot", "prior:A")]
+    pairs = [("M, nano, 16-shot", "prior:A"), ("M, nano, 64-shot", "prior:A")]
+    assert [(each.a, each.b) for each in found if each.metric == "auc"] == pairs
+    assert [(each.a, each.b) for each in found if each.metric == "gauc"] == pairs
     assert found[0].difference > 0.1
 
 
 def test_p_values_of_comparisons_are_adjusted_over_all_of_the_panel() -> None:
     entries = rows((prior("A"), scored(0.2)), (prior("B"), scored(0.1, seed=9)), (tuned("M"), scored(1.5, seed=1)))
-    (alone,) = compare(entries, [("M", "A")], TESTED)
+    alone, _ = compare(entries, [("M", "A")], TESTED)
     both = compare(entries, [("M", "A"), ("M", "B")], TESTED)
     assert alone.p_value is not None
-    assert both[0].p_value == pytest.approx(2 * alone.p_value, abs=1e-6)
+    assert both[0].p_value == pytest.approx(2 * alone.p_value, rel=1e-4)
 
 
 def test_rows_on_other_samples_are_refused() -> None:

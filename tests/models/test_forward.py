@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from recalign.models.adapter import attach
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig, LoraSettings
-from recalign.models.forward import head_at, logits_at, supports_fusion, supports_packing
+from recalign.models.forward import head_at, logits_at, supports_fusion, supports_packing, tokens_per_pass
 from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.prompting.packing import Forest, grow_tree, grow_trees, pack
 from recalign.testing.tiny import ARCHITECTURES, make_tiny
@@ -183,3 +184,16 @@ def test_the_fused_pass_in_bfloat16(checkpoints: dict[str, Path]) -> None:
     in_torch = torch.backends.cpu.get_cpu_capability() == "AVX512"  # ATEN_CPU_CAPABILITY likewise
     native = torch.cpu._is_avx512_bf16_supported() and in_onednn and in_torch
     assert supports_fusion(backbone.model) is native
+
+
+@pytest.mark.parametrize(("layers", "width", "expected"), [(3, 256, 16384), (30, 576, 15534), (32, 4096, 2048)])
+def test_a_gpu_gets_longer_passes_where_the_model_is_small(layers: int, width: int, expected: int) -> None:
+    shape = LlamaConfig(hidden_size=width, num_hidden_layers=layers, vocab_size=10, intermediate_size=8)
+    with torch.device("meta"):  # any other device than a CPU
+        model = LlamaForCausalLM(shape)
+    assert tokens_per_pass(model, 2048) == expected
+
+
+def test_a_cpu_gets_the_tokens_that_are_asked_for(checkpoints: dict[str, Path]) -> None:
+    model = load_backbone(BackboneConfig(name=str(checkpoints["llama"]), device="cpu")).model
+    assert tokens_per_pass(model, 2048) == 2048

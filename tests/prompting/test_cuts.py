@@ -13,9 +13,9 @@ from transformers import PreTrainedTokenizerBase
 from recalign.data.domain import Domain
 from recalign.errors import DataError
 from recalign.prompting.cuts import cut_at_word, warn_of_cuts
-from recalign.prompting.encoding import PromptEncoder
+from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.prompting.prompts import HistoryText, Instruction
-from recalign.prompting.template import PromptTemplate
+from recalign.prompting.template import WIDEST_FACTS, PromptTemplate
 
 Tokenizers = dict[str, PreTrainedTokenizerBase]
 CASES = [("gpt2", "default"), ("llama", "tallrec"), ("chatml", "chat")]
@@ -27,12 +27,17 @@ def encoder(tokenizers: Tokenizers, name: str, template: str, max_length: int = 
     return PromptEncoder(PromptTemplate.load(template), Domain(noun="movie"), tokenizers[name], max_length=max_length)
 
 
+def with_facts(made: PromptEncoder, target: str, label: int | None = 1) -> EncodedPrompt:
+    """A prompt without a history that says as much as there can be to say of a user and the target."""
+    return made.encode_many([()], [target], [label], [WIDEST_FACTS])[0]
+
+
 @pytest.mark.parametrize(("name", "template"), CASES)
 def test_an_over_long_title_is_cut_at_a_word_and_is_the_same_everywhere(
     tokenizers: Tokenizers, name: str, template: str
 ) -> None:
     made = encoder(tokenizers, name, template)
-    shown = made.cut([LONG, "Alien", "Heat"])
+    shown = made.shown.cut([LONG, "Alien", "Heat"])
     assert list(shown) == [LONG]
     assert LONG.startswith(shown[LONG] + " ")
     assert re.search(r"word\d+$", shown[LONG])
@@ -54,7 +59,7 @@ def test_an_over_long_title_is_cut_at_a_word_and_is_the_same_everywhere(
 
 def test_half_of_the_room_is_left_for_the_history(tokenizers: Tokenizers) -> None:
     made = encoder(tokenizers, "gpt2", "default")
-    empty, alone = (len(made.encode((), target, None).ids) for target in ("", LONG))
+    empty, alone = (len(with_facts(made, target, None).ids) for target in ("", LONG))
     assert 0.4 * (300 - empty) < alone - empty <= 0.5 * (300 - empty)
     text = tokenizers["gpt2"].decode(made.encode(HISTORY, LONG, None).ids)
     assert all(entry.text in text for entry in HISTORY)
@@ -62,11 +67,11 @@ def test_half_of_the_room_is_left_for_the_history(tokenizers: Tokenizers) -> Non
 
 @pytest.mark.parametrize(("name", "template"), CASES)
 def test_the_longest_title_that_fits_stays_whole(tokenizers: Tokenizers, name: str, template: str) -> None:
-    length = len(encoder(tokenizers, name, template, 2000).encode((), LONG[:400], 1).ids)
-    assert encoder(tokenizers, name, template, length).cut([LONG[:400]]) == {}
-    whole = encoder(tokenizers, name, template, length).encode((), LONG[:400], 1)
-    assert whole == encoder(tokenizers, name, template, 2000).encode((), LONG[:400], 1)
-    assert encoder(tokenizers, name, template, length - 1).cut([LONG[:400]]) != {}
+    length = len(with_facts(encoder(tokenizers, name, template, 2000), LONG[:400]).ids)
+    assert encoder(tokenizers, name, template, length).shown.cut([LONG[:400]]) == {}
+    whole = with_facts(encoder(tokenizers, name, template, length), LONG[:400])
+    assert whole == with_facts(encoder(tokenizers, name, template, 2000), LONG[:400])
+    assert encoder(tokenizers, name, template, length - 1).shown.cut([LONG[:400]]) != {}
 
 
 @pytest.mark.parametrize(
@@ -77,7 +82,7 @@ def test_a_text_of_any_kind_is_cut(tokenizers: Tokenizers, name: str, template: 
     made = encoder(tokenizers, name, template)
     prompt = made.encode((HistoryText(text, True), *HISTORY, HistoryText(text, True)), text, 1)
     assert len(prompt.ids) <= 300
-    assert 1 < len(made.cut([text])[text]) < 1000
+    assert 1 < len(made.shown.cut([text])[text]) < 1000
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "lowercase"])
@@ -95,7 +100,7 @@ def test_no_text_stops_a_stage_and_what_fits_is_whole(
     prompts = made.encode_many([(HistoryText(title, True),), ()], [other, title], [1, 0])
     assert all(len(prompt.ids) <= 300 for prompt in prompts)
     whole = roomy.encode((), title, 0)
-    assert (prompts[1] == whole) == (len(whole.ids) <= 300) == (made.cut([title]) == {})
+    assert (prompts[1] == whole) == (len(whole.ids) <= 300) == (made.shown.cut([title]) == {})
 
 
 @given(text=st.text(st.sampled_from("ab ")), most=st.integers(0, 60))
@@ -121,9 +126,9 @@ def test_a_length_without_room_for_any_title_is_an_error(tokenizers: Tokenizers)
 def test_the_warning_counts(tokenizers: Tokenizers, caplog: pytest.LogCaptureFixture) -> None:
     made = encoder(tokenizers, "gpt2", "default")
     with caplog.at_level(logging.WARNING):
-        warn_of_cuts(made.cut(["Alien"]), 300)
+        warn_of_cuts(made.shown.cut(["Alien"]), 300)
         assert not caplog.messages
-        warn_of_cuts(made.cut(["Alien", LONG, "x" * 5000]), 300)
+        warn_of_cuts(made.shown.cut(["Alien", LONG, "x" * 5000]), 300)
     (message,) = caplog.messages
     assert message.startswith(
         "2 item texts fit into no prompt of 300 tokens and are cut at a word, the first begins 'Heat,"

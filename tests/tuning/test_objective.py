@@ -33,7 +33,7 @@ def prompts(n: int = 6) -> list[EncodedPrompt]:
 
 def mean_losses(model: Any, step: StepForests) -> tuple[float, float]:
     parts = list(step.losses(model))
-    return sum(float(answers) for answers, _ in parts), sum(float(others) for _, others in parts)
+    return sum(float(part.answers) for part in parts), sum(float(part.others) for part in parts)
 
 
 def plain_loss(model: Any, asked: list[EncodedPrompt]) -> float:
@@ -87,3 +87,34 @@ def test_forests_keep_to_the_budget_and_lose_nothing(budget: int) -> None:
     step = StepForests.build(trees, budget, np.random.default_rng(0), 0.0)
     assert sum(len(one.answers) for one in step.forests) == 9
     assert all(len(one.answers) == 1 or len(one.ids) <= budget for one in step.forests)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("budget", [60, 1000])
+def test_the_loss_on_pairs_is_of_each_history_alone(model: Any, budget: int) -> None:
+    """Two histories; their prompts end in the answers 60 and 61."""
+    yes, no = 60, 61
+    answers = [[yes, no, no, yes], [no, yes]]
+    asked = [
+        [
+            EncodedPrompt((5, 6, 7, 8, 9 + user, 20 + place, answer), (*(IGNORE,) * 6, answer), 6)
+            for place, answer in enumerate(given)
+        ]
+        for user, given in enumerate(answers)
+    ]
+    step = StepForests.build([grow_tree(part) for part in asked], budget, np.random.default_rng(0), 0.0, paired=True)
+    odds = []
+    for part in asked:
+        logits = [model(torch.tensor([prompt.ids[:-1]])).logits[0, -1] for prompt in part]
+        odds.append([float(row[yes] - row[no]) for row in logits])
+    pairs = [
+        (liked, disliked)
+        for given, part in zip(answers, odds, strict=True)
+        for liked, first in zip(part, given, strict=True)
+        for disliked, second in zip(part, given, strict=True)
+        if (first, second) == (yes, no)
+    ]
+    assert step.pairs == len(pairs) == 5
+    expected = np.mean([np.log1p(np.exp(disliked - liked)) for liked, disliked in pairs])
+    assert sum(float(part.pairs) for part in step.losses(model)) == pytest.approx(expected, rel=1e-5)
+    assert StepForests.build([grow_tree(asked[0])], budget, np.random.default_rng(0), 0.0).pairs == 0

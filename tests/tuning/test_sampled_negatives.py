@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import HistoryEntry
 from recalign.data.schema import HistoryText
+from recalign.prompting.asking import DomainPrompts
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.tuning.config import SamplingConfig
-from recalign.tuning.sources import BlockSource, DomainPrompts, UserSequence
+from recalign.tuning.sources import BlockSource, UserSequence
 from recalign.tuning.world import Group, World
 
 ITEMS = [f"i{place}" for place in range(40)]
@@ -33,7 +34,9 @@ class Recorder:
     def with_texts(self, history: Sequence[HistoryEntry]) -> tuple[HistoryText, ...]:
         return tuple(HistoryText(entry.item_id, entry.liked) for entry in history)
 
-    def encode_many(self, histories: Any, targets: Sequence[str], labels: Sequence[int]) -> list[EncodedPrompt]:
+    def encode_many(
+        self, histories: Any, targets: Sequence[str], labels: Sequence[int], facts: Any
+    ) -> list[EncodedPrompt]:
         self.asked.append((list(targets), list(labels)))
         return [EncodedPrompt(ids=(1, 2 + place), labels=(-100, 2), answer_start=1) for place in range(len(targets))]
 

@@ -11,7 +11,7 @@ from recalign.data.samples import HistoryEntry
 from recalign.errors import DataError
 from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.tuning.config import SamplingConfig
-from recalign.tuning.sources import PromptSource, holdout_users, lay_out, user_sequences
+from recalign.tuning.sources import PromptSource, UserSequence, holdout_users, lay_out, user_sequences
 
 
 def entries(n: int) -> list[HistoryEntry]:
@@ -31,7 +31,7 @@ def test_blocks_ask_about_each_interaction_at_most_once_and_only_after_its_histo
 ) -> None:
     config = SamplingConfig(targets_per_history=targets, random_fraction=random_fraction, short_fraction=short_fraction)
     user = entries(n)
-    blocks = lay_out(user, config, np.random.default_rng(seed))
+    blocks = lay_out(UserSequence("u", tuple(user)), config, np.random.default_rng(seed))
     asked = [entry.item_id for block in blocks for entry in block.targets]
     assert len(set(asked)) == len(asked) == n - min(10, max(1, n // 2))
     before = set() if random_fraction else {entry.item_id for entry in user} - set(asked)
@@ -40,14 +40,17 @@ def test_blocks_ask_about_each_interaction_at_most_once_and_only_after_its_histo
         assert 1 <= len(block.history) <= 10
         history = {entry.item_id for entry in block.history}
         assert not history & {entry.item_id for entry in block.targets}
+        earlier = {entry.item_id for entry in block.earlier}
+        assert not earlier & (history | {entry.item_id for entry in block.targets})
+        assert not earlier or len(block.history) == 10
         if not random_fraction:
-            assert history <= before
+            assert history | earlier <= before
             before |= {entry.item_id for entry in block.targets}
 
 
 def test_a_full_history_is_the_latest_ten_in_order_of_time() -> None:
     config = SamplingConfig(targets_per_history=4, random_fraction=0.0, short_fraction=0.0)
-    for block in lay_out(entries(40), config, np.random.default_rng(1)):
+    for block in lay_out(UserSequence("u", tuple(entries(40))), config, np.random.default_rng(1)):
         start = int(block.targets[0].item_id[1:])
         assert [entry.item_id for entry in block.history] == [f"i{place}" for place in range(start - 10, start)]
 

@@ -103,10 +103,12 @@ def in_context_scorer(
     plain, domain = PromptTemplate.load(template or data.template), data.domain
     longest = min(max_length, backbone.max_positions)
     alone = PromptEncoder(plain, domain, backbone.tokenizer, max_length=longest)
-    shown = ItemCatalog(data.catalog.frame.with_columns(pl.col("text").replace(alone.cut(data.catalog.frame["text"]))))
+    shown = ItemCatalog(
+        data.catalog.frame.with_columns(pl.col("text").replace(alone.shown.cut(data.catalog.frame["text"])))
+    )
     text = render_demonstrations(demonstrations, shown, plain, domain, backbone.tokenizer)
     encoder = PromptEncoder(DemonstratedTemplate(plain, text), domain, backbone.tokenizer, max_length=longest)
-    warn_of_cuts(encoder.cut(data.catalog.frame["text"]), longest)
+    warn_of_cuts(encoder.shown.cut(data.catalog.frame["text"]), longest)
     return YesNoScorer(backbone.model, encoder, data.catalog, name=name, kind=kind)
 
 

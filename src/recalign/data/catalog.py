@@ -18,6 +18,7 @@ from recalign.data.schema import ITEMS, HistoryEntry, HistoryText
 from recalign.errors import ConfigError, DataError
 
 MISSING_TEXT: Final = "unknown"
+HIDDEN_TITLES: Final = "hidden_titles"  # a column of a catalogue whose titles are keys, and nothing to be told by
 
 
 class _Segment(NamedTuple):
@@ -116,7 +117,10 @@ def _bracketed(template: str) -> Iterator[tuple[str, bool]]:
 
 
 class ItemCatalog:
-    """All items of a domain with their texts. Immutable; `text` and `title` are dictionary look-ups."""
+    """All items of a domain with their texts. Immutable; `text` and `title` are dictionary look-ups.
+
+    `hides_titles` says that prompts must tell nothing by title (a control).
+    """
 
     def __init__(self, frame: pl.DataFrame) -> None:
         """Wrap a table with the columns of `schema.ITEMS` and ``text`` (further columns may follow).
@@ -126,6 +130,7 @@ class ItemCatalog:
         """
         self.frame = _checked(frame)
         self.ids: tuple[str, ...] = tuple(frame["item_id"])
+        self.hides_titles = HIDDEN_TITLES in frame.columns
         self._texts = dict(zip(self.ids, frame["text"], strict=True))
         self._titles = dict(zip(self.ids, frame["title"].fill_null(MISSING_TEXT), strict=True))
 

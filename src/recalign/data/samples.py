@@ -116,6 +116,11 @@ class SampleSet:
         return self.manifest.fingerprint
 
     @property
+    def tells_users_apart(self) -> bool:
+        """Whether each user has a name. Published samples are cut from users whom they do not name."""
+        return dict(self.manifest.config.get("protocol") or {}).get("name") != "published"
+
+    @property
     def domain(self) -> Domain:
         """What items and answers are called."""
         return Domain.model_validate(self.manifest.config["domain"])

@@ -8,7 +8,7 @@ Three changes to what is asked, made in memory, of which every model is scored l
   histories of a split are the same ones, each used once, with what came before them. A foreign history may contain
   the target or a candidate.
 * ``masked-titles``: every item is called "Movie 17", in histories and as target. What is lost is the text; which items
-  are the same one, which were liked, and in which order remain.
+  are the same one, which were liked, and in which order remain. Facts that a prompt states know no title either.
 
 `unseen_titles` is the fourth: the targets whose titles no training data has shown.
 """
@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recalign.data.catalog import ItemCatalog
+from recalign.data.catalog import HIDDEN_TITLES, ItemCatalog
 from recalign.data.domain import Domain
 from recalign.data.samples import SampleSet
 from recalign.data.schema import ITEMS
@@ -119,7 +119,8 @@ def _masked(catalog: ItemCatalog, domain: Domain, seed: int) -> ItemCatalog:
     noun = upper_first(domain.noun)
     empty = [pl.lit(None, kind).alias(name) for name, kind in ITEMS.items() if name not in ("item_id", "title")]
     texts = pl.Series("text", [f"{noun} {number}" for number in numbers], dtype=pl.String)
-    return ItemCatalog(catalog.frame.select("item_id", "title", *empty, texts))
+    hidden = pl.lit(True).alias(HIDDEN_TITLES)
+    return ItemCatalog(catalog.frame.select("item_id", "title", *empty, texts, hidden))
 
 
 def unseen_titles(target: SampleSet, split: str, trained_on: Sequence[SampleSet | ItemCatalog]) -> set[str]:

@@ -67,6 +67,7 @@ class Metric:
         needs_log_odds: Whether scores that are only an order have none.
         digits: Decimals in a table.
         decides: Whether models are compared by it: with the best prior, and in pairs.
+        compares: Whether they are compared by it in pairs alone.
         chance: What guessing gets; bars in figures begin there.
         column: Whether tables have a column for it; otherwise it is told in a line below the table.
         position: Its place among the others, ascending.
@@ -84,6 +85,7 @@ class Metric:
     higher_is_better: bool = True
     digits: int = 4
     decides: bool = False
+    compares: bool = False
     chance: float = 0.0
     column: bool = True
     position: int = 100
@@ -141,3 +143,8 @@ def ordered_metrics() -> list[tuple[str, Metric]]:
 def deciding(over: Literal["samples", "candidates"] | None = None) -> list[tuple[str, Metric]]:
     """The metrics by which models are compared, of one kind of scores or of both."""
     return [(name, metric) for name, metric in ordered_metrics() if metric.decides and over in (None, metric.over)]
+
+
+def comparing() -> list[tuple[str, Metric]]:
+    """The metrics by which pairs of models are compared, by name, in the order of `position`."""
+    return [(name, metric) for name, metric in ordered_metrics() if metric.decides or metric.compares]

@@ -27,7 +27,7 @@ from recalign.evaluation.document import (
     Row,
     Verdict,
 )
-from recalign.evaluation.metric import Metric, deciding
+from recalign.evaluation.metric import Metric, comparing, deciding
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings, measure_row, resampled_frames, rounded
 from recalign.metrics.significance import PairedDifference, holm, paired_bootstrap
 
@@ -114,14 +114,14 @@ def compare(
     model on one backbone against itself on a later one.
 
     A prior or reference has neither, so it is compared with every row of the model that it is named with. `metrics`
-    are those that decide, unless others are named.
+    are those that decide or compare, unless others are named.
     """
     tests = [
         (left.row.title, right.row.title, name, difference)
         for place, left in enumerate(rows)
         for other, right in enumerate(rows)
         if _belong_together(left.row, right.row, pairs) or (place < other and _on_other_backbones(left.row, right.row))
-        for name, metric in (deciding() if metrics is None else metrics)
+        for name, metric in (comparing() if metrics is None else metrics)
         if (difference := _difference(left.scores, right.scores, metric, settings)) is not None
     ]
     adjusted = _adjusted([difference for *_, difference in tests])

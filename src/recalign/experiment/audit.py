@@ -8,12 +8,14 @@ from typing import Final
 
 from recalign.data.audit import AuditReport, audit
 from recalign.data.audit_checks import cut_texts, tied_targets, truncated_prompts
-from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import Sample, SampleSet, to_samples
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
+from recalign.prompting.asking import DomainPrompts
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
+from recalign.scoring.base import sample_lists
+from recalign.tuning.learned_titles import count_titles
 
 MEASURED: Final = 5_000  # samples whose prompts are measured, evenly spaced
 Progress = Callable[[int, int, str], None]
@@ -49,21 +51,21 @@ def audit_with(
     tokenizer = load_backbone(BackboneConfig(name=backbone, device="cpu")).tokenizer
     prompts = PromptTemplate.load(template or data.template)
     encoder = PromptEncoder(prompts, data.domain, tokenizer, max_length=sys.maxsize)
-    samples = to_samples(table.frame(table.samples.gather_every(-(-len(table) // MEASURED) or 1)))
-    truncated = truncated_prompts(_lengths(encoder, data.catalog, samples, progress), max_length)
-    cut = PromptEncoder(prompts, data.domain, tokenizer, max_length=max_length).cut(data.catalog.frame["text"])
+    knowledge = count_titles([(data, data.frame("train"))]) if prompts.states_facts else None
+    asked = DomainPrompts.over(encoder, data.catalog, knowledge)
+    rows = table.frame(table.samples.gather_every(-(-len(table) // MEASURED) or 1))
+    truncated = truncated_prompts(_lengths(asked, to_samples(rows, data.earlier()), progress), max_length)
+    cut = PromptEncoder(prompts, data.domain, tokenizer, max_length=max_length).shown.cut(data.catalog.frame["text"])
     further = [*ties, *truncated, *cut_texts(data.catalog.frame, cut, max_length)]
     return audit(table, data.catalog, data.manifest.config, further)
 
 
-def _lengths(encoder: PromptEncoder, catalog: ItemCatalog, samples: Sequence[Sample], progress: Progress) -> list[int]:
+def _lengths(prompts: DomainPrompts, samples: Sequence[Sample], progress: Progress) -> list[int]:
     """Tokens of the prompt of each sample, answer included."""
     lengths: list[int] = []
     for start in range(0, len(samples), _TELL_EVERY):
         part = samples[start : start + _TELL_EVERY]
-        histories = [catalog.with_texts(sample.history) for sample in part]
-        targets = [catalog.text(sample.item_id) for sample in part]
-        encoded = encoder.encode_many(histories, targets, [sample.label for sample in part])
+        encoded = prompts.encode(sample_lists(part), [sample.label for sample in part])
         lengths += [len(prompt.ids) for prompt in encoded]
         progress(len(lengths), len(samples), "")
     return lengths

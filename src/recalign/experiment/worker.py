@@ -22,7 +22,7 @@ def enter_worker(threads: int, parent: int, stop: Event | None) -> None:
     os.setpgrp()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(threads)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
 
     def watch() -> None:
         told = False

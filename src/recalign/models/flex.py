@@ -36,11 +36,11 @@ _GRAPHS: Final = 64
 @cache
 def works(device: torch.device) -> bool:
     """Whether this machine compiles the kernel for `device`; found out by running it, once. The log says why not."""
-    trial = torch.ones(1, 1, BLOCK, _NARROWEST, device=device)
+    trial = torch.ones(3, 1, 1, BLOCK, _NARROWEST, device=device).unbind()
     mask = _block_mask(np.zeros(BLOCK, np.int64), np.full(1, -1), np.full((1, 1), BLOCK * (BLOCK + 1) // 2), device)
     try:
         with torch.no_grad():
-            _compiled()(trial, trial, trial, mask, None)
+            _compiled()(*trial, mask, None)
     except RuntimeError as error:
         reason = " ".join(str(error).split("\n", 2)[:2])
         logger.warning("no fused attention on %s (%s): grouped products instead", device, reason)
@@ -61,6 +61,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scale: fl
         Shape (1, T, heads, D).
     """
     tokens, width = query.shape[2:]
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1 and torch.is_grad_enabled():
+        # In the backward pass one program takes a block of keys, with all queries of all heads that share it. The frame
+        # is seen by every token, so a copy of the keys for each head makes many shorter programs of a very long one.
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     missing = (0, max(0, _NARROWEST - width), 0, mask.seq_lengths[0] - tokens)
     # Scale and cap differ between models; as numbers of the graph they would be compiled in.
     query, key, value = (pad(tensor, missing).contiguous() for tensor in (query * scale, key, value))
@@ -168,5 +173,9 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, cap: 
 @cache
 def _compiled() -> Callable[..., Any]:
     # With `fullgraph` more graphs than the limit are an error. Without it PyTorch would go on with a full matrix.
-    compiled: Callable[..., Any] = torch.compile(_attention, fullgraph=True, recompile_limit=_GRAPHS)  # type: ignore[call-overload]
+    # The limit is set for the process: as an argument of `torch.compile` it came with PyTorch 2.12.
+    from torch import _dynamo as dynamo  # takes two seconds
+
+    dynamo.config.recompile_limit = max(_GRAPHS, dynamo.config.recompile_limit)
+    compiled: Callable[..., Any] = torch.compile(_attention, fullgraph=True)
     return compiled

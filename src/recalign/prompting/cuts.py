@@ -77,7 +77,7 @@ def cut_at_word(text: str, most: int) -> str:
 
 
 def warn_of_cuts(cut: Mapping[str, str], longest: int) -> None:
-    """Log how many texts are cut (`PromptEncoder.cut`) and how the first one begins."""
+    """Log how many texts are cut (`ShownTexts.cut`) and how the first one begins."""
     if cut:
         first = printable(next(iter(cut.values()))[:60])
         told = "%d item texts fit into no prompt of %d tokens and are cut at a word, the first begins %r"

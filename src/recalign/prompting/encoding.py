@@ -12,20 +12,20 @@ the answer ends with EOS where the tokenizer has one, so the model also learns t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from transformers import PreTrainedTokenizerBase
 
 from recalign.data.domain import Domain
+from recalign.data.facts import Facts
 from recalign.errors import DataError, ModelError
 from recalign.prompting.chat import ChatFrame
 from recalign.prompting.control import ControlTokens
-from recalign.prompting.cuts import TextCuts
 from recalign.prompting.prompts import HistoryText, Instruction, Prompt
-from recalign.prompting.template import PromptTemplate
-from recalign.prompting.titles import clean_title
+from recalign.prompting.shown import ShownTexts
+from recalign.prompting.template import WIDEST_FACTS, PromptTemplate
 from recalign.prompting.tokens import answer_ids, common_prefix, joined_answers, tokenise
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 IGNORE: Final = -100
 _PROBES: Final = ("x", "another target")
 _SHOWN: Final = 8  # tokens before an answer in a message
-_LEFT_OUT: Final = 0.1  # most of the instructions that may be too long; with more, `max_length` itself is wrong
+_LEFT_OUT: Final = 0.1  # most of the instructions that may be too long; with more, `max_length` is wrong
 _BOUNDARY: Final = 3  # tokens before the answer that must be those of the probe, see `_known`
 
 
@@ -66,6 +66,7 @@ class PromptEncoder:
 
     Attributes:
         yes_id, no_id: First tokens of the positive and the negative answer.
+        shown: What prompts show of texts.
     """
 
     def __init__(
@@ -101,10 +102,10 @@ class PromptEncoder:
         self._answers = tuple(template.frame(template.instruction(domain, (), "", label)).answer for label in (0, 1))
         self._endings: tuple[list[int], list[int], list[int]] | None = None
         self.yes_id, self.no_id = self._verify()
-        self._cuts = TextCuts(self._alone, lambda text: self._control.inert([text], clean_title)[0])
+        self.shown = ShownTexts(self._control, self._alone, max_length)
 
     def encode(self, history: Sequence[HistoryText], target: str, label: int | None) -> EncodedPrompt:
-        """One sample of `encode_many`."""
+        """One sample of `encode_many`, without facts."""
         return self.encode_many([history], [target], [label])[0]
 
     def encode_many(
@@ -112,35 +113,23 @@ class PromptEncoder:
         histories: Sequence[Sequence[HistoryText]],
         targets: Sequence[str],
         labels: Sequence[int | None] | None = None,
+        facts: Sequence[Facts | None] | None = None,
     ) -> list[EncodedPrompt]:
         """Encode samples; each comes out as it would alone.
 
         Args:
             histories, targets: Per sample a history, oldest item first, and a target text.
             labels: 1, 0 or None per sample. None (or no `labels`): the ids end at the answer position.
+            facts: What the template may state beside them, per sample. They stay when history items go.
 
         Raises:
             DataError: not even a few letters of a target fit into `max_length`.
         """
         labels = [None] * len(targets) if labels is None else labels
-        shown = self.shown([entry.text for history in histories for entry in history] + list(targets))
+        shown = self.shown.items([entry.text for history in histories for entry in history] + list(targets))
         safe = [[HistoryText(shown[e.text], e.liked, e.rating) for e in history] for history in histories]
-        pairs = self._fit(safe, [shown[target] for target in targets])
+        pairs = self._fit(safe, [shown[it] for it in targets], self.shown.facts(facts or [None] * len(targets)))
         return [self._finish(pair, label) for pair, label in zip(pairs, labels, strict=True)]
-
-    def shown(self, texts: Sequence[str]) -> dict[str, str]:
-        """What prompts show of each item text: without control tokens, and cut where no prompt holds it."""
-        inert = dict(zip(texts, self._control.inert(texts, clean_title), strict=True))
-        cut = self._cuts.shown(list(inert.values()), self.max_length)
-        return {text: cut[safe] for text, safe in inert.items()}
-
-    def cut(self, texts: Iterable[str]) -> dict[str, str]:
-        """Those of `texts` that no prompt of `max_length` holds, with the beginning that is shown of each instead."""
-        # Harmless texts are at most twice as long: breaking a control token up adds a blank.
-        distinct = [text for text in dict.fromkeys(texts) if self._cuts.may_be_cut(text, self.max_length, growth=2)]
-        inert = self._control.inert(distinct, clean_title)
-        shown = self._cuts.shown(inert, self.max_length)
-        return {text: shown[safe] for text, safe in zip(distinct, inert, strict=True) if shown[safe] != safe}
 
     def encode_instruction(self, instruction: Instruction) -> EncodedPrompt:
         """One row of `encode_instructions`."""
@@ -178,8 +167,9 @@ class PromptEncoder:
         return encoded
 
     def _alone(self, targets: Sequence[str]) -> list[int]:
-        """Tokens of the prompt of each target without a history."""
-        return [self._length(pair) for pair in self._pairs([()] * len(targets), targets)]
+        """Tokens of the prompt of each target without a history, with room for any facts."""
+        pairs = self._pairs([()] * len(targets), targets, [WIDEST_FACTS] * len(targets))
+        return [self._length(pair) for pair in pairs]
 
     def _verify(self) -> tuple[int, int]:
         context, another = self.contexts([(), ()], _PROBES)
@@ -197,12 +187,17 @@ class PromptEncoder:
             self._endings = (no_ids[shared - _BOUNDARY : shared], no_ids[shared:], yes_ids[shared:])
         return answer_ids(self.tokenizer, yes=yes, no=no, context_ids=context_ids, yes_ids=yes_ids, no_ids=no_ids)
 
-    def contexts(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[str]:
+    def contexts(
+        self,
+        histories: Sequence[Sequence[HistoryText]],
+        targets: Sequence[str],
+        facts: Sequence[Facts | None] | None = None,
+    ) -> list[str]:
         """What is tokenised before the answer, of texts as `shown` gives them; nothing is left out."""
-        template, domain = self.template, self.domain
-        samples = zip(histories, targets, strict=True)
-        rows = [template.instruction(domain, history, target, None) for history, target in samples]
-        return self._texts([template.frame(row) for row in rows])
+        samples = zip(histories, targets, facts or [None] * len(targets), strict=True)
+        render, domain = self.template.instruction, self.domain
+        rows = [render(domain, history, target, None, stated) for history, target, stated in samples]
+        return self._texts([self.template.frame(row) for row in rows])
 
     def _texts(self, prompts: Sequence[Prompt]) -> list[str]:
         """What is tokenised before the answer: the context, or the chat rendered around it."""
@@ -212,8 +207,10 @@ class PromptEncoder:
     def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         return tokenise(self.tokenizer, texts, special=not self.template.chat)  # a chat template writes them itself
 
-    def _pairs(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[_Pair]:
-        contexts = self.contexts(histories, targets)
+    def _pairs(
+        self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str], facts: Sequence[Facts | None]
+    ) -> list[_Pair]:
+        contexts = self.contexts(histories, targets, facts)
         answered = self._tokenise([context + self._answers[1] for context in contexts])
         pairs = [self._known(ids) for ids in answered]
         unknown = [index for index, pair in enumerate(pairs) if pair is None]
@@ -242,14 +239,16 @@ class PromptEncoder:
             raise joined_answers(self.tokenizer, self.template.name, no, yes, (self.no_id, self.yes_id))
         return _Pair((no, yes), shared)
 
-    def _fit(self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str]) -> list[_Pair]:
+    def _fit(
+        self, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str], facts: Sequence[Facts | None]
+    ) -> list[_Pair]:
         """Encode with as many of the newest history items as fit, found by halving for all samples at once."""
         best: dict[int, _Pair] = {}
         spans = {index: (0, len(history)) for index, history in enumerate(histories)}
         kept = {index: len(history) for index, history in enumerate(histories)}
         while kept:
             shown = [histories[index][len(histories[index]) - n :] for index, n in kept.items()]
-            pairs = self._pairs(shown, [targets[index] for index in kept])
+            pairs = self._pairs(shown, [targets[index] for index in kept], [facts[index] for index in kept])
             for (index, n), pair in zip(kept.items(), pairs, strict=True):
                 low, high = spans[index]
                 fits = self._length(pair) <= self.max_length
@@ -274,7 +273,7 @@ class PromptEncoder:
     def _finish(self, pair: _Pair, label: int | None) -> EncodedPrompt:
         if label is None:
             ids = tuple(pair.answers[0][: pair.shared])
-            return EncodedPrompt(ids, (IGNORE,) * len(ids), len(ids))
+            return EncodedPrompt(ids, (IGNORE,) * len(ids), pair.shared)
         return self._labelled(self._answered(pair.answers[int(label == 1)]), pair.shared)
 
     def _labelled(self, ids: list[int], start: int) -> EncodedPrompt:

@@ -6,7 +6,8 @@ variables:
 
 * of the domain: ``noun``, ``noun_plural``, ``verb``, ``past``, ``consumed``, ``yes``, ``no``, ``language``;
 * of the sample: ``history`` (oldest first; each with ``.text``, ``.liked``, ``.rating`` or none), ``liked`` and
-  ``disliked`` (texts), ``n_history``, ``n_liked``, ``n_disliked``, ``target``, ``label`` (1, 0 or none);
+  ``disliked`` (texts), ``n_history``, ``n_liked``, ``n_disliked``, ``target``, ``label`` (1, 0 or none), ``facts``
+  (`recalign.data.facts.Facts`, or none);
 * in the frame: ``instruction``, ``input``, ``output``;
 * in chain-of-thought steps: ``consumed_items``, ``candidates``, ``preferences``, ``featured``, ``pairs``,
   ``n_recommend``, ``n_featured``.
@@ -22,7 +23,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from recalign.data.domain import Domain
+from recalign.data.facts import GENRES, Facts, GenreFact, ItemFacts, UserFacts
 from recalign.errors import ConfigError, DataError
 from recalign.plugins import PluginGroup
 from recalign.prompting.parsing import list_readings, parsed_domain, target_readings
@@ -63,6 +65,13 @@ class _TemplateFiles(PluginGroup[TemplatePlugin]):
         return TemplatePlugin(resources.files(self.package) / module)
 
 
+_GENRE_LETTERS: Final = 24  # most that is shown of the name of a genre, which comes from strangers like a title
+# Takes as much room in a prompt as any facts do.
+WIDEST_FACTS: Final = Facts(
+    UserFacts(100, 100, 100, 100, 100, 100, -100),
+    ItemFacts((GenreFact("W" * _GENRE_LETTERS, 100, 100),) * GENRES, -100, 100, 1 << 30, 100),
+)
+
 TEMPLATES: Final = _TemplateFiles("templates", "prompt template", "recalign.prompting.templates", TemplatePlugin)
 
 
@@ -75,6 +84,7 @@ class PromptTemplate:
         chat: Whether prompts go through the tokenizer's chat template.
         ends: Whether EOS follows a Yes/No answer in training.
         parses: Whether `parse` is possible.
+        states_facts: Whether it says anything of `Facts`; they need not be found for one that does not.
         languages: Languages that the template has a wording for.
     """
 
@@ -93,7 +103,7 @@ class PromptTemplate:
         self._with_input = Rendering(spec.frame.with_input, f"{name}: frame.with_input")
         self._without_input = Rendering(spec.frame.without_input, f"{name}: frame.without_input")
         self._answer = Rendering(spec.frame.answer, f"{name}: frame.answer")
-        self._try_out()
+        self.states_facts = self._try_out()
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> PromptTemplate:
@@ -129,14 +139,21 @@ class PromptTemplate:
         return domain.language in self.languages or domain.primary_language in self.languages
 
     def instruction(
-        self, domain: Domain, history: Sequence[HistoryText], target: str, label: int | None
+        self,
+        domain: Domain,
+        history: Sequence[HistoryText],
+        target: str,
+        label: int | None,
+        facts: Facts | None = None,
     ) -> Instruction:
         """Render a sample (history oldest first). With `label` None, `output` is empty.
+
+        Without `facts` a template says none, even if it could.
 
         Raises:
             ConfigError: the template has no wording in the domain's language, or is a chain-of-thought template.
         """
-        return self._render(domain, history, target, label, clean_title)
+        return self._render(domain, history, target, label, clean_title, facts)
 
     def frame(self, instruction: Instruction) -> Prompt:
         """Put the frame around an instruction, of a sample or of any instruction-tuning data."""
@@ -183,7 +200,7 @@ class PromptTemplate:
         )
         for liked, disliked, target in readings:
             history = [HistoryText(text, True) for text in liked] + [HistoryText(text, False) for text in disliked]
-            if self._render(domain, history, target, label, str) == instruction:
+            if self._render(domain, history, target, label, str, None) == instruction:
                 return ParsedSample(tuple((entry.text, entry.liked) for entry in history), target, label, domain)
         raise DataError(f"no reading of the item lists renders back with template {self.name!r}")
 
@@ -194,6 +211,7 @@ class PromptTemplate:
         target: str,
         label: int | None,
         clean: Callable[[str], str],
+        facts: Facts | None,
     ) -> Instruction:
         pieces = self._in_language(self._wording, domain, "yes-no")
         entries = [HistoryText(clean(entry.text), entry.liked, entry.rating) for entry in history]
@@ -208,6 +226,7 @@ class PromptTemplate:
             "n_disliked": len(disliked),
             "target": clean(target),
             "label": label,
+            "facts": facts and with_genre_names(facts, clean),
         }
         output = "" if label is None else pieces["output"](values)
         return Instruction(pieces["instruction"](values), pieces["input"](values), output)
@@ -239,8 +258,12 @@ class PromptTemplate:
             hint="Set language to one of these and keep your own nouns and answers, or write a template file.",
         )
 
-    def _try_out(self) -> None:
-        """Render everything once, so that a faulty file fails when it is loaded and not in the middle of a run."""
+    def _try_out(self) -> bool:
+        """Render everything once, so that a faulty file fails when it is loaded and not in the middle of a run.
+
+        Returns whether it states facts.
+        """
+        stated = False
         mark = "recalign-target-probe"
         histories: list[list[HistoryText]] = [[], [HistoryText("a", True, 4.5), HistoryText("b", False)]]
         for language in self.languages:
@@ -256,6 +279,14 @@ class PromptTemplate:
                     raise ConfigError(f"prompt template {self.name!r} does not show the target to the model")
                 if self.frame(rows[0]).answer == self.frame(rows[1]).answer:
                     raise ConfigError(f"prompt template {self.name!r} gives the same answer for both labels")
+                stated |= self.instruction(domain, history, mark, 1, WIDEST_FACTS) != rows[1]
+        return stated
+
+
+def with_genre_names(facts: Facts, change: Callable[[str], str]) -> Facts:
+    """The facts with other names of genres, each cut to 24 letters."""
+    genres = tuple(replace(genre, name=change(genre.name)[:_GENRE_LETTERS].strip()) for genre in facts.item.genres)
+    return replace(facts, item=replace(facts.item, genres=genres))
 
 
 def _compiled(wording: Wording, where: str) -> dict[str, Rendering]:

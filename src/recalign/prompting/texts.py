@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recalign.data.facts import Facts
 from recalign.errors import DataError
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.prompts import HistoryText
@@ -31,27 +32,34 @@ class AnsweredText:
 
 
 def answered_texts(
-    encoder: PromptEncoder, histories: Sequence[Sequence[HistoryText]], targets: Sequence[str], labels: Sequence[int]
+    encoder: PromptEncoder,
+    histories: Sequence[Sequence[HistoryText]],
+    targets: Sequence[str],
+    labels: Sequence[int],
+    facts: Sequence[Facts | None] | None = None,
 ) -> list[AnsweredText]:
     """The texts of samples, as `PromptEncoder.encode_many` encodes them with their labels.
 
     Args:
         encoder: Of the template, domain and tokenizer.
         histories, targets, labels: Per sample a history (oldest item first), a target text, and 1 or 0.
+        facts: See `encode_many`.
 
     Raises:
         DataError: See `encode_many`.
     """
-    encoded = encoder.encode_many(histories, targets, labels)
-    shown = encoder.shown([entry.text for history in histories for entry in history] + list(targets))
+    encoded = encoder.encode_many(histories, targets, labels, facts)
+    shown = encoder.shown.items([entry.text for history in histories for entry in history] + list(targets))
     safe = [[HistoryText(shown[item.text], item.liked, item.rating) for item in history] for history in histories]
+    stated = encoder.shown.facts(facts or [None] * len(targets))
     answers, ending = _answers(encoder), _ending(encoder)
     special = not encoder.template.chat
     kept = {index: len(history) for index, history in enumerate(histories)}
     texts: dict[int, AnsweredText] = {}
     while kept:
         newest = [safe[index][len(safe[index]) - count :] for index, count in kept.items()]
-        contexts = encoder.contexts(newest, [shown[targets[index]] for index in kept])
+        kept_facts = [stated[index] for index in kept]
+        contexts = encoder.contexts(newest, [shown[targets[index]] for index in kept], kept_facts)
         answered = [context + answers[labels[index]] for index, context in zip(kept, contexts, strict=True)]
         found = tokenise(encoder.tokenizer, answered, special=special)
         for index, context, ids in zip(list(kept), contexts, found, strict=True):

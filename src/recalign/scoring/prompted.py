@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.facts import FactFinder
 from recalign.data.samples import CandidateList
+from recalign.prompting.asking import DomainPrompts
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
-from recalign.prompting.prompts import HistoryText
 from recalign.scoring.base import Scores
 
 ScoreKind = Literal["log-odds", "paper"]
@@ -24,6 +25,7 @@ class PromptScorer(ABC):
     Args:
         encoder: The one encoding path, with the template that the model was tuned with.
         catalog: Texts of the items that histories and candidates name.
+        finder: Finds the facts that the template states; None: it is asked without.
         name: Name in tables.
         kind: "log-odds", or "paper" for p(Yes) − p(No), the order in which the reference code ranks (it applies a
             second softmax to the two probabilities). It can reorder samples and is no log-odds, so LogLoss and ECE are
@@ -33,9 +35,11 @@ class PromptScorer(ABC):
         progress: Called now and then with (prompts scored, prompts to score); see `scoring.base.watched`.
     """
 
-    def __init__(self, encoder: PromptEncoder, catalog: ItemCatalog, *, name: str, kind: ScoreKind) -> None:
-        self.encoder = encoder
-        self.catalog = catalog
+    def __init__(
+        self, encoder: PromptEncoder, catalog: ItemCatalog, *, name: str, kind: ScoreKind, finder: FactFinder | None
+    ) -> None:
+        self.encoder, self.catalog = encoder, catalog
+        self._prompts = DomainPrompts(encoder, catalog, finder)
         self.kind = kind
         self.name = name
         self.log_odds = kind == "log-odds"
@@ -55,16 +59,6 @@ class PromptScorer(ABC):
         if not lists:
             return Scores((), ())
         sizes = [len(candidates.item_ids) for candidates in lists]
-        scores, mass = self.score_prompts(self._encode(lists), sizes)
+        scores, mass = self.score_prompts(self._prompts.encode(lists), sizes)
         cuts = np.cumsum(sizes)[:-1]
         return Scores(tuple(np.split(scores, cuts)), tuple(np.split(mass, cuts)))
-
-    def _encode(self, lists: Sequence[CandidateList]) -> list[EncodedPrompt]:
-        histories: list[tuple[HistoryText, ...]] = []
-        targets: list[str] = []
-        for candidates in lists:
-            history = self.catalog.with_texts(candidates.history)
-            for item_id in candidates.item_ids:
-                histories.append(history)
-                targets.append(self.catalog.text(item_id))
-        return self.encoder.encode_many(histories, targets)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from recalign.data.catalog import ItemCatalog
+from recalign.data.facts import FactFinder
 from recalign.errors import ModelError
 from recalign.llm.asking import run_to_end
 from recalign.llm.endpoint import read_key
@@ -73,6 +74,7 @@ class RemoteScorer(PromptScorer):
         *,
         name: str = "remote",
         kind: ScoreKind = "log-odds",
+        finder: FactFinder | None = None,
         limits: RemoteLimits = RemoteLimits(),
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -80,7 +82,7 @@ class RemoteScorer(PromptScorer):
 
         Args:
             endpoint: Where the model is served. That it is the right one cannot be told from here.
-            encoder, catalog, name, kind: See `PromptScorer`.
+            encoder, catalog, name, kind, finder: See `PromptScorer`.
             limits: Size of requests, retries, deadlines.
             environment: Where the key is, under `KEY_VARIABLE`; by default the environment of the process.
 
@@ -88,7 +90,7 @@ class RemoteScorer(PromptScorer):
             ConfigError: The key is none.
             ModelError: The server does not answer, or does not have the model.
         """
-        super().__init__(encoder, catalog, name=name, kind=kind)
+        super().__init__(encoder, catalog, name=name, kind=kind, finder=finder)
         self.endpoint, self._limits = endpoint, limits
         self._key = read_key(KEY_VARIABLE, os.environ if environment is None else environment)
         # Made once, as it takes longer than a request. Without TLS nothing is verified.

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from recalign.data.catalog import ItemCatalog
-from recalign.models.forward import logits_at, supports_fusion, supports_packing
+from recalign.data.facts import FactFinder
+from recalign.models.forward import logits_at, supports_fusion, supports_packing, tokens_per_pass
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.prompting.packing import Forest, Tree, forests, grow_tree, grow_trees, pack
 from recalign.scoring.prompted import PromptScorer, ScoreKind
@@ -25,8 +26,8 @@ class YesNoScorer(PromptScorer):
 
     Args:
         model: The tuned model; it is in evaluation mode while it scores.
-        encoder, catalog, name, kind: See `PromptScorer`.
-        batch_tokens: Token budget of one forward pass. Activations that fit the processor's caches are fastest.
+        encoder, catalog, name, kind, finder: See `PromptScorer`.
+        batch_tokens: Token budget of one forward pass on a CPU, see `tokens_per_pass`.
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class YesNoScorer(PromptScorer):
         *,
         name: str = "llm",
         kind: ScoreKind = "log-odds",
+        finder: FactFinder | None = None,
         batch_tokens: int = 2560,
     ) -> None:
-        super().__init__(encoder, catalog, name=name, kind=kind)
+        super().__init__(encoder, catalog, name=name, kind=kind, finder=finder)
         self.model = model
-        self._batch_tokens = batch_tokens
+        self._batch_tokens = tokens_per_pass(model, batch_tokens)
         self._packed = supports_packing(model, longest=encoder.max_length)
         self._fused = self._packed and supports_fusion(model)
 

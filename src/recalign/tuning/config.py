@@ -44,6 +44,9 @@ class SamplingConfig(Frozen):
     Ratings teach which of the items that people chose they liked, and nothing about what nobody chose. Where a model
     is to rank a whole catalogue, `sampled_negatives` adds items that the user never met to each block, as disliked
     ones.
+
+    With `title_dropout` some blocks tell nothing of their items, so that what counts alone says is learnt as well: it
+    holds for items of any kind.
     """
 
     targets_per_history: int = Field(1, ge=1, description="T: targets that share one history.")
@@ -54,6 +57,10 @@ class SamplingConfig(Frozen):
     short_fraction: float = Field(0.1, ge=0, le=1, description="Fraction of histories cut to a random shorter length.")
     sampled_negatives: int = Field(
         0, ge=0, description="Items the user never met, drawn uniformly, asked about with each block as disliked ones."
+    )
+
+    title_dropout: float = Field(
+        0.0, ge=0, le=1, description="Fraction of the blocks whose items have numbers for titles, and nothing else."
     )
 
     @model_validator(mode="after")
@@ -70,12 +77,17 @@ class TrainingConfig(Frozen):
     seed: int = Field(0, ge=0, description="Root of all randomness.")
     batch_size: int = Field(128, ge=1, description="Prompts per optimizer step.")
     # Logits of more tokens leave malloc's reuse and cost twice the time in page faults.
-    micro_batch_tokens: int = Field(2048, ge=16, description="Token budget of one forward and backward pass.")
+    micro_batch_tokens: int = Field(
+        2048, ge=16, description="Tokens of one forward and backward pass; up to 8 times as many on a GPU."
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of forward and backward; auto: bf16 where the processor computes in it."
     )
     lm_weight: float = Field(0.0, ge=0, description="Weight of a language-model loss on part of the prompt tokens.")
     lm_fraction: float = Field(0.15, gt=0, le=1, description="Fraction of the prompt tokens in that loss.")
+    pair_weight: float = Field(
+        0.0, ge=0, description="Weight of a loss on pairs of targets of one history, one liked and one not."
+    )
     checkpoint_steps: int = Field(100, ge=1, description="Optimizer steps between two checkpoints.")
 
 

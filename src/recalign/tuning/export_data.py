@@ -12,24 +12,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from recalign.artifacts import Json, already, find_finished, write_directory
+from recalign.data.facts import FactFinder
 from recalign.data.samples import Sample, SampleSet, to_samples
-from recalign.data.schema import SPLITS
+from recalign.data.schema import SPLITS, HistoryEntry
 from recalign.errors import ConfigError
 from recalign.models.backbone import load_tokenizer
 from recalign.models.config import BackboneConfig
+from recalign.prompting.asking import DomainPrompts
 from recalign.prompting.cuts import warn_of_cuts
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
 from recalign.tuning.config import RecStage
 from recalign.tuning.export_prompts import LLAMAFACTORY, TRAINERS, PlainRows, TrainerRow, TrainerRows
 from recalign.tuning.export_recbole import RECBOLE, write_recbole
+from recalign.tuning.learned_titles import count_titles
 
 KIND: Final = "data-export"
 DATA_FORMS: Final = (*TRAINERS, RECBOLE)
@@ -111,12 +114,20 @@ def _rows(
                 expected="--backbone",
                 hint="Name the model that will be trained, or choose another --template.",
             )
-        return PlainRows(prompts, samples.domain, samples.catalog)
+        return PlainRows(prompts, samples.domain, samples.catalog, _finder(samples, prompts))
     loaded = load_tokenizer(BackboneConfig(name=backbone))
     longest = min(max_length or RecStage().max_length, loaded.max_positions)
     encoder = PromptEncoder(prompts, samples.domain, loaded.tokenizer, max_length=longest)
-    warn_of_cuts(encoder.cut(samples.catalog.frame["text"]), encoder.max_length)
-    return TrainerRows(to, encoder, samples.catalog, Path(backbone).name if Path(backbone).is_dir() else backbone)
+    warn_of_cuts(encoder.shown.cut(samples.catalog.frame["text"]), encoder.max_length)
+    name = Path(backbone).name if Path(backbone).is_dir() else backbone
+    return TrainerRows(to, DomainPrompts(encoder, samples.catalog, _finder(samples, prompts)), name)
+
+
+def _finder(samples: SampleSet, template: PromptTemplate) -> FactFinder | None:
+    """What finds the facts that tuning on all training samples would state."""
+    if not template.states_facts:
+        return None
+    return FactFinder(samples.catalog, count_titles([(samples, samples.frame("train"))]))
 
 
 def _write(rows: PlainRows | TrainerRows, samples: SampleSet, staging: Path, to: str) -> Json:
@@ -128,7 +139,7 @@ def _write(rows: PlainRows | TrainerRows, samples: SampleSet, staging: Path, to:
         if part.is_empty():
             continue
         with (staging / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n") as stream:
-            for sample, row in _made(rows, part):
+            for sample, row in _made(rows, part, samples.earlier(split)):
                 line = {"sample_id": sample.sample_id, **row.fields(to)}
                 stream.write(json.dumps(line, ensure_ascii=False) + "\n")
                 counts[split] += 1
@@ -140,7 +151,9 @@ def _write(rows: PlainRows | TrainerRows, samples: SampleSet, staging: Path, to:
     return {"rows": dict(counts), **({"otherwise": dict(otherwise)} if rows.compares else {})}
 
 
-def _made(rows: PlainRows | TrainerRows, part: pl.DataFrame) -> Iterator[tuple[Sample, TrainerRow]]:
+def _made(
+    rows: PlainRows | TrainerRows, part: pl.DataFrame, earlier: Mapping[str, Sequence[HistoryEntry]]
+) -> Iterator[tuple[Sample, TrainerRow]]:
     for start in range(0, len(part), _CHUNK):
-        chunk = to_samples(part[start : start + _CHUNK])
+        chunk = to_samples(part[start : start + _CHUNK], earlier)
         yield from zip(chunk, rows.of(chunk), strict=True)

@@ -16,11 +16,14 @@ from transformers import PreTrainedTokenizerBase
 from recalign.artifacts import Json
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
+from recalign.data.facts import FactFinder
 from recalign.data.samples import Sample
+from recalign.prompting.asking import DomainPrompts
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
 from recalign.prompting.texts import AnsweredText, answered_texts
 from recalign.prompting.tokens import tokenise
+from recalign.scoring.base import sample_lists
 
 LLAMAFACTORY: Final = "llamafactory"
 TRL: Final = "trl"
@@ -49,6 +52,7 @@ class PlainRows:
     template: PromptTemplate
     domain: Domain
     catalog: ItemCatalog
+    finder: FactFinder | None = None
     compares = False
 
     def described(self) -> Json:
@@ -60,7 +64,9 @@ class PlainRows:
         rows = []
         for sample in samples:
             history, target = self.catalog.with_texts(sample.history), self.catalog.text(sample.item_id)
-            prompt = self.template.frame(self.template.instruction(self.domain, history, target, sample.label))
+            facts = None if self.finder is None else self.finder.of(*sample_lists([sample]))[0]
+            row = self.template.instruction(self.domain, history, target, sample.label, facts)
+            prompt = self.template.frame(row)
             rows.append(TrainerRow(prompt.context, prompt.answer))
         return rows
 
@@ -70,10 +76,14 @@ class TrainerRows:
     """The text that tuning encodes, for a trainer of the backbone called `backbone`."""
 
     to: str
-    encoder: PromptEncoder
-    catalog: ItemCatalog
+    prompts: DomainPrompts
     backbone: str
     compares = True
+
+    @property
+    def encoder(self) -> PromptEncoder:
+        """What encodes a prompt."""
+        return self.prompts.encoder
 
     def described(self) -> Json:
         """The settings that decide the rows."""
@@ -87,12 +97,8 @@ class TrainerRows:
 
     def of(self, samples: Sequence[Sample]) -> list[TrainerRow]:
         """A row per sample. Raises DataError where a target does not fit into a prompt."""
-        texts = answered_texts(
-            self.encoder,
-            [self.catalog.with_texts(sample.history) for sample in samples],
-            [self.catalog.text(sample.item_id) for sample in samples],
-            [sample.label for sample in samples],
-        )
+        asked, labels = self.prompts.texts(sample_lists(samples)), [sample.label for sample in samples]
+        texts = answered_texts(self.encoder, asked.histories, asked.targets, labels, asked.facts)
         prompts = [self._prompt(text) for text in texts]
         ids = self._ids(prompts, [text.answer for text in texts])
         rows = zip(prompts, texts, ids, strict=True)

@@ -11,15 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from recalign.errors import ArtifactError, Interrupted, ModelError
-from recalign.models.forward import supports_packing
-from recalign.prompting.packing import Tree
+from recalign.models.forward import supports_packing, tokens_per_pass
 from recalign.seeding import derive_seed, generator
+from recalign.tuning.ahead import Ahead, made_ahead
 from recalign.tuning.checkpoint import CheckpointStore, LogEntry, LoopFacts, LoopState, restore_rng, rng_state
 from recalign.tuning.config import TrainingConfig
 from recalign.tuning.guards import collected_signals, deterministic, draws_dropout, mixed_precision
@@ -32,14 +31,8 @@ from recalign.tuning.optim import (
     learning_rate,
     restore_optimizer,
 )
-from recalign.tuning.sources import Share, everything
+from recalign.tuning.sources import BatchSource
 from recalign.tuning.world import World
-
-
-class BatchSource(Protocol):
-    """Training data as a pure function of the step (from 0), which is what makes resuming exact."""
-
-    def batch(self, step: int, share: Share = everything) -> Sequence[Tree]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +112,10 @@ def train(
         ProcessError: Another process was lost or failed.
     """
     packed = supports_packing(model, longest=max_length)
-    loop = _Loop(model, source, config, steps, packed, validation, store, progress, world)
-    with deterministic(loop.device), mixed_precision(model, config.precision), collected_signals() as pending:
-        return loop.run(pending)
+    with made_ahead(source, next(model.parameters()).device) as ahead:
+        loop = _Loop(model, ahead, config, steps, packed, validation, store, progress, world)
+        with deterministic(loop.device), mixed_precision(model, config.precision), collected_signals() as pending:
+            return loop.run(pending)
 
 
 @dataclass(eq=False)
@@ -129,7 +123,7 @@ class _Loop:
     """State and steps of one call of `train`."""
 
     model: nn.Module
-    source: BatchSource
+    source: Ahead
     config: TrainingConfig
     steps: int
     packed: bool
@@ -141,6 +135,7 @@ class _Loop:
     def __post_init__(self) -> None:
         self.device = next(self.model.parameters()).device
         self.trained = {name: tensor for name, tensor in self.model.named_parameters() if tensor.requires_grad}
+        self.budget = tokens_per_pass(self.model, self.config.micro_batch_tokens)
         self.world.align(self.trained.values())
         self.optimizer = build_optimizer(self.trained, self.config.optim)
         self.average = Averager(self.trained, self.config.optim.ema) if self.config.optim.ema else None
@@ -173,33 +168,42 @@ class _Loop:
         """One optimizer step; returns the mean answer loss and the number of prompts."""
         config = self.config
         trees = self.source.batch(self.step, self.world.share)
-        rate = learning_rate(self.step, self.steps, config.optim)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        tree = (trees or self.source.batch(self.step))[0]
+        if self.step + 1 < self.steps:
+            self.source.begin(self.step + 1, self.world.share)
         self.world.seed(config.seed, self.step)
         draw = generator(config.seed, "lm-tokens", self.step, *self.world.names())
         fraction = config.lm_fraction if config.lm_weight else 0.0
-        prompts = StepForests.build(trees, config.micro_batch_tokens, draw, fraction, packed=self.packed)
-        answer_weight, other_weight = self.world.total(prompts.answer_weight, prompts.other_weight)
-        prompts = replace(prompts, answer_weight=answer_weight, other_weight=other_weight)
-        total, idle = 0.0, self.world.idle(len(prompts.forests))
-        for answers, others in prompts.losses(self.model):
-            self.world.backward(answers + config.lm_weight * others)
-            total += float(answers.detach())
+        paired = config.pair_weight > 0
+        prompts = StepForests.build(trees, self.budget, draw, fraction, packed=self.packed, paired=paired)
+        weights = self.world.total(prompts.answer_weight, prompts.other_weight, prompts.pairs)
+        prompts = replace(prompts, answer_weight=weights[0], other_weight=weights[1], pairs=weights[2])
+        losses, idle = [], self.world.idle(len(prompts.forests))
+        for part in prompts.losses(self.model):
+            self.world.backward(part.answers + config.lm_weight * part.others + config.pair_weight * part.pairs)
+            losses.append(part.answers.detach())
         for _ in range(idle):
-            tree = (trees or self.source.batch(self.step))[0]
             self.world.backward(idle_loss(self.model, tree, packed=self.packed))
-        total, count = self.world.total(total, sum(len(tree.branches) for tree in trees))
+        mean = sum(map(float, losses), 0.0)  # read once all passes are under way: a GPU is waited for here
+        total, count = self.world.total(mean, sum(len(tree.branches) for tree in trees))
         if not math.isfinite(total):
             thing = f"loss at step {self.step + 1}"
             raise ModelError(thing, found=str(total), expected="a finite number", hint="Lower optim.lr")
+        self._update()
+        self.source.settle()  # validation uses the tokenizer, too
+        return total, int(count)
+
+    def _update(self) -> None:
+        """The optimizer's step with the gradients of all processes."""
+        rate = learning_rate(self.step, self.steps, self.config.optim)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         self.world.reduce(self.trained.values())
-        nn.utils.clip_grad_norm_(list(self.trained.values()), config.optim.clip_norm)
+        nn.utils.clip_grad_norm_(list(self.trained.values()), self.config.optim.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average:
             self.average.update(self.trained, self.step)
-        return total, int(count)
 
     def _after_step(self, loss: float) -> None:
         facts, last = self.facts, self.step == self.steps

@@ -5,6 +5,7 @@
     adapter/          see `recalign.models.adapter`: PEFT format, or model.safetensors in mode full
     template.toml     the template it was tuned with: prompts are always rendered with this one
     items.parquet     the catalogue of the data it was tuned on
+    knowledge.parquet where its template states facts: how its training data liked each title (`TitleKnowledge`)
     metrics.jsonl     losses, learning rates, validations
     manifest.json     configuration, labels_seen, parents, hashes; every read of a test set is logged in it
 """
@@ -12,6 +13,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 from torch import nn
@@ -19,12 +21,14 @@ from torch import nn
 from recalign.artifacts import Manifest, read_manifest
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
+from recalign.data.knowledge import TitleKnowledge
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
 from recalign.models.adapter import checked_record, load_adapter, read_record
 from recalign.models.backbone import Backbone, TokenizerOnly, load_backbone, load_tokenizer
 from recalign.models.config import BackboneConfig, Precision
 from recalign.models.precision import for_precision, in_precision
+from recalign.prompting.asking import DomainPrompts
 from recalign.prompting.cuts import warn_of_cuts
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
@@ -33,6 +37,7 @@ from recalign.scoring.servers import Endpoint
 from recalign.scoring.yes_no import YesNoScorer
 
 KIND = "model"
+KNOWLEDGE_FILE: Final = "knowledge.parquet"
 
 
 def model_directory(run: Path) -> Path:
@@ -150,8 +155,8 @@ def load_scorer(
     config = backbone_of(directory)
     unloaded = load_tokenizer(config.model_copy(update={"name": backbone or config.name}))
     checked_record(directory / "adapter", unloaded)
-    encoder, catalog = _prompting(directory, unloaded, data)
-    return RemoteScorer(place, encoder, catalog, name=directory.name, kind=kind)
+    prompts = _prompting(directory, unloaded, data)
+    return RemoteScorer(place, prompts.encoder, prompts.catalog, name=directory.name, kind=kind, finder=prompts.finder)
 
 
 def scorer_around(
@@ -163,13 +168,17 @@ def scorer_around(
     kind: ScoreKind = "log-odds",
 ) -> YesNoScorer:
     """The `Scorer` around the loaded model of an artefact; see `load_scorer`."""
-    encoder, catalog = _prompting(directory, backbone, data)
-    return YesNoScorer(model, encoder, catalog, name=directory.name, kind=kind)
+    prompts = _prompting(directory, backbone, data)
+    return YesNoScorer(model, prompts.encoder, prompts.catalog, name=directory.name, kind=kind, finder=prompts.finder)
 
 
-def _prompting(
-    directory: Path, backbone: Backbone | TokenizerOnly, data: SampleSet | None
-) -> tuple[PromptEncoder, ItemCatalog]:
+def load_knowledge(directory: Path) -> TitleKnowledge | None:
+    """What the model knows of titles, or None. Raises ArtifactError, DataError."""
+    stated = KNOWLEDGE_FILE in read_manifest(directory, kind=KIND, verify=False).files
+    return TitleKnowledge.read(directory / KNOWLEDGE_FILE) if stated else None
+
+
+def _prompting(directory: Path, backbone: Backbone | TokenizerOnly, data: SampleSet | None) -> DomainPrompts:
     """How a model is asked, and about which items."""
     manifest = read_manifest(directory, kind=KIND, verify=False)
     domain = data.domain if data is not None else Domain.model_validate(manifest.config["domain"])
@@ -180,5 +189,5 @@ def _prompting(
         max_length=min(manifest.config["stage"]["max_length"], backbone.max_positions),
     )
     catalog = data.catalog if data is not None else load_catalog(directory)
-    warn_of_cuts(encoder.cut(catalog.frame["text"]), encoder.max_length)
-    return encoder, catalog
+    warn_of_cuts(encoder.shown.cut(catalog.frame["text"]), encoder.max_length)
+    return DomainPrompts.over(encoder, catalog, load_knowledge(directory))

@@ -15,13 +15,14 @@ from torch import nn
 from recalign.data.samples import CandidateList, SampleSet, to_samples
 from recalign.errors import ConfigError, DataError
 from recalign.metrics.classification import auc
+from recalign.prompting.asking import DomainPrompts
 from recalign.scoring.base import sample_lists
 from recalign.scoring.yes_no import YesNoScorer
 from recalign.seeding import generator
 from recalign.tuning.config import RecStage
 from recalign.tuning.loop import Validation
 from recalign.tuning.provenance import StageInputs
-from recalign.tuning.sources import DomainPrompts, holdout_users, lay_out, user_sequences
+from recalign.tuning.sources import holdout_users, lay_out, user_sequences
 
 _Labelled = tuple[list[CandidateList], list[int]]  # candidate lists, and the labels of all their items in order
 
@@ -45,7 +46,7 @@ def validation(
             raise ConfigError("selection 'paper'", found="no validation data", expected="the target data set")
         parts = [(target, _samples(inputs.validation.frame("valid"), config))]
     else:
-        parts = [(domain, _held_out(config, data)) for data, domain in zip(inputs.data, domains, strict=True)]
+        parts = [(domain, held_out_lists(config, data)) for data, domain in zip(inputs.data, domains, strict=True)]
     for _, (_, labels) in parts:
         if len(set(labels)) < 2:
             raise DataError(
@@ -54,7 +55,9 @@ def validation(
                 expected="liked and disliked ones",
                 hint="Set a larger holdout or max_eval_samples, or selection = 'last'",
             )
-    scorers = [(YesNoScorer(model, domain.encoder, domain.catalog), *part) for domain, part in parts]
+    scorers = [
+        (YesNoScorer(model, domain.encoder, domain.catalog, finder=domain.finder), *part) for domain, part in parts
+    ]
 
     def mean_auc() -> float:
         values = []
@@ -67,7 +70,7 @@ def validation(
     return Validation(mean_auc, every=config.eval_steps, patience=config.patience)
 
 
-def _held_out(config: RecStage, data: SampleSet) -> _Labelled:
+def held_out_lists(config: RecStage, data: SampleSet) -> _Labelled:
     """What is asked of held-out users. Nothing of the test split is, because nothing is selected on it.
 
     Where the stage trains on several targets per history, several are asked here too, in order of time. A user's
@@ -79,20 +82,14 @@ def _held_out(config: RecStage, data: SampleSet) -> _Labelled:
         return _samples(rows, config)
     layout = config.sampling.model_copy(update={"random_fraction": 0.0, "short_fraction": 0.0})
     rng = generator(config.seed, "validation")
-    blocks = [
-        (user.user_id, block)
-        for user in user_sequences(rows)
-        if len(user.entries) > 1
-        for block in lay_out(user.entries, layout, rng)
-    ]
+    blocks = [block for user in user_sequences(rows) if len(user.entries) > 1 for block in lay_out(user, layout, rng)]
     lists: list[CandidateList] = []
     labels: list[int] = []
     for index in rng.permutation(len(blocks)):
         if len(labels) >= config.max_eval_samples:
             break
-        user_id, block = blocks[index]
-        lists.append(CandidateList(user_id, block.history, tuple(entry.item_id for entry in block.targets)))
-        labels += [int(entry.liked) for entry in block.targets]
+        lists.append(blocks[index].asked())
+        labels += [int(entry.liked) for entry in blocks[index].targets]
     return lists, labels
 
 

@@ -8,25 +8,19 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 
-from recalign.data.catalog import ItemCatalog
-from recalign.data.samples import HistoryEntry
+from recalign.data.facts import PAST
+from recalign.data.samples import CandidateList, HistoryEntry
 from recalign.errors import DataError
-from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
+from recalign.prompting.asking import DomainPrompts
+from recalign.prompting.encoding import EncodedPrompt
 from recalign.prompting.packing import Tree, grow_tree, grow_trees
 from recalign.seeding import generator
 from recalign.tuning.config import SamplingConfig
-
-
-@dataclass(frozen=True, slots=True)
-class DomainPrompts:
-    """What it takes to turn samples of one data set into prompts."""
-
-    encoder: PromptEncoder
-    catalog: ItemCatalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +40,12 @@ _Part = tuple[DomainPrompts, Sequence[UserSequence]]
 def everything(sizes: Sequence[int]) -> Sequence[int]:
     """The share of a process that is alone."""
     return range(len(sizes))
+
+
+class BatchSource(Protocol):
+    """Training data as a pure function of the step (from 0), which is what makes resuming exact."""
+
+    def batch(self, step: int, share: Share = everything) -> Sequence[Tree]: ...
 
 
 class PromptSource:
@@ -79,11 +79,21 @@ class PromptSource:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One history (oldest first) and the targets that are asked about after it."""
+    """One history (oldest first) and the targets that are asked about after it; `earlier` as in `CandidateList`.
+
+    Where `titles` is false, numbers stand for them (`SamplingConfig.title_dropout`).
+    """
 
     part: int
+    user_id: str
     history: tuple[HistoryEntry, ...]
     targets: tuple[HistoryEntry, ...]
+    earlier: tuple[HistoryEntry, ...] = ()
+    titles: bool = True
+
+    def asked(self) -> CandidateList:
+        """What a scorer would be asked."""
+        return CandidateList(self.user_id, self.history, tuple(it.item_id for it in self.targets), self.earlier)
 
 
 class BlockSource:
@@ -110,6 +120,7 @@ class BlockSource:
         self.blocks_per_step = max(1, batch_size // config.targets_per_history)
         self._starts = [0]
         self._epoch: tuple[int, list[Block]] = (-1, [])
+        self._untitled: list[DomainPrompts] = []
 
     @property
     def steps_per_epoch(self) -> float:
@@ -139,9 +150,14 @@ class BlockSource:
             blocks = [
                 self._with_negatives(block, user, negatives)
                 for part, user in self.users
-                for block in lay_out(user.entries, self.config, rng, part)
+                for block in lay_out(user, self.config, rng, part)
             ]
-            self._epoch = (epoch, [blocks[index] for index in rng.permutation(len(blocks))])
+            blocks = [blocks[index] for index in rng.permutation(len(blocks))]
+            if self.config.title_dropout:
+                untitled = generator(self.seed, "untitled", epoch)
+                blocks = [replace(block, titles=untitled.random() >= self.config.title_dropout) for block in blocks]
+                self._untitled = [prompts.without_titles(untitled) for prompts in self.prompts]
+            self._epoch = (epoch, blocks)
         return self._epoch[1]
 
     def _with_negatives(self, block: Block, user: UserSequence, rng: np.random.Generator) -> Block:
@@ -156,33 +172,30 @@ class BlockSource:
         return replace(block, targets=(*block.targets, *(HistoryEntry(item, liked=False) for item in unmet)))
 
     def _trees(self, block: Block) -> list[Tree]:
-        prompts = self.prompts[block.part]
-        history = prompts.catalog.with_texts(block.history)
-        encoded = prompts.encoder.encode_many(
-            [history] * len(block.targets),
-            [prompts.catalog.text(target.item_id) for target in block.targets],
-            [int(target.liked) for target in block.targets],
-        )
-        return grow_trees(encoded, self.budget)
+        labels = [int(target.liked) for target in block.targets]
+        prompts = (self.prompts if block.titles else self._untitled)[block.part]
+        return grow_trees(prompts.encode([block.asked()], labels), self.budget)
 
 
-def lay_out(
-    entries: Sequence[HistoryEntry], config: SamplingConfig, rng: np.random.Generator, part: int = 0
-) -> list[Block]:
+def lay_out(user: UserSequence, config: SamplingConfig, rng: np.random.Generator, part: int = 0) -> list[Block]:
     """Cut one user's interactions into blocks: consecutive targets after their history, in time or shuffled order.
 
     The first interactions (as many as a full history, or half of a shorter sequence) are targets in shuffled epochs
     only, when others come before them; the first cut is random, so that the targets that share a history vary.
+    A history that is cut short stands for a user of whom no more is known: it has nothing before it.
     """
-    n, longest = len(entries), config.max_history
+    entries, longest = user.entries, config.max_history
+    n = len(entries)
     order = rng.permutation(n) if rng.random() < config.random_fraction else np.arange(n)
     first = min(longest, max(1, n // 2))
     cuts = [first, *range(first + int(rng.integers(1, config.targets_per_history + 1)), n, config.targets_per_history)]
     blocks = []
     for start, stop in zip(cuts, [*cuts[1:], n], strict=True):
-        length = int(rng.integers(1, longest)) if longest > 1 and rng.random() < config.short_fraction else longest
-        history = tuple(entries[index] for index in order[max(0, start - length) : start])
-        blocks.append(Block(part, history, tuple(entries[index] for index in order[start:stop])))
+        short = longest > 1 and rng.random() < config.short_fraction
+        length = int(rng.integers(1, longest)) if short else longest
+        past = [entries[index] for index in order[max(0, start - (length if short else max(PAST, length))) : start]]
+        targets = tuple(entries[index] for index in order[start:stop])
+        blocks.append(Block(part, user.user_id, tuple(past[-length:]), targets, tuple(past[:-length])))
     return blocks
 
 

@@ -18,20 +18,24 @@ from torch import nn
 
 from recalign.artifacts import Manifest, differences, read_manifest, write_directory
 from recalign.artifacts import find_finished as find_artifact
-from recalign.data.samples import SampleSet, choose_shots, to_samples
+from recalign.data.knowledge import TitleKnowledge
+from recalign.data.samples import Sample, SampleSet, choose_shots, to_samples
 from recalign.errors import ArtifactError, DataError
 from recalign.models.adapter import attach, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.hf_checkpoint import inspect_checkpoint, locate
+from recalign.prompting.asking import DomainPrompts
 from recalign.prompting.cuts import warn_of_cuts
 from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
 from recalign.prompting.template import PromptTemplate
+from recalign.scoring.base import sample_lists
 from recalign.tuning.checkpoint import CheckpointStore
 from recalign.tuning.config import CotStage, InstructionStage, RecStage, StageConfig
 from recalign.tuning.curriculum import arrange, read_cot, substages
 from recalign.tuning.instructions import generate_instructions, read_instructions
+from recalign.tuning.learned_titles import count_shots, count_titles
 from recalign.tuning.loop import LoopResult, StepReport, train
-from recalign.tuning.model_artifact import KIND
+from recalign.tuning.model_artifact import KIND, KNOWLEDGE_FILE, load_knowledge
 from recalign.tuning.provenance import (
     StageIdentity,
     StageInputs,
@@ -43,7 +47,7 @@ from recalign.tuning.provenance import (
     taught_data,
 )
 from recalign.tuning.selection import validation
-from recalign.tuning.sources import BlockSource, DomainPrompts, PromptSource, holdout_users, user_sequences
+from recalign.tuning.sources import BlockSource, PromptSource, holdout_users, user_sequences
 from recalign.tuning.world import World
 
 Progress = Callable[[StepReport], None]
@@ -116,9 +120,11 @@ def tune_stage(
     parent = inputs.parent / "adapter" if inputs.parent else None
     model = attach(backbone, config.mode, config.lora, parent, seed=config.seed)
     world.divide(model, inputs.backbone.device)
-    domains = [_domain_prompts(data, backbone, config) for data in inputs.data]
+    knowledge = _knowledge(inputs)
+    domains = [_domain_prompts(data, backbone, config, knowledge) for data in inputs.data]
     source = _source(inputs, domains)
-    target = _domain_prompts(inputs.validation, backbone, config) if inputs.validation is not None else None
+    validated = inputs.validation
+    target = None if validated is None else _domain_prompts(validated, backbone, config, knowledge)
     identity = stage_identity(inputs, backbone.fingerprint, labels)
     world.check_same("inputs of the stage", [identity.config, identity.parents])
     store = CheckpointStore(working, {**identity.config, "parents": identity.parents})
@@ -136,7 +142,7 @@ def tune_stage(
         world=world,
     )
     world.collect(model)
-    world.first(lambda: _write(inputs, output, model, identity, result, restart))
+    world.first(lambda: _write(inputs, output, model, knowledge, identity, result, restart))
     world.first(store.clear)
     return output
 
@@ -172,7 +178,25 @@ def _occupied(output: Path) -> bool:
     return output.exists() and not (output.is_dir() and not any(output.iterdir()))
 
 
-def _domain_prompts(data: SampleSet, backbone: Backbone, config: StageConfig) -> DomainPrompts:
+def _knowledge(inputs: StageInputs) -> TitleKnowledge | None:
+    """What the model knows of titles: what its parent knew, or what all training events of this stage say.
+
+    K samples add to what the parent knew; alone they are too few.
+    """
+    config = inputs.config
+    known = None if inputs.parent is None else load_knowledge(inputs.parent)
+    if not isinstance(config, RecStage) or not PromptTemplate.load(config.template).states_facts:
+        return known
+    if config.shots is None:
+        return known or count_titles([(data, _training_rows(config, data)) for data in inputs.data])
+    if known is None:
+        return None
+    return known.with_counts(count_shots([(data, _shots(config, data)) for data in inputs.data]))
+
+
+def _domain_prompts(
+    data: SampleSet, backbone: Backbone, config: StageConfig, knowledge: TitleKnowledge | None
+) -> DomainPrompts:
     encoder = PromptEncoder(
         PromptTemplate.load(config.template),
         data.domain,
@@ -180,8 +204,8 @@ def _domain_prompts(data: SampleSet, backbone: Backbone, config: StageConfig) ->
         max_length=min(config.max_length, backbone.max_positions),
         train_on_inputs=config.train_on_inputs,
     )
-    warn_of_cuts(encoder.cut(data.catalog.frame["text"]), encoder.max_length)
-    return DomainPrompts(encoder, data.catalog)
+    warn_of_cuts(encoder.shown.cut(data.catalog.frame["text"]), encoder.max_length)
+    return DomainPrompts.over(encoder, data.catalog, knowledge)
 
 
 def _source(inputs: StageInputs, domains: Sequence[DomainPrompts]) -> PromptSource | BlockSource:
@@ -212,12 +236,14 @@ def _taught(config: InstructionStage, data: SampleSet, domain: DomainPrompts) ->
 
 
 def _asked(config: RecStage, data: SampleSet, domain: DomainPrompts) -> list[EncodedPrompt]:
-    samples = choose_shots(to_samples(_training_rows(config, data)), config.shots, config.seed)
-    return domain.encoder.encode_many(
-        [domain.catalog.with_texts(sample.history) for sample in samples],
-        [domain.catalog.text(sample.item_id) for sample in samples],
-        [sample.label for sample in samples],
-    )
+    samples = _shots(config, data, past=domain.finder is not None)
+    return domain.encode(sample_lists(samples), [sample.label for sample in samples])
+
+
+def _shots(config: RecStage, data: SampleSet, *, past: bool = True) -> list[Sample]:
+    """The samples of a K-shot stage, or all; with what is known from before their histories where that is wanted."""
+    rows = _training_rows(config, data)
+    return choose_shots(to_samples(rows, data.earlier("train") if past else None), config.shots, config.seed)
 
 
 def _training_rows(config: RecStage, data: SampleSet) -> pl.DataFrame:
@@ -232,7 +258,13 @@ def _training_rows(config: RecStage, data: SampleSet) -> pl.DataFrame:
 
 
 def _write(
-    inputs: StageInputs, output: Path, model: nn.Module, identity: StageIdentity, result: LoopResult, overwrite: bool
+    inputs: StageInputs,
+    output: Path,
+    model: nn.Module,
+    knowledge: TitleKnowledge | None,
+    identity: StageIdentity,
+    result: LoopResult,
+    overwrite: bool,
 ) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     name = inputs.backbone.name
@@ -252,5 +284,7 @@ def _write(
         template = PromptTemplate.load(inputs.config.template).to_toml()
         (staging / "template.toml").write_text(template, encoding="utf-8")
         inputs.data[-1].catalog.frame.write_parquet(staging / "items.parquet")
+        if knowledge is not None:
+            knowledge.write(staging / KNOWLEDGE_FILE)
         lines = "".join(json.dumps(entry) + "\n" for entry in result.log)
         (staging / "metrics.jsonl").write_text(lines, encoding="utf-8")

@@ -10,6 +10,7 @@ PLUGIN = Metric(
     meaning="Mean of the AUCs within each user who has both labels.",
     value=lambda observed: gauc(observed.labels, observed.scores, observed.frame["user_id"].to_numpy()),
     statistic="gauc",
+    compares=True,
     chance=0.5,
     position=20,
     counts={"users": "users with both labels"},

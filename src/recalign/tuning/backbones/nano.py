@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from recalign.artifacts import fingerprint, read_manifest, write_directory
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
+from recalign.data.facts import Facts, ItemFacts, UserFacts
 from recalign.data.samples import SampleSet
 from recalign.models.backbone import quiet_progress, resolve_device
 from recalign.models.cache import cache_directory
@@ -78,16 +79,23 @@ class Corpus:
             for items in users:
                 for order in (items, [items[index] for index in rng.permutation(len(items))]):
                     lines += _sequence_lines(domain, catalog, order)
+        # Often enough for the prompts' own words, the answers above all, to become whole tokens beside the titles'.
         wording = [
-            _framed(template, template.instruction(domain, [], "", label))
+            _framed(template, template.instruction(domain, [], "", label, _some_facts(number)))
+            for number in range(max(20, len(quoted) // 20))
             for domain, _ in catalogs
             for template in map(PromptTemplate.load, TEMPLATES)
             if template.speaks(domain)
             for label in (0, 1)
         ]
-        # Often enough for the prompts' own words, the answers above all, to become whole tokens beside the titles'.
-        repeats = max(20, len(quoted) // 20)
-        return cls(tuple(lines), tuple(quoted + wording * repeats))
+        return cls(tuple(lines), tuple(quoted + wording))
+
+
+def _some_facts(number: int) -> Facts:
+    """Made-up facts: their numbers become tokens, too."""
+    percent, other = number % 101, 37 * number % 101
+    user = UserFacts(percent, other, number % 4, 3, other, percent, other - 50)
+    return Facts(user, ItemFacts((), percent - 50, other, 1 << number % 10))
 
 
 def _quoted(catalog: ItemCatalog, item_id: str) -> str:
