@@ -3,8 +3,10 @@
     python benchmarks/held_out.py DATA MODEL [MODEL ...] [--device cuda] [--save FOLDER]
 
 DATA is the prepared source. All events of the held-out users are asked about, 16 after each history in order of time,
-but for those of the test split. A MODEL may be scores that an earlier call saved (.parquet). Columns: AUC over all, and AUC within a list (the mean over lists with both answers),
-each minus that of the first model, with a 95 % interval over users.
+but for those of the test split. A MODEL may be scores that an earlier call saved (.parquet).
+
+Columns: AUC over all, and AUC within a list (the mean over lists with both answers), each minus that of the first
+model, with a 95 % interval over users.
 """
 
 from __future__ import annotations
