@@ -19,6 +19,7 @@ FILES = sorted(path for path in FOLDER.glob("*.toml") if not path.stem.startswit
 STAND_INS = (
     "ml-100k/u.data",
     "ml-latest-small/ratings.csv",
+    "movietweetings-100k/ratings.dat",
     "tallrec-book/valid.json",
     "netflix-prize/combined_data_1.txt",
     "amazon-books/Books_rating.csv",

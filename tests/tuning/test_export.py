@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from recalign.artifacts import read_manifest
 from recalign.baselines.artifact import train_baseline
 from recalign.baselines.config import BaselineConfig
+from recalign.data.facts import FactFinder
 from recalign.data.samples import Sample, SampleSet
 from recalign.errors import ArtifactError, ConfigError, ModelError, RecalignError
 from recalign.models.config import BackboneConfig, NanoConfig
@@ -33,7 +34,7 @@ from recalign.testing.tiny import make_tiny
 from recalign.tuning import export as module
 from recalign.tuning.backbones import resolve_backbone
 from recalign.tuning.export import export
-from recalign.tuning.model_artifact import backbone_of, load_scorer
+from recalign.tuning.model_artifact import backbone_of, load_knowledge, load_scorer
 from recalign.tuning.provenance import StageInputs
 from recalign.tuning.stage import tune_stage
 
@@ -88,13 +89,14 @@ def recaligns(model: Path, samples: list[Sample]) -> NDArray[np.float64]:
     return load_scorer(model, device="cpu").score(sample_lists(samples)).flat()
 
 
-def prompts(output: Path, samples: list[Sample], data: SampleSet) -> list[str]:
-    """The template that lies in an export, rendered."""
+def prompts(model: Path, output: Path, samples: list[Sample], data: SampleSet) -> list[str]:
+    """The template that lies in an export, rendered with the facts that the model knows."""
     template, catalog = PromptTemplate.load(output / "template.toml"), data.catalog
-    rows = [
-        template.instruction(data.domain, catalog.with_texts(sample.history), catalog.text(sample.item_id), None)
-        for sample in samples
-    ]
+    finder = FactFinder(catalog, load_knowledge(model))
+    rows = []
+    for sample, asked in zip(samples, sample_lists(samples), strict=True):
+        history, target = catalog.with_texts(sample.history), catalog.text(sample.item_id)
+        rows.append(template.instruction(data.domain, history, target, None, *finder.of(asked)))
     return [template.frame(row).context for row in rows]
 
 
@@ -125,7 +127,7 @@ def assert_merged_gives_the_scores(model: Path, output: Path, source: SampleSet)
     plain = AutoModelForCausalLM.from_pretrained(output, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(output, local_files_only=True)
     samples = asked(source)
-    texts, expected = prompts(output, samples, source), recaligns(model, samples)
+    texts, expected = prompts(model, output, samples, source), recaligns(model, samples)
     assert_equal_scores(by_hand(plain, tokenizer, texts), expected)
     untuned = AutoModelForCausalLM.from_pretrained(backbone_of(model).name, local_files_only=True)
     assert np.abs(by_hand(untuned, tokenizer, texts) - expected).max() > 0.002 * np.abs(expected).max()
@@ -194,7 +196,7 @@ def test_a_chat_template_and_the_settings_of_generation_go_with_it(
     plain = AutoModelForCausalLM.from_pretrained(output)
     tokenizer = AutoTokenizer.from_pretrained(output)
     found = []
-    for user in prompts(output, asked(source), source):
+    for user in prompts(model, output, asked(source), source):
         prompt = f"<|im_start|>user\n{user}<|im_end|>\n{after}"
         chat = [{"role": "user", "content": user}]
         rendered = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
@@ -223,7 +225,7 @@ def test_peft_puts_the_lora_on_its_base(
     assert (config["base_model_name_or_path"], config["revision"]) == (f"./{architecture}", None)
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(output))
     tokenizer, samples = AutoTokenizer.from_pretrained(base), asked(source)
-    assert_equal_scores(by_hand(plain, tokenizer, prompts(output, samples, source)), recaligns(model, samples))
+    assert_equal_scores(by_hand(plain, tokenizer, prompts(model, output, samples, source)), recaligns(model, samples))
 
 
 @pytest.fixture
@@ -252,7 +254,7 @@ def test_peft_on_a_model_of_the_hub_names_it_with_its_commit(
     assert run_card(output) == pytest.approx(printed_score(card), abs=1e-4)
     plain = AutoPeftModelForCausalLM.from_pretrained(str(output), revision=COMMIT)
     tokenizer, samples = AutoTokenizer.from_pretrained("owner/model"), asked(source)
-    assert_equal_scores(by_hand(plain, tokenizer, prompts(output, samples, source)), recaligns(model, samples))
+    assert_equal_scores(by_hand(plain, tokenizer, prompts(model, output, samples, source)), recaligns(model, samples))
 
 
 @pytest.mark.parametrize(
@@ -361,7 +363,16 @@ def test_an_export_scores_the_same_in_a_process_without_recalign(
     model = chain("llama", False, "lora")
     output, samples = export(model, to=to, output=tmp_path / "out"), asked(source)
     base, adapter = (output, "") if to == "merged" else (backbone_of(model).name, output)
-    command = [sys.executable, "-W", "ignore", "-c", ALONE, str(base), str(adapter), *prompts(output, samples, source)]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        ALONE,
+        str(base),
+        str(adapter),
+        *prompts(model, output, samples, source),
+    ]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr

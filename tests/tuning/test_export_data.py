@@ -13,15 +13,19 @@ from transformers import AutoTokenizer
 
 from recalign.artifacts import Manifest, read_manifest
 from recalign.data.catalog import ItemCatalog
+from recalign.data.facts import FactFinder
 from recalign.data.samples import SampleSet
 from recalign.data.schema import SPLITS
 from recalign.errors import ArtifactError, ConfigError, DataError, ModelError, RecalignError
 from recalign.models.config import BackboneConfig
+from recalign.prompting.asking import DomainPrompts
 from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
+from recalign.scoring.base import sample_lists
 from recalign.testing.tiny import make_tiny
 from recalign.tuning import export_data as module
 from recalign.tuning.export_data import export_data
+from recalign.tuning.learned_titles import count_titles
 
 CHATML = (
     "{% for m in messages %}{{ bos_token }}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -38,11 +42,8 @@ def ids_of_tuning(data: SampleSet, split: str, backbone: Path, template: str, ma
     tokenizer = AutoTokenizer.from_pretrained(backbone)
     encoder = PromptEncoder(PromptTemplate.load(template), data.domain, tokenizer, max_length=max_length)
     samples = data.samples(split)
-    encoded = encoder.encode_many(
-        [data.catalog.with_texts(sample.history) for sample in samples],
-        [data.catalog.text(sample.item_id) for sample in samples],
-        [sample.label for sample in samples],
-    )
+    prompts = DomainPrompts.over(encoder, data.catalog, count_titles([(data, data.frame("train"))]))
+    encoded = prompts.encode(sample_lists(samples), [sample.label for sample in samples])
     return [list(prompt.ids) for prompt in encoded]
 
 
@@ -131,9 +132,11 @@ def test_without_a_backbone_the_text_is_that_of_the_template(
 ) -> None:
     output = export_data(source.path, to=to, output=tmp_path / "out")
     template, catalog = PromptTemplate.load(source.template), source.catalog
+    finder = FactFinder(catalog, count_titles([(source, source.frame("train"))]))
     for sample, row in zip(source.samples("train"), rows_of(output / "train.jsonl"), strict=True):
         history, target = catalog.with_texts(sample.history), catalog.text(sample.item_id)
-        prompt = template.frame(template.instruction(source.domain, history, target, sample.label))
+        facts = finder.of(*sample_lists([sample]))[0]
+        prompt = template.frame(template.instruction(source.domain, history, target, sample.label, facts))
         assert (row[names[0]], row[names[1]]) == (prompt.context, prompt.answer)
     manifest = read_manifest(output)
     assert manifest.parents == {"data": source.fingerprint}

@@ -23,6 +23,7 @@ from recalign.prompting.template import PromptTemplate
 from recalign.scoring.base import sample_lists
 from recalign.testing.data import write_sample_set
 from recalign.testing.tiny import make_tiny
+from recalign.tuning.config import RecStage
 from recalign.tuning.loop import StepReport
 from recalign.tuning.model_artifact import load_scorer
 from recalign.tuning.provenance import StageInputs
@@ -103,10 +104,12 @@ def test_every_kind_of_stage_makes_a_model_that_scores(
     )
     names |= {"recalign_adapter.json"}
     assert {path.name for path in (model / "adapter").iterdir()} == names
+    counted = isinstance(asked.config, RecStage) and asked.config.shots is None
     assert set(manifest.files) == {f"adapter/{name}" for name in names} | {
         "template.toml",
         "items.parquet",
         "metrics.jsonl",
+        *(["knowledge.parquet"] if counted else []),
     }
     assert manifest.info["steps_done"] == 3
     assert [path.name for path in tmp_path.iterdir() if "checkpoints" in path.name] == []
