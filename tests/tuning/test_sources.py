@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,11 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recalign.data import schema
-from recalign.data.samples import HistoryEntry
+from recalign.data.samples import HistoryEntry, SampleSet
 from recalign.errors import DataError
-from recalign.prompting.encoding import IGNORE, EncodedPrompt
+from recalign.models.backbone import load_tokenizer
+from recalign.models.config import BackboneConfig
+from recalign.prompting.asking import DomainPrompts
+from recalign.prompting.encoding import IGNORE, EncodedPrompt, PromptEncoder
+from recalign.prompting.template import PromptTemplate
 from recalign.tuning.config import SamplingConfig
-from recalign.tuning.sources import PromptSource, UserSequence, holdout_users, lay_out, user_sequences
+from recalign.tuning.learned_titles import count_titles
+from recalign.tuning.sources import BlockSource, PromptSource, UserSequence, holdout_users, lay_out, user_sequences
 
 
 def entries(n: int) -> list[HistoryEntry]:
@@ -108,3 +115,26 @@ def test_a_given_order_is_kept_in_every_epoch() -> None:
     orders = [[tree.branches[0] for tree in source.batch(step)] for step in range(2)]
     assert orders[0] == orders[1] == [prompt(index).ids for index in range(5)]
     assert [tree.branches[0] for tree in whole.batch(0)] != orders[0]
+
+
+def test_some_blocks_have_numbers_for_titles_and_nothing_else(source: SampleSet, backbone: BackboneConfig) -> None:
+    tokenizer = load_tokenizer(backbone).tokenizer
+    encoder = PromptEncoder(PromptTemplate.load("default"), source.domain, tokenizer, max_length=512)
+    known = count_titles([(source, source.frame("train"))])
+    prompts = DomainPrompts.over(encoder, source.catalog, known)
+
+    def texts(fraction: float) -> list[str]:
+        config = SamplingConfig(targets_per_history=4, title_dropout=fraction)
+        blocks = BlockSource([(prompts, user_sequences(source.frame("train")))], config, 4, seed=1, budget=4000)
+        trees = [tree for step in range(12) for tree in blocks.batch(step)]
+        return [tokenizer.decode((*tree.stem, *branch)) for tree in trees for branch in tree.branches]
+
+    def told(text: str) -> bool:
+        return any(title in text for title in source.catalog.frame["title"])
+
+    assert all(told(text) for text in texts(0.0))
+    for text in texts(1.0):
+        assert not told(text)
+        assert re.search(r'"movie \d+" \(others \d+ of 0, taste 0', text)
+    assert 0.2 < np.mean([told(text) for text in texts(0.5)]) < 0.8
+    assert texts(0.5) == texts(0.5)
