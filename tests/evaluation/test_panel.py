@@ -173,3 +173,9 @@ def test_rows_on_other_samples_are_refused() -> None:
     fewer = RowScores((sampled(frame(0.5).head(8)),), log_odds=True)
     with pytest.raises(DataError, match="same sample ids"):
         judge(rows((prior("A"), scored(0.5)), (tuned("M"), fewer)), TESTED)
+
+
+def test_a_model_without_shots_is_compared_with_every_number_of_shots() -> None:
+    entries = rows((tuned("Z"), scored(0.4)), (tuned("M", shots=16), scored(0.9)), (tuned("M", shots=64), scored(1.2)))
+    found = compare(entries, [("M", "Z")], TESTED)
+    assert {(each.a, each.b) for each in found} == {("M, nano, 16-shot", "Z, nano"), ("M, nano, 64-shot", "Z, nano")}

@@ -110,7 +110,7 @@ def compare(
     settings: TestSettings,
     metrics: Sequence[tuple[str, Metric]] | None = None,
 ) -> tuple[Comparison, ...]:
-    """Paired differences: named models at equal backbone and shots, controlled rows against their plain ones, and a
+    """Paired differences: named models at equal backbone and shots (one without shots with every K of another), controlled rows against their plain ones, and a
     model on one backbone against itself on a later one.
 
     A prior or reference has neither, so it is compared with every row of the model that it is named with. `metrics`
@@ -132,11 +132,11 @@ def compare(
 
 
 def _belong_together(left: Row, right: Row, pairs: Sequence[tuple[str, str]]) -> bool:
-    shots = left.shots == right.shots or left.kind in BESIDE or right.kind in BESIDE
+    shots = left.shots == right.shots or None in (left.shots, right.shots) or {left.kind, right.kind} & set(BESIDE)
     backbone = len({left.backbone, right.backbone} - {""}) < 2  # a baseline has none and is compared with any
     named = not left.control and not right.control and (left.model, right.model) in pairs
     controlled = bool(left.control) and not right.control and left.model == right.model
-    return shots and backbone and (named or controlled)
+    return bool(shots) and backbone and (named or controlled)
 
 
 def _on_other_backbones(left: Row, right: Row) -> bool:
