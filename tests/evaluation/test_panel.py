@@ -179,3 +179,8 @@ def test_a_model_without_shots_is_compared_with_every_number_of_shots() -> None:
     entries = rows((tuned("Z"), scored(0.4)), (tuned("M", shots=16), scored(0.9)), (tuned("M", shots=64), scored(1.2)))
     found = compare(entries, [("M", "Z")], TESTED)
     assert {(each.a, each.b) for each in found} == {("M, nano, 16-shot", "Z, nano"), ("M, nano, 64-shot", "Z, nano")}
+    with_shots = rows(
+        (tuned("Z"), scored(0.4)), (tuned("Z", shots=16), scored(0.5)), (tuned("M", shots=16), scored(0.9))
+    )
+    found = compare(with_shots, [("M", "Z")], TESTED)
+    assert {(each.a, each.b) for each in found} == {("M, nano, 16-shot", "Z, nano, 16-shot")}

@@ -8,7 +8,7 @@ its difference lies above zero.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import TypedDict
 
@@ -110,17 +110,21 @@ def compare(
     settings: TestSettings,
     metrics: Sequence[tuple[str, Metric]] | None = None,
 ) -> tuple[Comparison, ...]:
-    """Paired differences: named models at equal backbone and shots (one without shots with every K of another), controlled rows against their plain ones, and a
+    """Paired differences: named models at equal backbone and shots, controlled rows against their plain ones, and a
     model on one backbone against itself on a later one.
+
+    A second model that has no row with as many shots is compared without any.
 
     A prior or reference has neither, so it is compared with every row of the model that it is named with. `metrics`
     are those that decide or compare, unless others are named.
     """
+    shown = {(scored.row.model, scored.row.shots) for scored in rows}
     tests = [
         (left.row.title, right.row.title, name, difference)
         for place, left in enumerate(rows)
         for other, right in enumerate(rows)
-        if _belong_together(left.row, right.row, pairs) or (place < other and _on_other_backbones(left.row, right.row))
+        if _belong_together(left.row, right.row, pairs, shown)
+        or (place < other and _on_other_backbones(left.row, right.row))
         for name, metric in (comparing() if metrics is None else metrics)
         if (difference := _difference(left.scores, right.scores, metric, settings)) is not None
     ]
@@ -131,12 +135,16 @@ def compare(
     )
 
 
-def _belong_together(left: Row, right: Row, pairs: Sequence[tuple[str, str]]) -> bool:
-    shots = left.shots == right.shots or None in (left.shots, right.shots) or {left.kind, right.kind} & set(BESIDE)
+def _belong_together(
+    left: Row, right: Row, pairs: Sequence[tuple[str, str]], shown: Set[tuple[str, int | None]]
+) -> bool:
+    shots = left.shots == right.shots or left.kind in BESIDE or right.kind in BESIDE
+    if right.shots is None and (right.model, left.shots) not in shown:
+        shots = True
     backbone = len({left.backbone, right.backbone} - {""}) < 2  # a baseline has none and is compared with any
     named = not left.control and not right.control and (left.model, right.model) in pairs
     controlled = bool(left.control) and not right.control and left.model == right.model
-    return bool(shots) and backbone and (named or controlled)
+    return shots and backbone and (named or controlled)
 
 
 def _on_other_backbones(left: Row, right: Row) -> bool:
