@@ -31,6 +31,7 @@ NANO_STAGE: Final[Settings] = {
     "batch_size": NANO_BATCH,
     "optim": {"lr": 1e-3, "schedule": "cosine", "betas": [0.9, 0.98]},
     "sampling": {"targets_per_history": 12},
+    "pair_weight": 0.5,  # docs/results.md, "What was tried"
 }
 EPOCHS, MOST_STEPS = 3, 240
 
