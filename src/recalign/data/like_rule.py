@@ -48,7 +48,8 @@ class LikeRule:
     def __call__(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities in (0, 1) of events with these features, shape (events, features)."""
         scaled = (features - np.asarray(self.means)) / np.asarray(self.scales)
-        return _sigmoid(scaled @ np.asarray(self.weights) + self.bias)
+        # Not a matrix product, whose last bits depend on how many events are asked about together.
+        return _sigmoid((scaled * np.asarray(self.weights)).sum(axis=1) + self.bias)
 
     def to_json(self) -> str:
         """As text; `from_json` gives the rule back."""
