@@ -8,7 +8,7 @@ from events before the target and from what other users did.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -142,14 +142,14 @@ class FactFinder:
         user, items = self._user(past), [self._item(item_id, past) for item_id in asked.item_ids]
         rule = None if self.knowledge is None else self.knowledge.rule
         if rule is not None and items:
-            expected = rule(np.array([_features(past, item) for item in items]))
+            expected = rule(_features(past, items))
             return [Facts(user, _stated(item, share)) for item, share in zip(items, expected, strict=True)]
         return [Facts(user, _stated(item, None)) for item in items]
 
     def features(self, asked: CandidateList) -> NDArray[np.float64]:
         """What a `LikeRule` reads of each item of a list, shape (items, 9). Needs knowledge."""
         past = self._past(asked)
-        return np.array([_features(past, self._item(item_id, past)) for item_id in asked.item_ids]).reshape(-1, 9)
+        return _features(past, [self._item(item_id, past) for item_id in asked.item_ids])
 
     def _past(self, asked: CandidateList) -> _Past:
         fold, known = fold_of(asked.user_id), self.knowledge is not None
@@ -177,15 +177,14 @@ class FactFinder:
         if not past.likes:
             return UserFacts()
         recent = past.likes[-RECENT:]
-        known = past.others is not None
+        compared = {} if past.others is None else {"others": _percent(past.others), "bias": _percent(past.bias)}
         return UserFacts(
             liked=int(sum(past.likes)),
             met=len(past.likes),
             recent_liked=int(sum(recent)),
             recent_met=len(recent),
             recency=_percent(past.recency),
-            others=_percent(past.others) if past.others is not None else None,
-            bias=_percent(past.bias) if known else 0,
+            **compared,
         )
 
     def _item(self, item_id: str, past: _Past) -> _Item:
@@ -197,22 +196,22 @@ class FactFinder:
         return _Item(genres, taste, share, met_by)
 
 
-def _features(past: _Past, item: _Item) -> list[float]:
-    """Of a target with known titles; the last four are of the item, the others of the user."""
+def _features(past: _Past, items: Sequence[_Item]) -> NDArray[np.float64]:
+    """Of targets with known titles, shape (items, 9): five of the user, four of the item."""
     recent = past.likes[-RECENT:]
-    share = 0.5 if item.share is None else item.share
-    odds, known_by = math.log((share + 0.01) / (1.01 - share)), math.log1p(item.met_by)
-    return [
+    user = (
         past.recency,
         sum(past.likes) / len(past.likes) if past.likes else 0.5,
         sum(recent) / len(recent) if recent else 0.5,
         past.bias,
         0.5 if past.others is None else past.others,
-        odds,
-        known_by,
-        odds * known_by,
-        item.taste,
-    ]
+    )
+    rows = np.empty((len(items), 9))
+    for row, item in zip(rows, items, strict=True):
+        share = 0.5 if item.share is None else item.share
+        odds, known_by = math.log((share + 0.01) / (1.01 - share)), math.log1p(item.met_by)
+        row[:] = (*user, odds, known_by, odds * known_by, item.taste)
+    return rows
 
 
 def _stated(item: _Item, expected: float | None) -> ItemFacts:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from recalign.errors import DataError
 
@@ -35,7 +36,7 @@ class LikeRule:
         ridge = np.append(np.full(features.shape[1], _RIDGE), 0.0)
         weights = np.zeros(design.shape[1])
         for _ in range(_STEPS):
-            expected = _sigmoid(design @ weights)
+            expected = expit(design @ weights)
             gradient = design.T @ (expected - likes) / len(likes) + ridge * weights
             curvature = (design * (expected * (1 - expected))[:, None]).T @ design / len(likes) + np.diag(ridge)
             change = np.linalg.solve(curvature, gradient)
@@ -49,7 +50,7 @@ class LikeRule:
         """Probabilities in (0, 1) of events with these features, shape (events, features)."""
         scaled = (features - np.asarray(self.means)) / np.asarray(self.scales)
         # Not a matrix product, whose last bits depend on how many events are asked about together.
-        return _sigmoid((scaled * np.asarray(self.weights)).sum(axis=1) + self.bias)
+        return np.asarray(expit((scaled * np.asarray(self.weights)).sum(axis=1) + self.bias), dtype=np.float64)
 
     def to_json(self) -> str:
         """As text; `from_json` gives the rule back."""
@@ -64,7 +65,3 @@ class LikeRule:
             return cls(bias=float(fields["bias"]), **lists)
         except (ValueError, KeyError, TypeError) as error:
             raise DataError("rule of likes", found=text[:60], expected="weights, bias, means and scales") from error
-
-
-def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(1 / (1 + np.exp(-np.clip(values, -40, 40))), dtype=np.float64)

@@ -139,8 +139,7 @@ def _belong_together(
     left: Row, right: Row, pairs: Sequence[tuple[str, str]], shown: Set[tuple[str, int | None]]
 ) -> bool:
     shots = left.shots == right.shots or left.kind in BESIDE or right.kind in BESIDE
-    if right.shots is None and (right.model, left.shots) not in shown:
-        shots = True
+    shots = shots or (right.shots is None and (right.model, left.shots) not in shown)
     backbone = len({left.backbone, right.backbone} - {""}) < 2  # a baseline has none and is compared with any
     named = not left.control and not right.control and (left.model, right.model) in pairs
     controlled = bool(left.control) and not right.control and left.model == right.model

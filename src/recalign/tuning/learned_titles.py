@@ -9,13 +9,14 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from recalign.data.catalog import ItemCatalog
 from recalign.data.facts import FactFinder
 from recalign.data.knowledge import TitleKnowledge
 from recalign.data.like_rule import LikeRule
 from recalign.data.samples import HistoryEntry, Sample, SampleSet
 from recalign.seeding import generator
 from recalign.tuning.config import SamplingConfig
-from recalign.tuning.sources import lay_out, user_sequences
+from recalign.tuning.sources import UserSequence, lay_out, user_sequences
 
 RULE_EVENTS: Final = 100_000  # more make the nine weights of a rule no better
 _LAYOUT: Final = SamplingConfig(targets_per_history=16, random_fraction=0.0, short_fraction=0.0)
@@ -26,19 +27,20 @@ def count_titles(parts: Sequence[tuple[SampleSet, pl.DataFrame]]) -> TitleKnowle
 
     None where no users are known apart: those of published samples are not, so nobody could be left out.
     """
-    counted = [(data, rows) for data, rows in parts if data.tells_users_apart]
+    counted = [(data.catalog, user_sequences(rows)) for data, rows in parts if data.tells_users_apart]
     if not counted:
         return None
-    users = ((data.catalog, user.user_id, user.entries) for data, rows in counted for user in user_sequences(rows))
+    users = ((catalog, user.user_id, user.entries) for catalog, sequences in counted for user in sequences)
     return _with_rule(TitleKnowledge.count(users), counted)
 
 
-def _with_rule(knowledge: TitleKnowledge, parts: Sequence[tuple[SampleSet, pl.DataFrame]]) -> TitleKnowledge:
+def _with_rule(
+    knowledge: TitleKnowledge, parts: Sequence[tuple[ItemCatalog, Sequence[UserSequence]]]
+) -> TitleKnowledge:
     """The knowledge with the rule that the training events themselves follow, each after those before it."""
     features, likes = [], []
-    for data, rows in parts:
-        finder, users = FactFinder(data.catalog, knowledge), user_sequences(rows)
-        room = RULE_EVENTS // len(parts)
+    for catalog, users in parts:
+        finder, room = FactFinder(catalog, knowledge), RULE_EVENTS // len(parts)
         for index in generator(0, "like-rule").permutation(len(users)):
             for block in lay_out(users[index], _LAYOUT, generator(0, "like-rule", users[index].user_id)):
                 features.append(finder.features(block.asked()))
