@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recalign.data.catalog import ItemCatalog
-from recalign.data.knowledge import TitleKnowledge, fold_of, title_key
-from recalign.data.samples import CandidateList
+from recalign.data.knowledge import Opinion, TitleKnowledge, fold_of, title_key
+from recalign.data.samples import CandidateList, HistoryEntry
+from recalign.data.taste import UNKNOWN_YEAR, Taste, Traits, own_ranks
 
 PAST: Final = 200  # as many of the newest events are counted
 RECENT: Final = 3
@@ -62,8 +63,7 @@ class ItemFacts:
 
     Attributes:
         genres: The user's likes by genre of the target, of four genres at most.
-        taste: How much more than expected the user likes items of its genres and of its decade (their mean), in percent
-            points.
+        taste: How much higher than others the user ranks items like this one, in percent points (`Taste`).
         liked_by: Other users who like it, in percent, drawn towards the mean where few met it; None where titles are
             not known.
         met_by: How many other users met it, rounded down to a power of two; None where titles are not known.
@@ -86,17 +86,6 @@ class Facts:
     item: ItemFacts
 
 
-class _Kind(NamedTuple):
-    """What the user did with items of one kind, and how much more than expected they liked them in all."""
-
-    liked: int
-    met: int
-    surprise: float
-
-
-_NEW_KIND: Final = _Kind(0, 0, 0.0)
-
-
 @dataclass(frozen=True, slots=True)
 class _Past:
     """A user's newest events, not yet rounded. See `UserFacts`; `likes` are 0 or 1, oldest first."""
@@ -106,16 +95,16 @@ class _Past:
     recency: float = 0.5
     others: float | None = None
     bias: float = 0.0
-    kinds: Mapping[str, _Kind] = field(default_factory=dict)
+    genres: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # liked and met
+    taste: Taste | None = None
 
 
 class _Item(NamedTuple):
-    """A target, not yet rounded. See `ItemFacts`."""
+    """A target, not yet rounded. See `ItemFacts`; nothing is known of the opinion where nobody was counted."""
 
     genres: tuple[GenreFact, ...]
     taste: float
-    share: float | None
-    met_by: int
+    opinion: Opinion | None
 
 
 class FactFinder:
@@ -130,16 +119,15 @@ class FactFinder:
         self._catalog, self.knowledge = catalog, knowledge
         rows = catalog.frame.select("item_id", "genres", "year").iter_rows()
         self._genres: dict[str, tuple[str, ...]] = {}
-        self._kinds: dict[str, tuple[str, ...]] = {}
+        self._years: dict[str, float] = {}
         for item_id, names, year in rows:
-            genres = tuple(dict.fromkeys(name for name in names or () if name and name.strip()))
-            decade = () if year is None else (f"decade {year // 10 * 10}",)
-            self._genres[item_id], self._kinds[item_id] = genres[:GENRES], (*genres, *decade)
+            self._genres[item_id] = tuple(dict.fromkeys(name for name in names or () if name and name.strip()))
+            self._years[item_id] = UNKNOWN_YEAR if year is None else float(year)
 
     def of(self, asked: CandidateList) -> list[Facts]:
         """The facts of each item of a list, in their order. They do not depend on the other items."""
-        past = self._past(asked)
-        user, items = self._user(past), [self._item(item_id, past) for item_id in asked.item_ids]
+        past, items = self._known(asked)
+        user = _user(past)
         rule = None if self.knowledge is None else self.knowledge.rule
         if rule is not None and items:
             expected = rule(_features(past, items))
@@ -147,57 +135,81 @@ class FactFinder:
         return [Facts(user, _stated(item, None)) for item in items]
 
     def features(self, asked: CandidateList) -> NDArray[np.float64]:
-        """What a `LikeRule` reads of each item of a list, shape (items, 9). Needs knowledge."""
-        past = self._past(asked)
-        return _features(past, [self._item(item_id, past) for item_id in asked.item_ids])
+        """What a `LikeRule` reads of each item of a list, shape (items, 11). Needs knowledge."""
+        return _features(*self._known(asked))
 
-    def _past(self, asked: CandidateList) -> _Past:
-        fold, known = fold_of(asked.user_id), self.knowledge is not None
-        entries = asked.past[-PAST:]
-        if not entries:
-            return _Past(fold)
+    def _known(self, asked: CandidateList) -> tuple[_Past, list[_Item]]:
+        fold, entries, targets = fold_of(asked.user_id), asked.past[-PAST:], asked.item_ids
+        items = [*(entry.item_id for entry in entries), *targets]
+        opinions = [self._opinion(item_id, fold) for item_id in items]
+        traits = self._traits(items, opinions, len(entries))
+        past = _Past(fold)
+        if entries:
+            past = self._past(fold, entries, opinions[: len(entries)], Taste.learn(traits[0], own_ranks(entries)))
+        tastes = [0.0] * len(targets) if past.taste is None else past.taste.of(traits[1]).tolist()
+        known = zip(targets, tastes, opinions[len(entries) :], strict=True)
+        return past, [_Item(self._genre_facts(item_id, past), taste, opinion) for item_id, taste, opinion in known]
+
+    def _past(
+        self, fold: int, entries: Sequence[HistoryEntry], opinions: Sequence[Opinion | None], taste: Taste
+    ) -> _Past:
         likes = [float(entry.liked) for entry in entries]
-        shares = [self._share(entry.item_id, fold)[0] if known else 0.0 for entry in entries]
+        shares = [0.0 if opinion is None else opinion.share for opinion in opinions]
         bias = (sum(likes) - sum(shares)) / (len(likes) + SHRINK)
         weights = [math.exp(-k / DECAY) for k in range(len(likes))]
         lately = sum(weight * like for weight, like in zip(weights, reversed(likes), strict=True)) / sum(weights)
-        kinds: dict[str, _Kind] = {}
-        for entry, like, share in zip(entries, likes, shares, strict=True):
-            for name in self._kinds.get(entry.item_id, ()):
-                liked, met, surprise = kinds.get(name, _NEW_KIND)
-                kinds[name] = _Kind(liked + int(like), met + 1, surprise + like - share - bias)
-        return _Past(fold, tuple(likes), lately, sum(shares) / len(shares) if known else None, bias, kinds)
+        genres: dict[str, tuple[int, int]] = {}
+        for entry in entries:
+            for name in self._genres.get(entry.item_id, ()):
+                liked, met = genres.get(name, (0, 0))
+                genres[name] = liked + int(entry.liked), met + 1
+        others = None if self.knowledge is None else sum(shares) / len(shares)
+        return _Past(fold, tuple(likes), lately, others, bias, genres, taste)
 
-    def _share(self, item_id: str, fold: int) -> tuple[float, int]:
-        assert self.knowledge is not None
+    def _opinion(self, item_id: str, fold: int) -> Opinion | None:
+        if self.knowledge is None:
+            return None
         title = "" if self._catalog.hides_titles else self._catalog.title(item_id)
-        return self.knowledge.share(title_key(title), fold)
+        return self.knowledge.opinion(title_key(title), fold)
 
-    def _user(self, past: _Past) -> UserFacts:
-        if not past.likes:
-            return UserFacts()
-        recent = past.likes[-RECENT:]
-        compared = {} if past.others is None else {"others": _percent(past.others), "bias": _percent(past.bias)}
-        return UserFacts(
-            liked=int(sum(past.likes)),
-            met=len(past.likes),
-            recent_liked=int(sum(recent)),
-            recent_met=len(recent),
-            recency=_percent(past.recency),
-            **compared,
+    def _traits(self, items: Sequence[str], opinions: Sequence[Opinion | None], events: int) -> tuple[Traits, Traits]:
+        """Of the user's events, which are the first of the items, and of the targets, which all come next."""
+        named = [self._genres.get(item_id, ()) for item_id in items]
+        columns = {name: place for place, name in enumerate(dict.fromkeys(name for names in named for name in names))}
+        genres = np.zeros((len(items), len(columns)))
+        for row, names in zip(genres, named, strict=True):
+            row[[columns[name] for name in names]] = 1.0
+        years = np.array([self._years.get(item_id, UNKNOWN_YEAR) for item_id in items])
+        met = np.log1p([0.0 if opinion is None else opinion.met for opinion in opinions])
+        ranks = np.array([0.0 if opinion is None else opinion.rank for opinion in opinions])
+        order = np.minimum(np.arange(len(items)), events).astype(np.float64)
+        past, asked = (
+            Traits(genres[part], years[part], met[part], ranks[part], order[part])
+            for part in (slice(events), slice(events, None))
         )
+        return past, asked
 
-    def _item(self, item_id: str, past: _Past) -> _Item:
-        kinds = self._kinds[item_id]
-        found = [past.kinds.get(name, _NEW_KIND) for name in kinds]
-        taste = sum(kind.surprise / (kind.met + SHRINK) for kind in found) / len(kinds) if kinds else 0.0
-        genres = tuple(GenreFact(name, *past.kinds.get(name, _NEW_KIND)[:2]) for name in self._genres[item_id])
-        share, met_by = self._share(item_id, past.fold) if self.knowledge is not None else (None, 0)
-        return _Item(genres, taste, share, met_by)
+    def _genre_facts(self, item_id: str, past: _Past) -> tuple[GenreFact, ...]:
+        return tuple(GenreFact(name, *past.genres.get(name, (0, 0))) for name in self._genres[item_id][:GENRES])
+
+
+def _user(past: _Past) -> UserFacts:
+    if not past.likes:
+        return UserFacts()
+    recent = past.likes[-RECENT:]
+    compared = {} if past.others is None else {"others": _percent(past.others), "bias": _percent(past.bias)}
+    return UserFacts(
+        liked=int(sum(past.likes)),
+        met=len(past.likes),
+        recent_liked=int(sum(recent)),
+        recent_met=len(recent),
+        recency=_percent(past.recency),
+        **compared,
+    )
 
 
 def _features(past: _Past, items: Sequence[_Item]) -> NDArray[np.float64]:
-    """Of targets with known titles, shape (items, 9): five of the user, four of the item."""
+    """Of targets with known titles, shape (items, 11): five of the user, six of the item."""
     recent = past.likes[-RECENT:]
     user = (
         past.recency,
@@ -206,19 +218,19 @@ def _features(past: _Past, items: Sequence[_Item]) -> NDArray[np.float64]:
         past.bias,
         0.5 if past.others is None else past.others,
     )
-    rows = np.empty((len(items), 9))
+    rows = np.empty((len(items), 11))
     for row, item in zip(rows, items, strict=True):
-        share = 0.5 if item.share is None else item.share
-        odds, known_by = math.log((share + 0.01) / (1.01 - share)), math.log1p(item.met_by)
-        row[:] = (*user, odds, known_by, odds * known_by, item.taste)
+        share, met, rank = item.opinion or Opinion(0.5, 0, 0.0)
+        odds, known_by = math.log((share + 0.01) / (1.01 - share)), math.log1p(met)
+        row[:] = (*user, odds, known_by, odds * known_by, rank, rank * known_by, item.taste)
     return rows
 
 
 def _stated(item: _Item, expected: float | None) -> ItemFacts:
     facts = ItemFacts(item.genres, _percent(item.taste))
-    if item.share is not None:
-        met_by = 1 << item.met_by.bit_length() >> 1
-        facts = replace(facts, liked_by=_percent(item.share), met_by=met_by)
+    if item.opinion is not None:
+        met_by = 1 << item.opinion.met.bit_length() >> 1
+        facts = replace(facts, liked_by=_percent(item.opinion.share), met_by=met_by)
     return facts if expected is None else replace(facts, expected=_percent(expected))
 
 

@@ -1,4 +1,4 @@
-"""What a source's users think of each title: how many liked it, of how many who met it.
+"""What a source's users think of each title: how many met it, how many of them liked it, and how they rank it.
 
 A model takes this table along, so that it knows a title in any catalogue. Counts are kept by *fold* of users, and what
 is said about a user leaves that user's fold out: no label ever tells itself, in training or later.
@@ -12,13 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import polars as pl
 
 from recalign.data.catalog import MISSING_TEXT, ItemCatalog
 from recalign.data.like_rule import LikeRule
 from recalign.data.schema import HistoryEntry
+from recalign.data.taste import own_ranks
 from recalign.data.title_names import main_name, split_year
 from recalign.errors import DataError
 
@@ -32,21 +33,45 @@ COUNTS: Final[dict[str, pl.DataType]] = {
     "title": pl.String(),
     "liked": pl.Array(pl.Int32(), FOLDS),
     "met": pl.Array(pl.Int32(), FOLDS),
+    "ranks": pl.Array(pl.Int32(), FOLDS),
 }
+_WHOLE: Final = 1000  # ranks are summed as whole thousandths, so that their order does not matter
+
+
+class Opinion(NamedTuple):
+    """What other users think of a title.
+
+    Attributes:
+        share: How many of them like it, in [0, 1], drawn towards the share of all titles together.
+        met: How many of them met it.
+        rank: Where it stands among the ratings of each (`own_ranks`), on average; in [-0.5, 0.5], drawn towards 0.
+    """
+
+    share: float
+    met: int
+    rank: float
 
 
 class TitleCounts:
-    """Users of each fold who liked a title, and who met it; `FOLDS` numbers each."""
+    """Users of each fold who met a title, who liked it, and the sum of its ranks among theirs; `FOLDS` numbers each."""
 
-    __slots__ = ("_all_liked", "_all_met", "liked", "met")
+    __slots__ = ("_sums", "liked", "met", "ranks")
 
-    def __init__(self, liked: Iterable[int], met: Iterable[int]) -> None:
-        self.liked, self.met = tuple(liked), tuple(met)
-        self._all_liked, self._all_met = sum(self.liked), sum(self.met)
+    def __init__(self, liked: Iterable[int], met: Iterable[int], ranks: Iterable[int]) -> None:
+        self.liked, self.met, self.ranks = tuple(liked), tuple(met), tuple(ranks)
+        self._sums = sum(self.liked), sum(self.met), sum(self.ranks)
 
-    def without(self, fold: int) -> tuple[int, int]:
-        """How many users of all other folds liked it, and how many met it."""
-        return self._all_liked - self.liked[fold], self._all_met - self.met[fold]
+    @classmethod
+    def joined(cls, parts: Iterable[TitleCounts]) -> TitleCounts:
+        """The counts of all of them together."""
+        none = cls(*[[0] * FOLDS] * 3)
+        columns = [(part.liked, part.met, part.ranks) for part in (none, *parts)]
+        return cls(*(map(sum, zip(*column, strict=True)) for column in zip(*columns, strict=True)))
+
+    def without(self, fold: int) -> tuple[int, int, int]:
+        """The users of all other folds: how many liked it, how many met it, and the sum of its ranks."""
+        liked, met, ranks = self._sums
+        return liked - self.liked[fold], met - self.met[fold], ranks - self.ranks[fold]
 
 
 @dataclass(frozen=True)
@@ -58,37 +83,30 @@ class TitleKnowledge:
     _total: TitleCounts = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        titles = self.counts.values()
-        liked = map(sum, zip(*(title.liked for title in titles), strict=True)) if titles else [0] * FOLDS
-        met = map(sum, zip(*(title.met for title in titles), strict=True)) if titles else [0] * FOLDS
-        object.__setattr__(self, "_total", TitleCounts(liked, met))
+        object.__setattr__(self, "_total", TitleCounts.joined(self.counts.values()))
 
     @classmethod
     def count(cls, users: Iterable[tuple[ItemCatalog, str, Iterable[HistoryEntry]]]) -> TitleKnowledge:
         """Count events: per user the catalogue of their items, their id, and all that may be known of them."""
-        liked: dict[str, list[int]] = defaultdict(lambda: [0] * FOLDS)
-        met: dict[str, list[int]] = defaultdict(lambda: [0] * FOLDS)
-        for catalog, user_id, entries in users:
-            fold = fold_of(user_id)
-            for entry in entries:
+        counts: dict[str, tuple[list[int], ...]] = defaultdict(lambda: tuple([0] * FOLDS for _ in range(3)))
+        for catalog, user_id, events in users:
+            fold, entries = fold_of(user_id), tuple(events)
+            for entry, rank in zip(entries, own_ranks(entries), strict=True):
                 title = catalog.title(entry.item_id)
                 if title == MISSING_TEXT:
                     continue
-                key = title_key(title)
-                met[key][fold] += 1
-                liked[key][fold] += int(entry.liked)
-        return cls({key: TitleCounts(liked[key], met[key]) for key in sorted(met)})
+                liked, met, ranks = counts[title_key(title)]
+                liked[fold] += int(entry.liked)
+                met[fold] += 1
+                ranks[fold] += round(_WHOLE * rank)
+        return cls({key: TitleCounts(*counts[key]) for key in sorted(counts)})
 
     def with_counts(self, others: TitleKnowledge) -> TitleKnowledge:
         """The counts of both together; nobody may be in both."""
-        counts = dict(self.counts)
-        for key, title in others.counts.items():
-            known = counts.get(key)
-            if known is not None:
-                pairs = zip(known.liked, title.liked, strict=True), zip(known.met, title.met, strict=True)
-                title = TitleCounts(*(map(sum, columns) for columns in pairs))
-            counts[key] = title
-        return TitleKnowledge({key: counts[key] for key in sorted(counts)}, self.rule)
+        both = [self.counts, others.counts]
+        keys = sorted(self.counts.keys() | others.counts.keys())
+        joined = {key: TitleCounts.joined(counts[key] for counts in both if key in counts) for key in keys}
+        return TitleKnowledge(joined, self.rule)
 
     @classmethod
     def read(cls, path: Path) -> TitleKnowledge:
@@ -99,26 +117,27 @@ class TitleKnowledge:
             raise DataError(f"cannot read the title counts {path}", found=str(error)) from error
         if dict(frame.schema) != COUNTS:
             raise DataError(f"title counts {path}", found=str(dict(frame.schema)), expected=str(COUNTS))
-        counts = {key: TitleCounts(liked, met) for key, liked, met in frame.iter_rows()}
+        counts = {key: TitleCounts(*columns) for key, *columns in frame.iter_rows()}
         return cls(counts, LikeRule.from_json(rule) if rule else None)
 
     def write(self, path: Path) -> None:
         """Write the counts as Parquet."""
-        rows = [(key, list(title.liked), list(title.met)) for key, title in self.counts.items()]
+        rows = [(key, title.liked, title.met, title.ranks) for key, title in self.counts.items()]
         metadata = {} if self.rule is None else {_RULE: self.rule.to_json()}
         pl.DataFrame(rows, schema=COUNTS, orient="row").write_parquet(path, metadata=metadata)
 
-    def share(self, key: str, fold: int) -> tuple[float, int]:
-        """How much a title is liked, and by how many it was met, without the users of `fold`.
+    def opinion(self, key: str, fold: int) -> Opinion:
+        """What the users of all folds but one think of a title.
 
-        The share is (liked + 5 · mean) / (met + 5), in [0, 1], where mean is the share of all titles together. It is
-        0.5 where nobody is left at all.
+        The share is (liked + 5 · mean) / (met + 5), where mean is the share of all titles together, or 0.5 where nobody
+        is left at all. The rank is the sum of ranks / (met + 5).
         """
-        all_liked, all_met = self._total.without(fold)
+        all_liked, all_met, _ = self._total.without(fold)
         mean = all_liked / all_met if all_met else 0.5
         counts = self.counts.get(key)
-        liked, met = (0, 0) if counts is None else counts.without(fold)
-        return (liked + PRIOR_RATINGS * mean) / (met + PRIOR_RATINGS), met
+        liked, met, ranks = (0, 0, 0) if counts is None else counts.without(fold)
+        weight = met + PRIOR_RATINGS
+        return Opinion((liked + PRIOR_RATINGS * mean) / weight, met, ranks / _WHOLE / weight)
 
 
 def fold_of(user_id: str) -> int:

@@ -18,7 +18,7 @@ from recalign.seeding import generator
 from recalign.tuning.config import SamplingConfig
 from recalign.tuning.sources import UserSequence, lay_out, user_sequences
 
-RULE_EVENTS: Final = 100_000  # more make the nine weights of a rule no better
+RULE_EVENTS: Final = 100_000  # more make the few weights of a rule no better
 _LAYOUT: Final = SamplingConfig(targets_per_history=16, random_fraction=0.0, short_fraction=0.0)
 
 
