@@ -52,12 +52,22 @@ def test_counts_are_those_of_the_past() -> None:
     assert (found[0].item.liked_by, found[0].item.met_by) == (None, None)
 
 
-def test_taste_is_what_a_genre_or_decade_adds_to_the_users_own_share() -> None:
-    """Two dramas of the nineties were liked, a comedy was not."""
-    (facts,) = FactFinder(CATALOG).of(CandidateList("u", entries("++-"), ("i5",)))
-    bias = 2 / (3 + 3)
-    drama, nineties = (2 - 2 * bias) / (2 + 3), (2 - 3 * bias) / (3 + 3)
-    assert facts.item.taste == round(100 * (drama + nineties) / 2)
+def test_taste_is_higher_for_what_is_like_the_liked() -> None:
+    """Of twenty items all dramas were liked, and nothing else."""
+    likes = "".join("+" if "Drama" in GENRES[number % 5] else "-" for number in range(20))
+    asked = CandidateList("u", entries(likes), ("i20", "i22", "i21", "i23"))
+    drama, comedy, both, untold = (facts.item.taste for facts in FactFinder(CATALOG).of(asked))
+    assert drama > 0 > comedy
+    assert drama > both > comedy
+    assert drama > untold, "it has no genre"
+
+
+def test_taste_compares_with_what_others_think() -> None:
+    """Who likes what all like has no taste of their own; who likes what nobody does, has."""
+    finder = FactFinder(CATALOG, knowledge())
+    as_others, otherwise = (finder.of(CandidateList("u", entries(likes * 5), ("i12", "i13"))) for likes in ("+-", "-+"))
+    assert [abs(facts.item.taste) for facts in as_others] == [0, 0]
+    assert otherwise[1].item.taste > 0 > otherwise[0].item.taste
 
 
 def test_others_are_told_where_they_were_counted() -> None:

@@ -33,9 +33,11 @@ def test_titles_that_are_one_are_counted_together() -> None:
     known = counted({"u1": {"a": True, "c": False}, "u2": {"b": True}, "u3": {"a": False}})
     fold = next(fold for fold in range(FOLDS) if fold not in {fold_of(user) for user in ("u1", "u2", "u3")})
     mean = 2 / 4
-    assert known.share(title_key(TITLES["b"]), fold) == (pytest.approx((2 + 5 * mean) / (3 + 5)), 3)
-    assert known.share(title_key(TITLES["c"]), fold) == (pytest.approx(5 * mean / 6), 1)
-    assert known.share("nobody met it", fold) == (mean, 0)
+    above, below = 2 / 3 - 0.5, 1 / 3 - 0.5  # of two events of u1; the others have one, which is in the middle
+    first, later, never = (known.opinion(key, fold) for key in (title_key(TITLES["b"]), title_key(TITLES["c"]), "none"))
+    assert first == (pytest.approx((2 + 5 * mean) / (3 + 5)), 3, pytest.approx(above / 8, rel=0.01))
+    assert later == (pytest.approx(5 * mean / 6), 1, pytest.approx(below / 6, rel=0.01))
+    assert never == (mean, 0, 0)
     assert title_key("???") == "???"
 
 
@@ -55,10 +57,11 @@ def test_no_label_of_a_user_changes_what_is_said_to_them(
     turned = {**likes, user: {item: not liked for item, liked in likes[user].items()}}
     without = {name: items for name, items in likes.items() if name != user}
     for title in TITLES.values():
-        said = counted(likes).share(title_key(title), fold_of(user))
-        assert said == counted(turned).share(title_key(title), fold_of(user))
-        assert said == counted(without).share(title_key(title), fold_of(user))
-        assert 0 <= said[0] <= 1
+        said = counted(likes).opinion(title_key(title), fold_of(user))
+        assert said == counted(turned).opinion(title_key(title), fold_of(user))
+        assert said == counted(without).opinion(title_key(title), fold_of(user))
+        assert 0 <= said.share <= 1
+        assert -0.5 <= said.rank <= 0.5
 
 
 def test_counts_of_two_are_counts_of_all() -> None:
@@ -67,7 +70,7 @@ def test_counts_of_two_are_counts_of_all() -> None:
     both = counted(one).with_counts(counted(other))
     for title in TITLES.values():
         for fold in range(FOLDS):
-            assert both.share(title_key(title), fold) == counted(one | other).share(title_key(title), fold)
+            assert both.opinion(title_key(title), fold) == counted(one | other).opinion(title_key(title), fold)
 
 
 def test_counts_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -75,7 +78,7 @@ def test_counts_are_read_as_they_were_written(tmp_path: Path) -> None:
     known.write(tmp_path / "knowledge.parquet")
     read = TitleKnowledge.read(tmp_path / "knowledge.parquet")
     for key in (title_key(TITLES["a"]), "???"):
-        assert [read.share(key, fold) for fold in range(FOLDS)] == [known.share(key, fold) for fold in range(FOLDS)]
+        assert [read.opinion(key, fold) for fold in range(FOLDS)] == [known.opinion(key, fold) for fold in range(FOLDS)]
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -87,4 +90,4 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_where_nobody_was_counted_half_is_said() -> None:
-    assert counted({}).share("x", 0) == (0.5, 0)
+    assert counted({}).opinion("x", 0) == (0.5, 0, 0)

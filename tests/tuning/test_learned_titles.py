@@ -106,4 +106,4 @@ def test_no_test_label_is_in_what_is_said(source: SampleSet) -> None:
         for title in source.catalog.frame["title"]:
             for user in source.frame("test")["user_id"]:
                 key, fold = title_key(title), fold_of(user)
-                assert recounted.share(key, fold) == known.share(key, fold)
+                assert recounted.opinion(key, fold) == known.opinion(key, fold)
