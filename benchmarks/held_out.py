@@ -1,12 +1,14 @@
 """How good models are on the source users whom their selection held out: what everything is chosen by.
 
-    python benchmarks/held_out.py DATA MODEL [MODEL ...] [--device cuda] [--save FOLDER]
+    python benchmarks/held_out.py DATA MODEL [MODEL ...] [--split test] [--device cuda] [--save FOLDER]
 
 DATA is the prepared source. All events of the held-out users are asked about, 16 after each history in order of time,
-but for those of the test split. A MODEL may be scores that an earlier call saved (.parquet).
+but for those of the test split. With --split the samples of that split of any DATA are asked about instead. A MODEL may
+be scores that an earlier call saved (.parquet).
 
 Columns: AUC over all, and AUC within a list (the mean over lists with both answers), each minus that of the first
-model, with a 95 % interval over users.
+model, with a 95 % interval over users. After a model that knows titles comes what its facts alone let one expect,
+without any language model.
 """
 
 from __future__ import annotations
@@ -14,17 +16,21 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from recalign.artifacts import read_manifest
+from recalign.data.facts import FactFinder
 from recalign.data.samples import CandidateList, SampleSet
+from recalign.data.schema import SPLITS
 from recalign.metrics.classification import auc
 from recalign.metrics.significance import Statistic, bootstrap_ci, paired_bootstrap
+from recalign.scoring.base import sample_lists
 from recalign.tuning.config import RecStage, stage_config
-from recalign.tuning.model_artifact import load_scorer
+from recalign.tuning.model_artifact import load_knowledge, load_scorer
 from recalign.tuning.selection import held_out_lists
 
 Tables = dict[Statistic, pl.DataFrame]
@@ -56,26 +62,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("--split", choices=SPLITS, help="ask about this split instead of the held-out users")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--save", type=Path, help="folder for the scores of each model")
     options = parser.parse_args()
     data = SampleSet.load(options.data)
-    lists, labels = asked(data, next(model for model in options.models if model.suffix != ".parquet"))
+    if options.split:
+        samples = data.samples(options.split)
+        lists, labels = sample_lists(samples), [sample.label for sample in samples]
+    else:
+        lists, labels = asked(data, next(model for model in options.models if model.suffix != ".parquet"))
     print(f"{len({one.user_id for one in lists})} users, {len(lists)} lists, {len(labels)} items")
     print(f"{'model':28} {'AUC':>6} {'minus the first':>24}  {'within':>6} {'minus the first':>24} {'s':>5}")
     first: Tables = {}
     for model in options.models:
-        started = time.perf_counter()
-        if model.suffix == ".parquet":
-            scores = pl.read_parquet(model)["score"].to_numpy()
-        else:
-            scores = load_scorer(model, data, device=options.device).score(lists).flat()
-        if options.save:
-            pl.DataFrame({"score": scores}).write_parquet(options.save / f"{model.stem}.parquet")
-        tables = measured(lists, labels, scores)
-        first = first or tables
-        cells = [cell(statistic, tables[statistic], first[statistic]) for statistic in tables]
-        print(f"{model.name:28} {'  '.join(cells)} {time.perf_counter() - started:5.0f}", flush=True)
+        for name, scored in scorings(model, data, lists, options.device):
+            started = time.perf_counter()
+            scores = scored()
+            if options.save and name == model.name:
+                pl.DataFrame({"score": scores}).write_parquet(options.save / f"{model.stem}.parquet")
+            tables = measured(lists, labels, scores)
+            first = first or tables
+            cells = [cell(statistic, tables[statistic], first[statistic]) for statistic in tables]
+            print(f"{name:28} {'  '.join(cells)} {time.perf_counter() - started:5.0f}", flush=True)
+
+
+def scorings(
+    model: Path, data: SampleSet, lists: list[CandidateList], device: str
+) -> list[tuple[str, Callable[[], np.ndarray]]]:
+    """What is measured of a model, with the name of each row."""
+    if model.suffix == ".parquet":
+        return [(model.name, lambda: pl.read_parquet(model)["score"].to_numpy())]
+    rows = [(model.name, lambda: load_scorer(model, data, device=device).score(lists).flat())]
+    knowledge = load_knowledge(model)
+    if knowledge is not None and (rule := knowledge.rule) is not None:
+        finder = FactFinder(data.catalog, knowledge)
+        rows.append(("  its facts alone", lambda: np.concatenate([rule(finder.features(one)) for one in lists])))
+    return rows
 
 
 def cell(statistic: Statistic, table: pl.DataFrame, first: pl.DataFrame) -> str:
