@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recalign.cli.next_step import tell_next
+from recalign.cli.next_step import after_prepare, tell_next
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +22,9 @@ def audit(
         str | None,
         typer.Option(help="Count prompts that this backbone would truncate (path or hub id).", show_default=False),
     ] = None,
-    max_length: Annotated[int, typer.Option(min=16, help="With --backbone: longest prompt in tokens.")] = 512,
+    max_length: Annotated[
+        int, typer.Option(metavar="N", min=16, help="With --backbone: longest prompt in tokens.")
+    ] = 512,
     template: Annotated[
         str | None, typer.Option(help="With --backbone: prompt template; the data's by default.", show_default=False)
     ] = None,
@@ -42,7 +44,7 @@ def audit(
         sys.stdout.write(report.model_dump_json() + "\n")
     else:
         show_findings(Console(highlight=False), report)
-        tell_next(("evaluate", "prior:like-rate", "--data", data), ("tune", "--data", data, "--output", "runs/model"))
+        tell_next(*after_prepare(data))
 
 
 def show_findings(console: Console, report: AuditReport) -> None:

@@ -13,8 +13,8 @@ from recalign.cli.next_step import tell_next
 def candidates(
     data: Annotated[Path, typer.Argument(help="Prepared directory.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.", show_default=False)],
-    negatives: Annotated[int, typer.Option(min=1, help="Negatives beside each liked target.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw and of the order within a list.")] = 0,
+    negatives: Annotated[int, typer.Option(metavar="N", min=1, help="Negatives beside each liked target.")] = 50,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the draw and of the order within a list.")] = 0,
     split: Annotated[str, typer.Option(help="Split whose liked targets are ranked: train, valid or test.")] = "test",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace ranking candidates that are there.")] = False,
 ) -> None:

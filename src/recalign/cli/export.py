@@ -41,14 +41,16 @@ def export(
     ] = None,
     max_length: Annotated[
         int | None,
-        typer.Option(min=16, help="Of data: longest prompt in tokens of --backbone.", show_default="that of tune"),
+        typer.Option(
+            metavar="N", min=16, help="Of data: longest prompt in tokens of --backbone.", show_default="that of tune"
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an export that is there.")] = False,
 ) -> None:
     """Write a tuned model or prepared data so that other programs can use it without recalign.
 
     A merged model is loaded again with plain transformers, and must give recalign's scores. Its README.md says how to
-    ask it. What prepared data become is described in docs/export.md.
+    ask it. What prepared data become is described in the documentation, page export.
     """
     from recalign.tuning.export_card import FORMS
     from recalign.tuning.export_data import DATA_FORMS, export_data

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recalign.cli.audit import show_findings
-from recalign.cli.next_step import tell_next
+from recalign.cli.next_step import after_prepare, tell_next
 from recalign.data.readers import READERS
 from recalign.errors import ConfigError
 
@@ -171,7 +171,7 @@ def _show(console: Console, path: Path) -> None:
     console.print()
     show_findings(console, AuditReport.model_validate(json.loads((path / AUDIT_FILE).read_bytes())))
     console.print(Text(f"{path}"), soft_wrap=True)
-    tell_next(("evaluate", "prior:like-rate", "--data", path), ("tune", "--data", path, "--output", "runs/model"))
+    tell_next(*after_prepare(path))
 
 
 def _table(first: str, *numbers: str) -> Table:

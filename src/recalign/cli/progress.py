@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from recalign.experiment.progress import Progress as Callback
 from recalign.experiment.progress import Reporter
+from recalign.terminal import wrapped
 
 LINE_SECONDS: Final = 30.0
 FRAME_SECONDS: Final = 0.05
@@ -55,8 +56,9 @@ class TerminalReporter(Reporter):
             self.bars.stop()
 
     def note(self, text: str) -> None:
-        """Print one line."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        """Print one line; on a terminal as many as it takes, broken between words."""
+        shown = wrapped(text, self.console.width) if self.console.is_terminal else text
+        self.console.print(shown, markup=False, soft_wrap=True)
 
     def task(self, name: str, unit: str = "steps") -> Callback:
         """A callback for the progress of a task that is counted in `unit`."""

@@ -29,13 +29,14 @@ def run(
         typer.Option(
             "--jobs",
             "-j",
+            metavar="N",
             min=1,
             help="Jobs at a time (1; with Ray one per core); they share out the cores.",
             show_default=False,
         ),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Only the first N seeds of every list.", show_default=False)
+        int | None, typer.Option(metavar="N", min=1, help="Only the first N seeds of every list.", show_default=False)
     ] = None,
     backbone: Annotated[
         list[str] | None,
