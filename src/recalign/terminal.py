@@ -40,7 +40,7 @@ def printable(text: str) -> str:
 def say(text: str, *, err: bool = False) -> None:
     """Print what is told on stdout or stderr: in lines that fit a terminal, as it is for a file or a pipe."""
     stream = sys.stderr if err else sys.stdout
-    print(fitted(text, stream), file=stream)
+    print(fitted(text, stream), file=stream, flush=True)
 
 
 def fitted(text: str, stream: TextIO) -> str:

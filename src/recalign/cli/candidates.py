@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from recalign.cli.next_step import tell_next
+from recalign.terminal import say
 
 
 def candidates(
@@ -37,13 +38,13 @@ def candidates(
     config = RankingConfig(negatives=negatives, seed=seed, split=split)
     counts = find_drawn(output, sample_set, config, overwrite=overwrite)
     if counts is not None:
-        typer.echo(already("drawn", output))
+        say(already("drawn", output))
     else:
         with TerminalReporter(after=SHORT_SECONDS) as reporter:
             lists, counts = ranking_candidates(sample_set, config, progress=counted(reporter.task("draw", "lists")))
         parent = sample_set.fingerprint
         write_ranking_candidates(output, lists, counts, config, parent=parent, overwrite=overwrite)
-    typer.echo(
+    say(
         f"{split}: {counts.samples:,} samples of {counts.users:,} users; {counts.lists:,} targets of "
         f"{counts.list_users:,} users are liked.\n"
         f"{counts.lists:,} lists of {counts.items_per_list}: 1 liked target, {negatives} items its user never met.\n"

@@ -11,6 +11,7 @@ import typer
 from recalign.cli.client_options import Endpoint, Precision
 from recalign.cli.next_step import tell_next
 from recalign.errors import ConfigError
+from recalign.terminal import say
 
 
 def serve(
@@ -95,7 +96,7 @@ def serve(
         host, port, keys, store, like_above, timeout, capacity, stall, drain, device, precision, index, retrieve, data,
         backbone, endpoint,
     )  # fmt: skip
-    serve_models(runs, config, on_start=lambda address, names: typer.echo(f"serving {', '.join(names)}: {address}/"))
+    serve_models(runs, config, on_start=lambda address, names: say(f"serving {', '.join(names)}: {address}/"))
 
 
 def events(
@@ -106,7 +107,7 @@ def events(
     _check_installed("recalign events", "sqlalchemy")
     from recalign.serving.store import export_events
 
-    typer.echo(f"{export_events(store, output)} events: {output}")
+    say(f"{export_events(store, output)} events: {output}")
     tell_next(("prepare", "table", "--input", output, "--items", "ITEMS", "--output", "DATA"))
 
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from recalign.data.parsing.records import split_fields
 from recalign.data.source import ITEM_COLUMNS, RATING_COLUMNS, SourceOptions
-from recalign.errors import DataError
+from recalign.errors import DataError, nearest
 
 # Of two that split a line into equally many fields the first is taken: nobody writes "::" for anything else.
 _SEPARATORS: Final = ("::", ",", ";", "\t", "|")
@@ -160,8 +160,9 @@ def resolve_columns(
         if theirs and theirs in table.header:
             places[name] = place_of(theirs, table)
         elif name in needed or (name in mapping and theirs):
-            hint = f"Map it: {flag} {name}=NAME"
-            if table.form == "CSV":
+            near = nearest(theirs or name, table.header)
+            hint = f"Did you mean {flag} {name}={near}?" if near else f"Map it: {flag} {name}=NAME"
+            if table.form == "CSV" and not near:
                 header = f"{flag.replace('columns', 'header')} {_example('item' in flag, len(table.header))}"
                 hint += f", or name the separator: --separator ';'. Or is there no header? Name the columns: {header}"
             raise DataError(
