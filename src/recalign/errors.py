@@ -102,8 +102,10 @@ def nearest(wrong: str, known: Iterable[str]) -> str:
 
 
 def did_you_mean_path(path: Path) -> str:
-    """The same for a path where nothing is: its first part that is not there may be misspelt."""
-    missing = next((part for part in (*reversed(path.parents), path) if not part.exists()), path)
+    """The same for a path: its first part that is not there may be misspelt. "" also where all of it is there."""
+    missing = next((part for part in (*reversed(path.parents), path) if not part.exists()), None)
+    if missing is None:
+        return ""
     try:
         name = nearest(missing.name, (entry.name for entry in missing.parent.iterdir()))
     except OSError:  # a folder that we may not list, or no folder: there is nothing to suggest

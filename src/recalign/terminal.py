@@ -37,6 +37,11 @@ def printable(text: str) -> str:
     return " ".join(kept.split())
 
 
+def ended(sentence: str) -> str:
+    """The sentence with a full stop at its end, unless it is a question."""
+    return sentence if sentence.endswith("?") else f"{sentence.rstrip('.')}."
+
+
 def say(text: str, *, err: bool = False) -> None:
     """Print what is told on stdout or stderr: in lines that fit a terminal, as it is for a file or a pipe."""
     stream = sys.stderr if err else sys.stdout

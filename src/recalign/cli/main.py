@@ -33,7 +33,7 @@ from recalign.cli.serve import events, serve
 from recalign.cli.teach import teach
 from recalign.cli.tune import tune
 from recalign.errors import Interrupted, RecalignError
-from recalign.terminal import say
+from recalign.terminal import ended, say
 
 # typer takes it from click, or from its own copy of click, depending on its version.
 _UsageError: Any = typer.BadParameter.__bases__[0]
@@ -104,7 +104,7 @@ def run() -> None:
     except _UsageError as error:
         message = " ".join(error.format_message().split())
         command = error.ctx.command_path if error.ctx else "recalign"
-        say(f"recalign: {_ended(message)} See: {command} --help", err=True)
+        say(f"recalign: {ended(message)} See: {command} --help", err=True)
         raise SystemExit(2) from None
     except typer.Abort:
         raise SystemExit(130) from None
@@ -117,8 +117,4 @@ def _with_page(message: str, words: list[str]) -> str:
     if page is None:
         return message
     # No path and no address: who installed a wheel has no folder docs/.
-    return f"{_ended(message)} See the documentation, page {page.removesuffix('.md')}"
-
-
-def _ended(sentence: str) -> str:
-    return sentence if sentence.endswith("?") else f"{sentence.rstrip('.')}."
+    return f"{ended(message)} See the documentation, page {page.removesuffix('.md')}"

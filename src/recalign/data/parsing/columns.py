@@ -161,14 +161,14 @@ def resolve_columns(
             places[name] = place_of(theirs, table)
         elif name in needed or (name in mapping and theirs):
             near = nearest(theirs or name, table.header)
-            hint = f"Did you mean {flag} {name}={near}?" if near else f"Map it: {flag} {name}=NAME"
+            hint = f"Map it: {flag} {name}=NAME"
             if table.form == "CSV" and not near:
                 header = f"{flag.replace('columns', 'header')} {_example('item' in flag, len(table.header))}"
                 hint += f", or name the separator: --separator ';'. Or is there no header? Name the columns: {header}"
             raise DataError(
                 f"column {theirs or name!r} of {table.path}",
                 found=f"the columns {', '.join(table.header)}"[:300],
-                expected=f"a column for {name}",
+                expected=f"a column for {name}{f' (did you mean {near}?)' if near else ''}",
                 hint=hint,
             )
     return places
