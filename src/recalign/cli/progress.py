@@ -7,7 +7,8 @@ from threading import Timer
 from typing import Final, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from recalign.experiment.progress import Progress as Callback
 from recalign.experiment.progress import Reporter
@@ -16,6 +17,13 @@ from recalign.terminal import wrapped
 LINE_SECONDS: Final = 30.0
 FRAME_SECONDS: Final = 0.05
 SHORT_SECONDS: Final = 2.0  # work of commands that answer; where it takes no longer, a bar would only flash by
+
+
+class _Count(MofNCompleteColumn):
+    """How much of a task is done, once that is known: not ``0/?``."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
 
 
 class TerminalReporter(Reporter):
@@ -34,7 +42,7 @@ class TerminalReporter(Reporter):
             self.bars = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=16),
-                MofNCompleteColumn(),
+                _Count(),
                 TextColumn("{task.fields[facts]}", markup=False),
                 TimeRemainingColumn(compact=True),
                 console=self.console,
