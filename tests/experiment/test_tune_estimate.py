@@ -115,6 +115,12 @@ def test_the_probe_is_a_training_step_and_short(monkeypatch: pytest.MonkeyPatch)
     assert set(steps) == {4096, 3840}, "whole rows, of as many operations for each width"
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"hidden_size": "wide"}'])
+def test_a_configuration_that_says_no_width_is_for_others_to_refuse(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    assert checkpoint_width(tmp_path) == 1024
+
+
 def test_the_width_is_that_of_the_configuration(tmp_path: Path) -> None:
     texts = {
         576: '{"hidden_size": 576}',

@@ -29,6 +29,7 @@ _PROBE_SECONDS: Final = 1.0
 _PROBE_OPERATIONS: Final = 5e9  # of one step of the probe on a CPU: a tenth of a second on one core
 _PROBE_TOKENS: Final = 4096  # most of a step: about what training puts into one pass
 _ROW: Final = 256
+_USUAL_WIDTH: Final = 1024
 _FRAME_TOKENS: Final = 40  # of a prompt's wording
 _ITEM_TOKENS: Final = 3  # of an item beside its text: quotes, "liked", a line's end
 
@@ -76,11 +77,11 @@ def estimate_tuning(
         size, width = parameters(nano), nano.hidden
     else:
         directory = find_local(backbone.name, backbone.revision)
-        if directory is None:
-            return None
+        if directory is None or not (directory / "config.json").is_file():
+            return None  # no checkpoint: whoever loads it says what is wrong
         size, width = checkpoint_parameters(directory), checkpoint_width(directory)
     if not size:
-        return None  # no checkpoint: whoever loads it says what is wrong
+        return None
     speed = training_speed(str(resolve_device(backbone.device)), width)
     pretraining = 0.0
     if backbone.name == NANO and not built:
@@ -126,10 +127,16 @@ def _step(model: LlamaForCausalLM, rows: Tensor) -> None:
 
 
 def checkpoint_width(directory: Path) -> int:
-    """Width of a checkpoint's layers, as its configuration has it; 1024 where it does not say."""
-    settings = json.loads((directory / "config.json").read_bytes())
+    """Width of a checkpoint's layers, as its configuration has it; a usual one where it does not say."""
+    try:
+        settings = json.loads((directory / "config.json").read_bytes())
+    except ValueError:
+        settings = None  # whoever loads the checkpoint says what is wrong with it
+    if not isinstance(settings, dict):
+        return _USUAL_WIDTH
     settings |= settings.get("text_config") or {}
-    return next((int(settings[name]) for name in ("hidden_size", "n_embd", "d_model") if name in settings), 1024)
+    widths = (settings.get(name) for name in ("hidden_size", "n_embd", "d_model"))
+    return next((width for width in widths if isinstance(width, int) and width > 0), _USUAL_WIDTH)
 
 
 def _vocabulary(inputs: StageInputs, nano: NanoConfig) -> int:
