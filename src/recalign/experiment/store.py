@@ -249,11 +249,11 @@ class Store:
         entry = _read(self.root / "log" / f"{job.key}.json", _Record)
         return Cost(entry.seconds, entry.cpu_seconds, entry.machine) if entry else None
 
-    def costs_by_shape(self, machine: str = "") -> dict[str, float]:
-        """Mean CPU seconds of the finished jobs of each shape, of those that ran on this kind of machine alone."""
+    def costs_by_shape(self, machine: str | None = None) -> dict[str, float]:
+        """Mean CPU seconds of the finished jobs of each shape: of all, or of those on one kind of machine."""
         costs: dict[str, list[float]] = {}
         for path in sorted((self.root / "log").glob("*.json")):
-            if (entry := _read(path, _Record)) and entry.machine == machine:
+            if (entry := _read(path, _Record)) and machine in (None, entry.machine):
                 costs.setdefault(entry.shape, []).append(entry.cpu_seconds)
         return {shape: fmean(values) for shape, values in costs.items()}
 
