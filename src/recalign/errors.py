@@ -17,6 +17,10 @@ Everything else that escapes is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
 
 class RecalignError(Exception):
     """Base of every error that a user can act on.
@@ -83,3 +87,28 @@ class Interrupted(RecalignError):
         self.signal_number, self.exit_code = signal_number, 128 + signal_number
         saved_hint = "Everything is saved: run the same command again to continue"
         super().__init__(thing, hint=saved_hint if saved else "Nothing of it was saved")
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """A hint that asks after the nearest of the known names, whatever their case; "" where none is near."""
+    near = nearest(wrong, known)
+    return f"Did you mean {near}?" if near else ""
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str:
+    """The known name that is nearest to a wrong one, whatever their case; "" where none is near."""
+    names = {name.lower(): name for name in known}
+    return next((names[near] for near in difflib.get_close_matches(wrong.lower(), names, n=1)), "")
+
+
+def did_you_mean_path(path: Path) -> str:
+    """The same for a path: its first part that is not there may be misspelt. "" also where all of it is there."""
+    missing = next((part for part in (*reversed(path.parents), path) if not part.exists()), None)
+    if missing is None:
+        return ""
+    try:
+        name = nearest(missing.name, (entry.name for entry in missing.parent.iterdir()))
+    except OSError:  # a folder that we may not list, or no folder: there is nothing to suggest
+        return ""
+    meant = missing.parent / name / path.relative_to(missing)
+    return f"Did you mean {meant}?" if name and meant.exists() else ""

@@ -8,7 +8,6 @@ Names are listed without importing anything; `find` imports the one module that 
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.metadata
 import pkgutil
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from recalign.errors import ConfigError
+from recalign.errors import ConfigError, did_you_mean
 
 Record = TypeVar("Record")
 
@@ -55,8 +54,7 @@ class PluginGroup(Generic[Record]):
         """The name itself, where there is a plug-in of that name; nothing is imported. Raises ConfigError otherwise."""
         # A built-in name wins. What is installed beside recalign is searched for the others alone, as that takes long.
         if name not in self._built_in() and name not in (known := self.names()):
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"Did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, known)
             raise ConfigError(f"unknown {self.noun} {name!r}", expected=", ".join(known), hint=hint)
         return name
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from recalign.errors import ConfigError
+from recalign.errors import ConfigError, did_you_mean_path
 
 Settings = dict[str, typing.Any]  # a tree as TOML has it: tables, lists, values
 Model = TypeVar("Model", bound=BaseModel)
@@ -106,7 +106,7 @@ def read_toml(path: Path, kind: str, hint: str) -> Settings:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{kind} {path}", found="no such file", hint=hint) from None
+        raise ConfigError(f"{kind} {path}", found="no such file", hint=did_you_mean_path(path) or hint) from None
     except OSError as error:
         raise ConfigError(f"{kind} {path}", found=error.strerror or str(error), expected="a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from recalign.cli.audit import audit
+from recalign.data.audit_meanings import meaning
 from recalign.data.samples import HistoryEntry, Sample
 from recalign.errors import ArtifactError, RecalignError
 from recalign.testing.data import write_sample_set
@@ -46,8 +47,11 @@ def data(tmp_path: Path) -> Path:
 
 def test_findings_are_lines_with_warnings_first(data: Path) -> None:
     told = invoke(data)
-    assert told.startswith("audit: 1 warnings, 1 notes\n! injection-titles: 1 item texts look like an injection")
-    assert "label-words" in told
+    said, warning, note, *_ = told.splitlines()
+    assert said == "audit: 1 warning, 1 note; none of them stops anything"
+    assert warning.startswith("! injection-titles (warning): 1 item texts look like an injection")
+    assert warning.endswith(". " + meaning("injection-titles"))
+    assert note.startswith("- label-words (note): ")
     assert "(### Response: Yes)" in told
 
 
@@ -64,7 +68,8 @@ def test_clean_data_says_so(tmp_path: Path) -> None:
     write_sample_set(tmp_path / "data", {"a": "Heat"}, samples, config=CONFIG)
     said, *after = invoke(tmp_path / "data").splitlines()
     assert said == "audit: nothing found"
-    assert [line.split()[:3] for line in after] == [["next:", "recalign", "evaluate"], ["recalign", "tune", "--data"]]
+    commands = [line.removeprefix("next:").split()[:2] for line in after]
+    assert commands == [["recalign", "tune"], ["recalign", "evaluate"]]
 
 
 def test_only_prepared_directories_are_audited(tmp_path: Path) -> None:

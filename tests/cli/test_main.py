@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,9 +116,21 @@ def test_the_page_that_explains_it_is_named_and_is_there(cli: Cli) -> None:
     assert code == 2
     assert err.count("\n") == 1
     assert "found a file; expected a prepared directory. Make one: recalign prepare " in err
-    assert err.endswith(". See docs/data.md\n")
+    assert err.endswith(". See the documentation, page data\n")
     docs = Path(__file__).parents[2] / "docs"
     assert [page for page in main.PAGES.values() if not (docs / page).is_file()] == []
+
+
+def test_an_error_fits_the_terminal_and_its_command_can_be_copied(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    lines = cli("audit", __file__)[2].splitlines()
+    assert "    recalign prepare DATASET --input FILE --output DIR" in lines
+    assert lines[-1] == "  See the documentation, page data"
+    assert all(len(line) <= 80 for line in lines if __file__ not in line)
+    assert cli("audti")[2] == "recalign: No such command 'audti'. Did you mean 'audit'? See: recalign --help\n"
 
 
 def test_the_version_is_told(cli: Cli) -> None:

@@ -16,6 +16,7 @@ from recalign.artifacts import hash_file, read_manifest
 from recalign.cli.prepare import prepare
 from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError, DataError, RecalignError
+from recalign.terminal import wrapped
 
 
 def invoke(*arguments: object) -> str:
@@ -32,7 +33,8 @@ def invoke(*arguments: object) -> str:
 SMALL = ("synthetic", "--users", 20, "--items", 40, "--ratings-per-user", 10)
 
 
-def test_it_says_what_became_of_the_data_and_what_to_do_next(tmp_path: Path) -> None:
+def test_it_says_what_became_of_the_data_and_what_to_do_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recalign.terminal.fitted", lambda text, stream: wrapped(text, 80))  # as on a terminal
     told = invoke(*SMALL, "--output", tmp_path / "data")
     assert re.search(r"^split +samples +users +liked +in \.jsonl$", told, re.MULTILINE)
     assert re.search(r"^test +20 +20 +\d+\.\d% +20$", told, re.MULTILINE)
@@ -40,6 +42,8 @@ def test_it_says_what_became_of_the_data_and_what_to_do_next(tmp_path: Path) -> 
     assert "protocol leave-one-out v2, template default" in told
     assert "! few-users" in told
     assert f"--data {tmp_path / 'data'}" in told
+    assert told.index("recalign tune") < told.index("recalign evaluate"), "tune is what README goes on with"
+    assert "--output runs/data\n" in told
     assert max(len(line) for line in told.splitlines() if str(tmp_path) not in line) <= 80
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 
 import pytest
@@ -68,6 +69,14 @@ def test_on_a_terminal_there_is_a_bar_until_the_next_task_begins() -> None:
     assert "[bold]rt" in text
     assert "4/4" in text
     assert "loss 0.500" in text
+
+
+def test_notes_fit_the_terminal() -> None:
+    words = "about 88 s on this machine, as busy as it is now (pretraining nano 67 s, once per catalogue; tuning"
+    made, stream = reporter(terminal=True)
+    with made:
+        made.note(f"{words} 21 s)")
+    assert f"{words}\n  21 s)\n" in stream.getvalue()
 
 
 def test_notes_are_text() -> None:
@@ -138,6 +147,7 @@ def test_a_bar_of_work_that_may_be_short_appears_late_and_goes_again() -> None:
             time.sleep(0.02)
         shown = len(stream.getvalue())
     assert shown
+    assert "?" not in re.sub(r"\x1b\[\?", "", stream.getvalue()), "how much there is to do is not known yet"
     assert "loading" not in stream.getvalue()[shown:].rpartition("\x1b[2K")[2]  # the line is cleared
 
 

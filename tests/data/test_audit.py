@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,10 @@ import polars as pl
 import pytest
 
 from recalign.artifacts import write_directory
+from recalign.data import audit_checks, audit_meanings
 from recalign.data.audit import AuditReport, Finding, audit
 from recalign.data.audit_checks import truncated_prompts
+from recalign.data.audit_meanings import meaning
 from recalign.data.catalog import ItemCatalog
 from recalign.data.sample_table import SampleTable, write_samples
 from recalign.data.samples import SampleSet
@@ -197,3 +201,13 @@ def test_titles_that_show_nothing_or_a_missing_value_are_flagged() -> None:
     assert hits["placeholder-titles"].examples == (" None ", "N/A", "NULL")
     assert (hits["untitled-items"].severity, hits["untitled-items"].count) == ("warning", 2)
     assert hits["untitled-items"].examples == ("\\u200b\u2800 ", "\\xad")
+
+
+def test_every_finding_has_a_meaning_and_every_meaning_a_finding() -> None:
+    sources = Path(inspect.getfile(AuditReport)).read_text("utf-8") + Path(audit_checks.__file__).read_text("utf-8")
+    codes = re.findall(r'finding\(f?"([^"]+)"', sources)
+    assert len(codes) > 20
+    named = {re.sub(r"\{(?:name|earlier)\}", "valid", code).replace("{later}", "test") for code in codes}
+    assert {meaning(code) for code in named} == set(audit_meanings._MEANINGS.values())
+    with pytest.raises(KeyError):
+        meaning("no-such-finding")

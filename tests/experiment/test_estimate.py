@@ -17,6 +17,7 @@ from recalign.experiment.execute import execute
 from recalign.experiment.plan import ExperimentPlan
 from recalign.experiment.progress import Reporter
 from recalign.experiment.store import Cost, Job, PrepareWork, ScoreWork, Store, TuneWork
+from recalign.experiment.worker import machine_kind
 from recalign.models.released import release_directory
 
 Change = Callable[..., ExperimentPlan]
@@ -34,7 +35,7 @@ def test_an_estimate_counts_everything_and_believes_what_was_measured(change: Ch
     store.prepare()
     by_name = {job.name: job for job in plan.jobs.values()}
     for name, seconds in (("full-seed0", 3600.0), ("book fold 0", 2.0), ("book fold 1", 4.0)):
-        store.record(by_name[name], Cost(seconds, seconds))
+        store.record(by_name[name], Cost(seconds, seconds, machine_kind()))
         if name.startswith("book"):
             execute(by_name[name], store, Reporter())
         else:
@@ -48,6 +49,17 @@ def test_an_estimate_counts_everything_and_believes_what_was_measured(change: Ch
     assert total == len(plan.jobs)
     (line,) = [line for line in found.lines() if line.startswith("prepare")]
     assert line.split() == ["prepare", "2", "3", "0.1", "1", "like", "finished", "ones,", "2", "guessed"]
+
+
+def test_what_ran_on_another_machine_says_nothing_of_this_one(change: Change, tmp_path: Path) -> None:
+    plan, store = change(), Store(tmp_path / "store")
+    store.prepare()
+    tuned = [job for job in plan.jobs.values() if isinstance(job.work, TuneWork) and job.name.endswith("seed0")]
+    for job, machine in zip(tuned, ("96 cores, 8 GPUs", ""), strict=False):
+        store.record(job, Cost(1.0, 1.0, machine))
+        store.path(job.output).mkdir(parents=True)
+    assert len(tuned) > 1
+    assert estimate_cost(plan.jobs, store).measured == {}
 
 
 def test_a_backbone_of_unknown_size_is_said_to_be_unknown(change: Change, tmp_path: Path) -> None:

@@ -66,7 +66,9 @@ def test_a_failure_is_listed_what_needs_it_is_skipped_and_the_rest_is_done(tmp_p
         **dict.fromkeys(("bad", "child", "grandchild"), "done"),
     }
     assert not report.exists()
-    assert store.cost(good) is not None
+    cost = store.cost(good)
+    assert cost is not None
+    assert cost.machine == f"{os.cpu_count()} cores, 7 GPUs", "those of the worker"
 
 
 def test_a_worker_that_is_killed_fails_its_job_alone(tmp_path: Path, pretend: Stage) -> None:

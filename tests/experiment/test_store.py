@@ -39,6 +39,10 @@ def test_costs_are_kept_and_averaged_over_a_shape(store: Store) -> None:
     store.record(other, Cost(9.0, 8.0))
     assert store.cost(first) == Cost(9.0, 2.0)
     assert store.costs_by_shape() == {first.shape: 3.0, other.shape: 8.0}
+    store.record(second, Cost(9.0, 4.0, "16 cores, 1 GPUs"))
+    assert store.costs_by_shape("") == {first.shape: 2.0, other.shape: 8.0}, "nobody knows where those ran"
+    assert store.costs_by_shape() == {first.shape: 3.0, other.shape: 8.0}
+    assert store.costs_by_shape("16 cores, 1 GPUs") == {first.shape: 4.0}
     assert first.shape == second.shape
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from recalign.artifacts import storage
-from recalign.errors import ArtifactError
+from recalign.errors import ArtifactError, did_you_mean_path
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -149,8 +149,11 @@ def load(directory: Path) -> Manifest:
     try:
         document = json.loads(path.read_bytes(), parse_constant=_no_constant)
     except FileNotFoundError as error:
-        found = f"no {MANIFEST_NAME} in it" if directory.is_dir() else "no such directory"
-        raise ArtifactError(f"{directory} is no artefact of recalign", found=found) from error
+        there = directory.is_dir()
+        found, hint = (
+            (f"no {MANIFEST_NAME} in it", "") if there else ("no such directory", did_you_mean_path(directory))
+        )
+        raise ArtifactError(f"{directory} is no artefact of recalign", found=found, hint=hint) from error
     except OSError as error:
         raise ArtifactError(f"cannot read {path}", found=error.strerror or type(error).__name__) from error
     except (ValueError, RecursionError) as error:

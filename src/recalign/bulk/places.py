@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from recalign.artifacts import fingerprint, hash_file
 from recalign.artifacts.storage import storage_errors
 from recalign.data.parsing.files import part_files, refuse_stream
-from recalign.errors import ConfigError, DataError
+from recalign.errors import ConfigError, DataError, did_you_mean_path
 
 _CHUNK: Final = 1024 * 1024
 
@@ -94,7 +94,7 @@ class Tables:
 
 def _fingerprint(path: Path, what: str) -> str:
     if not path.exists():
-        raise DataError(str(path), found="nothing there", expected=what)
+        raise DataError(str(path), found="nothing there", expected=what, hint=did_you_mean_path(path))
     files = part_files(path, what)
     for file in files:
         refuse_stream(file)

@@ -9,6 +9,7 @@ import typer
 
 from recalign.baselines.networks import BASELINES
 from recalign.cli.next_step import tell_next
+from recalign.terminal import say
 
 if TYPE_CHECKING:
     from recalign.baselines.training import Round
@@ -72,7 +73,7 @@ def baseline(
         )
     kept = manifest.info
     auc = "none" if kept["valid_auc"] is None else f"{kept['valid_auc']:.4f}"
-    typer.echo(
+    say(
         f"validation AUC {auc} after epoch {kept['epoch']} with weight decay {kept['weight_decay']:g}; "
         f"{kept['seconds']:.1f} s\nbaseline: {output}"
     )

@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from recalign.cli.next_step import tell_next
+from recalign.terminal import say
 
 
 def candidates(
     data: Annotated[Path, typer.Argument(help="Prepared directory.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.", show_default=False)],
-    negatives: Annotated[int, typer.Option(min=1, help="Negatives beside each liked target.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw and of the order within a list.")] = 0,
+    negatives: Annotated[int, typer.Option(metavar="N", min=1, help="Negatives beside each liked target.")] = 50,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the draw and of the order within a list.")] = 0,
     split: Annotated[str, typer.Option(help="Split whose liked targets are ranked: train, valid or test.")] = "test",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace ranking candidates that are there.")] = False,
 ) -> None:
@@ -37,13 +38,13 @@ def candidates(
     config = RankingConfig(negatives=negatives, seed=seed, split=split)
     counts = find_drawn(output, sample_set, config, overwrite=overwrite)
     if counts is not None:
-        typer.echo(already("drawn", output))
+        say(already("drawn", output))
     else:
         with TerminalReporter(after=SHORT_SECONDS) as reporter:
             lists, counts = ranking_candidates(sample_set, config, progress=counted(reporter.task("draw", "lists")))
         parent = sample_set.fingerprint
         write_ranking_candidates(output, lists, counts, config, parent=parent, overwrite=overwrite)
-    typer.echo(
+    say(
         f"{split}: {counts.samples:,} samples of {counts.users:,} users; {counts.lists:,} targets of "
         f"{counts.list_users:,} users are liked.\n"
         f"{counts.lists:,} lists of {counts.items_per_list}: 1 liked target, {negatives} items its user never met.\n"

@@ -39,19 +39,25 @@ Precision = Annotated[
     Literal["auto", "fp32", "bf16", "int8"],
     option(
         "Arithmetic of language models: auto (the type they are loaded in: fp32 on a CPU), fp32, bf16, or int8 (on a "
-        "CPU; linear layers in eight-bit integers, see docs/performance.md). Default: auto."
+        "CPU; linear layers in eight-bit integers, see the documentation, page performance). Default: auto.",
+        metavar="NAME",
     ),
 ]
 Endpoint = Annotated[
     str | None,
     option(
-        "Ask the model where it is served instead of loading it: vllm:ADDRESS or sglang:ADDRESS, such as "
-        "vllm:http://127.0.0.1:8000; #NAME after it where the server has several models (see docs/remote.md)."
+        "Ask the model where it is served instead of loading it: vllm:ADDRESS or sglang:ADDRESS, with an "
+        "address such as http://127.0.0.1:8000; #NAME after it where the server has several models (see the "
+        "documentation, page remote)."
     ),
 ]
 Tracker = Annotated[
     Literal["wandb", "trackio", "tensorboard", "mlflow"] | None,
-    option("Show the logs of trainings there, too (see docs/trackers.md): wandb, trackio, tensorboard or mlflow."),
+    option(
+        "Show the logs of trainings there, too: wandb, trackio, tensorboard or mlflow (see the documentation, page "
+        "trackers).",
+        metavar="NAME",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,

@@ -12,6 +12,7 @@ import typer
 
 from recalign.cli.next_step import tell_next
 from recalign.errors import ConfigError
+from recalign.terminal import say
 
 if TYPE_CHECKING:
     from recalign.data.transfer import Progress
@@ -63,11 +64,9 @@ def _download_dataset(
     _, reader, record = find_download(name, others=models)
     if output is None:
         raise ConfigError(f"dataset {name}", found="no folder for it", expected="--output DIR")
-    sys.stderr.write(f"Terms of use: {record.licence}\n")
+    say(f"Terms of use: {record.licence}", err=True)
     with _progress_bar(name) as progress:
-        folder = fetch_dataset(
-            name, output, sha256, url=url, progress=progress, note=lambda text: typer.echo(text, err=True)
-        )
+        folder = fetch_dataset(name, output, sha256, url=url, progress=progress, note=lambda text: say(text, err=True))
     sys.stdout.write(f"{folder}\n")
     tell_next(("prepare", reader, "--input", folder, "--output", f"data/{name}"), err=True)
 
@@ -76,7 +75,7 @@ def _download_model(name: str, output: Path | None, sha256: str | None, url: str
     from recalign.models.released import RELEASES, download_release
 
     release = RELEASES[name]
-    sys.stderr.write(f"Terms of use: {release.licence}\nFetching {release.requirement}, then importing it\n")
+    say(f"Terms of use: {release.licence}\nFetching {release.requirement}, then importing it", err=True)
     with _progress_bar(name) if url else nullcontext() as progress:
         directory = download_release(name, output, sha256, url=url, progress=progress)
     sys.stdout.write(f"{directory}\n")

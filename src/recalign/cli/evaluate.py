@@ -53,13 +53,15 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    retrieve: Annotated[int, typer.Option(min=1, help="With --index: how many candidates a model ranks.")] = 200,
+    retrieve: Annotated[
+        int, typer.Option(metavar="N", min=1, help="With --index: how many candidates a model ranks.")
+    ] = 200,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             help="Write the model's per-sample scores (Parquet), and with --candidates its per-candidate scores beside "
-            "them (FILE.candidates.parquet); for several models a directory. With --index a directory for the "
+            "them as FILE.candidates.parquet; for several models a directory. With --index a directory for the "
             "tables as CSV.",
             show_default=False,
         ),
@@ -67,7 +69,9 @@ def evaluate(
     seed: Annotated[
         int, typer.Option("--seed", help="Seed of resampling and demonstrations, recorded in the score file.")
     ] = 0,
-    resamples: Annotated[int, typer.Option("--resamples", min=1, help="Bootstrap resamples of users.")] = 2000,
+    resamples: Annotated[
+        int, typer.Option("--resamples", metavar="N", min=1, help="Bootstrap resamples of users.")
+    ] = 2000,
     calibrate: Annotated[
         bool | None,
         typer.Option(
@@ -84,6 +88,7 @@ def evaluate(
         int | None,
         client_options.option(
             "Score only so many samples of the split, drawn by --seed; models and priors the same ones. Default: all.",
+            metavar="N",
             min=1,
         ),
     ] = None,

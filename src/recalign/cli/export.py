@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from recalign.terminal import printable, say
+
 
 def export(
     source: Annotated[
@@ -41,14 +43,16 @@ def export(
     ] = None,
     max_length: Annotated[
         int | None,
-        typer.Option(min=16, help="Of data: longest prompt in tokens of --backbone.", show_default="that of tune"),
+        typer.Option(
+            metavar="N", min=16, help="Of data: longest prompt in tokens of --backbone.", show_default="that of tune"
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an export that is there.")] = False,
 ) -> None:
     """Write a tuned model or prepared data so that other programs can use it without recalign.
 
     A merged model is loaded again with plain transformers, and must give recalign's scores. Its README.md says how to
-    ask it. What prepared data become is described in docs/export.md.
+    ask it. What prepared data become is described in the documentation, page export.
     """
     from recalign.tuning.export_card import FORMS
     from recalign.tuning.export_data import DATA_FORMS, export_data
@@ -62,14 +66,14 @@ def export(
             template=template,
             max_length=max_length,
             overwrite=overwrite,
-            note=typer.echo,
+            note=say,
         )
         _tell_data(output, to)
         return
     _check_of_model(to, FORMS, DATA_FORMS, template, max_length)
     from recalign.tuning.export import export as export_model
 
-    export_model(source, to=to, output=output, backbone=backbone, overwrite=overwrite, note=typer.echo)
+    export_model(source, to=to, output=output, backbone=backbone, overwrite=overwrite, note=say)
     _tell_model(output, to)
 
 
@@ -90,20 +94,19 @@ def _check_of_model(
 def _tell_model(output: Path, to: str) -> None:
     from recalign.tuning.export_card import CONVERSIONS, GGUF
 
-    typer.echo(f"{to} model: {output}\nhow to load and ask it: {output / 'README.md'}")
+    say(f"{to} model: {output}\nhow to load and ask it: {output / 'README.md'}")
     if to == GGUF:
-        typer.echo("as GGUF files, with llama.cpp built in the folder LLAMA_CPP:")
+        say("as GGUF files, with llama.cpp built in the folder LLAMA_CPP:")
         typer.echo("\n".join([f"cd {shlex.quote(str(output))}", *CONVERSIONS[to]]))
 
 
 def _tell_data(output: Path, to: str) -> None:
     from recalign.artifacts import read_manifest
     from recalign.data.schema import SPLITS
-    from recalign.terminal import printable
 
     info = read_manifest(output, verify=False).info
     counts = [f"{split} {info['rows'].get(split, 0):,}" for split in SPLITS]
-    typer.echo(f"{to} data: {output}\nrows: {', '.join(counts)}")
+    say(f"{to} data: {output}\nrows: {', '.join(counts)}")
     if "otherwise" in info:
-        typer.echo(f"rows of which {to} makes other tokens than recalign: {sum(info['otherwise'].values()):,}")
-    typer.echo(printable(f"licence of the data: {info['licence']}"))
+        say(f"rows of which {to} makes other tokens than recalign: {sum(info['otherwise'].values()):,}")
+    say(printable(f"licence of the data: {info['licence']}"))

@@ -26,7 +26,8 @@ Backbone = Annotated[
     str | None, option("'nano', 'smollm2', a local checkpoint directory, or a hub id; or pass --teacher.", _PANEL)
 ]
 Demonstrations = Annotated[
-    int | None, option("Answered train samples before each question, drawn by --seed (0: zero-shot).", _PANEL, min=0)
+    int | None,
+    option("Answered train samples before each question, drawn by --seed (0: zero-shot).", _PANEL, metavar="N", min=0),
 ]
 Template = Annotated[str | None, option("Prompt template; default: the one the data names.", _PANEL)]
 NoLogprobs = Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from recalign.cli.next_step import tell_next
+from recalign.terminal import say
 
 UNITS: Final = {"texts": "texts", "weights": "targets"}  # what the two parts of the work are counted in
 
@@ -48,10 +49,10 @@ def index(
         )  # fmt: skip
     for name, weight in made.choice.weights.items():
         recall = f", alone recall@100 {made.choice.recall[name]:.3f}" if made.choice.cases else ""
-        typer.echo(f"{name}: weight {weight:g}{recall}")
+        say(f"{name}: weight {weight:g}{recall}")
     if made.choice.cases:
-        typer.echo(f"together recall@100 {made.choice.recall['fused']:.3f} on {made.choice.cases:,} validation targets")
+        say(f"together recall@100 {made.choice.recall['fused']:.3f} on {made.choice.cases:,} validation targets")
     else:
-        typer.echo("no validation targets: equal weights")
-    typer.echo(f"index: {output} ({len(made.catalog):,} items)")
+        say("no validation targets: equal weights")
+    say(f"index: {output} ({len(made.catalog):,} items)")
     tell_next(("recommend", "RUN", "--index", output, "--likes", "TITLE"))

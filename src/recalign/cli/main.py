@@ -6,6 +6,7 @@ Verbs import their heavy parts when they run, so `--help` loads neither torch no
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import typer
@@ -18,6 +19,7 @@ from recalign.cli.config import config
 from recalign.cli.download import download
 from recalign.cli.evaluate import evaluate
 from recalign.cli.export import export
+from recalign.cli.help import Command
 from recalign.cli.import_model import import_model
 from recalign.cli.index import index
 from recalign.cli.page import page
@@ -31,6 +33,7 @@ from recalign.cli.serve import events, serve
 from recalign.cli.teach import teach
 from recalign.cli.tune import tune
 from recalign.errors import Interrupted, RecalignError
+from recalign.terminal import ended, say
 
 # typer takes it from click, or from its own copy of click, depending on its version.
 _UsageError: Any = typer.BadParameter.__bases__[0]
@@ -80,20 +83,14 @@ def main(
     """Align a language model with recommendation."""
 
 
-for verb in (prepare, audit, download, teach, tune, baseline, candidates, evaluate):
-    app.command()(verb)
-app.command()(index)
-app.command(cls=RecommendCommand)(recommend)
-app.command()(score)
-app.command("run")(run_experiment)
-app.command()(export)
-app.command()(push)
-app.command("import")(import_model)
-app.command()(serve)
-app.command()(events)
-app.command()(page)
-app.command()(report)
-app.command()(config)
+_VERBS: Final[tuple[Callable[..., None], ...]] = (
+    prepare, audit, download, teach, tune, baseline, candidates, evaluate, index, recommend, score, run_experiment,
+    export, push, import_model, serve, events, page, report, config,
+)  # fmt: skip
+_NAMES: Final = {import_model: "import"}  # a word of Python
+
+for verb in _VERBS:
+    app.command(_NAMES.get(verb), cls=RecommendCommand if verb is recommend else Command)(verb)
 
 
 def run() -> None:
@@ -102,12 +99,12 @@ def run() -> None:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False, prog_name="recalign")
     except RecalignError as error:
         said = str(error) if isinstance(error, Interrupted) else _with_page(str(error), sys.argv[1:])
-        sys.stderr.write(f"recalign: {said}\n")
+        say(f"recalign: {said}", err=True)
         raise SystemExit(error.exit_code) from None
     except _UsageError as error:
-        message = " ".join(error.format_message().split()).rstrip(".")
+        message = " ".join(error.format_message().split())
         command = error.ctx.command_path if error.ctx else "recalign"
-        sys.stderr.write(f"recalign: {message}. See {command} --help\n")
+        say(f"recalign: {ended(message)} See: {command} --help", err=True)
         raise SystemExit(2) from None
     except typer.Abort:
         raise SystemExit(130) from None
@@ -117,4 +114,7 @@ def run() -> None:
 def _with_page(message: str, words: list[str]) -> str:
     """The message, and the page that explains the verb of this command line."""
     page = PAGES.get(words[0] if words else "")
-    return f"{message.rstrip('.')}. See docs/{page}" if page else message
+    if page is None:
+        return message
+    # No path and no address: who installed a wheel has no folder docs/.
+    return f"{ended(message)} See the documentation, page {page.removesuffix('.md')}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-import typer
+from recalign.terminal import continued
 
 _PROGRAM: Final = "recalign"
 
@@ -19,17 +19,34 @@ def command_line(*words: object) -> str:
 
     Words are quoted where the shell needs it. Those that are placeholders (``TITLE``) stay as they are.
     """
-    path = sys.argv[0]
-    program = path if Path(path).name == _PROGRAM and shutil.which(_PROGRAM) is None else _PROGRAM
-    return shlex.join([program, *map(str, words)])
+    return " ".join(_quoted(words))
 
 
 def tell_next(*commands: Sequence[object], err: bool = False) -> None:
     """Say which command comes next; several are alternatives, a line each.
 
+    On a terminal a command that is longer than a line goes on after a backslash, so that it can be copied.
+
     Args:
         commands: Their words after the program's name.
         err: On stderr, where stdout holds something that programs read.
     """
+    stream = sys.stderr if err else sys.stdout
+    width = shutil.get_terminal_size().columns if stream.isatty() else sys.maxsize
     for number, words in enumerate(commands):
-        typer.echo(f"{'next: ' if number == 0 else '      '}{command_line(*words)}", err=err)
+        first = "next: " if number == 0 else "      "
+        print(continued(_quoted(words), width, first=first, other=" " * 10), file=stream)
+
+
+def after_prepare(data: Path) -> Sequence[Sequence[object]]:
+    """What comes after preparing (or auditing) data: tuning, and the scores that a model has to beat."""
+    return (
+        ("tune", "--data", data, "--output", Path("runs") / data.name),
+        ("evaluate", "prior:like-rate", "--data", data),
+    )
+
+
+def _quoted(words: Iterable[object]) -> list[str]:
+    path = sys.argv[0]
+    program = path if Path(path).name == _PROGRAM and shutil.which(_PROGRAM) is None else _PROGRAM
+    return [shlex.quote(str(word)) for word in (program, *words)]

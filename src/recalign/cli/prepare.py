@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recalign.cli.audit import show_findings
-from recalign.cli.next_step import tell_next
+from recalign.cli.next_step import after_prepare, tell_next
 from recalign.data.readers import READERS
 from recalign.errors import ConfigError
+from recalign.terminal import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -149,11 +150,11 @@ def _show(console: Console, path: Path) -> None:
             table.add_row(Text(name, overflow="ellipsis"), *(f"{number:,}" for number in sums))
         console.print(table)
         for reason, count in info["rejects"].items():
-            console.print(Text(f"  {count:,} × {reason}"))
+            say(f"  {count:,} × {reason}")
         if times := info["times"]:
             form = f"{times['form']}, " if times["form"] else ""
-            console.print(Text(f"times: {form}{times['first']} to {times['last']}"))
-        console.print(Text(f"licence: {info['licence']}"))
+            say(f"times: {form}{times['first']} to {times['last']}")
+        say(f"licence: {info['licence']}")
         console.print()
     table = _table("split", "samples", "users", "liked", "in .jsonl")
     for split in ("train", "valid", "test"):
@@ -167,11 +168,10 @@ def _show(console: Console, path: Path) -> None:
         facts += f", fold {protocol['fold']} of {protocol['folds']} (from 0)"
     if info["users_without_sample"]:
         facts += f"; {info['users_without_sample']:,} of {info['users']:,} users have no sample"
-    console.print(Text(facts))
-    console.print()
-    show_findings(console, AuditReport.model_validate(json.loads((path / AUDIT_FILE).read_bytes())))
-    console.print(Text(f"{path}"), soft_wrap=True)
-    tell_next(("evaluate", "prior:like-rate", "--data", path), ("tune", "--data", path, "--output", "runs/model"))
+    say(f"{facts}\n")
+    show_findings(AuditReport.model_validate(json.loads((path / AUDIT_FILE).read_bytes())))
+    say(f"{path}")
+    tell_next(*after_prepare(path))
 
 
 def _table(first: str, *numbers: str) -> Table:

@@ -7,14 +7,23 @@ from threading import Timer
 from typing import Final, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from recalign.experiment.progress import Progress as Callback
 from recalign.experiment.progress import Reporter
+from recalign.terminal import wrapped
 
 LINE_SECONDS: Final = 30.0
 FRAME_SECONDS: Final = 0.05
 SHORT_SECONDS: Final = 2.0  # work of commands that answer; where it takes no longer, a bar would only flash by
+
+
+class _Count(MofNCompleteColumn):
+    """How much of a task is done, once that is known: not ``0/?``."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
 
 
 class TerminalReporter(Reporter):
@@ -33,7 +42,7 @@ class TerminalReporter(Reporter):
             self.bars = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=16),
-                MofNCompleteColumn(),
+                _Count(),
                 TextColumn("{task.fields[facts]}", markup=False),
                 TimeRemainingColumn(compact=True),
                 console=self.console,
@@ -55,8 +64,9 @@ class TerminalReporter(Reporter):
             self.bars.stop()
 
     def note(self, text: str) -> None:
-        """Print one line."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        """Print one line; on a terminal as many as it takes, broken between words."""
+        shown = wrapped(text, self.console.width) if self.console.is_terminal else text
+        self.console.print(shown, markup=False, soft_wrap=True)
 
     def task(self, name: str, unit: str = "steps") -> Callback:
         """A callback for the progress of a task that is counted in `unit`."""

@@ -54,19 +54,17 @@ def push(
 
 
 def _tell(done: Pushed, repository: str, public: bool) -> None:
-    from recalign.terminal import printable
+    from recalign.terminal import printable, say
 
     for name, size in done.files:
-        typer.echo(f"{size:>13,}  {name}")
+        say(f"{size:>13,}  {name}")
     shown = ", ".join(f"{entry.row.title} on {entry.panel.title}" for entry in done.measured)
-    typer.echo(printable(f"results in the card: {shown or 'none, for this model is in no run'}"))
+    say(printable(f"results in the card: {shown or 'none, for this model is in no run'}"))
     for data in done.trained_on:
-        typer.echo(
-            printable(f"trained on {data.name}, {data.labels:,} labels, licence: {data.licence or 'not known here'}")
-        )
+        say(printable(f"trained on {data.name}, {data.labels:,} labels, licence: {data.licence or 'not known here'}"))
     if not done.url:
         to_whom = "for everybody to see" if public else "for its owner alone"
-        typer.echo(f"nothing was sent; without --dry-run these files go to {repository}, {to_whom}")
+        say(f"nothing was sent; without --dry-run these files go to {repository}, {to_whom}")
         return
     what = "pushed" if done.changed else "up to date, nothing to push"
-    typer.echo(f"{what}: {done.url} ({'public' if done.public else 'private'}), commit {done.commit[:12]}")
+    say(f"{what}: {done.url} ({'public' if done.public else 'private'}), commit {done.commit[:12]}")

@@ -16,9 +16,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from typer.core import TyperCommand
 
 from recalign.cli.client_options import Endpoint, Precision
+from recalign.cli.help import Command
 from recalign.cli.next_step import tell_next
 from recalign.terminal import printable
 
@@ -30,7 +30,7 @@ _SHOWN_INFLUENCES: Final = 3  # per item in the terminal; --json has them all
 _FEW: Final = 0.5  # a rate of valid pairs below which the model cannot have learnt to write them
 
 
-class RecommendCommand(TyperCommand):
+class RecommendCommand(Command):
     """`--explain` may stand alone: it takes the next word only where that is one of its values."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -68,6 +68,7 @@ def recommend(
     explain: Annotated[
         Literal["influences", "pairs"] | None,
         typer.Option(
+            metavar="WHAT",
             help="Alone (or influences): add what each history entry does to each score (leave-one-out). "
             "pairs: also add the pairs 'watched → recommended' that a model tuned on chain-of-thought data writes.",
             show_default=False,
@@ -82,7 +83,8 @@ def recommend(
         ),
     ] = None,
     retrieve: Annotated[
-        int | None, typer.Option(min=1, help="How many candidates the index finds. Default: 200.", show_default=False)
+        int | None,
+        typer.Option(metavar="N", min=1, help="How many candidates the index finds. Default: 200.", show_default=False),
     ] = None,
     exclude_seen: Annotated[
         bool, typer.Option("--exclude-seen/--include-seen", help="Leave out the items that were given.")
@@ -101,7 +103,10 @@ def recommend(
         typer.Option("--not", metavar="ID", help="Never recommend this (title or id); repeat.", show_default=False),
     ] = None,
     diversity: Annotated[
-        float, typer.Option(min=0, max=1, help="0: the best scores; towards 1: unlike each other. Needs --index.")
+        float,
+        typer.Option(
+            metavar="N", min=0, max=1, help="0: the best scores; towards 1: unlike each other. Needs --index."
+        ),
     ] = 0.0,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

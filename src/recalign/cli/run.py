@@ -10,7 +10,7 @@ from rich.console import Console
 
 from recalign.cli.client_options import Tracker
 from recalign.cli.next_step import tell_next
-from recalign.terminal import printable
+from recalign.terminal import printable, say
 
 if TYPE_CHECKING:
     from recalign.experiment.run import ExperimentRun
@@ -29,13 +29,14 @@ def run(
         typer.Option(
             "--jobs",
             "-j",
+            metavar="N",
             min=1,
             help="Jobs at a time (1; with Ray one per core); they share out the cores.",
             show_default=False,
         ),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Only the first N seeds of every list.", show_default=False)
+        int | None, typer.Option(metavar="N", min=1, help="Only the first N seeds of every list.", show_default=False)
     ] = None,
     backbone: Annotated[
         list[str] | None,
@@ -73,14 +74,14 @@ def run(
     target = output or default_output(file, backbones)
     if dry_run:
         for line in estimate_experiment(file, store or default_store(target), seeds=seeds, backbones=backbones).lines():
-            typer.echo(line)
+            say(line)
         return
     with TerminalReporter() as terminal, tracked(terminal, tracker, file.stem, target.parent / "tracking") as reporter:
         done = run_file(
             file, target, store=store, jobs=jobs, engine=place, seeds=seeds, backbones=backbones, reporter=reporter
         )
     show_results(done)
-    typer.echo(f"\nresults: {target / 'results.json'}\nreport: {target / 'report.html'}")
+    say(f"\nresults: {target / 'results.json'}\nreport: {target / 'report.html'}")
     tell_next(*_next(done))
     if done.failures:
         raise typer.Exit(1)
@@ -95,7 +96,7 @@ def show_results(done: ExperimentRun) -> None:
         console.print()
         print_panel(console, panel)
     for missing in done.results.missing:
-        typer.echo(f"{missing.status}: {printable(missing.job)}: {printable(missing.reason)}", err=True)
+        say(f"{missing.status}: {printable(missing.job)}: {printable(missing.reason)}", err=True)
 
 
 def _next(done: ExperimentRun) -> list[tuple[object, ...]]:

@@ -58,7 +58,9 @@ def score(
     index: Annotated[
         Path | None, _option("Index of the catalogue (from `recalign index`); only what it finds is scored.", _ITEMS)
     ] = None,
-    retrieve: Annotated[int | None, _option("How many candidates the index finds (200).", _ITEMS, min=1)] = None,
+    retrieve: Annotated[
+        int | None, _option("How many candidates the index finds (200).", _ITEMS, metavar="N", min=1)
+    ] = None,
     exclude_seen: Annotated[
         bool,
         typer.Option("--exclude-seen/--include-seen", help="Leave out a user's own items.", rich_help_panel=_ITEMS),
@@ -86,6 +88,7 @@ def score(
     diversity: Annotated[
         float,
         typer.Option(
+            metavar="N",
             min=0,
             max=1,
             help="0: the best scores; towards 1: unlike each other. Needs --index.",

@@ -11,6 +11,7 @@ import typer
 from recalign.cli.client_options import Endpoint, Precision
 from recalign.cli.next_step import tell_next
 from recalign.errors import ConfigError
+from recalign.terminal import say
 
 
 def serve(
@@ -23,7 +24,9 @@ def serve(
         ),
     ],
     host: Annotated[str, typer.Option(help="Address to listen on; any but this machine needs --keys.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")] = 8000,
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="Port to listen on; 0 for any free one.")
+    ] = 8000,
     keys: Annotated[
         Path | None, typer.Option(help="File with the API keys, one on each line.", show_default=False)
     ] = None,
@@ -38,15 +41,21 @@ def serve(
         float | None,
         typer.Option("--like-above", help="Ratings above it count as liked; needed to take any.", show_default=False),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.001, max=600, help="Seconds for one request, at most.")] = 10.0,
+    timeout: Annotated[
+        float, typer.Option(metavar="N", min=0.001, max=600, help="Seconds for one request, at most.")
+    ] = 10.0,
     capacity: Annotated[
-        int, typer.Option(min=1, help="Candidates that may wait at one time; more are refused with 429.")
+        int, typer.Option(metavar="N", min=1, help="Candidates that may wait at one time; more are refused with 429.")
     ] = 8_000,
     stall: Annotated[
-        float, typer.Option(min=0.1, help="Seconds without a sign of life from the model until /readyz says 503.")
+        float,
+        typer.Option(
+            metavar="N", min=0.1, help="Seconds without a sign of life from the model until /readyz says 503."
+        ),
     ] = 2.0,
     drain: Annotated[
-        float, typer.Option("--drain", min=0, help="Seconds in which requests are still accepted after SIGTERM.")
+        float,
+        typer.Option("--drain", metavar="N", min=0, help="Seconds in which requests are still accepted after SIGTERM."),
     ] = 2.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Precision = "auto",
@@ -54,7 +63,9 @@ def serve(
         Path | None,
         typer.Option(help="Index of the catalogue (recalign index); without it all is scored.", show_default=False),
     ] = None,
-    retrieve: Annotated[int, typer.Option(min=1, help="With --index: candidates that the model scores.")] = 200,
+    retrieve: Annotated[
+        int, typer.Option(metavar="N", min=1, help="With --index: candidates that the model scores.")
+    ] = 200,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -85,7 +96,7 @@ def serve(
         host, port, keys, store, like_above, timeout, capacity, stall, drain, device, precision, index, retrieve, data,
         backbone, endpoint,
     )  # fmt: skip
-    serve_models(runs, config, on_start=lambda address, names: typer.echo(f"serving {', '.join(names)}: {address}/"))
+    serve_models(runs, config, on_start=lambda address, names: say(f"serving {', '.join(names)}: {address}/"))
 
 
 def events(
@@ -96,7 +107,7 @@ def events(
     _check_installed("recalign events", "sqlalchemy")
     from recalign.serving.store import export_events
 
-    typer.echo(f"{export_events(store, output)} events: {output}")
+    say(f"{export_events(store, output)} events: {output}")
     tell_next(("prepare", "table", "--input", output, "--items", "ITEMS", "--output", "DATA"))
 
 

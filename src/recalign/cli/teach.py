@@ -55,7 +55,7 @@ def teach(
     from recalign.cot.teachers import make_teacher
     from recalign.data.samples import SampleSet
     from recalign.settings import parse_settings, validated
-    from recalign.terminal import printable
+    from recalign.terminal import printable, say
 
     config = validated(TeachConfig, parse_settings(settings or [], into=given), "options of recalign teach")
     samples = SampleSet.load(data)
@@ -65,7 +65,7 @@ def teach(
     if output is None:
         raise ConfigError("recalign teach needs an output directory", hint="Pass --output DIR, or --dry-run.")
     if done := find_taught(samples, config, output, overwrite=overwrite):
-        typer.echo("\n".join([already("taught", output), *done.lines()]))
+        say("\n".join([already("taught", output), *done.lines()]))
         return
     chosen = make_teacher(samples, config)
     with TerminalReporter() as reporter:
@@ -79,5 +79,5 @@ def teach(
             announce=reporter.note,
             progress=reporter.task(f"teacher {chosen.name}", "samples"),
         )
-    typer.echo("\n".join([*statistics.lines(), str(output)]))
+    say("\n".join([*statistics.lines(), str(output)]))
     tell_next(("tune", "--data", data, "--kind", "cot", "--cot", output, "--output", "runs/cot"), err=True)

@@ -18,7 +18,7 @@ from recalign.data.parsing.times import TimeUnit
 from recalign.data.reader import RatingsGenerator, RatingsReader
 from recalign.data.readers import READERS
 from recalign.data.schema import INTERACTIONS, ITEMS
-from recalign.errors import ConfigError
+from recalign.errors import ConfigError, did_you_mean
 
 RATING_COLUMNS: Final = ("user_id", "item_id", "rating", "timestamp", "liked")
 ITEM_COLUMNS: Final = tuple(ITEMS)
@@ -110,7 +110,8 @@ class SourceOptions(BaseModel):
     def _known_columns(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         known = tuple(dict.fromkeys(RATING_COLUMNS + ITEM_COLUMNS)) if info.field_name == "columns" else ITEM_COLUMNS
         if strange := sorted(set(value) - set(known)):
-            raise ValueError(f"unknown column {strange[0]!r}; ours are {', '.join(known)}")
+            near = did_you_mean(strange[0], known)
+            raise ValueError(f"unknown column {strange[0]!r}; ours are {', '.join(known)}{near and f'. {near}'}")
         return value
 
     @field_validator("separator")

@@ -15,7 +15,7 @@ from recalign.baselines.factorisation import PREFIX as REFERENCE
 from recalign.baselines.factorisation import REFERENCES, Factorisation, reference, reference_name
 from recalign.baselines.priors import NEEDS_FIT, PREFIX, prior_name
 from recalign.data.samples import SampleSet
-from recalign.errors import ConfigError
+from recalign.errors import ConfigError, did_you_mean_path
 from recalign.evaluation.document import BESIDE, Panel, Row, RowKind
 from recalign.evaluation.panel import build_panel, facts_of
 from recalign.evaluation.priors import Fold, PriorSet, prior_rows, priors_for
@@ -262,9 +262,10 @@ def _directory(model: str) -> Path:
     bare = {name: PREFIX + name for name in NEEDS_FIT} | {name: REFERENCE + name for name in REFERENCES}
     named = bare | {name: name for name in bare.values()}
     name = next((named[near] for near in difflib.get_close_matches(model, named, n=1)), "")
+    hint = f"Did you mean {name}?" if name else "Tune a model with `recalign tune` or `recalign run`."
     raise ConfigError(
         f"model {model!r}",
         found="a file" if path.exists() else "no such directory",
         expected="a run directory, or a prior such as prior:like-rate",
-        hint=f"Did you mean {name}?" if name else "Tune a model with `recalign tune` or `recalign run`.",
+        hint=did_you_mean_path(path) or hint,
     )

@@ -1,8 +1,8 @@
 """What is left of an experiment and what it will cost, before anything is run.
 
-A job that costs about what finished ones did (another seed or fold of the same settings, in this store) is estimated by
-their mean. Where there is none, a language model's job is estimated from its operations and the speed of this machine's
-matrix products, and anything else by a second or two: the table says which is which.
+A job that costs about what finished ones did (another seed or fold of the same settings, in this store, on a machine
+like this one) is estimated by their mean. Where there is none, a language model's job is estimated from its operations
+and the speed of this machine's matrix products, and anything else by a second or two: the table says which is which.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from recalign.experiment.store import (
     TeachWork,
     TuneWork,
 )
+from recalign.experiment.worker import machine_kind
 from recalign.models.config import NanoConfig
 from recalign.models.hf_checkpoint import find_local
 from recalign.tuning.config import CotStage, InstructionStage, RecStage, StageConfig
@@ -80,7 +81,7 @@ class CostEstimate:
 
 def estimate_cost(jobs: Mapping[str, Job], store: Store) -> CostEstimate:
     """What running `jobs` would cost."""
-    known = store.costs_by_shape()
+    known = store.costs_by_shape(machine_kind())
     result = CostEstimate()
     guess = _Guess(jobs, store)
     for job in jobs.values():
@@ -161,15 +162,25 @@ class _Guess:
         return self._store.data(data).count(split) if path.is_dir() else _SAMPLES
 
 
-def nano_operations(nano: NanoConfig) -> float:
-    """Operations of the pretraining of nano, about."""
-    return 6.0 * parameters(nano) * nano.batch_tokens * nano.steps
+def nano_operations(nano: NanoConfig, vocabulary: int | None = None) -> float:
+    """Operations of the pretraining of nano, about; a small catalogue may fill less than the `vocabulary` asked for."""
+    head = nano.hidden * (vocabulary or nano.vocabulary)
+    return 6.0 * (parameters(nano) + head) * nano.batch_tokens * nano.steps
 
 
-def tuning_operations(config: StageConfig, size: int, rows: float) -> float:
-    """Operations of a stage on a backbone of `size` parameters, with `rows` prompts in an epoch, about."""
+def tuning_operations(
+    config: StageConfig, size: int, rows: float, history: float = _PROMPT_TOKENS, target: float = _TARGET_TOKENS
+) -> float:
+    """Operations of a stage on a backbone of `size` parameters, about.
+
+    Args:
+        config: The stage.
+        size: Parameters that take part in products at every token.
+        rows: Prompts of an epoch.
+        history, target: Tokens of a prompt with one target, and of one more target after the same history.
+    """
     shared = config.sampling.targets_per_history if isinstance(config, RecStage) else 1
-    per_prompt = _PROMPT_TOKENS / shared + (_TARGET_TOKENS if shared > 1 else 0)
+    per_prompt = history / shared + (target if shared > 1 else 0)
     steps = config.max_steps or max(1.0, config.epochs * rows / config.batch_size)
     # A frozen weight has no gradient of its own, but what is before it needs one through it.
     return (6 if config.mode == "full" else 4) * size * per_prompt * config.batch_size * steps
@@ -191,9 +202,8 @@ def checkpoint_parameters(directory: Path) -> int:
 
 
 def parameters(nano: NanoConfig) -> int:
-    """Parameters of the embedded backbone that take part in products, about."""
-    layer = 4 * nano.hidden**2 + 3 * nano.hidden * nano.intermediate
-    return nano.layers * layer + nano.vocabulary * nano.hidden
+    """Parameters of the embedded backbone that take part in products at every token, as `checkpoint_parameters`."""
+    return nano.layers * (4 * nano.hidden**2 + 3 * nano.hidden * nano.intermediate)
 
 
 def matrix_speed(size: int = 1024, repeats: int = 4) -> float:

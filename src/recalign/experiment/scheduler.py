@@ -28,7 +28,7 @@ from recalign.engines import Cluster
 from recalign.errors import Interrupted, RecalignError
 from recalign.experiment.progress import PipeReader, PipeReporter, Reporter
 from recalign.experiment.store import Cost, Job, Store
-from recalign.experiment.worker import WATCH_SECONDS, enter_worker
+from recalign.experiment.worker import WATCH_SECONDS, enter_worker, machine_kind
 
 _told: Event | None = None  # in a worker: whether it was told to stop
 _reporter: Reporter = Reporter()  # in a worker: how its parent hears of its progress
@@ -255,7 +255,8 @@ def _attempt(job: Job, root: Path) -> _Answer:
     started, busy = time.perf_counter(), time.process_time()
 
     def cost() -> Cost:
-        return Cost(round(time.perf_counter() - started, 2), round(time.process_time() - busy, 2))
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - busy
+        return Cost(round(seconds, 2), round(cpu_seconds, 2), machine_kind())
 
     try:
         if _told is not None and _told.is_set():  # before it began

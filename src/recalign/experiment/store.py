@@ -7,7 +7,7 @@ one. Paths are relative to the store::
     STORE/data|cot|models|candidates/KEY/   artefacts
     STORE/backbones/KEY.json                where the cache holds a built backbone
     STORE/scores/KEY.parquet                score files
-    STORE/log/KEY.json                      name, seconds, CPU seconds, shape of each finished job
+    STORE/log/KEY.json                      name, seconds, CPU seconds, machine, shape of each finished job
     STORE/failed/KEY.txt                    what went wrong in the last attempt of a job
 
 Artefacts appear under their names when they are complete, so what is there is done. One run works in a store at a time.
@@ -168,10 +168,11 @@ def _without_seed(value: object) -> object:
 
 
 class Cost(NamedTuple):
-    """What a job took: wall-clock and CPU seconds."""
+    """What a job took: wall-clock and CPU seconds, on which kind of machine (`machine_kind`; "" where nobody knows)."""
 
     seconds: float
     cpu_seconds: float
+    machine: str = ""
 
 
 class BuiltBackbone(BaseModel):
@@ -187,6 +188,7 @@ class _Record(BaseModel):
     shape: str
     seconds: float
     cpu_seconds: float
+    machine: str = ""  # records of earlier versions have none
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -245,13 +247,13 @@ class Store:
     def cost(self, job: Job) -> Cost | None:
         """What a finished job took; None where nothing was recorded."""
         entry = _read(self.root / "log" / f"{job.key}.json", _Record)
-        return Cost(entry.seconds, entry.cpu_seconds) if entry else None
+        return Cost(entry.seconds, entry.cpu_seconds, entry.machine) if entry else None
 
-    def costs_by_shape(self) -> dict[str, float]:
-        """Mean CPU seconds of the finished jobs of each shape."""
+    def costs_by_shape(self, machine: str | None = None) -> dict[str, float]:
+        """Mean CPU seconds of the finished jobs of each shape: of all, or of those on one kind of machine."""
         costs: dict[str, list[float]] = {}
         for path in sorted((self.root / "log").glob("*.json")):
-            if entry := _read(path, _Record):
+            if (entry := _read(path, _Record)) and machine in (None, entry.machine):
                 costs.setdefault(entry.shape, []).append(entry.cpu_seconds)
         return {shape: fmean(values) for shape, values in costs.items()}
 

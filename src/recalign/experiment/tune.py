@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,11 @@ from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
 from recalign.experiment.processes import TuneRequest, tune_together
 from recalign.experiment.progress import Reporter, of_training
-from recalign.experiment.tune_estimate import estimate_tuning
+from recalign.experiment.tune_estimate import TuneEstimate, estimate_tuning
 from recalign.models.config import BackboneConfig, NanoConfig
 from recalign.settings import Settings, merged, validated
-from recalign.tuning.backbones import BACKBONES, resolve_backbone
+from recalign.tuning.backbones import BACKBONES, NANO, resolve_backbone
+from recalign.tuning.backbones.nano import is_built
 from recalign.tuning.config import RecStage, stage_config
 from recalign.tuning.joining import Place, joined, launched
 from recalign.tuning.model_artifact import backbone_of
@@ -120,16 +122,50 @@ def _inputs(request: TuneRequest, reporter: Reporter, world: World) -> StageInpu
     inputs = StageInputs(
         config=config, data=sets, backbone=resolved, parent=request.parent, validation=target, cot=request.cot
     )
-    if world.rank == 0 and (estimate := _estimate(inputs, nano, request.output)):
-        reporter.note(estimate)
     if request.parent is not None and built:
+        _tell_estimate(inputs, nano, request, reporter, world)
         return inputs
-    progress = of_training(reporter, f"pretraining {asked.name}", request.told())
+    return replace(inputs, backbone=_backbone(inputs, nano, request, reporter, world))
+
+
+def _backbone(
+    inputs: StageInputs, nano: NanoConfig, request: TuneRequest, reporter: Reporter, world: World
+) -> BackboneConfig:
+    """The backbone that was asked for, made from the data where it is one that is; tells how long that takes."""
+    asked = inputs.backbone
+    made = asked.name in BACKBONES.names() and BACKBONES.find(asked.name).made_from_data
+    cached = made and asked.name == NANO and world.rank == 0 and is_built(nano, inputs.data)
+    estimate = _tell_estimate(inputs, nano, request, reporter, world, built=cached)
+    if cached:
+        reporter.note("nano is there already: it was pretrained on this catalogue before")
+    shown = reporter if made and not cached else Reporter()
+    progress, began = of_training(shown, f"pretraining {asked.name}", request.told()), time.monotonic()
 
     def resolve() -> BackboneConfig:
-        return resolve_backbone(asked, nano, sets, progress=progress)
+        return resolve_backbone(asked, nano, inputs.data, progress=progress)
 
-    return replace(inputs, backbone=world.first(resolve) or resolve())  # the others find what the first has built
+    resolved = world.first(resolve) or resolve()  # the others find what the first has built
+    if estimate is not None and estimate.pretraining:
+        reporter.note(estimate.corrected(time.monotonic() - began))
+    return resolved
+
+
+def _tell_estimate(
+    inputs: StageInputs,
+    nano: NanoConfig,
+    request: TuneRequest,
+    reporter: Reporter,
+    world: World,
+    *,
+    built: bool = False,
+) -> TuneEstimate | None:
+    """About how long it takes; None where something stands at the output, or nobody knows the backbone's size."""
+    if world.rank or request.output.exists():
+        return None
+    estimate = estimate_tuning(inputs, inputs.backbone, nano, built=built)
+    if estimate is not None:
+        reporter.note(estimate.line())
+    return estimate
 
 
 def nano_defaults(samples: int, settings: Mapping[str, object]) -> Settings:
@@ -145,11 +181,3 @@ def nano_defaults(samples: int, settings: Mapping[str, object]) -> Settings:
     if small and "epochs" not in settings:
         rec["max_steps"] = max(1, min(MOST_STEPS, round(EPOCHS * samples / NANO_BATCH)))
     return rec
-
-
-def _estimate(inputs: StageInputs, nano: NanoConfig, output: Path) -> str:
-    """About how long it takes; "" where something stands at `output`, or the size of the backbone is not known."""
-    if output.exists():
-        return ""
-    estimate = estimate_tuning(inputs, inputs.backbone, nano)
-    return "" if estimate is None else estimate.line()

@@ -1,4 +1,7 @@
-"""What a worker process sets up before it works: its threads, how it is told to stop, and a watch over its parent."""
+"""What a worker process sets up before it works: its threads, how it is told to stop, and a watch over its parent.
+
+Also what machine it runs on.
+"""
 
 from __future__ import annotations
 
@@ -37,3 +40,10 @@ def enter_worker(threads: int, parent: int, stop: Event | None) -> None:
     import torch
 
     torch.set_num_threads(threads)
+
+
+def machine_kind() -> str:
+    """What decides how long work takes, as far as a store's log tells it: the cores and the GPUs of this machine."""
+    import torch
+
+    return f"{os.cpu_count()} cores, {torch.cuda.device_count()} GPUs"

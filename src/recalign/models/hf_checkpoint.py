@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
 
 from recalign.artifacts import fingerprint, hash_file
-from recalign.errors import ModelError
+from recalign.errors import ModelError, did_you_mean_path
 from recalign.models.released import RELEASES, find_release, release_directory
 
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -111,7 +111,8 @@ def locate(name: str, revision: str | None) -> tuple[Path, str | None]:
     if name == "nano":
         raise ModelError("backbone nano", found="no checkpoint", expected="it to be built first (see build_nano)")
     if not _HUB_ID.fullmatch(name) or name.endswith((".safetensors", ".gguf", ".bin")):
-        raise ModelError(f"backbone {name}", found="no such directory", expected="a checkpoint directory or a hub id")
+        expected, hint = "a checkpoint directory or a hub id", did_you_mean_path(path)
+        raise ModelError(f"backbone {name}", found="no such directory", expected=expected, hint=hint)
     directory = _cached(name, revision) or _download(name, revision)
     return directory, directory.name
 

@@ -151,6 +151,8 @@ def test_bad_rows_each_have_a_reason(write: Write, check_books: Check) -> None:
     ("header", "options", "words"),
     [
         ("user,item_id,rating", {}, r"'user_id' of .*found the columns user, item_id, rating.*--columns user_id=NAME"),
+        ("user_id,Item_ID,rating", {}, r"item_id \(did you mean Item_ID\?\). Map it: --columns item_id=NAME$"),
+        ("who,what,rating", {}, r"--columns user_id=NAME, or name the separator"),
         ("user_id,item_id", {"columns": {"rating": "stars"}}, r"'stars' of .*a column for rating"),
         ("user_id,item_id,item_id", {}, "twice"),
         ('"user_id,item_id', {}, "header of"),

@@ -12,7 +12,7 @@ import polars as pl
 
 from recalign.data.parsing.records import split_fields
 from recalign.data.source import ITEM_COLUMNS, RATING_COLUMNS, SourceOptions
-from recalign.errors import DataError
+from recalign.errors import DataError, nearest
 
 # Of two that split a line into equally many fields the first is taken: nobody writes "::" for anything else.
 _SEPARATORS: Final = ("::", ",", ";", "\t", "|")
@@ -160,14 +160,15 @@ def resolve_columns(
         if theirs and theirs in table.header:
             places[name] = place_of(theirs, table)
         elif name in needed or (name in mapping and theirs):
+            near = nearest(theirs or name, table.header)
             hint = f"Map it: {flag} {name}=NAME"
-            if table.form == "CSV":
+            if table.form == "CSV" and not near:
                 header = f"{flag.replace('columns', 'header')} {_example('item' in flag, len(table.header))}"
                 hint += f", or name the separator: --separator ';'. Or is there no header? Name the columns: {header}"
             raise DataError(
                 f"column {theirs or name!r} of {table.path}",
                 found=f"the columns {', '.join(table.header)}"[:300],
-                expected=f"a column for {name}",
+                expected=f"a column for {name}{f' (did you mean {near}?)' if near else ''}",
                 hint=hint,
             )
     return places

@@ -17,7 +17,7 @@ from typing import Final
 
 from recalign.artifacts.storage import storage_errors
 from recalign.data.archives import Limits, is_packed, unpack_one
-from recalign.errors import ArtifactError, DataError
+from recalign.errors import ArtifactError, DataError, did_you_mean_path
 
 _CHUNK: Final = 1024 * 1024
 _STREAMS: Final = (Path("/dev"), Path("/dev/fd"))
@@ -57,8 +57,10 @@ def opened(path: Path, limits: Limits | None = None) -> Iterator[InputFile]:
                 held, sha256 = _copied(path, _folder(stack))
             packed = is_packed(held)
         except OSError as error:
-            found = error.strerror or type(error).__name__
-            raise DataError(str(path), found=found, expected="a readable file") from error
+            found, hint = error.strerror or type(error).__name__, ""
+            if isinstance(error, FileNotFoundError):
+                found, hint = "no such file", did_you_mean_path(path)
+            raise DataError(str(path), found=found, expected="a readable file", hint=hint) from error
         content = unpack_one(held, _folder(stack), path, limits) if packed else held
         yield InputFile(path, content, sha256)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recalign.data.parsing.containers import is_stream
-from recalign.errors import DataError
+from recalign.errors import DataError, did_you_mean_path
 
 
 def find_all(path: Path, patterns: Sequence[str], what: str) -> list[Path]:
@@ -19,7 +19,8 @@ def find_all(path: Path, patterns: Sequence[str], what: str) -> list[Path]:
         DataError: `path` does not exist or is a pipe, or nothing matches.
     """
     if not path.exists():
-        raise DataError(str(path), found="nothing there", expected=f"{what}, or the folder that holds it")
+        expected = f"{what}, or the folder that holds it"
+        raise DataError(str(path), found="nothing there", expected=expected, hint=did_you_mean_path(path))
     refuse_stream(path)
     if not path.is_dir():
         return [path]

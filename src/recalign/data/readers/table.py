@@ -19,7 +19,7 @@ from recalign.data.parsing.tables import open_tables
 from recalign.data.parsing.times import BAD_TIME, TimeColumn, time_checks
 from recalign.data.reader import RatingsReader
 from recalign.data.source import ITEM_COLUMNS, SourceData, SourceOptions
-from recalign.errors import ConfigError, DataError
+from recalign.errors import ConfigError, DataError, did_you_mean_path
 
 LICENCE: Final = "your own data: recalign knows no terms for it"
 BAD_FLAG: Final = "liked is neither yes nor no (1/0, true/false, yes/no)"
@@ -45,7 +45,8 @@ def read_table(path: Path, options: SourceOptions) -> SourceData:
         ConfigError: both `rating` and `liked` are there.
     """
     if not path.exists():
-        raise DataError(str(path), found="nothing there", expected="a ratings file, or the folder that holds it")
+        expected = "a ratings file, or the folder that holds it"
+        raise DataError(str(path), found="nothing there", expected=expected, hint=did_you_mean_path(path))
     is_folder = path.is_dir()
     ratings_path = (find_table(path, ("ratings", "interactions"), _SUFFIXES) if is_folder else None) or path
     items_path = options.items_file or (find_table(path, ("items",), _SUFFIXES) if is_folder else None)
