@@ -24,6 +24,7 @@ from recalign.evaluation.references import fit_of
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings
 from recalign.evaluation.score import log_test_read, score_split
 from recalign.evaluation.score_file import ScoreFile
+from recalign.evaluation.verdicts import keep_verdicts
 from recalign.metrics.significance import RESAMPLES
 from recalign.models.config import Precision
 from recalign.scoring.base import Scorer, watched
@@ -67,7 +68,7 @@ def evaluate(
 ) -> Panel:
     """Score models on a split, and measure them beside the priors.
 
-    Each read of a test split is logged in the manifest of the model's directory.
+    Each read of a test split is logged in the manifest of the model's directory, and what it says of the model.
 
     Args:
         models: Directories of tuned models or baselines, names of priors and references (``prior:like-rate``,
@@ -115,7 +116,9 @@ def evaluate(
     if task is not None:
         facts = facts.model_copy(update={"ranked": ranked([task])})
     progress_for("intervals and comparisons")
-    return build_panel(facts, rows, TestSettings(resamples, seed), pairs)
+    panel = build_panel(facts, rows, TestSettings(resamples, seed), pairs)
+    keep_verdicts(panel, {name: model for name, model in loadable.items() if isinstance(model, Path)})
+    return panel
 
 
 def named_models(models: Sequence[Model], endpoint: str | None = None) -> dict[str, Model]:
