@@ -10,7 +10,7 @@ from recalign.evaluation.verdicts import ModelVerdict
 
 from .test_tables import a_panel, a_row
 
-PRIOR = "the best prior, like-rate (the share of liked titles)"
+P = "the best prior, like-rate (the share of liked titles)"
 
 
 def verdict(difference: float, low: float, high: float) -> dict[str, Verdict]:
@@ -57,11 +57,11 @@ def test_headlines(rows: tuple[Row, ...], expected: str) -> None:
 @pytest.mark.parametrize(
     ("users", "ends", "expected"),
     [
-        (60, (-0.01, 0.03), f"On 60 test users this model (AUC 0.71) cannot be told apart from {PRIOR}, which has 0.70."),
-        (60, (0.01, 0.03), f"On 60 test users this model (AUC 0.71) beats {PRIOR}, which has 0.70."),
-        (60, (-0.03, -0.01), f"On 60 test users this model (AUC 0.71) is worse than {PRIOR}, which has 0.70."),
-        (60, (-0.1, 0.1), f"60 test users are too few to judge this model: it has AUC 0.71, and {PRIOR}, has 0.70."),
-        (1, None, f"1 test user is too few to judge this model: it has AUC 0.71, and {PRIOR}, has 0.70."),
+        (60, (-0.01, 0.03), f"On 60 test users this model (AUC 0.71) cannot be told apart from {P}, which has 0.70."),
+        (60, (0.01, 0.03), f"On 60 test users this model (AUC 0.71) beats {P}, which has 0.70."),
+        (60, (-0.03, -0.01), f"On 60 test users this model (AUC 0.71) is worse than {P}, which has 0.70."),
+        (60, (-0.1, 0.1), f"60 test users are too few to judge this model: it has AUC 0.71, and {P}, has 0.70."),
+        (1, None, f"1 test user is too few to judge this model: it has AUC 0.71, and {P}, has 0.70."),
     ],
 )  # fmt: skip
 def test_one_model_in_one_sentence(users: int, ends: tuple[float, float] | None, expected: str) -> None:

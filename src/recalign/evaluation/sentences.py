@@ -117,7 +117,7 @@ def terms(panel: Panel) -> list[str]:
         for name, metric in ordered_metrics()
         if metric.plain and any(row.mean(name) is not None for row in (rows if metric.column else models))
     ]
-    return [" ".join([*known, "[…]: 95 % interval over users."])] if known else []
+    return [" ".join([*known, "In brackets: the 95 % interval over users."])] if known else []
 
 
 def about(facts: PanelFacts) -> str:
