@@ -211,3 +211,17 @@ def test_no_results_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="recalign run FILE"):
         write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_drawing_tells_how_far_it_is(tmp_path: Path, written: Report) -> None:
+    heard: list[tuple[int, int]] = []
+    again = write_report(written.folder, tmp_path / "again.html", progress=lambda *done: heard.append(done))
+    assert again.figures > 1
+    assert [done for done, _ in heard] == list(range(1, len(heard) + 1))
+    assert {total for _, total in heard} == {len(heard)}
+    assert len(heard) >= again.figures
+
+
+def test_terms_are_explained_below_the_results(html: str) -> None:
+    assert "AUC: 0.5 is guessing, 1 is perfect. GAUC: AUC within a user." in html
+    assert "Label mass:" not in html

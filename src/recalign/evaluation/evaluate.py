@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from recalign.artifacts import read_manifest
 from recalign.baselines.artifact import KIND as BASELINE
@@ -44,6 +44,7 @@ class Untuned(Protocol):
 
 
 Model = str | Path | Scorer | Untuned
+TESTS: Final = "intervals and comparisons"  # what progress calls them, which are counted, and no samples
 Progress = Callable[[int, int, str], None]
 """Told how many samples (or candidates) are scored, of how many, and facts of it in words."""
 
@@ -87,7 +88,7 @@ def evaluate(
         device: Where tuned models and baselines score; see `load_saved`.
         endpoint: Where the only tuned model is served, see `Recommender.load`; by default it is loaded here.
         pairs: Names of models to compare with each other.
-        progress_for: The callback for the progress of what has that name: the priors, each model, the intervals.
+        progress_for: The callback for the progress of what has that name: the priors, each model, `TESTS`.
 
     Returns:
         The panel: the models in the order given, then the other priors.
@@ -115,8 +116,10 @@ def evaluate(
     facts = facts.model_copy(update={"references": fits})
     if task is not None:
         facts = facts.model_copy(update={"ranked": ranked([task])})
-    progress_for("intervals and comparisons")
-    panel = build_panel(facts, rows, TestSettings(resamples, seed), pairs)
+    show = progress_for(TESTS)
+    panel = build_panel(
+        facts, rows, TestSettings(resamples, seed), pairs, progress=lambda done, total: show(done, total, "")
+    )
     keep_verdicts(panel, {name: model for name, model in loadable.items() if isinstance(model, Path)})
     return panel
 

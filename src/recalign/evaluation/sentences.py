@@ -108,10 +108,10 @@ def outcomes(panel: Panel) -> list[str]:
     return sentences
 
 
-def terms(panel: Panel) -> list[str]:
-    """How to read the metrics that a terminal shows: one line."""
+def terms(panel: Panel, *, columns_only: bool = False) -> list[str]:
+    """How to read the metrics that have a column, and those that `remarks` tells unless `columns_only`: one line."""
     rows = panel.plain_rows
-    models = [row for row in rows if row.kind not in BESIDE]  # what has no column is told of models alone
+    models = [] if columns_only else [row for row in rows if row.kind not in BESIDE]
     known = [
         f"{metric.heading}: {metric.plain}."
         for name, metric in ordered_metrics()
