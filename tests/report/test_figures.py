@@ -189,7 +189,7 @@ def test_saved_figures_are_light() -> None:
 def test_a_legend_stands_where_there_is_more_than_one_k() -> None:
     bins = (documents.Bin(predicted=0.4, observed=0.5, count=9),)
     for curves, names in (([(None, bins)], []), ([(None, bins), (64, bins)], ["no K", "K = 64"])):
-        figure = draw_reliability([("m", curves)], LIGHT)
+        figure = draw_reliability([("m", curves)], SAVED)
         assert [text.get_text() for legend in figure.legends for text in legend.get_texts()] == names
 
 
