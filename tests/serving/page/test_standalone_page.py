@@ -136,12 +136,12 @@ def test_verdict_near_ties_and_the_scale_of_bars_are_said(make: Make, visit: Ope
     near = [item for item in ranked if (ranked[0].probability or 0) - (item.probability or 0) < 0.01]
     assert len(near) == 4  # `FakeScorer` has the ids for log-odds, so most probabilities are close to 1
     assert column.locator(".alike").inner_text() == (
-        "Not told apart: numbers 1 to 4 differ by less than 1 %, so their order says nothing."
+        "Not told apart, with less than 1\u00a0% between them: numbers 1 to 4. Their order says nothing."
     )
-    assert "bars end at 2" in column.locator(".reasons > p").inner_text()
+    assert "bars end at 1" in column.locator(".reasons > p").inner_text()
     (told,) = models["fake"].explain(history.entries, ranked[:1])
     widths = column.locator(".bar").evaluate_all("bars => bars.map((bar) => parseFloat(bar.style.width))")
-    assert widths == pytest.approx([25 * abs(influence.effect) for influence in told.influences], rel=1e-3)
+    assert widths == pytest.approx([50 * abs(influence.effect) for influence in told.influences], rel=1e-3)
 
 
 def test_scores_that_are_an_order_are_alike_where_they_are_equal(make: Make, visit: Open) -> None:
@@ -151,4 +151,4 @@ def test_scores_that_are_an_order_are_alike_where_they_are_equal(make: Make, vis
     scores = shown.columns.nth(0).locator(".value").all_inner_texts()
     told = shown.columns.nth(0).locator(".alike")
     assert told.is_visible() == (len(set(scores)) < len(scores))
-    assert "have the same score" in told.inner_text()
+    assert "with the same score" in told.inner_text()

@@ -8,7 +8,7 @@ export const COUNT = 10;
 const PRIOR = "prior:"; // how their names begin
 const DIGITS = 3;
 const ALIKE = 0.01; // probabilities that are closer than that are not told apart
-const SCALE = 2; // log-odds at which a bar ends: so much turns 50 % into 88 %
+const SCALE = 1; // log-odds at which a bar ends: so much turns 50 % into 73 %
 const MOST_DIGITS = 6;
 const REFUSED = new Set([401, 404, 422]); // the same request would be refused again
 
@@ -204,8 +204,8 @@ function alike(items) {
   });
   const ranges = groups.filter((group) => group.length > 1).map((group) => `${group[0] + 1} to ${group.at(-1) + 1}`);
   if (!ranges.length) return "";
-  const why = items[0].probability === null ? "have the same score" : "differ by less than 1 %";
-  return `Not told apart: numbers ${ranges.join(", ")} ${why}, so their order says nothing.`;
+  const why = items[0].probability === null ? "the same score" : "less than 1\u00a0% between them";
+  return `Not told apart, with ${why}: numbers ${ranges.join("; ")}. Their order says nothing.`;
 }
 
 /** Bars of what each entry of the history does to the score; or words, where there are none (yet). */
@@ -219,7 +219,7 @@ function reasons(influences, logOdds) {
   }
   const digits = Math.min(Math.max(2 - Math.floor(Math.log10(largest)), DIGITS), MOST_DIGITS);
   const end = logOdds ? SCALE : largest;
-  const scale = logOdds ? `In log-odds; bars end at ${SCALE}, which turns 50 % into 88 %.` : `The longest bar is ${largest.toFixed(digits)}.`;
+  const scale = logOdds ? `In log-odds; bars end at ${SCALE}, which turns 50\u00a0% into 73\u00a0%.` : `The longest bar is ${largest.toFixed(digits)}.`;
   const rows = influences.map(({ title: name, liked, effect }) => {
     const bar = element("span", { className: effect < 0 ? "bar down" : "bar up" });
     bar.style.width = `${50 * Math.min(Math.abs(effect) / end, 1)}%`;
