@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from recalign.artifacts import read_manifest, write_directory
+from recalign.artifacts import append_info, read_manifest, write_directory
+from recalign.errors import ArtifactError
 from recalign.evaluation.document import Panel, Verdict
 from recalign.evaluation.verdicts import keep_verdicts, kept_verdict, verdict_of
 
@@ -50,6 +51,12 @@ def test_other_data_and_other_splits_say_nothing(model: Path) -> None:
     keep_verdicts(a_judged(split="valid"), {"m": model})
     assert kept_verdict(model, "f") is None
     assert kept_verdict(model, "other") is not None
+
+
+def test_a_verdict_of_another_form_is_told_in_one_line(model: Path) -> None:
+    append_info(model, "verdicts", {"users": "many"})
+    with pytest.raises(ArtifactError, match=r"verdicts in .*another form"):
+        kept_verdict(model)
 
 
 def test_where_nothing_was_compared_there_is_no_verdict() -> None:

@@ -109,7 +109,7 @@ def evaluate(
 
     The priors stand beside every model. With --candidates also ranking, where a random ranker joins them; with --index
     nothing but retrieving and ranking over the full catalogue. Each read
-    of a test split is logged in the run's manifest.
+    of a test split is logged in the run's manifest, and so is the verdict, which `recalign page` shows.
     """
     from rich.console import Console
 

@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from pydantic import ValidationError
+
 from recalign.artifacts import append_info, read_manifest
+from recalign.errors import ArtifactError
 from recalign.evaluation.document import Difference, Document, Panel, Row, Verdict
 from recalign.evaluation.metric import deciding
 from recalign.evaluation.panel import best_prior
@@ -86,9 +89,14 @@ def kept_verdict(directory: Path, data: str | None = None) -> ModelVerdict | Non
     `data` is the fingerprint of the data that it is to be about; by default it is about any.
 
     Raises:
-        ArtifactError: `directory` holds no artefact.
+        ArtifactError: `directory` holds no artefact, or verdicts of another form.
     """
     entries = read_manifest(directory, verify=False).info.get(_LOG, [])
-    verdicts = [ModelVerdict.model_validate(entry) for entry in entries]
+    try:
+        verdicts = [ModelVerdict.model_validate(entry) for entry in entries]
+    except ValidationError as error:
+        field = ".".join(map(str, error.errors()[0]["loc"]))
+        hint = "Another version of recalign evaluated the model: use that one."
+        raise ArtifactError(f"verdicts in {directory}", found=f"another form ({field})", hint=hint) from None
     fitting = [verdict for verdict in verdicts if data in (None, verdict.data)]
     return max(reversed(fitting), key=lambda verdict: verdict.users, default=None)
