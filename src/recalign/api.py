@@ -22,7 +22,7 @@ from recalign.data.source import SourceOptions
 from recalign.engines import Engine
 from recalign.experiment.prepare import PrepareConfig
 from recalign.experiment.prepare import prepare as prepare_directory
-from recalign.experiment.progress import Reporter
+from recalign.experiment.progress import Reporter, counted
 from recalign.experiment.run import ExperimentRun, run_experiment
 from recalign.models.config import Precision
 from recalign.recommender import Progress, Recommender, Selection
@@ -94,7 +94,7 @@ def run(
     done = run_experiment(
         Path(file), *places, jobs=jobs, engine=engine, seeds=seeds, backbones=backbones, reporter=reporter
     )
-    write_report(done.directory)
+    write_report(done.directory, progress=counted((reporter or Reporter()).task("report", "figures")))
     return done
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,32 @@ def test_a_page_of_test_users_with_the_priors_and_the_audit(
     page = tmp_path / "new" / "page.html"
     code, out, error = cli("page", model, "--data", workshop / "data", "--users", 2, "-k", 3, "--output", page)
     size = f"{page.stat().st_size / 1000:.0f} kB"
-    said, after = out.splitlines()
+    said, unknown, after = out.splitlines()
     assert (code, error) == (0, "")
     assert said == f"page: {page} (5 models, 2 histories, {size}); open it in a browser"
-    assert after == f"next: recalign serve {model} --data {workshop / 'data'}"
+    data = workshop / "data"
+    assert unknown == f"{model} is not evaluated on {data}: the page cannot say whether it is any good"
+    assert after == f"next: recalign evaluate {model} --data {data}"
     results = results_in(page)
+    assert list(results.verdicts) == ["rt"]
+    assert "recalign evaluate MODEL --data DATA" in results.verdicts["rt"]
     assert [*results.lists][:2] == ["rt", "prior:item-mean"]
     assert {len(items) for lists in results.lists.values() for items in lists} == {3}
     assert results.audit.data == "data"
     before = page.read_bytes()
     assert cli("page", model, "--data", workshop / "data", "--users", 2, "-k", 3, "--output", page)[0] == 0
     assert page.read_bytes() == before
+
+
+def test_a_page_says_what_an_evaluation_found(cli: Cli, model: Path, workshop: Path, tmp_path: Path) -> None:
+    copy, data, page = tmp_path / "rt", workshop / "data", tmp_path / "page.html"
+    shutil.copytree(model, copy)
+    assert cli("evaluate", copy, "--data", data, "--resamples", 20)[0] == 0
+    code, out, _ = cli("page", f"mine={copy}", "--data", data, "--users", 1, "-k", 2, "--output", page)
+    assert (code, out.splitlines()[1]) == (0, f"next: recalign serve mine={copy} --data {data}")
+    (told,) = results_in(page).verdicts.items()
+    assert told[0] == "mine"
+    assert re.fullmatch(r".*14 test users.*AUC 0\.\d\d.* the best prior, .* has 0\.\d\d\.", told[1])
 
 
 def test_a_page_of_one_person(cli: Cli, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from recalign.errors import DataError
-from recalign.evaluation.document import Difference, Estimate, Row, Verdict
-from recalign.evaluation.metric import Metric, Observed, Value
-from recalign.evaluation.panel import best_prior, compare, judge
+from recalign.evaluation.document import Difference, Estimate, PanelFacts, Row, Verdict
+from recalign.evaluation.metric import Metric, Observed, Value, comparing, deciding
+from recalign.evaluation.panel import best_prior, build_panel, compare, judge, sample_counts
 from recalign.evaluation.rows import RowScores, ScoredRow
 from recalign.metrics.ranking import as_frame
 from recalign.metrics.significance import paired_bootstrap
@@ -184,3 +184,20 @@ def test_a_model_without_shots_is_compared_with_every_number_of_shots() -> None:
     )
     found = compare(with_shots, [("M", "Z")], TESTED)
     assert {(each.a, each.b) for each in found} == {("M, nano, 16-shot", "Z, nano, 16-shot")}
+
+
+@pytest.mark.parametrize("names", [("prior:P", "M", "N"), ("M", "N")])
+def test_progress_counts_every_row_and_test_and_ends(names: tuple[str, ...]) -> None:
+    entries = [
+        ScoredRow(prior(name) if name.startswith("prior:") else tuned(name), scored(0.5, seed=place))
+        for place, name in enumerate(names)
+    ]
+    counts = sample_counts(frame(1.0))
+    facts, heard = PanelFacts(name="p", title="P", data="p", split="test", **counts), list[tuple[int, int]]()
+    panel = build_panel(facts, entries, TESTED, [("M", "N")], lambda *done: heard.append(done))
+    assert len(panel.comparisons) == 2  # by AUC and by GAUC; nothing was ranked
+    (total,) = {total for _, total in heard}
+    told = [done for done, _ in heard]
+    assert told == sorted(told)
+    assert told[: len(entries)] == list(range(1, len(entries) + 1))
+    assert told[-1] == total == len(entries) + 2 * len(deciding()) + len(comparing())

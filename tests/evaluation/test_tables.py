@@ -18,6 +18,7 @@ from recalign.evaluation.document import Estimate, Panel, PanelFacts, Row, Unsee
 from recalign.evaluation.panel import build_panel, sample_counts
 from recalign.evaluation.render import print_panel
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings
+from recalign.evaluation.score import NOT_ALLOWED
 from recalign.evaluation.score_file import ScoreFile
 
 
@@ -273,11 +274,37 @@ def test_a_difference_is_shown_where_its_interval_leaves_out_zero(
 
 
 @pytest.mark.parametrize(
-    ("ends", "beats", "tone"), [((0.1, 0.2), True, "good"), ((-0.2, -0.1), False, "bad"), ((-0.1, 0.2), False, "muted")]
+    ("ends", "beats", "tone"),
+    [((0.1, 0.2), True, "good"), ((-0.2, -0.1), False, "bad"), ((-0.04, 0.06), False, "muted")],
 )
 def test_the_tone_of_a_verdict_is_its_outcome(ends: tuple[float, float], beats: bool, tone: str) -> None:
     verdict = Verdict(prior="prior:p", difference=0.1, interval=ends, p_value=0.01, beats=beats)
     table = tables.results_table(a_panel(a_row("m", 0.6, verdicts={"auc": verdict})))
-    index = [each.heading for each in table.columns].index("Beats it?")
+    index = [each.heading for each in table.columns].index("Beats prior?")
     cell = table.rows[0].cells[index]
     assert (cell.text, cell.tone) == ("yes" if beats else "no", tone)
+
+
+@pytest.mark.parametrize(
+    ("ends", "text"),
+    [((-0.04, 0.07), "too few"), ((-0.04, 0.06), "no"), ((0.01, 0.2), "yes"), ((-0.2, -0.01), "no"), (None, "too few")],
+)
+def test_what_few_samples_leave_open_is_no_verdict(ends: tuple[float, float] | None, text: str) -> None:
+    beats = ends is not None and ends[0] > 0
+    verdict = Verdict(prior="prior:p", difference=0.01, interval=ends, p_value=None, beats=beats)
+    table = tables.results_table(a_panel(a_row("m", 0.6, verdicts={"auc": verdict})))
+    assert column(table, "Beats prior?") == [text]
+    assert any(note.startswith("Too few samples: ") for note in table.notes) == (text == "too few")
+
+
+def test_terms_are_explained_where_they_are_shown(found: Panel) -> None:
+    text = " ".join(shown(found).split())
+    assert "AUC: 0.5 is guessing, 1 is perfect. " in text
+    assert "ECE: their distance from what was liked, 0 is best" in text
+    assert "Label mass: " not in text  # no language model
+
+
+def test_a_temperature_that_was_not_to_be_is_no_remark() -> None:
+    file = score_file("m", 1.0)
+    unfitted = ScoreFile(file.frame, True, "test", "fingerprint", temperature=NOT_ALLOWED)
+    assert "no Temperature" not in shown(panel(row(unfitted), resamples=10))

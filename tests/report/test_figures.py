@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recalign.evaluation import document as documents
 from recalign.evaluation.document import Curve, Panel
 from recalign.evaluation.panel import best_prior
 from recalign.experiment.results import Figure, Results
 from recalign.report import canvas
 from recalign.report.canvas import DARK, LIGHT, SAVED
 from recalign.report.charts import Bar, Reference, Series, draw_bars, draw_shots, spread, wrapped
-from recalign.report.diagnostics import draw_training, draw_users
+from recalign.report.diagnostics import draw_reliability, draw_training, draw_users
 from recalign.report.figures import Plot, _stage, bar_rows, plots, shot_lines
 
 
@@ -183,3 +184,19 @@ def test_text_has_contrast_4_5_and_lines_3(palette: dict[str, str]) -> None:
 
 def test_saved_figures_are_light() -> None:
     assert SAVED.background == "#ffffff"
+
+
+def test_a_legend_stands_where_there_is_more_than_one_k() -> None:
+    bins = (documents.Bin(predicted=0.4, observed=0.5, count=9),)
+    for curves, names in (([(None, bins)], []), ([(None, bins), (64, bins)], ["no K", "K = 64"])):
+        figure = draw_reliability([("m", curves)], SAVED)
+        assert [text.get_text() for legend in figure.legends for text in legend.get_texts()] == names
+
+
+def test_a_stage_that_is_called_like_its_model_is_named_once(document: dict[str, Any]) -> None:
+    row = document["panels"][0]["rows"][-1]
+    row["training"] = [{"seed": 0, "stage": row["model"], "points": [{"step": 1, "loss": 0.5}]}]
+    document["panels"] = [{**document["panels"][0], "rows": [row]}]
+    document["figures"] = []
+    plot = next(plot for plot in plots(Results.model_validate(document)) if plot.place == "training")
+    assert f"{row['model']}: {row['model']}" not in plot.alt

@@ -152,11 +152,16 @@ def test_the_page_says_what_the_papers_do_not(html: str) -> None:
     assert "where a random order of 51 has 0.089" in text
 
 
-def test_the_same_results_give_the_same_bytes(written: Report, experiment: Path, tmp_path: Path) -> None:
+def test_the_same_results_give_the_same_bytes_and_tell_how_far_they_are(
+    written: Report, experiment: Path, tmp_path: Path
+) -> None:
     (tmp_path / "results.json").write_bytes((experiment / "results.json").read_bytes())
-    again = write_report(tmp_path)
+    heard: list[tuple[int, int]] = []
+    again = write_report(tmp_path, progress=lambda *done: heard.append(done))
     assert again.page.read_bytes() == written.page.read_bytes()
     assert files(again.folder) == files(written.folder)
+    assert len(heard) >= again.figures > 1
+    assert heard == [(done, len(heard)) for done in range(1, len(heard) + 1)]
 
 
 def empty(**more: Any) -> bytes:
@@ -211,3 +216,8 @@ def test_no_results_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="recalign run FILE"):
         write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_terms_are_explained_below_the_results(html: str) -> None:
+    assert "AUC: 0.5 is guessing, 1 is perfect. GAUC: AUC within a user." in html
+    assert "Label mass:" not in html

@@ -114,14 +114,14 @@ def evaluate(
 
     The priors stand beside every model. With --candidates also ranking, where a random ranker joins them; with --index
     nothing but retrieving and ranking over the full catalogue. Each read
-    of a test split is logged in the run's manifest.
+    of a test split is logged in the run's manifest, and so is the verdict, which `recalign page` shows.
     """
     from rich.console import Console
 
     from recalign.cli.progress import SHORT_SECONDS, TerminalReporter
     from recalign.data.samples import SampleSet
     from recalign.errors import ConfigError
-    from recalign.evaluation.evaluate import ScoreKind
+    from recalign.evaluation.evaluate import TESTS, ScoreKind
     from recalign.evaluation.evaluate import evaluate as evaluate_models
     from recalign.evaluation.render import print_panel
     from recalign.evaluation.rows import TestSettings
@@ -159,7 +159,8 @@ def evaluate(
             panel = evaluate_models(
                 wanted, sample_set, split, fit=fitted, candidates=candidates, output=output, seed=seed,
                 resamples=resamples, calibrate=calibrate, kind=kind, precision=precision,
-                device=device, endpoint=endpoint, progress_for=lambda name: reporter.task(name, "samples"),
+                device=device, endpoint=endpoint,
+                progress_for=lambda name: reporter.task(name, "tests" if name == TESTS else "samples"),
             )  # fmt: skip
     if json_output:
         sys.stdout.write(panel.model_dump_json() + "\n")

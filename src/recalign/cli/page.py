@@ -35,8 +35,11 @@ def page(
     """Write one HTML file with ranked lists and their reasons, to click through without a server.
 
     It shows test users of --data by number, or one person with the given --likes. It loads nothing from elsewhere.
+    What `recalign evaluate` found of a model stands above its lists.
     """
     from recalign.cli.progress import SHORT_SECONDS, TerminalReporter
+    from recalign.serving.model_verdicts import find_verdict
+    from recalign.serving.models import named_directory
     from recalign.serving.standalone import write_page
 
     with TerminalReporter(after=SHORT_SECONDS) as reporter:
@@ -48,4 +51,10 @@ def page(
     models, histories = len(results.lists), len(results.histories)
     counts = f"{models} model{'s' * (models > 1)}, {histories} {'histories' if histories > 1 else 'history'}"
     typer.echo(f"page: {output} ({counts}, {output.stat().st_size / 1000:.0f} kB); open it in a browser")
-    tell_next(("serve", *runs, *(["--data", data] if data else [])))
+    unknown = [run for run in runs if find_verdict(run, data) is None]
+    if unknown and data is not None:
+        directory = named_directory(unknown[0])[1]
+        typer.echo(f"{directory} is not evaluated on {data}: the page cannot say whether it is any good")
+        tell_next(("evaluate", directory, "--data", data))
+    else:
+        tell_next(("serve", *runs, *(["--data", data] if data else [])))

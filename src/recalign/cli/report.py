@@ -23,9 +23,12 @@ def report(
     """
     from rich.console import Console
 
+    from recalign.cli.progress import SHORT_SECONDS, TerminalReporter
+    from recalign.experiment.progress import counted
     from recalign.report import write_report
 
-    written = write_report(run, output)
+    with TerminalReporter(after=SHORT_SECONDS) as reporter:
+        written = write_report(run, output, progress=counted(reporter.task("report", "figures")))
     console = Console(highlight=False)
     for line in (
         f"report: {written.page}",

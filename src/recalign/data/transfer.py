@@ -78,6 +78,7 @@ def fetch(
         try:
             done = _attempt(url, partial, progress, timeout, max_bytes)
         except urllib.error.HTTPError as error:
+            error.close()  # it holds the connection
             done, reason = False, f"HTTP {error.code} {error.reason}"
             if error.code < 500:
                 hint = "Check the address, or give another one with --url"
@@ -117,6 +118,7 @@ def _attempt(url: str, partial: Path, progress: Progress | None, timeout: float,
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:
             raise
+        error.close()
         # Nothing is left to send, or what is here is longer than the file: then it is another one's beginning.
         complete = error.headers.get("Content-Range", "").strip() == f"bytes */{have}"
         if not complete:

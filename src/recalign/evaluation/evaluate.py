@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from recalign.artifacts import read_manifest
 from recalign.baselines.artifact import KIND as BASELINE
@@ -24,6 +24,7 @@ from recalign.evaluation.references import fit_of
 from recalign.evaluation.rows import RowScores, ScoredRow, TestSettings
 from recalign.evaluation.score import log_test_read, score_split
 from recalign.evaluation.score_file import ScoreFile
+from recalign.evaluation.verdicts import keep_verdicts
 from recalign.metrics.significance import RESAMPLES
 from recalign.models.config import Precision
 from recalign.scoring.base import Scorer, watched
@@ -43,6 +44,7 @@ class Untuned(Protocol):
 
 
 Model = str | Path | Scorer | Untuned
+TESTS: Final = "intervals and comparisons"  # what progress calls them, which are counted, and no samples
 Progress = Callable[[int, int, str], None]
 """Told how many samples (or candidates) are scored, of how many, and facts of it in words."""
 
@@ -67,7 +69,7 @@ def evaluate(
 ) -> Panel:
     """Score models on a split, and measure them beside the priors.
 
-    Each read of a test split is logged in the manifest of the model's directory.
+    Each read of a test split is logged in the manifest of the model's directory, and what it says of the model.
 
     Args:
         models: Directories of tuned models or baselines, names of priors and references (``prior:like-rate``,
@@ -86,7 +88,7 @@ def evaluate(
         device: Where tuned models and baselines score; see `load_saved`.
         endpoint: Where the only tuned model is served, see `Recommender.load`; by default it is loaded here.
         pairs: Names of models to compare with each other.
-        progress_for: The callback for the progress of what has that name: the priors, each model, the intervals.
+        progress_for: The callback for the progress of what has that name: the priors, each model, `TESTS`.
 
     Returns:
         The panel: the models in the order given, then the other priors.
@@ -114,8 +116,12 @@ def evaluate(
     facts = facts.model_copy(update={"references": fits})
     if task is not None:
         facts = facts.model_copy(update={"ranked": ranked([task])})
-    progress_for("intervals and comparisons")
-    return build_panel(facts, rows, TestSettings(resamples, seed), pairs)
+    show = progress_for(TESTS)
+    panel = build_panel(
+        facts, rows, TestSettings(resamples, seed), pairs, progress=lambda done, total: show(done, total, "")
+    )
+    keep_verdicts(panel, {name: model for name, model in loadable.items() if isinstance(model, Path)})
+    return panel
 
 
 def named_models(models: Sequence[Model], endpoint: str | None = None) -> dict[str, Model]:

@@ -60,6 +60,7 @@ class Metric:
     Attributes:
         heading: What a table calls it, at most nine characters where it has a column.
         meaning: What it is, in one sentence.
+        plain: How to read it, in a few words for those who do not know it; "" where that is plain.
         value: Computes it. None: it does not apply to these scores (which is not the same as undefined).
         over: Whether it reads the scores of samples or those of candidate lists.
         statistic: How users are resampled for its interval: by the statistic itself ("auc", "gauc") or by the mean of
@@ -88,6 +89,7 @@ class Metric:
     compares: bool = False
     chance: float = 0.0
     column: bool = True
+    plain: str = ""
     position: int = 100
     subset: str = ""
     detail: str = ""
@@ -127,6 +129,7 @@ def after_temperature(metric: Metric) -> Metric:
         value=value,
         detail="with temperature",
         meaning=f"{metric.heading} after the log-odds are divided by the temperature.",
+        plain="",
         column=False,
         position=metric.position + 30,
     )

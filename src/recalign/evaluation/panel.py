@@ -8,8 +8,9 @@ its difference lies above zero.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
+from itertools import count
 from typing import TypedDict
 
 import polars as pl
@@ -62,11 +63,16 @@ def facts_of(data: SampleSet, split: str, frame: pl.DataFrame, learned: Learned)
 
 
 def build_panel(
-    facts: PanelFacts, rows: Sequence[ScoredRow], settings: TestSettings, pairs: Sequence[tuple[str, str]] = ()
+    facts: PanelFacts,
+    rows: Sequence[ScoredRow],
+    settings: TestSettings,
+    pairs: Sequence[tuple[str, str]] = (),
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Panel:
     """Measure all rows, hold them against the best prior, and compare them in pairs.
 
-    `pairs` names models to compare. Controlled rows are compared with their plain ones in any case.
+    `pairs` names models to compare. Controlled rows are compared with their plain ones in any case. `progress` hears
+    how many rows are measured and pairs tested, of how many.
 
     Raises:
         DataError: Rows were not scored on the same samples or candidate lists, or scores are not finite.
@@ -75,9 +81,20 @@ def build_panel(
     if len(lists) > 1:
         found = f"{len(lists)} sets of candidate lists"
         raise DataError("rankings to compare", found=found, expected="one that all models rank")
-    measured = [replace(scored, row=measure_row(scored.row, scored.scores, settings)) for scored in rows]
-    judged = judge(measured, settings)
-    comparisons = compare(judged, pairs, settings)
+    models = sum(scored.row.kind not in BESIDE for scored in rows)
+    total = len(rows) + models * len(deciding()) + len(_pairs(rows, pairs)) * len(comparing())
+    done = count(1)
+
+    def tell() -> None:
+        progress(next(done), total)
+
+    measured = []
+    for scored in rows:
+        measured.append(replace(scored, row=measure_row(scored.row, scored.scores, settings)))
+        tell()
+    judged = judge(measured, settings, tell)
+    comparisons = compare(judged, pairs, settings, tell=tell)
+    progress(total, total)
     return Panel(**dict(facts), rows=tuple(scored.row for scored in judged), comparisons=comparisons)
 
 
@@ -92,11 +109,16 @@ def best_prior(rows: Sequence[Row], metric: str, *, higher_is_better: bool = Tru
     return max(known, key=lambda pair: pair[0])[1] if known else None
 
 
-def judge(rows: Sequence[ScoredRow], settings: TestSettings) -> list[ScoredRow]:
-    """The rows with their verdicts: by every metric that decides, against the prior that is best by it."""
+def judge(
+    rows: Sequence[ScoredRow], settings: TestSettings, tell: Callable[[], None] = lambda: None
+) -> list[ScoredRow]:
+    """The rows with their verdicts: by every metric that decides, against the prior that is best by it.
+
+    `tell` is called after each test.
+    """
     judged = list(rows)
     for name, metric in deciding():
-        for place, verdict in _verdicts(rows, name, metric, settings).items():
+        for place, verdict in _verdicts(rows, name, metric, settings, tell).items():
             row = judged[place].row
             judged[place] = replace(
                 rows[place], row=row.model_copy(update={"verdicts": {**row.verdicts, name: verdict}})
@@ -109,6 +131,7 @@ def compare(
     pairs: Sequence[tuple[str, str]],
     settings: TestSettings,
     metrics: Sequence[tuple[str, Metric]] | None = None,
+    tell: Callable[[], None] = lambda: None,
 ) -> tuple[Comparison, ...]:
     """Paired differences: named models at equal backbone and shots, controlled rows against their plain ones, and a
     model on one backbone against itself on a later one.
@@ -116,23 +139,31 @@ def compare(
     A second model that has no row with as many shots is compared without any.
 
     A prior or reference has neither, so it is compared with every row of the model that it is named with. `metrics`
-    are those that decide or compare, unless others are named.
+    are those that decide or compare, unless others are named. `tell` is called after each test.
     """
-    shown = {(scored.row.model, scored.row.shots) for scored in rows}
     tests = [
         (left.row.title, right.row.title, name, difference)
-        for place, left in enumerate(rows)
-        for other, right in enumerate(rows)
-        if _belong_together(left.row, right.row, pairs, shown)
-        or (place < other and _on_other_backbones(left.row, right.row))
+        for left, right in _pairs(rows, pairs)
         for name, metric in (comparing() if metrics is None else metrics)
-        if (difference := _difference(left.scores, right.scores, metric, settings)) is not None
+        if (difference := _difference(left.scores, right.scores, metric, settings, tell)) is not None
     ]
     adjusted = _adjusted([difference for *_, difference in tests])
     return tuple(
         Comparison(a=left, b=right, metric=name, **dict(difference))
         for (left, right, name, _), difference in zip(tests, adjusted, strict=True)
     )
+
+
+def _pairs(rows: Sequence[ScoredRow], named: Sequence[tuple[str, str]]) -> list[tuple[ScoredRow, ScoredRow]]:
+    """The rows that are compared with each other."""
+    shown = {(scored.row.model, scored.row.shots) for scored in rows}
+    return [
+        (left, right)
+        for place, left in enumerate(rows)
+        for other, right in enumerate(rows)
+        if _belong_together(left.row, right.row, named, shown)
+        or (place < other and _on_other_backbones(left.row, right.row))
+    ]
 
 
 def _belong_together(
@@ -151,7 +182,9 @@ def _on_other_backbones(left: Row, right: Row) -> bool:
     return alike and not left.control and left.backbone != right.backbone
 
 
-def _verdicts(rows: Sequence[ScoredRow], name: str, metric: Metric, settings: TestSettings) -> dict[int, Verdict]:
+def _verdicts(
+    rows: Sequence[ScoredRow], name: str, metric: Metric, settings: TestSettings, tell: Callable[[], None]
+) -> dict[int, Verdict]:
     """By the place of the row."""
     best = best_prior([scored.row for scored in rows], name, higher_is_better=metric.higher_is_better)
     if best is None:
@@ -161,7 +194,7 @@ def _verdicts(rows: Sequence[ScoredRow], name: str, metric: Metric, settings: Te
         place: difference
         for place, scored in enumerate(rows)
         if scored.row.kind not in BESIDE
-        and (difference := _difference(scored.scores, prior, metric, settings)) is not None
+        and (difference := _difference(scored.scores, prior, metric, settings, tell)) is not None
     }
     beats = [each.above_zero if metric.higher_is_better else each.below_zero for each in differences.values()]
     adjusted = _adjusted(list(differences.values()))
@@ -171,12 +204,16 @@ def _verdicts(rows: Sequence[ScoredRow], name: str, metric: Metric, settings: Te
     }
 
 
-def _difference(left: RowScores, right: RowScores, metric: Metric, settings: TestSettings) -> PairedDifference | None:
+def _difference(
+    left: RowScores, right: RowScores, metric: Metric, settings: TestSettings, tell: Callable[[], None]
+) -> PairedDifference | None:
     """None where one of them was not scored so, or the metric is undefined or has no statistic."""
     sides = [resampled_frames(metric, scores, settings) for scores in (left, right)]
-    if metric.statistic is None or not all(sides):
-        return None
-    return paired_bootstrap(metric.statistic, *sides, n_resamples=settings.resamples, seed=settings.seed)
+    difference = None
+    if metric.statistic is not None and all(sides):
+        difference = paired_bootstrap(metric.statistic, *sides, n_resamples=settings.resamples, seed=settings.seed)
+    tell()
+    return difference
 
 
 def _adjusted(differences: Sequence[PairedDifference]) -> list[Difference]:

@@ -21,7 +21,7 @@ def print_panel(console: Console, panel: Panel) -> None:
     """Print all tables of a panel, and what they mean in words."""
     told = [sentences.about(panel)]
     told += [sentences.answered(panel.answered, panel.n)] if panel.answered else []
-    told += [sentences.headline(panel), *sentences.outcomes(panel)]
+    told += [sentences.headline(panel), *sentences.outcomes(panel), *sentences.terms(panel)]
     print_tables(console, panel_tables(panel), told)
     _print_lines(console, sentences.remarks(panel))
 

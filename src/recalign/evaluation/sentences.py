@@ -19,6 +19,8 @@ from recalign.evaluation.document import (
 )
 from recalign.evaluation.metric import Metric, deciding, ordered_metrics
 from recalign.evaluation.panel import best_prior
+from recalign.evaluation.score import NOT_ALLOWED
+from recalign.evaluation.verdicts import WIDEST, ModelVerdict, too_few
 from recalign.metrics.ranking import CUTOFF, random_ranker
 from recalign.terminal import printable
 
@@ -28,8 +30,35 @@ SAMPLED_NEGATIVES = (
     "models on these lists only."
 )
 
+TOO_FEW_SAMPLES = (
+    f"Too few samples: the interval of the difference from the best prior holds zero and is wider than {WIDEST:g}, so "
+    f"a model that is better by {WIDEST / 2:g} would not be noticed. More test users would tell."
+)
 
 Judged = Sequence[tuple[Row, Verdict]]
+
+
+_PRIORS = {
+    "like-rate": "the share of liked titles",
+    "item-mean": "what others think of the title",
+    "popularity": "how many know the title",
+    "like-rate+item-mean": "the share of liked titles, and what others think of the title",
+    "recent": "the latest likes and dislikes",
+    "recent+item-mean": "the latest likes and dislikes, and what others think of the title",
+}
+
+
+def model_verdict(known: ModelVerdict) -> str:
+    """How one model stands to the best prior, for people who have seen no table: one sentence."""
+    name = prior_name(known.verdict.prior)
+    prior = f"the best prior, {name}" + (f" ({_PRIORS[name]})" if name in _PRIORS else "")
+    users, value, best = plural(known.users, "test user"), fixed(known.value, 2), fixed(known.prior_value, 2)
+    if too_few(known.verdict):
+        enough = "is too few" if known.users == 1 else "are too few"
+        return f"{users} {enough} to judge this model: it has {known.metric} {value}, and {prior}, has {best}."
+    standing = {"better": "beats", "open": "cannot be told apart from", "worse": "is worse than"}
+    stands = standing[known.verdict.standing]
+    return f"On {users} this model ({known.metric} {value}) {stands} {prior}, which has {best}."
 
 
 def headline(panel: Panel) -> str:
@@ -43,7 +72,11 @@ def headline(panel: Panel) -> str:
     value = f", {metric.heading} {fixed(best.mean(name), 3)}" if best is not None and best.model == prior else ""
     winners = sum(verdict.beats for _, verdict in judged)
     if len(judged) == 1:
-        subject = "The only row beats" if winners else "The only row does not beat"
+        (row, verdict), title = judged[0], short_titles(panel.plain_rows)
+        if too_few(verdict):
+            rival = f"the best prior ({prior_name(prior)}{value})"
+            return f"Too few samples to judge whether {title(row)} beats {rival}."
+        subject = f"{title(row)} {'beats' if winners else 'does not beat'}"
     else:
         count = f"{winners:,}" if winners else "None"
         subject = f"{count} of {plural(len(judged), 'row')} {'beat' if winners > 1 else 'beats'}"
@@ -59,8 +92,12 @@ def outcomes(panel: Panel) -> list[str]:
         [pair for pair in judged if pair[1].standing == standing] for standing in ("better", "open", "worse")
     )
     sentences = [f"Above it: {_told(winners, rows, 8)}."] if winners else []
-    if undecided:
-        sentences.append(f"Not distinguishable from it, {len(undecided):,}: {_told(undecided, rows, 4)}.")
+    few = [pair for pair in undecided if too_few(pair[1])]
+    alike = [pair for pair in undecided if not too_few(pair[1])]
+    if alike:
+        sentences.append(f"Not distinguishable from it, {len(alike):,}: {_told(alike, rows, 4)}.")
+    if few:
+        sentences.append(f"Too few samples to judge, {len(few):,}: {_told(few, rows, 4)}.")
     if below:
         sentences.append(f"Below it, {len(below):,}: {_told(below, rows, 4)}.")
     for ranking_name, ranking in deciding("candidates"):
@@ -69,6 +106,18 @@ def outcomes(panel: Panel) -> list[str]:
         if count := sum(row.status == status for row in rows):
             sentences.append(f"{plural(count, 'row')} {what}")
     return sentences
+
+
+def terms(panel: Panel, *, columns_only: bool = False) -> list[str]:
+    """How to read the metrics that have a column, and those that `remarks` tells unless `columns_only`: one line."""
+    rows = panel.plain_rows
+    models = [] if columns_only else [row for row in rows if row.kind not in BESIDE]
+    known = [
+        f"{metric.heading}: {metric.plain}."
+        for name, metric in ordered_metrics()
+        if metric.plain and any(row.mean(name) is not None for row in (rows if metric.column else models))
+    ]
+    return [" ".join([*known, "In brackets: the 95 % interval over users."])] if known else []
 
 
 def about(facts: PanelFacts) -> str:
@@ -171,6 +220,8 @@ def remarks(panel: Panel) -> list[str]:
             estimate = row.metrics.get(name)
             if estimate is None or (metric.column and all(other.mean(name) is None for other in panel.plain_rows)):
                 continue  # no column: a note of the table says why
+            if estimate.reason == NOT_ALLOWED.reason:
+                continue  # as it should be, and nothing for a reader to mend
             if estimate.reason:
                 what = metric.title if estimate.mean is None else f"interval of {metric.title}"
                 reasons.setdefault(estimate.reason, []).append(what)

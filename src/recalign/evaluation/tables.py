@@ -26,7 +26,9 @@ from recalign.evaluation.cells import (
 )
 from recalign.evaluation.document import BESIDE, Comparison, Panel, Row
 from recalign.evaluation.metric import METRICS, Metric, deciding, ordered_metrics
+from recalign.evaluation.verdicts import too_few
 
+TOO_FEW: Final = "too few"  # in the place of a verdict; a note says what it means
 TONES: Final[dict[str, Tone]] = {"better": "good", "worse": "bad", "open": "muted"}
 
 Spec = tuple[Column, Callable[[Row], Cell]]
@@ -42,6 +44,8 @@ def results_table(panel: Panel) -> Table:
     notes = [*sentences.orders(panel.order_seeds), sentences.learned(panel.learned)]
     notes += [*sentences.references(panel.references), *_reasons(rows), *_columns_left_out(rows)]
     notes += sentences.counted(panel)
+    if any(too_few(verdict) for row in rows for verdict in row.verdicts.values()):
+        notes.append(sentences.TOO_FEW_SAMPLES)
     return _table(f"Results on {panel.title}", rows, specs, notes)
 
 
@@ -155,7 +159,9 @@ def _metric_columns(
     def beats(row: Row) -> Cell:
         if name not in row.verdicts:
             return absent(row)
-        return Cell("yes" if row.verdicts[name].beats else "no", tone=TONES[row.verdicts[name].standing])
+        verdict = row.verdicts[name]
+        text = "yes" if verdict.beats else TOO_FEW if too_few(verdict) else "no"
+        return Cell(text, tone=TONES[verdict.standing])
 
     def absent(row: Row) -> Cell:
         return Cell("" if row.kind in BESIDE else UNDEFINED)
@@ -169,7 +175,7 @@ def _metric_columns(
         specs.append((Column("95 % interval", terminal="below"), span))
     if not narrow and metric.decides:
         specs.append((Column(f"{metric.heading} − best prior", terminal="none"), margin))
-        specs.append((Column("Beats it?", numeric=False), beats))
+        specs.append((Column("Beats prior?", numeric=False), beats))
     if any(name in row.published for row in rows):
         column = Column("Paper", metric.heading, terminal="none")
         specs.append((column, lambda row: Cell(fixed(row.published.get(name), metric.digits))))

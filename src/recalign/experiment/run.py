@@ -99,7 +99,7 @@ def run_experiment(
             " ".join(["recalign run", str(file), "--output", str(output), *options]),
             f"recalign report {output}",
         )
-        results = make_results(experiment, plan, outcomes, place, commands=commands, settings=text)
+        results = make_results(experiment, plan, outcomes, place, commands=commands, settings=text, reporter=reporter)
         write_file_atomic(output / SETTINGS_FILE, text.encode())
         results.write(output)
     return ExperimentRun(output, plan, results, outcomes)

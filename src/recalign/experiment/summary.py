@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,7 @@ from recalign.experiment.config import Experiment
 from recalign.experiment.execute import check_zero_shot
 from recalign.experiment.plan import Cell, ExperimentPlan, PanelPlan
 from recalign.experiment.prepare import AUDIT_FILE
+from recalign.experiment.progress import Reporter, counted
 from recalign.experiment.published import published
 from recalign.experiment.results import Finding, Missing, Results
 from recalign.experiment.scheduler import JobOutcome
@@ -49,8 +50,11 @@ def make_results(
     *,
     commands: Sequence[str],
     settings: str,
+    reporter: Reporter = Reporter(),
 ) -> Results:
     """The results of an experiment as far as it has run; `commands` and `settings` go into the document.
+
+    `reporter` is told how far the tests of each panel are.
 
     Raises:
         ArtifactError, DataError: A score file or data set is damaged, or score files do not go together.
@@ -66,7 +70,8 @@ def make_results(
         if not store.all_done(panel.reads):
             missing.append(Missing(job=where, status="skipped", reason="data that it reads could not be prepared"))
             continue
-        panels.append(_panel(experiment, panel, store))
+        tests = counted(reporter.task(f"results of {panel.entry.name}", "tests"))
+        panels.append(_panel(experiment, panel, store, tests))
         scored = {cell.row for cell in panel.cells if store.all_done(cell.scores)}
         absent = {cell.model: cell.reason for cell in panel.cells if cell.reason}
         missing += [Missing(job=f"{name}, {where}", status="not run", reason=why) for name, why in absent.items()]
@@ -94,7 +99,7 @@ def make_results(
     )
 
 
-def _panel(experiment: Experiment, panel: PanelPlan, store: Store) -> Panel:
+def _panel(experiment: Experiment, panel: PanelPlan, store: Store, progress: Callable[[int, int], None]) -> Panel:
     """Everything about one panel whose data are prepared (`PanelPlan.reads`)."""
     entry = panel.entry
     folds = _folds(panel, store)
@@ -123,7 +128,7 @@ def _panel(experiment: Experiment, panel: PanelPlan, store: Store) -> Panel:
     for cell in panel.cells:
         seeds.setdefault(cell.row, []).append(cell)
     rows = [_row(experiment, panel, cells, store, data) for cells in seeds.values()]
-    return build_panel(facts, [*priors, *references, *rows], settings, entry.compare)
+    return build_panel(facts, [*priors, *references, *rows], settings, entry.compare, progress)
 
 
 def _folds(panel: PanelPlan, store: Store) -> list[Fold]:

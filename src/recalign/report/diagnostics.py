@@ -49,7 +49,8 @@ def draw_reliability(facets: Sequence[Calibration], theme: Theme) -> Canvas:
         if cell.is_first_col():
             axes.set_ylabel("share liked")
         axes.set_xlabel("predicted probability")
-    _legend(figure, theme, [f"K = {k}" if k else "no K" for k in shots])
+    if len(shots) > 1:
+        _legend(figure, theme, [f"K = {k}" if k else "no K" for k in shots])
     return figure
 
 

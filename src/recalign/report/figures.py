@@ -263,7 +263,8 @@ def _training(results: Results) -> Iterator[Plot]:
     groups: dict[str, list[Curve]] = {}
     for row in _most_shots(rows):
         for curve in row.training:
-            groups.setdefault(f"{printable(title(row))}: {_stage(curve)}", []).append(curve)
+            model, stage = printable(title(row)), _stage(curve)
+            groups.setdefault(model if stage == model else f"{model}: {stage}", []).append(curve)
     if not groups:
         return
     facets: list[Training] = list(groups.items())

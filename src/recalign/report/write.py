@@ -10,7 +10,7 @@ import base64
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
@@ -48,12 +48,15 @@ class Report:
     figures: int
 
 
-def write_report(run: Path, output: Path | None = None) -> Report:
+def write_report(
+    run: Path, output: Path | None = None, *, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Report:
     """Write the report of a run.
 
     The same results give the same bytes. The folder beside the page has its name without ``.html``.
 
-    `run` is a directory with ``results.json``, `output` the page; by default ``report.html`` in `run`.
+    `run` is a directory with ``results.json``, `output` the page; by default ``report.html`` in `run`. `progress` hears
+    how many figures are drawn, of how many.
 
     Raises:
         ArtifactError: There are no results, or not of this version, or the disk does not take the report.
@@ -65,10 +68,10 @@ def write_report(run: Path, output: Path | None = None) -> Report:
     results = Results.read(run)
     drawn = plots(results)
     names = slugs([_figure_name(results, plot) for plot in drawn])
-    figures: list[tuple[Plot, Drawing | None]] = [
-        (plot, None if plot.draw is None else render(plot.draw, f"fig-{name}"))
-        for plot, name in zip(drawn, names, strict=True)
-    ]
+    figures: list[tuple[Plot, Drawing | None]] = []
+    for plot, name in zip(drawn, names, strict=True):
+        figures.append((plot, None if plot.draw is None else render(plot.draw, f"fig-{name}")))
+        progress(len(figures), len(drawn))
     folder = target.with_suffix("")
     files = {f"tables/{name}": data for name, data in csv_tables(results).items()}
     tables = len(files)
@@ -122,6 +125,7 @@ def _page(results: Results, figures: list[tuple[Plot, Drawing | None]], folder: 
             "headline": sentences.headline(panel),
             "outcomes": sentences.outcomes(panel),
             "about": sentences.about(panel),
+            "terms": sentences.terms(panel, columns_only=True),
             "results": tables.results_table(panel),
             "controls": tables.controls_table(panel),
             "comparisons": tables.comparisons_table(panel),

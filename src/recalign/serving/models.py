@@ -11,6 +11,12 @@ from recalign.recommender import Recommender
 from recalign.tuning.model_artifact import SharedBackbones
 
 
+def named_directory(run: str) -> tuple[str, str]:
+    """NAME=DIRECTORY in its two parts; the name is "" where there is none."""
+    name, equals, directory = run.partition("=")
+    return (name, directory) if equals and not Path(run).exists() else ("", run)
+
+
 def load_models(
     runs: Sequence[str],
     *,
@@ -37,9 +43,7 @@ def load_models(
     models: dict[str, Recommender] = {}
     shared = SharedBackbones()
     for run in runs:
-        name, equals, directory = run.partition("=")
-        if not equals or Path(run).exists():
-            name, directory = "", run
+        name, directory = named_directory(run)
         model = Recommender.load(
             directory, device=device, precision=precision, index=index, data=data, backbone=backbone, shared=shared,
             endpoint=endpoint,

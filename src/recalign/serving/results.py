@@ -45,11 +45,17 @@ class ShownItem(BaseModel):
 
 
 class Results(BaseModel):
-    """All that a page shows. `lists` has the items of each model for each history, the best first."""
+    """All that a page shows.
+
+    Attributes:
+        lists: The items of each model for each history, the best first.
+        verdicts: In a sentence by the name of a model: whether it beats what needs no learning.
+    """
 
     histories: tuple[ShownHistory, ...]
     lists: dict[str, tuple[tuple[ShownItem, ...], ...]]
     audit: AuditResponse
+    verdicts: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
 from recalign.serving.data import NO_AUDIT, DataBeside
 from recalign.serving.files import PAGE
+from recalign.serving.model_verdicts import find_verdict, said
 from recalign.serving.models import load_models
 from recalign.serving.results import NamedHistory, Results, compute_results, user_histories
 
@@ -67,6 +68,8 @@ def write_page(
         models, audit = beside.beside(models), beside.audit
         histories = histories or user_histories(samples, users)
     results = compute_results(models, histories, audit, k=k, progress=progress)
+    known = {name: find_verdict(run, data) for name, run in zip(results.lists, runs, strict=False)}  # then come priors
+    results = results.model_copy(update={"verdicts": {name: said(verdict) for name, verdict in known.items()}})
     write_file_atomic(output, standalone(results).encode())
     return results
 

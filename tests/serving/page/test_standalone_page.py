@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from recalign.data.samples import SampleSet
 from recalign.recommender import Recommender
 from recalign.serving.data import DataBeside
 from recalign.serving.results import compute_results, user_histories
@@ -32,6 +33,7 @@ def make(tmp_path: Path) -> Make:
         beside = DataBeside.of(data, model)
         models = beside.beside({"fake": model})
         results = compute_results(models, user_histories(data, 2), beside.audit, k=5)
+        results = results.model_copy(update={"verdicts": {"fake": "It beats <b>nothing</b>."}})
         (tmp_path / "page.html").write_text(standalone(results), encoding="utf-8")
         return tmp_path / "page.html", models
 
@@ -121,3 +123,32 @@ def test_no_width_scrolls_sideways(make: Make, visit: Open, width: int) -> None:
     shown.page.locator("#audit-open").click()
     assert shown.page.evaluate("document.documentElement.scrollWidth") == width
     assert shown.page.evaluate("document.getElementById('audit').scrollWidth") <= width
+
+
+def test_verdict_near_ties_and_the_scale_of_bars_are_said(make: Make, visit: Open) -> None:
+    page, models = make()
+    shown = visit(page)
+    shown.page.locator(".reasons li").first.wait_for()
+    column = shown.columns.nth(0)
+    assert column.locator(".verdict").inner_text() == "It beats <b>nothing</b>."
+    history = user_histories(SampleSet.load(page.parent / "films"), 2)[0]
+    ranked = models["fake"].rank(history.entries, 5)
+    near = [item for item in ranked if (ranked[0].probability or 0) - (item.probability or 0) < 0.01]
+    assert len(near) == 4  # `FakeScorer` has the ids for log-odds, so most probabilities are close to 1
+    assert column.locator(".alike").inner_text() == (
+        "Not told apart, with less than 1\u00a0% between them: numbers 1 to 4. Their order says nothing."
+    )
+    assert "bars end at 1" in column.locator(".reasons > p").inner_text()
+    (told,) = models["fake"].explain(history.entries, ranked[:1])
+    widths = column.locator(".bar").evaluate_all("bars => bars.map((bar) => parseFloat(bar.style.width))")
+    assert widths == pytest.approx([50 * abs(influence.effect) for influence in told.influences], rel=1e-3)
+
+
+def test_scores_that_are_an_order_are_alike_where_they_are_equal(make: Make, visit: Open) -> None:
+    shown = visit(make()[0])
+    shown.page.locator("#first-model").select_option("prior:popularity")
+    shown.columns.nth(0).locator(".ranked > li").first.wait_for()
+    scores = shown.columns.nth(0).locator(".value").all_inner_texts()
+    told = shown.columns.nth(0).locator(".alike")
+    assert told.is_visible() == (len(set(scores)) < len(scores))
+    assert "with the same score" in told.inner_text()

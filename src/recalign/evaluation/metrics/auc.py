@@ -8,6 +8,7 @@ from recalign.metrics.classification import Value, auc, undefined_reason
 PLUGIN = Metric(
     heading="AUC",
     meaning="Probability that a liked sample scores above a disliked one; a tie counts one half.",
+    plain="0.5 is guessing, 1 is perfect",
     value=lambda observed: Value(auc(observed.labels, observed.scores), undefined_reason(observed.labels) or ""),
     statistic="auc",
     decides=True,

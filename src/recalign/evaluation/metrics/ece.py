@@ -8,6 +8,7 @@ from recalign.metrics.classification import Value, ece, probability
 PLUGIN = Metric(
     heading="ECE",
     meaning="Expected calibration error: the mean distance of a probability from the share that was liked.",
+    plain="their distance from what was liked, 0 is best",
     value=lambda observed: Value(ece(observed.labels, probability(observed.scores))),
     needs_log_odds=True,
     higher_is_better=False,

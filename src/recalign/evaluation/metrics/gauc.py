@@ -8,6 +8,7 @@ from recalign.metrics.classification import gauc
 PLUGIN = Metric(
     heading="GAUC",
     meaning="Mean of the AUCs within each user who has both labels.",
+    plain="AUC within a user",
     value=lambda observed: gauc(observed.labels, observed.scores, observed.frame["user_id"].to_numpy()),
     statistic="gauc",
     compares=True,

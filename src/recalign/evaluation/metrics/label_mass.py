@@ -16,6 +16,7 @@ def _value(observed: Observed) -> Value | None:
 PLUGIN = Metric(
     heading="Label mass",
     meaning="Mean probability of a language model's two label answers together.",
+    plain="probability of the two answers together, near 1 after tuning",
     value=_value,
     digits=3,
     column=False,

@@ -9,6 +9,7 @@ PLUGIN = Metric(
     heading=f"NDCG@{CUTOFF}",
     detail="of labelled lists",
     meaning="NDCG@10 of each user's own items, ranked by score; the label is the relevance.",
+    plain="whether liked items come first, 1 is perfect",
     value=lambda observed: labelled_ndcg(observed.frame),
     statistic="mean",
     position=30,

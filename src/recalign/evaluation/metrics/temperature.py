@@ -14,6 +14,7 @@ def _value(observed: Observed) -> Value:
 PLUGIN = Metric(
     heading="Temperature",
     meaning="What the log-odds are divided by in the calibrated figures; fitted on the validation split.",
+    plain="what log-odds are divided by",
     value=_value,
     needs_log_odds=True,
     digits=3,

@@ -10,6 +10,7 @@ from recalign.evaluation.metrics.auc import PLUGIN as AUC
 PLUGIN = replace(
     AUC,
     meaning="AUC of the samples whose target has a title that the training data never showed.",
+    plain="",
     decides=False,
     subset=UNSEEN_TITLES,
     detail="of unseen titles",

@@ -1,12 +1,14 @@
 // One model's list, with the reasons for each item.
 
-import { ask } from "/page/api.js";
+import { ask, verdicts } from "/page/api.js";
 import { button, element, replace, say, title } from "/page/dom.js";
 import { Latest, Problem } from "/page/latest.js";
 
 export const COUNT = 10;
 const PRIOR = "prior:"; // how their names begin
 const DIGITS = 3;
+const ALIKE = 0.01; // probabilities that are closer than that are not told apart
+const SCALE = 1; // log-odds at which a bar ends: so much turns 50 % into 73 %
 const MOST_DIGITS = 6;
 const REFUSED = new Set([401, 404, 422]); // the same request would be refused again
 
@@ -36,8 +38,11 @@ export class Column {
     this.note = element("p", { className: "note muted" });
     this.voice = element("p", { className: "visually-hidden", role: "status" });
     this.heading = element("h3", { tabIndex: -1 }, model);
-    const about = element("p", { className: "about small muted", hidden: !isPrior(model) }, "A prior: nothing learned, the training data counted.");
-    this.root = element("article", { className: "column", "aria-label": model }, this.heading, about, this.note, this.list, this.voice);
+    const prior = isPrior(model);
+    const text = prior ? "A prior: nothing learned, the training data counted." : (verdicts[model] ?? "");
+    const about = element("p", { className: `about small ${prior ? "muted" : "verdict"}`, hidden: !text }, text);
+    this.alike = element("p", { className: "alike small muted" });
+    this.root = element("article", { className: "column", "aria-label": model }, this.heading, about, this.note, this.alike, this.list, this.voice);
   }
 
   /** Ids in their order, or null where there is no list. */
@@ -99,6 +104,8 @@ export class Column {
     this.note.className = "note muted";
     this.note.hidden = !note;
     replace(this.note, [note, " ", ...more], this.heading);
+    this.alike.textContent = alike(items);
+    this.alike.hidden = !this.alike.textContent;
     this.#render();
     this.changed();
   }
@@ -152,7 +159,7 @@ export class Column {
       element("div", { className: "head" }, element("span", { className: "rank" }, String(item.rank)), title(item.title), value(item)),
       element("div", { className: "actions" }, why, ...marks, this.#elsewhere(id)),
     );
-    if (open) row.append(reasons(this.#explained.get(id)));
+    if (open) row.append(reasons(this.#explained.get(id), item.probability !== null));
     return row;
   }
 
@@ -185,8 +192,24 @@ function value(item) {
   return element("span", { className: "score" }, bar, made);
 }
 
+/** Which neighbours in a list are not told apart by their scores, in words; "" where all are. */
+function alike(items) {
+  const same = (first, item) =>
+    item.probability === null ? item.score === first.score : Math.abs(first.probability - item.probability) < ALIKE;
+  const groups = [];
+  items.forEach((item, place) => {
+    const group = groups.at(-1);
+    if (group && same(items[group[0]], item)) group.push(place);
+    else groups.push([place]);
+  });
+  const ranges = groups.filter((group) => group.length > 1).map((group) => `${group[0] + 1} to ${group.at(-1) + 1}`);
+  if (!ranges.length) return "";
+  const why = items[0].probability === null ? "the same score" : "less than 1\u00a0% between them";
+  return `Not told apart, with ${why}: numbers ${ranges.join("; ")}. Their order says nothing.`;
+}
+
 /** Bars of what each entry of the history does to the score; or words, where there are none (yet). */
-function reasons(influences) {
+function reasons(influences, logOdds) {
   if (!Array.isArray(influences)) {
     return element("p", { className: "reasons muted" }, influences ?? "Measuring …");
   }
@@ -195,9 +218,11 @@ function reasons(influences) {
     return element("p", { className: "reasons muted" }, "No liked or disliked title changes this score.");
   }
   const digits = Math.min(Math.max(2 - Math.floor(Math.log10(largest)), DIGITS), MOST_DIGITS);
+  const end = logOdds ? SCALE : largest;
+  const scale = logOdds ? `In log-odds; bars end at ${SCALE}, which turns 50\u00a0% into 73\u00a0%.` : `The longest bar is ${largest.toFixed(digits)}.`;
   const rows = influences.map(({ title: name, liked, effect }) => {
     const bar = element("span", { className: effect < 0 ? "bar down" : "bar up" });
-    bar.style.width = `${(50 * Math.abs(effect)) / largest}%`;
+    bar.style.width = `${50 * Math.min(Math.abs(effect) / end, 1)}%`;
     return element(
       "li",
       {},
@@ -209,7 +234,7 @@ function reasons(influences) {
   return element(
     "div",
     { className: "reasons" },
-    element("p", { className: "muted" }, "What each liked or disliked title does to this score: with it minus without it."),
+    element("p", { className: "muted" }, "What each liked or disliked title does to this score: with it minus without it. ", scale),
     element("ul", {}, ...rows),
   );
 }
