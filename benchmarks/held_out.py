@@ -27,7 +27,7 @@ from recalign.data.facts import FactFinder
 from recalign.data.samples import CandidateList, SampleSet
 from recalign.data.schema import SPLITS
 from recalign.metrics.classification import auc
-from recalign.metrics.significance import Statistic, bootstrap_ci, paired_bootstrap
+from recalign.metrics.significance import Statistic, paired_bootstrap
 from recalign.scoring.base import sample_lists
 from recalign.tuning.config import RecStage, stage_config
 from recalign.tuning.model_artifact import load_knowledge, load_scorer
@@ -102,11 +102,10 @@ def scorings(
 
 
 def cell(statistic: Statistic, table: pl.DataFrame, first: pl.DataFrame) -> str:
-    """A value, and its difference from that of the first model."""
-    interval = bootstrap_ci(statistic, table)
-    gap = paired_bootstrap(statistic, table, first)
-    assert interval is not None
-    assert gap is not None
+    """A value, and its difference from that of the first model; nothing where no list has both answers."""
+    gap = paired_bootstrap(statistic, table, first) if len(table) else None
+    if gap is None:
+        return f"{'–':>6} {'':25}"
     value = auc(table["label"], table["score"]) if statistic == "auc" else table["score"].mean()
     between = "" if gap.interval is None else f"[{gap.interval.low:+.3f}, {gap.interval.high:+.3f}]"
     return f"{value:6.4f} {gap.difference:+.4f} {between:>17}"
