@@ -90,13 +90,11 @@ class Facts:
 class _Past:
     """A user's newest events, not yet rounded. See `UserFacts`; `likes` are 0 or 1, oldest first."""
 
-    fold: int
     likes: tuple[float, ...] = ()
     recency: float = 0.5
     others: float | None = None
     bias: float = 0.0
     genres: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # liked and met
-    taste: Taste | None = None
 
 
 class _Item(NamedTuple):
@@ -142,17 +140,15 @@ class FactFinder:
         fold, entries, targets = fold_of(asked.user_id), asked.past[-PAST:], asked.item_ids
         items = [*(entry.item_id for entry in entries), *targets]
         opinions = [self._opinion(item_id, fold) for item_id in items]
-        traits = self._traits(items, opinions, len(entries))
-        past = _Past(fold)
+        past, tastes = _Past(), [0.0] * len(targets)
         if entries:
-            past = self._past(fold, entries, opinions[: len(entries)], Taste.learn(traits[0], own_ranks(entries)))
-        tastes = [0.0] * len(targets) if past.taste is None else past.taste.of(traits[1]).tolist()
+            past = self._past(entries, opinions[: len(entries)])
+            met, asked_about = self._traits(items, opinions, len(entries))
+            tastes = Taste.learn(met, own_ranks(entries)).of(asked_about).tolist()
         known = zip(targets, tastes, opinions[len(entries) :], strict=True)
         return past, [_Item(self._genre_facts(item_id, past), taste, opinion) for item_id, taste, opinion in known]
 
-    def _past(
-        self, fold: int, entries: Sequence[HistoryEntry], opinions: Sequence[Opinion | None], taste: Taste
-    ) -> _Past:
+    def _past(self, entries: Sequence[HistoryEntry], opinions: Sequence[Opinion | None]) -> _Past:
         likes = [float(entry.liked) for entry in entries]
         shares = [0.0 if opinion is None else opinion.share for opinion in opinions]
         bias = (sum(likes) - sum(shares)) / (len(likes) + SHRINK)
@@ -164,7 +160,7 @@ class FactFinder:
                 liked, met = genres.get(name, (0, 0))
                 genres[name] = liked + int(entry.liked), met + 1
         others = None if self.knowledge is None else sum(shares) / len(shares)
-        return _Past(fold, tuple(likes), lately, others, bias, genres, taste)
+        return _Past(tuple(likes), lately, others, bias, genres)
 
     def _opinion(self, item_id: str, fold: int) -> Opinion | None:
         if self.knowledge is None:
