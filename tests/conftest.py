@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,14 @@ def pytest_collection_finish() -> None:
     """Take what imports made out of the garbage collector's rounds: each took half a second to look at it again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_probe() -> Iterator[None]:
+    """How long tuning takes is tried out for two steps instead of a second: hundreds of tests tune something."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recalign.experiment.tune_estimate._PROBE_SECONDS", 0.0)
+        yield
 
 
 @pytest.fixture(scope="session")
