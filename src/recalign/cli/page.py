@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from recalign.cli.next_step import tell_next
+from recalign.terminal import say
 
 
 def page(
@@ -50,11 +51,11 @@ def page(
         )  # fmt: skip
     models, histories = len(results.lists), len(results.histories)
     counts = f"{models} model{'s' * (models > 1)}, {histories} {'histories' if histories > 1 else 'history'}"
-    typer.echo(f"page: {output} ({counts}, {output.stat().st_size / 1000:.0f} kB); open it in a browser")
+    say(f"page: {output} ({counts}, {output.stat().st_size / 1000:.0f} kB); open it in a browser")
     unknown = [run for run in runs if find_verdict(run, data) is None]
     if unknown and data is not None:
         directory = named_directory(unknown[0])[1]
-        typer.echo(f"{directory} is not evaluated on {data}: the page cannot say whether it is any good")
+        say(f"{directory} is not evaluated on {data}: the page cannot say whether it is any good")
         tell_next(("evaluate", directory, "--data", data))
     else:
         tell_next(("serve", *runs, *(["--data", data] if data else [])))
