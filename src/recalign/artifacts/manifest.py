@@ -149,10 +149,8 @@ def load(directory: Path) -> Manifest:
     try:
         document = json.loads(path.read_bytes(), parse_constant=_no_constant)
     except FileNotFoundError as error:
-        there = directory.is_dir()
-        found, hint = (
-            (f"no {MANIFEST_NAME} in it", "") if there else ("no such directory", did_you_mean_path(directory))
-        )
+        found = f"no {MANIFEST_NAME} in it" if directory.is_dir() else "no such directory"
+        hint = did_you_mean_path(directory)  # "" where the directory is there
         raise ArtifactError(f"{directory} is no artefact of recalign", found=found, hint=hint) from error
     except OSError as error:
         raise ArtifactError(f"cannot read {path}", found=error.strerror or type(error).__name__) from error
