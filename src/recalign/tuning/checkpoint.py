@@ -72,11 +72,19 @@ class LoopState:
 
 
 class CheckpointStore:
-    """The checkpoints of one stage in its working directory; `identity` is all that the stage is a function of."""
+    """The checkpoints of one training in its working directory.
 
-    def __init__(self, directory: Path, identity: Mapping[str, object]) -> None:
-        self.directory = directory
+    `identity` is all that the training is a function of. With `keep_last` its last step has a checkpoint, too: where
+    other trainings come before the model is written, a finished one is not done again.
+    """
+
+    def __init__(self, directory: Path, identity: Mapping[str, object], *, keep_last: bool = False) -> None:
+        self.directory, self.keep_last = directory, keep_last
         self.identity: object = json.loads(json.dumps(identity))
+
+    def due(self, step: int, steps: int, every: int) -> bool:
+        """Whether a checkpoint is written after `step` of `steps`, in steps of `every`."""
+        return self.keep_last if step == steps else step % every == 0
 
     def save(self, state: LoopState) -> None:
         """Write a checkpoint for `state.step` and drop all but the newest `KEPT`. Raises ArtifactError."""

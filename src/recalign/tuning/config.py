@@ -100,7 +100,17 @@ class _Stage(TrainingConfig):
     max_length: int = Field(512, ge=16, description="Longest prompt in tokens; the oldest history items go first.")
     epochs: float = Field(1.0, gt=0, description="Passes over the training prompts, unless max_steps is given.")
     max_steps: int | None = Field(None, ge=1, description="Optimizer steps; overrides epochs.")
+    merge: int = Field(
+        1, ge=1, description="Trainings with other draws (order, dropout), one after the other; their weights are averaged."
+    )
     train_on_inputs: bool = Field(False, description="Loss on the whole prompt, as the reference code does.")
+
+
+    @model_validator(mode="after")
+    def _merges(self) -> Self:
+        if self.merge > 1 and self.mode == "lora":
+            raise ValueError("merge averages all weights: set mode = 'full' (factors of LoRA cannot be averaged)")
+        return self
 
 
 class InstructionStage(_Stage):

@@ -160,7 +160,7 @@ class _Loop:
                 self._save()
                 done = f"stopped after step {self.step} of {self.steps}"
                 raise Interrupted(signalled, done, saved=self.store is not None)
-            if self.step % self.config.checkpoint_steps == 0 and self.step < self.steps:
+            if self.store and self.store.due(self.step, self.steps, self.config.checkpoint_steps):
                 self._save()
         return self._finish(time.monotonic() - started)
 

@@ -34,7 +34,8 @@ from recalign.tuning.config import CotStage, InstructionStage, RecStage, StageCo
 from recalign.tuning.curriculum import arrange, read_cot, substages
 from recalign.tuning.instructions import generate_instructions, read_instructions
 from recalign.tuning.learned_titles import count_shots, count_titles
-from recalign.tuning.loop import LoopResult, StepReport, train
+from recalign.tuning.loop import LoopResult, train
+from recalign.tuning.merging import Progress, draw_seed, train_merged
 from recalign.tuning.model_artifact import KIND, KNOWLEDGE_FILE, load_knowledge
 from recalign.tuning.provenance import (
     StageIdentity,
@@ -49,9 +50,6 @@ from recalign.tuning.provenance import (
 from recalign.tuning.selection import validation
 from recalign.tuning.sources import BlockSource, PromptSource, holdout_users, user_sequences
 from recalign.tuning.world import World
-
-Progress = Callable[[StepReport], None]
-
 
 def tune_curriculum(
     name: str,
@@ -122,28 +120,33 @@ def tune_stage(
     world.divide(model, inputs.backbone.device)
     knowledge = _knowledge(inputs)
     domains = [_domain_prompts(data, backbone, config, knowledge) for data in inputs.data]
-    source = _source(inputs, domains)
     validated = inputs.validation
     target = None if validated is None else _domain_prompts(validated, backbone, config, knowledge)
     identity = stage_identity(inputs, backbone.fingerprint, labels)
     world.check_same("inputs of the stage", [identity.config, identity.parents])
-    store = CheckpointStore(working, {**identity.config, "parents": identity.parents})
     if restart:
-        world.first(store.clear)
-    result = train(
-        model,
-        source,
-        config,
-        steps=config.max_steps or max(1, round(config.epochs * source.steps_per_epoch)),
-        max_length=config.max_length,
-        validation=validation(inputs, domains, target, model),
-        store=store,
-        progress=progress,
-        world=world,
-    )
+        world.first(lambda: shutil.rmtree(working, ignore_errors=True))
+
+    def train_once(number: int, progress: Progress | None) -> LoopResult:
+        drawn = config.model_copy(update={"seed": draw_seed(config.seed, number)})
+        source = _source(inputs, domains, drawn.seed)
+        folder = working / f"training-{number}" if number else working
+        return train(
+            model,
+            source,
+            drawn,
+            steps=config.max_steps or max(1, round(config.epochs * source.steps_per_epoch)),
+            max_length=config.max_length,
+            validation=validation(inputs, domains, target, model),
+            store=CheckpointStore(folder, {**identity.config, "parents": identity.parents}, keep_last=config.merge > 1),
+            progress=progress,
+            world=world,
+        )
+
+    result = train_merged(model, config.merge, train_once, progress)
     world.collect(model)
     world.first(lambda: _write(inputs, output, model, knowledge, identity, result, restart))
-    world.first(store.clear)
+    world.first(lambda: shutil.rmtree(working, ignore_errors=True))
     return output
 
 
@@ -208,8 +211,8 @@ def _domain_prompts(
     return DomainPrompts.over(encoder, data.catalog, knowledge)
 
 
-def _source(inputs: StageInputs, domains: Sequence[DomainPrompts]) -> PromptSource | BlockSource:
-    """The training data: what each kind of stage makes prompts from."""
+def _source(inputs: StageInputs, domains: Sequence[DomainPrompts], seed: int) -> PromptSource | BlockSource:
+    """The training data: what each kind of stage makes prompts from, in an order that `seed` draws."""
     config = inputs.config
     pairs = list(zip(inputs.data, domains, strict=True))
     shuffle = True
@@ -221,10 +224,10 @@ def _source(inputs: StageInputs, domains: Sequence[DomainPrompts]) -> PromptSour
             prompts = domains[-1].encoder.encode_instructions(rows)
         case RecStage() if config.sampling.targets_per_history > 1:
             sequences = [(domain, user_sequences(_training_rows(config, data))) for data, domain in pairs]
-            return BlockSource(sequences, config.sampling, config.batch_size, config.seed, config.micro_batch_tokens)
+            return BlockSource(sequences, config.sampling, config.batch_size, seed, config.micro_batch_tokens)
         case RecStage():
             prompts = [prompt for data, domain in pairs for prompt in _asked(config, data, domain)]
-    return PromptSource(prompts, config.batch_size, config.seed, shuffle=shuffle)
+    return PromptSource(prompts, config.batch_size, seed, shuffle=shuffle)
 
 
 def _taught(config: InstructionStage, data: SampleSet, domain: DomainPrompts) -> list[EncodedPrompt]:

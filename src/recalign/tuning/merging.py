@@ -1,0 +1,86 @@
+"""One model from several trainings of a stage: they begin with the same weights and end in an average of theirs.
+
+The trainings differ in their draws alone (order of the samples, dropout), so that the average loses what each of them
+learnt by chance. (Uniform "model soup": Wortsman et al., ICML 2022, Section 2.) No pass is added when the model scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from recalign.seeding import derive_seed
+from recalign.tuning.checkpoint import LogEntry
+from recalign.tuning.loop import LoopResult, StepReport
+
+Progress = Callable[[StepReport], None]
+
+
+def draw_seed(seed: int, number: int) -> int:
+    """Seed of the draws of training `number` (from 0) of a stage: the first one has the stage's own."""
+    return derive_seed(seed, "merge", number) if number else seed
+
+
+def train_merged(
+    model: nn.Module,
+    trainings: int,
+    train: Callable[[int, Progress | None], LoopResult],
+    progress: Progress | None = None,
+) -> LoopResult:
+    """Train `model` several times, each time from the weights that it has now, and leave it with the mean of them all.
+
+    Args:
+        model: Its parameters that require a gradient are trained and averaged.
+        trainings: How many, from 1.
+        train: Trains the model in place; it is given the number of the training and whom to tell after each step.
+        progress: Told of all trainings as one, with one log.
+
+    Returns:
+        Steps and seconds of all of them, the step that the first one kept, and one log, where the steps of a training
+        follow those of the one before it.
+    """
+    if trainings == 1:
+        return train(0, progress)
+    trained = [tensor for tensor in model.parameters() if tensor.requires_grad]
+    start = [tensor.detach().clone() for tensor in trained]
+    mean = [torch.zeros_like(tensor) for tensor in start]
+    done = LoopResult(0, 0, [], 0.0)
+    for number in range(trainings):
+        _load(trained, start)
+        result = train(number, _following(done, trainings, progress))
+        for average, tensor in zip(mean, trained, strict=True):
+            average.lerp_(tensor.detach(), 1 / (number + 1))
+        done = LoopResult(
+            done.kept_step or result.kept_step,
+            done.steps_done + result.steps_done,
+            [*done.log, *_later(result.log, done.steps_done)],
+            done.seconds + result.seconds,
+        )
+    _load(trained, mean)
+    return done
+
+
+def _following(done: LoopResult, trainings: int, progress: Progress | None) -> Progress | None:
+    """Progress of a training as that of all, of which so much is done."""
+    if progress is None:
+        return None
+
+    def tell(report: StepReport) -> None:
+        log = [*done.log, *_later(report.log, done.steps_done)]
+        step, steps = report.step + done.steps_done, report.steps * trainings
+        progress(replace(report, step=step, steps=steps, log=log))
+
+    return tell
+
+
+def _later(log: Sequence[LogEntry], steps: int) -> list[LogEntry]:
+    return [{**entry, "step": entry["step"] + steps} for entry in log]
+
+
+@torch.no_grad()
+def _load(trained: Sequence[nn.Parameter], weights: Sequence[Tensor]) -> None:
+    for tensor, value in zip(trained, weights, strict=True):
+        tensor.copy_(value)
