@@ -34,6 +34,9 @@ def tune(
         str | None, typer.Option(help="last (default), strict-k, source or paper, for --kind rec.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Root of all randomness.")] = 0,
+    merge: Annotated[
+        int | None, typer.Option(help="Train so many times with other draws and average the weights (mode full).")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="Any key that `recalign config KIND` lists: optim.lr=3e-4."),
@@ -61,7 +64,7 @@ def tune(
     if not data:
         raise ConfigError("recalign tune", found="no --data", hint="Run: recalign tune --data DIR --output RUN")
     options = {"kind": kind, "curriculum": curriculum, "mode": mode, "template": template, "shots": shots}
-    options |= {"selection": selection, "seed": seed}
+    options |= {"selection": selection, "seed": seed, "merge": merge}
     stage = parse_settings(settings or [], into={key: value for key, value in options.items() if value is not None})
     names = {"name": backbone, "revision": revision, "dtype": dtype, "quantization": quantization}
     place = launched()

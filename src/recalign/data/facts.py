@@ -20,7 +20,7 @@ from recalign.data.knowledge import Opinion, TitleKnowledge, fold_of, title_key
 from recalign.data.samples import CandidateList, HistoryEntry
 from recalign.data.taste import UNKNOWN_YEAR, Taste, Traits, own_ranks
 
-PAST: Final = 400  # as many of the newest events are counted
+PAST: Final = 200  # as many of the newest events are counted
 RECENT: Final = 3
 GENRES: Final = 4  # are named at most, the first ones of the catalogue
 DECAY: Final = 16.0  # events until one counts 1/e of the newest, in `recency`

@@ -101,10 +101,9 @@ class _Stage(TrainingConfig):
     epochs: float = Field(1.0, gt=0, description="Passes over the training prompts, unless max_steps is given.")
     max_steps: int | None = Field(None, ge=1, description="Optimizer steps; overrides epochs.")
     merge: int = Field(
-        1, ge=1, description="Trainings with other draws (order, dropout), one after the other; their weights are averaged."
+        1, ge=1, description="Trainings, each with draws of its own (order, dropout); their weights are averaged."
     )
     train_on_inputs: bool = Field(False, description="Loss on the whole prompt, as the reference code does.")
-
 
     @model_validator(mode="after")
     def _merges(self) -> Self:

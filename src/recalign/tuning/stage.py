@@ -51,6 +51,7 @@ from recalign.tuning.selection import validation
 from recalign.tuning.sources import BlockSource, PromptSource, holdout_users, user_sequences
 from recalign.tuning.world import World
 
+
 def tune_curriculum(
     name: str,
     inputs: StageInputs,
