@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +18,9 @@ from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.prompting.packing import Tree, grow_tree
 from recalign.testing.tiny import make_tiny
 from recalign.tuning.config import TrainingConfig
+from recalign.tuning.loop import train
 from recalign.tuning.optim import Losses, StepForests
+from recalign.tuning.sources import Share, everything
 
 YES, NO, MAYBE = 60, 61, 62
 # Answers to the targets of four histories; in one of these there is nothing to order.
@@ -37,9 +40,12 @@ def prompts(history: int) -> list[EncodedPrompt]:
     return [EncodedPrompt(one, (*(IGNORE,) * 6, one[-1]), 6) for one in ids]
 
 
+def grown() -> list[Tree]:
+    return [grow_tree(prompts(history)) for history in range(len(HISTORIES))]
+
+
 def step(budget: int, *, ranked: bool = True) -> StepForests:
-    trees: list[Tree] = [grow_tree(prompts(history)) for history in range(len(HISTORIES))]
-    return StepForests.build(trees, budget, np.random.default_rng(0), 0.0, ranked=ranked)
+    return StepForests.build(grown(), budget, np.random.default_rng(0), 0.0, ranked=ranked)
 
 
 def plain_logits(model: Any, history: int) -> list[Tensor]:
@@ -97,7 +103,7 @@ def test_loss_and_gradient_are_those_of_separate_prompts(
         torch.testing.assert_close(ours[name], gradient, rtol=1e-3, atol=1e-4 * float(gradient.abs().max()), msg=name)
 
 
-def test_what_the_means_are_over(model: Any) -> None:
+def test_what_the_means_are_over() -> None:
     assert step(1000).weights[2:] == (12, 11)
     assert step(1000, ranked=False).weights[2:] == (0, 0)
 
@@ -123,3 +129,21 @@ def test_the_losses_are_weighted_as_configured() -> None:
     assert float(losses.weighted(TrainingConfig())) == 1
     weighted = losses.weighted(TrainingConfig(lm_weight=0.2, pair_weight=0.3, list_weight=0.4))
     assert float(weighted) == pytest.approx(1 + 2 + 30 + 400)
+
+
+class Same:
+    """All histories in each step."""
+
+    def batch(self, step: int, share: Share = everything) -> list[Tree]:
+        return grown()
+
+
+@pytest.mark.parametrize("weighted", ["pair_weight", "list_weight"])
+def test_each_weight_alone_changes_what_is_learnt(model: Any, weighted: str) -> None:
+    tuned = []
+    for weight in (0.0, 0.5):
+        config = TrainingConfig.model_validate({"precision": "fp32", weighted: weight})
+        trained = copy.deepcopy(model)
+        train(trained, Same(), config, steps=1, max_length=16)
+        tuned.append(torch.cat([tensor.detach().flatten() for tensor in trained.parameters()]))
+    assert not torch.equal(*tuned)
