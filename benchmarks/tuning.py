@@ -85,8 +85,8 @@ def packed(model: nn.Module, trees: Sequence[Tree], budget: int) -> None:
     """What the training loop does between two steps of the optimizer."""
     model.zero_grad()
     step = StepForests.build(trees, budget, np.random.default_rng(0), 0.0)
-    for answers, _ in step.losses(model):
-        answers.backward()
+    for losses in step.losses(model):
+        losses.answers.backward()
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:

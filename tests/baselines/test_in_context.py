@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from recalign.baselines.in_context import (
     render_demonstrations,
 )
 from recalign.data.domain import Domain
+from recalign.data.facts import FactFinder
 from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet, choose_shots
 from recalign.errors import DataError
 from recalign.models.backbone import Backbone, load_backbone
@@ -72,6 +74,25 @@ def test_zero_shot_is_the_untuned_backbone(data: SampleSet, backbone: Backbone) 
     shots = choose_shots(data.samples("train"), 1, 0)
     other = in_context_scorer(backbone, data, shots, template="tallrec").score(lists)
     assert not np.allclose(other.flat(), expected.flat(), atol=1e-4)
+
+
+def test_demonstrations_state_facts_as_the_question_does(data: SampleSet, backbone: Backbone) -> None:
+    finder = FactFinder(data.catalog)
+    shots = [replace(sample, user_id=f"u{n}") for n, sample in enumerate(choose_shots(data.samples("train"), 2, 0))]
+    default, domain = PromptTemplate.load("default"), data.domain
+    expected = ""
+    for sample in shots:
+        asked = CandidateList(sample.user_id, sample.history, (sample.item_id,), sample.earlier)
+        history, target = data.catalog.with_texts(sample.history), data.catalog.text(sample.item_id)
+        prompt = default.frame(default.instruction(domain, history, target, sample.label, finder.of(asked)[0]))
+        expected += f"{prompt.context}{prompt.answer}\n\n"
+    stated = in_context_scorer(backbone, data, shots, template="default", finder=finder).encoder.template
+    assert isinstance(stated, DemonstratedTemplate)
+    assert stated.demonstrations == expected
+    assert expected.count("(taste ") == 2
+    untold = in_context_scorer(backbone, data, shots, template="default").encoder.template
+    assert isinstance(untold, DemonstratedTemplate)
+    assert "taste" not in untold.demonstrations
 
 
 def test_a_number_and_a_seed_name_the_demonstrations(data: SampleSet, backbone: Backbone) -> None:

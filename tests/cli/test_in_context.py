@@ -7,14 +7,18 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from recalign.artifacts import read_manifest
 from recalign.baselines.in_context import load_in_context
 from recalign.data.ranking_lists import RankingConfig, ranking_candidates, write_ranking_candidates
 from recalign.data.samples import SampleSet
 from recalign.evaluation.document import Panel
+from recalign.evaluation.in_context import load_demonstrated
 from recalign.evaluation.rows import NO_LOG_ODDS
 from recalign.evaluation.score import score_split
 from recalign.evaluation.score_file import ScoreFile
+from recalign.experiment.tune import tune
 from recalign.models.config import BackboneConfig, NanoConfig
+from recalign.scoring.base import sample_lists
 from recalign.testing.scripted_teacher import Reply, ScriptedTeacher
 
 from .conftest import Cli
@@ -41,6 +45,27 @@ def test_a_backbone_with_demonstrations_is_a_model_like_others(cli: Cli, worksho
     scores = ScoreFile.read(tmp_path / "scores" / "in-context backbone 2-shot.parquet").frame
     assert scores["score"].to_list() == pytest.approx(score_split(scorer, data, "test").frame["score"].to_list())
     assert scores["seed"].unique().to_list() == [3]
+
+
+def test_a_tuned_model_is_shown_samples_with_its_own_template(cli: Cli, workshop: Path, tmp_path: Path) -> None:
+    model, data = tmp_path / "model", SampleSet.load(workshop / "data")
+    tune([data.path], model, backbone=str(workshop / "backbone"), settings={"max_steps": 1, "max_length": 900})
+    given = ["in-context", model, "--backbone", model, "--data", workshop / "data", *FAST, "--json"]
+    code, out, err = cli("evaluate", *given, "--demonstrations", 1, "--output", tmp_path / "scores")
+    assert code == 0, err
+    rows = Panel.model_validate_json(out).rows[:2]
+    names = ["in-context model 1-shot", "model"]
+    assert [(row.model, row.kind) for row in rows] == list(zip(names, ["in-context", "tuned"], strict=True))
+    assert [read["model"] for read in read_manifest(model).info["test_reads"]] == names
+    shown, plain = (ScoreFile.read(tmp_path / "scores" / f"{name}.parquet").frame["score"].to_list() for name in names)
+    assert shown != pytest.approx(plain, rel=1e-2)
+    lists = sample_lists(data.samples("test"))
+    assert load_demonstrated(model, data, 0).score(lists).flat() == pytest.approx(plain, rel=1e-4), "none are shown"
+    assert load_demonstrated(model, data, 1).score(lists).flat() == pytest.approx(shown, rel=1e-4)
+    code, _, err = cli("evaluate", *given, "--template", "titles")
+    assert code == 2
+    assert "--template; found" in err
+    assert "It brings its own." in err
 
 
 def test_a_backbone_ranks_and_takes_settings(cli: Cli, workshop: Path, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def plain_loss(model: Any, asked: list[EncodedPrompt]) -> float:
 def test_the_loss_is_the_mean_over_answer_tokens(model: Any, packed: bool, budget: int) -> None:
     trees = [grow_tree([one]) for one in prompts()]
     step = StepForests.build(trees, budget, np.random.default_rng(0), 0.0, packed=packed)
-    assert step.answer_weight == 12
+    assert step.weights.answers == 12
     assert mean_losses(model, step) == (pytest.approx(plain_loss(model, prompts()), rel=5e-6), 0.0)
 
 
@@ -65,7 +65,7 @@ def test_a_shared_stem_counts_once_per_prompt(model: Any, packed: bool) -> None:
     tree = grow_tree(whole)
     assert len(tree.stem) == 7
     step = StepForests.build([tree], 400, np.random.default_rng(0), 0.0, packed=packed)
-    assert step.answer_weight == sum(len(one.ids) - 1 for one in whole)
+    assert step.weights.answers == sum(len(one.ids) - 1 for one in whole)
     assert mean_losses(model, step)[0] == pytest.approx(plain_loss(model, whole), rel=5e-6)
 
 
@@ -74,7 +74,7 @@ def test_a_shared_stem_counts_once_per_prompt(model: Any, packed: bool) -> None:
 def test_the_language_model_loss_is_of_the_other_tokens(model: Any, budget: int) -> None:
     asked = prompts()
     step = StepForests.build([grow_tree([one]) for one in asked], budget, np.random.default_rng(0), 1.0)
-    assert step.other_weight == sum(len(one.ids) - 3 for one in asked), "all but the first token and the answer"
+    assert step.weights.others == sum(len(one.ids) - 3 for one in asked), "all but the first token and the answer"
     turned = [EncodedPrompt(one.ids, (IGNORE, *one.ids[1:-2], IGNORE, IGNORE), 1) for one in asked]
     answers, others = mean_losses(model, step)
     assert answers == pytest.approx(plain_loss(model, asked), rel=5e-6)
@@ -87,34 +87,3 @@ def test_forests_keep_to_the_budget_and_lose_nothing(budget: int) -> None:
     step = StepForests.build(trees, budget, np.random.default_rng(0), 0.0)
     assert sum(len(one.answers) for one in step.forests) == 9
     assert all(len(one.answers) == 1 or len(one.ids) <= budget for one in step.forests)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("budget", [60, 1000])
-def test_the_loss_on_pairs_is_of_each_history_alone(model: Any, budget: int) -> None:
-    """Two histories; their prompts end in the answers 60 and 61."""
-    yes, no = 60, 61
-    answers = [[yes, no, no, yes], [no, yes]]
-    asked = [
-        [
-            EncodedPrompt((5, 6, 7, 8, 9 + user, 20 + place, answer), (*(IGNORE,) * 6, answer), 6)
-            for place, answer in enumerate(given)
-        ]
-        for user, given in enumerate(answers)
-    ]
-    step = StepForests.build([grow_tree(part) for part in asked], budget, np.random.default_rng(0), 0.0, paired=True)
-    odds = []
-    for part in asked:
-        logits = [model(torch.tensor([prompt.ids[:-1]])).logits[0, -1] for prompt in part]
-        odds.append([float(row[yes] - row[no]) for row in logits])
-    pairs = [
-        (liked, disliked)
-        for given, part in zip(answers, odds, strict=True)
-        for liked, first in zip(part, given, strict=True)
-        for disliked, second in zip(part, given, strict=True)
-        if (first, second) == (yes, no)
-    ]
-    assert step.pairs == len(pairs) == 5
-    expected = np.mean([np.log1p(np.exp(disliked - liked)) for liked, disliked in pairs])
-    assert sum(float(part.pairs) for part in step.losses(model)) == pytest.approx(expected, rel=1e-5)
-    assert StepForests.build([grow_tree(asked[0])], budget, np.random.default_rng(0), 0.0).pairs == 0

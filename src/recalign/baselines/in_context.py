@@ -1,8 +1,9 @@
-"""In-context learning with an untuned backbone: the question alone, or after m answered samples (TALLRec §3.1.3).
+"""In-context learning: the question to a model alone, or after m answered samples (TALLRec §3.1.3).
 
 The demonstrations are rendered with the same template as the question, each with its answer, and stand before it in the
 one prompt that `PromptEncoder` encodes; the score is the label logit difference of `YesNoScorer`. A prompt that is too
-long loses the oldest entries of the question's history, never a demonstration.
+long loses the oldest entries of the question's history, never a demonstration. Where facts are known, demonstrations
+and question state them as the prompts of tuning do.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from transformers import PreTrainedTokenizerBase
 
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
-from recalign.data.samples import Sample, SampleSet, choose_shots
+from recalign.data.facts import FactFinder, Facts
+from recalign.data.samples import CandidateList, Sample, SampleSet, choose_shots
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig, Precision
 from recalign.models.precision import for_precision, in_precision
@@ -57,10 +59,12 @@ def render_demonstrations(
     template: PromptTemplate,
     domain: Domain,
     tokenizer: PreTrainedTokenizerBase | None = None,
+    facts: Sequence[Facts | None] | None = None,
 ) -> str:
     """Answered samples as text, in their order, with the template of the question.
 
-    Where there is a `tokenizer`, the backbone's, its control tokens stay text in titles.
+    Where there is a `tokenizer`, the backbone's, its control tokens stay text in titles. `facts` are those of each
+    sample, with harmless names; by default none are stated.
 
     Raises:
         ConfigError: The template has no wording in the domain's language.
@@ -73,9 +77,9 @@ def render_demonstrations(
         control = ControlTokens(tokenizer, "\n".join([*frames, str(tokenizer.chat_template or "")]))
         texts = dict(zip(texts, control.inert(list(texts.values()), clean_title), strict=True))
     rendered = ""
-    for sample in samples:
+    for sample, found in zip(samples, facts or [None] * len(samples), strict=True):
         history = [HistoryText(texts[entry.item_id], entry.liked, entry.rating) for entry in sample.history]
-        prompt = template.frame(template.instruction(domain, history, texts[sample.item_id], sample.label))
+        prompt = template.frame(template.instruction(domain, history, texts[sample.item_id], sample.label, found))
         rendered += prompt.context + prompt.answer + "\n\n"
     return rendered
 
@@ -89,12 +93,14 @@ def in_context_scorer(
     max_length: int = _LONGEST,
     name: str = "in-context",
     kind: ScoreKind = "log-odds",
+    finder: FactFinder | None = None,
 ) -> YesNoScorer:
-    """The untuned backbone as a `Scorer` of the data's items.
+    """The backbone as a `Scorer` of the data's items.
 
     `demonstrations` are answered samples, for example `choose_shots(data.samples("train"), m, seed)`; without any it is
     zero-shot. The template is the one that the data names by default. `max_length` is the longest prompt in tokens,
-    demonstrations included; the backbone may take fewer. For `kind` see `recalign.scoring.yes_no.YesNoScorer`.
+    demonstrations included; the backbone may take fewer. For `kind` see `recalign.scoring.yes_no.YesNoScorer`. A
+    `finder` finds the facts that the template states.
 
     Raises:
         ConfigError: No such template, or it does not go with the data's language.
@@ -106,10 +112,15 @@ def in_context_scorer(
     shown = ItemCatalog(
         data.catalog.frame.with_columns(pl.col("text").replace(alone.shown.cut(data.catalog.frame["text"])))
     )
-    text = render_demonstrations(demonstrations, shown, plain, domain, backbone.tokenizer)
+    facts = None if finder is None else alone.shown.facts([finder.of(ask)[0] for ask in map(_question, demonstrations)])
+    text = render_demonstrations(demonstrations, shown, plain, domain, backbone.tokenizer, facts)
     encoder = PromptEncoder(DemonstratedTemplate(plain, text), domain, backbone.tokenizer, max_length=longest)
     warn_of_cuts(encoder.shown.cut(data.catalog.frame["text"]), longest)
-    return YesNoScorer(backbone.model, encoder, data.catalog, name=name, kind=kind)
+    return YesNoScorer(backbone.model, encoder, data.catalog, name=name, kind=kind, finder=finder)
+
+
+def _question(sample: Sample) -> CandidateList:
+    return CandidateList(sample.user_id, sample.history, (sample.item_id,), sample.earlier)
 
 
 def load_in_context(

@@ -1,4 +1,4 @@
-"""`recalign evaluate in-context`: options of an untuned language model that is shown answered samples."""
+"""`recalign evaluate in-context`: options of a language model, mostly untuned, that is shown answered samples."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
+from recalign.artifacts import read_manifest
 from recalign.cli.client_options import option
 from recalign.errors import ConfigError
 from recalign.experiment.progress import Reporter, of_steps
@@ -23,7 +24,12 @@ _OPTIONS: Final = f"options of recalign evaluate {NAME}"
 _PANEL: Final = "In-context learning"
 
 Backbone = Annotated[
-    str | None, option("'nano', 'smollm2', a local checkpoint directory, or a hub id; or pass --teacher.", _PANEL)
+    str | None,
+    option(
+        "'nano', 'smollm2', a local checkpoint directory, a hub id, or a tuned model, which is asked with its own "
+        "template and facts; or pass --teacher.",
+        _PANEL,
+    ),
 ]
 Demonstrations = Annotated[
     int | None,
@@ -43,12 +49,14 @@ NoLogprobs = Annotated[
 
 @dataclass(frozen=True)
 class InContext:
-    """What was asked for: a backbone or an endpoint (`teacher` with `ledger`), and how it is shown samples."""
+    """What was asked for: a backbone, a `tuned` model or an endpoint (`teacher` with `ledger`), and how it is shown
+    samples."""
 
     demonstrations: int
     template: str
     seed: int
     backbone: BackboneConfig | None = None
+    tuned: Path | None = None
     precision: Precision = "auto"
     device: str = "auto"
     teacher: InContextConfig | None = None
@@ -59,14 +67,28 @@ class InContext:
     @property
     def name(self) -> str:
         """Name in tables."""
-        model = self.teacher.teacher if self.teacher else Path(self.backbone.name).name if self.backbone else ""
+        local = self.backbone.name if self.backbone else self.tuned or ""
+        model = self.teacher.teacher if self.teacher else Path(local).name
         return f"{NAME} {model} {self.demonstrations}-shot"
 
     def scorer(self, data: SampleSet, kind: Literal["log-odds", "paper"]) -> Scorer:
-        """The backbone as a scorer of the data's items; nano is built (or found) first, as `recalign tune` does.
+        """The model as a scorer of the data's items; nano is built (or found) first, as `recalign tune` does.
 
         The `reporter` is told how far that is.
         """
+        if self.tuned is not None:
+            from recalign.evaluation.in_context import load_demonstrated
+
+            return load_demonstrated(
+                self.tuned,
+                data,
+                self.demonstrations,
+                self.seed,
+                name=self.name,
+                kind=kind,
+                precision=self.precision,
+                device=self.device,
+            )
         from recalign.baselines.in_context import load_in_context
         from recalign.models.config import NanoConfig
         from recalign.tuning.backbones import NANO, resolve_backbone
@@ -145,7 +167,12 @@ def read(
         hint = "They would show answers to it."
         raise ConfigError("--split train", found="demonstrations from that split", hint=hint)
     if "backbone" in given:
-        return InContext(shown, template, seed, backbone=_backbone(given, settings))
+        if (tuned := _tuned(given["backbone"])) is None:
+            return InContext(shown, template, seed, backbone=_backbone(given, settings))
+        if template or settings:
+            found = f"{tuned}, a tuned model"
+            raise ConfigError("--template" if template else "--set", found=found, hint="It brings its own.")
+        return InContext(shown, "", seed, tuned=tuned)
     if len(models) > 1 or candidates is not None or score != "log-odds":
         found = "other models" if len(models) > 1 else "--candidates" if candidates is not None else f"--score {score}"
         hint = "Evaluate it alone: its table is about the samples that it answers, by yes or no."
@@ -160,6 +187,18 @@ def read(
 
 def _flag(name: str) -> str:
     return f"--{'set' if name == 'settings' else name.replace('_', '-')}"
+
+
+def _tuned(backbone: str) -> Path | None:
+    """The directory of the tuned model that was named as a backbone; None where it is a backbone."""
+    from recalign.tuning.model_artifact import KIND, model_directory
+
+    directory = Path(backbone)
+    if not directory.is_dir():
+        return None
+    directory = model_directory(directory)
+    stored = (directory / "manifest.json").exists()
+    return directory if stored and read_manifest(directory, verify=False).kind == KIND else None
 
 
 def _backbone(given: Settings, settings: list[str]) -> BackboneConfig:

@@ -35,10 +35,14 @@ ScoreKind = Literal["log-odds", "paper"]
 
 @runtime_checkable
 class Untuned(Protocol):
-    """An untuned language model that is loaded when its turn comes."""
+    """A language model that is shown answered samples, untuned by default, and loaded when its turn comes."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def tuned(self) -> Path | None:
+        """The model artefact, where it is a tuned one: reads of test data are logged there."""
 
     def scorer(self, data: SampleSet, kind: ScoreKind) -> Scorer: ...
 
@@ -191,7 +195,7 @@ class _Scoring:
 
     def row(self, name: str, model: Path | Untuned | Scorer, progress: Progress) -> ScoredRow:
         """A model's scores, written to their files."""
-        directory = model if isinstance(model, Path) else None
+        directory = model if isinstance(model, Path) else model.tuned if isinstance(model, Untuned) else None
         kind, scorer = self._load(model)
         with watched(scorer, lambda done, total: progress(done, total, "")):
             samples, lists = self._score(name, scorer, directory)

@@ -1,6 +1,7 @@
-"""In-context learning through an endpoint as a row of a panel: what was answered is measured, the rest counted.
+"""In-context learning on top of a tuned model; and through an endpoint, as a row of a panel.
 
-A sample that the model refused has no score, so every other row of such a panel is about the answered samples, too.
+What an endpoint answered is measured, the rest counted. A sample that the model refused has no score, so every other
+row of such a panel is about the answered samples, too.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from typing import Final
 import polars as pl
 
 from recalign.baselines.config import InContextConfig
+from recalign.baselines.in_context import in_context_scorer
 from recalign.baselines.in_context_endpoint import EndpointAnswers, ask_endpoint
 from recalign.cot.teachers import make_language_model
+from recalign.data.facts import FactFinder
 from recalign.data.samples import SampleSet, choose_shots
 from recalign.errors import DataError
 from recalign.evaluation.document import Answered, Panel, Row
@@ -25,8 +28,53 @@ from recalign.evaluation.score import samples_of
 from recalign.evaluation.score_file import ScoreFile, Temperature
 from recalign.evaluation.sentences import excluded
 from recalign.metrics.significance import RESAMPLES
+from recalign.models.config import Precision
+from recalign.prompting.template import PromptTemplate
+from recalign.scoring.prompted import ScoreKind
+from recalign.scoring.yes_no import YesNoScorer
+from recalign.tuning.model_artifact import load_knowledge, load_model
 
 _NO_TEMPERATURE: Final = Temperature(reason="an endpoint is asked about one split")
+
+
+def load_demonstrated(
+    directory: Path,
+    data: SampleSet,
+    demonstrations: int,
+    seed: int = 0,
+    *,
+    name: str = "",
+    kind: ScoreKind = "log-odds",
+    precision: Precision = "auto",
+    device: str = "auto",
+) -> YesNoScorer:
+    """A tuned model as a `Scorer` that is shown answered samples before each question.
+
+    Args:
+        directory: The model artefact. Its template words the samples and the question, with the facts that it knows.
+        data: Prepared data; the samples are those of its train split that a K-shot run of this seed would be given.
+        demonstrations: How many, m.
+        seed: Which.
+        name: Name in tables; "in-context MODEL m-shot" by default.
+        kind, precision, device: See `recalign.tuning.model_artifact.load_scorer`.
+
+    Raises:
+        ArtifactError, ModelError: See `recalign.tuning.model_artifact.load_model`.
+        DataError: The train split has fewer than m samples, or they do not fit into a prompt.
+    """
+    shown = choose_shots(data.samples("train"), demonstrations, seed)
+    model, backbone, _ = load_model(directory, device=device, precision=precision)
+    template = directory / "template.toml"
+    stated = PromptTemplate.load(template).states_facts
+    return in_context_scorer(
+        replace(backbone, model=model),
+        data,
+        shown,
+        template=str(template),
+        name=name or f"in-context {directory.name} {demonstrations}-shot",
+        kind=kind,
+        finder=FactFinder(data.catalog, load_knowledge(directory)) if stated else None,
+    )
 
 
 def evaluate_endpoint(

@@ -88,6 +88,9 @@ class TrainingConfig(Frozen):
     pair_weight: float = Field(
         0.0, ge=0, description="Weight of a loss on pairs of targets of one history, one liked and one not."
     )
+    list_weight: float = Field(
+        0.0, ge=0, description="Weight of a loss on lists: of each target's place among those with the other answer."
+    )
     checkpoint_steps: int = Field(100, ge=1, description="Optimizer steps between two checkpoints.")
 
 

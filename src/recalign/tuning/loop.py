@@ -25,6 +25,7 @@ from recalign.tuning.guards import collected_signals, deterministic, draws_dropo
 from recalign.tuning.optim import (
     Averager,
     StepForests,
+    Weights,
     build_optimizer,
     flatten_optimizer,
     idle_loss,
@@ -174,13 +175,12 @@ class _Loop:
         self.world.seed(config.seed, self.step)
         draw = generator(config.seed, "lm-tokens", self.step, *self.world.names())
         fraction = config.lm_fraction if config.lm_weight else 0.0
-        paired = config.pair_weight > 0
-        prompts = StepForests.build(trees, self.budget, draw, fraction, packed=self.packed, paired=paired)
-        weights = self.world.total(prompts.answer_weight, prompts.other_weight, prompts.pairs)
-        prompts = replace(prompts, answer_weight=weights[0], other_weight=weights[1], pairs=weights[2])
+        ranked = config.pair_weight > 0 or config.list_weight > 0
+        prompts = StepForests.build(trees, self.budget, draw, fraction, packed=self.packed, ranked=ranked)
+        prompts = replace(prompts, weights=Weights(*self.world.total(*prompts.weights)))
         losses, idle = [], self.world.idle(len(prompts.forests))
         for part in prompts.losses(self.model):
-            self.world.backward(part.answers + config.lm_weight * part.others + config.pair_weight * part.pairs)
+            self.world.backward(part.weighted(config))
             losses.append(part.answers.detach())
         for _ in range(idle):
             self.world.backward(idle_loss(self.model, tree, packed=self.packed))

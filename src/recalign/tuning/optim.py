@@ -21,15 +21,31 @@ from recalign.errors import ArtifactError
 from recalign.models.forward import logits_at
 from recalign.prompting.encoding import IGNORE
 from recalign.prompting.packing import Forest, Tree, forests, pack, split
-from recalign.tuning.config import OptimConfig
+from recalign.tuning.config import OptimConfig, TrainingConfig
+from recalign.tuning.ranking_losses import RankingSums, first_answers, ranking_counts, ranking_sums
 
 
 class Losses(NamedTuple):
-    """What a forest adds to the mean losses of a step: of answer tokens, of other tokens, of pairs (`_pair_losses`)."""
+    """What a forest adds to the mean losses of a step: of answer tokens, of other tokens, of pairs and of lists."""
 
     answers: Tensor
     others: Tensor
     pairs: Tensor
+    lists: Tensor
+
+    def weighted(self, config: TrainingConfig) -> Tensor:
+        """Their sum with the weights of `config`."""
+        ranking = config.pair_weight * self.pairs + config.list_weight * self.lists
+        return self.answers + config.lm_weight * self.others + ranking
+
+
+class Weights(NamedTuple):
+    """Denominators of the mean losses: weights of answer tokens and of other tokens, pairs, prompts in lists."""
+
+    answers: float
+    others: float
+    pairs: float
+    lists: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +55,16 @@ class StepForests:
     Attributes:
         forests: One per micro-batch.
         others: Per forest a bool array: tokens outside the answers that bear the language-model loss.
-        answer_weight, other_weight: Sums of token weights over all forests, the denominators of the two means.
-        trees: Per forest, how many prompts each tree has.
-        pairs: Pairs of prompts of one tree with different answers, over all forests; 0 where they bear no loss.
+        weights: What the losses are divided by, summed over all forests; no pairs and lists where they bear no loss.
         packed: Whether prompts share tokens; otherwise they run side by side, padded.
+        trees: Per forest, how many prompts each tree has.
     """
 
     forests: Sequence[Forest]
     others: Sequence[NDArray[np.bool_]]
-    answer_weight: float
-    other_weight: float
+    weights: Weights
     packed: bool
     trees: Sequence[Sequence[int]]
-    pairs: float
 
     @classmethod
     def build(
@@ -62,11 +75,11 @@ class StepForests:
         fraction: float,
         *,
         packed: bool = True,
-        paired: bool = False,
+        ranked: bool = False,
     ) -> StepForests:
         """Pack trees into forests of at most `budget` tokens; choose a fraction of the tokens outside the answers.
 
-        Pairs are counted where the prompts are `paired`.
+        Pairs and lists are counted where the order of the prompts bears a loss: where they are `ranked`.
         """
         if not packed:  # prompts of like length run together, which saves padding
             trees = sorted((alone for tree in trees for alone in split(tree)), key=lambda tree: tree.n_tokens)
@@ -79,8 +92,9 @@ class StepForests:
         answer_weight = sum(float(forest.weights[forest.labels != IGNORE].sum()) for forest in packs)
         other_weight = sum(float(forest.weights[mask].sum()) for forest, mask in zip(packs, others, strict=True))
         sizes = [[len(tree.branches) for tree in trees[start:stop]] for start, stop in runs]
-        pairs = float(sum(map(_differing_pairs, packs, sizes))) if paired else 0.0
-        return cls(packs, others, answer_weight, other_weight, packed, sizes, pairs)
+        counts = list(map(ranking_counts, packs, sizes)) if ranked else []
+        pairs, lists = sum(count.pairs for count in counts), sum(count.lists for count in counts)
+        return cls(packs, others, Weights(answer_weight, other_weight, pairs, lists), packed, sizes)
 
     def losses(self, model: nn.Module) -> Iterator[Losses]:
         """What each forest adds to the means over the step."""
@@ -96,46 +110,16 @@ class StepForests:
                 torch.from_numpy(np.flatnonzero(kind)).to(logits.device)
                 for kind in (is_answer[chosen], ~is_answer[chosen])
             )
-            pairs = logits.new_zeros(())
-            if self.pairs:
-                asked = torch.from_numpy(np.searchsorted(chosen, _first_answers(forest))).to(logits.device)
-                pairs = _pair_losses(logits[asked].float(), forest, sizes)
+            ranking = RankingSums(logits.new_zeros(()), logits.new_zeros(()))
+            if self.weights.pairs:
+                asked = torch.from_numpy(np.searchsorted(chosen, first_answers(forest))).to(logits.device)
+                ranking = ranking_sums(logits[asked].float(), forest, sizes)
             yield Losses(
-                losses[answers].sum() / self.answer_weight,
-                losses[others].sum() / max(self.other_weight, 1.0),
-                pairs / max(self.pairs, 1.0),
+                losses[answers].sum() / self.weights.answers,
+                losses[others].sum() / max(self.weights.others, 1.0),
+                ranking.pairs / max(self.weights.pairs, 1.0),
+                ranking.lists / max(self.weights.lists, 1.0),
             )
-
-
-def _first_answers(forest: Forest) -> NDArray[np.int64]:
-    """Where the first token of each prompt's answer stands; shape (prompts,)."""
-    after = np.full(len(forest.ids), -1)
-    answers = np.flatnonzero((forest.labels != IGNORE) & (forest.previous >= 0))
-    after[forest.previous[answers[::-1]]] = answers[::-1]
-    return after[forest.answers]
-
-
-def _differing_pairs(forest: Forest, sizes: Sequence[int]) -> int:
-    parts = np.split(forest.ids[_first_answers(forest)], np.cumsum(sizes)[:-1])
-    return sum(int((part[:, None] != part[None]).sum()) // 2 for part in parts)
-
-
-def _pair_losses(logits: Tensor, forest: Forest, sizes: Sequence[int]) -> Tensor:
-    """Sum over pairs of prompts of one tree with different answers: is each answer likelier where it is right?
-
-    For answers a and b of prompts i and j the loss is softplus(-(log-odds of a against b at i minus those at j)).
-    """
-    ids = torch.from_numpy(forest.ids[_first_answers(forest)]).to(logits.device)
-    total, start = logits.new_zeros(()), 0
-    for size in sizes:
-        answers = ids[start : start + size]
-        given = logits[start : start + size][:, answers]
-        start += size
-        own = given.diagonal()
-        gap = own[:, None] - given + own[None] - given.T
-        differ = (answers[:, None] != answers[None]).triu(1)
-        total = total + (nn.functional.softplus(-gap) * differ).sum()
-    return total
 
 
 def idle_loss(model: nn.Module, tree: Tree, *, packed: bool) -> Tensor:
