@@ -1,11 +1,12 @@
 """K samples of a target for a handful of weights beside the model, instead of LoRA: how good is the model then?
 
-    python benchmarks/few_scalars.py DATA MODEL [--shots 64 256] [--draws 5] [--device cuda]
+    python benchmarks/few_scalars.py DATA MODEL [--shots 64 256] [--draws 5] [--again 0] [--device cuda]
 
 DATA is the prepared target, MODEL a model whose prompts state facts. A draw is the K training samples that K-shot
 tuning with that seed is given. On these alone a logistic regression is fitted whose start is the model: its log-odds
 have weight 1, the rest has 0. How far the weights may go from there is chosen by cross-validation within the K samples.
-The test split is scored once, by the model alone; no row is chosen by it.
+The test split is scored once, by the model as it is; no row is chosen by it. With --again N the model is also asked
+with what the K samples tell of titles in its prompts, and nothing fitted, for the first N draws.
 
 Rows: the model as it is; *scalars*, with a temperature, a bias, and weights of the user's like-rate, of what the source
 thinks of the item (twice: alone, and times how many met it) and of taste; *and counts*, with one more, of how much what
@@ -33,6 +34,7 @@ from recalign.data.samples import Sample, SampleSet, choose_shots
 from recalign.metrics.classification import auc, gauc, log_loss
 from recalign.metrics.significance import paired_bootstrap
 from recalign.scoring.base import Scorer, sample_lists
+from recalign.scoring.yes_no import YesNoScorer
 from recalign.seeding import generator
 from recalign.tuning.learned_titles import count_shots
 from recalign.tuning.model_artifact import load_knowledge, load_scorer
@@ -98,6 +100,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--shots", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--again", type=int, default=0, help="draws for which the model is asked with their counts")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     data, known = SampleSet.load(options.data), load_knowledge(options.model)
@@ -127,6 +130,11 @@ def main() -> None:
                 found = fitted(given[:, used], start, likes, other[:, used], base)
                 rows.setdefault(f"{shots} {name}", []).append(found)
             rows.setdefault(f"{shots} facts alone, counted", []).append((rule(target), np.nan))
+            if seed < options.again:
+                finder = FactFinder(data.catalog, counted)
+                told = YesNoScorer(scorer.model, scorer.encoder, data.catalog, finder=finder)
+                again = np.array(list(log_odds(told, test).values()))
+                rows.setdefault(f"{shots} the model, counted", []).append((again, np.nan))
         for name, draws in rows.items():
             show(name, test, [found for found, _ in draws], base, [penalty for _, penalty in draws])
 

@@ -21,7 +21,7 @@ def evaluate(
             metavar="MODEL...",
             help="Directories of models or baselines, or prior:like-rate, prior:item-mean, prior:popularity, "
             "prior:like-rate+item-mean, prior:recent, prior:recent+item-mean, or reference:mf (fitted on the train "
-            "labels of --data), or in-context: an untuned language model.",
+            "labels of --data), or in-context: a language model that is shown answered samples.",
             show_default=False,
         ),
     ],

@@ -67,5 +67,5 @@ def _scorer(
     if isinstance(model, str):
         return reference(model, data, split) if model.startswith(REFERENCE) else prior(model, data)
     if isinstance(model, Untuned):
-        raise ConfigError(f"model {model.name}", found="an untuned language model", expected="a scorer")
+        raise ConfigError(f"model {model.name}", found="a language model in context", expected="a scorer")
     return model
