@@ -147,6 +147,77 @@ def show(name: str, test: Sequence[Sample], draws: Sequence[Array], base: Array,
     users, cells = plain["user_id"].to_numpy(), []
     for statistic in ("auc", "gauc"):
         gap = paired_bootstrap(statistic, tables, [first])
+        if gap is None or gap.interval is None:  # published samples are one of each user
+            cells.append(f"{'–':>6} {'':26}")
+            continue
+        labels = plain["label"].to_numpy()
+        values = [auc(labels, one) if statistic == "auc" else gauc(labels, one, users).value for one in draws]
+        between = f"[{gap.interval.low:+.4f}, {gap.interval.high:+.4f}]"
+        cells.append(f"{np.mean(values):.4f} {gap.difference:+.4f} {between:>18}")
+    chosen = PENALTIES[int(np.argmin(losses))]
+    return asked_start + other @ fit(own, start, likes, chosen), chosen
+
+
+def log_odds(scorer: Scorer, samples: Sequence[Sample]) -> dict[str, float]:
+    """By sample id."""
+    ids = (sample.sample_id for sample in samples)
+    return dict(zip(ids, scorer.score(sample_lists(samples)).flat(), strict=True))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--shots", type=int, nargs="+", default=[64, 256])
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--again", type=int, default=0, help="draws for which the model is asked with their counts")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    data, known = SampleSet.load(options.data), load_knowledge(options.model)
+    if known is None or known.rule is None:
+        sys.exit(f"{options.model} was not tuned with facts in its prompts")
+    scorer, rule = load_scorer(options.model, data, device=options.device), known.rule
+    train, test = data.samples("train"), data.samples("test")
+    asked = [sample for seed in range(options.draws) for sample in choose_shots(train, max(options.shots), seed)]
+    scores = log_odds(scorer, list({sample.sample_id: sample for sample in asked}.values())) | log_odds(scorer, test)
+    print(f"{len({sample.user_id for sample in test})} users, {len(test)} test samples, {options.draws} draws")
+    print(f"{'':24} {'AUC':>6} {'minus the model':>24}  {'GAUC':>6} {'minus the model':>24}  penalties", flush=True)
+    base, source = np.array([scores[sample.sample_id] for sample in test]), facts(data, known, test)
+    show("the model", test, [base], base, [])
+    show("facts alone", test, [rule(source)], base, [])
+    for shots in options.shots:
+        rows: dict[str, list[tuple[Array, float]]] = {}
+        for seed in range(options.draws):
+            drawn = choose_shots(train, shots, seed)
+            counted = known.with_counts(count_shots([(data, drawn)]))
+            target = facts(data, counted, test)
+            given = columns(rule, facts(data, known, drawn), facts(data, counted, drawn))
+            other = columns(rule, source, target)
+            start = np.array([scores[sample.sample_id] for sample in drawn])
+            likes = np.array([float(sample.label) for sample in drawn])
+            few = [RATE, ODDS, ODDS_KNOWN, TASTE]
+            for name, used in {"scalars": few, "and counts": [*few, -1], "all facts": [*range(given.shape[1])]}.items():
+                found = fitted(given[:, used], start, likes, other[:, used], base)
+                rows.setdefault(f"{shots} {name}", []).append(found)
+            rows.setdefault(f"{shots} facts alone, counted", []).append((rule(target), np.nan))
+            if seed < options.again:
+                finder = FactFinder(data.catalog, counted)
+                told = YesNoScorer(scorer.model, scorer.encoder, data.catalog, finder=finder)
+                again = np.array(list(log_odds(told, test).values()))
+                rows.setdefault(f"{shots} the model, counted", []).append((again, np.nan))
+        for name, draws in rows.items():
+            show(name, test, [found for found, _ in draws], base, [penalty for _, penalty in draws])
+
+
+def show(name: str, test: Sequence[Sample], draws: Sequence[Array], base: Array, penalties: Sequence[float]) -> None:
+    """Print one row: means over the draws."""
+    fields = ("sample_id", "user_id", "label")
+    plain = pl.DataFrame({field: [getattr(sample, field) for sample in test] for field in fields})
+    first, *tables = (plain.with_columns(pl.Series("score", scores)) for scores in (base, *draws))
+    users, cells = plain["user_id"].to_numpy(), []
+    for statistic in ("auc", "gauc"):
+        gap = paired_bootstrap(statistic, tables, [first])
         assert gap is not None
         assert gap.interval is not None
         labels = plain["label"].to_numpy()
