@@ -108,6 +108,11 @@ class _Stage(TrainingConfig):
     )
     train_on_inputs: bool = Field(False, description="Loss on the whole prompt, as the reference code does.")
 
+    @property
+    def trainings(self) -> int:
+        """How many trainings the stage takes: several that are merged, or those of folds and one on all samples."""
+        return self.merge
+
     @model_validator(mode="after")
     def _merges(self) -> Self:
         if self.merge > 1 and self.mode == "lora":
@@ -148,6 +153,11 @@ class RecStage(_Stage):
     eval_steps: int = Field(50, ge=1, description="Optimizer steps between two validations.")
     patience: int = Field(10, ge=1, description="Stop after so many validations without a gain (both papers: 10).")
     max_eval_samples: int = Field(2000, ge=1, description="Seeded subset of the validation samples.")
+
+    @property
+    def trainings(self) -> int:
+        """See above."""
+        return self.folds + 1 if self.selection == "k-fold" else self.merge
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
