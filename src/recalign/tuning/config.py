@@ -156,7 +156,7 @@ class RecStage(_Stage):
 
     @property
     def trainings(self) -> int:
-        """See above."""
+        """Those of folds and one on all samples; otherwise as in every stage."""
         return self.folds + 1 if self.selection == "k-fold" else self.merge
 
     @model_validator(mode="after")
