@@ -131,8 +131,14 @@ MISTAKES = {
     "stage misspelt": (stage(optim="{ lrr = 1 }"), "stages.0.optim.lrr: unknown key, did you mean lr?"),
     "stage seed": (stage(seed="1"), "stages.0.seed: unknown key, did you mean seeds?"),
     "stage shots": (stage(shots="[0]"), "shots"),
-    "stage shots of source": (stage(shots="[4]", selection='"source"'), "a K-shot stage uses strict-k or paper"),
-    "later point": (stage(shots="4", selection='["strict-k", "source"]'), "a K-shot stage uses strict-k or paper"),
+    "stage shots of source": (
+        stage(shots="[4]", selection='"source"'),
+        "uses strict-k, k-fold or paper",
+    ),
+    "later point": (
+        stage(shots="4", selection='["strict-k", "source"]'),
+        "uses strict-k, k-fold or paper",
+    ),
     "model's name": (stage(seeds="[0, 1]") + stage("s-seed1"), "stage s-seed1: the name is taken"),
     "extend": (stage(extend='"x"'), "stages; found extend = 'x'; expected one of s"),
     "extend data": ('\n[data.c]\nextend = "x"\n', "data; found extend = 'x'; expected one of a, b, f3, f5, c"),

@@ -12,13 +12,14 @@ import pytest
 from safetensors.numpy import save_file
 
 from recalign.experiment import estimate
-from recalign.experiment.estimate import checkpoint_parameters, estimate_cost
+from recalign.experiment.estimate import checkpoint_parameters, estimate_cost, tuning_operations
 from recalign.experiment.execute import execute
 from recalign.experiment.plan import ExperimentPlan
 from recalign.experiment.progress import Reporter
 from recalign.experiment.store import Cost, Job, PrepareWork, ScoreWork, Store, TuneWork
 from recalign.experiment.worker import machine_kind
 from recalign.models.released import release_directory
+from recalign.tuning.config import RecStage
 
 Change = Callable[..., ExperimentPlan]
 Done = Any  # of conftest
@@ -138,3 +139,11 @@ def test_what_stages_that_count_epochs_take_follows_their_data(
     assert cost(two_steps) == pytest.approx(4 * 96 * 200 * 16 / 1e3)
     assert cost("instructions = 40\nbatch_size = 8\nepochs = 3") == pytest.approx(4 * 96 * 200 * 120 / 1e3)
     assert cost(two_steps + '\nmode = "full"') == pytest.approx(6 * 96 * 200 * 16 / 1e3)
+
+
+def test_each_training_of_a_stage_counts() -> None:
+    once = tuning_operations(RecStage(mode="full", max_steps=30), 1000, 99)
+    assert tuning_operations(RecStage(mode="full", max_steps=30, merge=3), 1000, 99) == pytest.approx(3 * once)
+    few = {"mode": "full", "max_steps": 30, "shots": 16, "folds": 4}
+    by_folds = RecStage.model_validate({**few, "selection": "k-fold"})
+    assert tuning_operations(by_folds, 1000, 99) == pytest.approx(5 * once)

@@ -74,11 +74,11 @@ def train(
     patience: int = 10,
     store: CheckpointStore | None = None,
     progress: Callable[[StepReport], None] | None = None,
+    until: int | None = None,
 ) -> LoopResult:
-    validation = Validation(validate, every, patience) if validate else None
-    return train_loop(
-        model, data, training, steps=steps, max_length=16, validation=validation, store=store, progress=progress
-    )
+    chosen = Validation(validate, every, patience) if validate else None
+    asked = {"steps": steps, "until": until, "max_length": 16}
+    return train_loop(model, data, training, **asked, validation=chosen, store=store, progress=progress)  # type: ignore[arg-type]
 
 
 def validator(model: torch.nn.Module) -> Callable[[], float]:
@@ -183,6 +183,39 @@ def test_kill_9_between_steps(tmp_path: Path) -> None:
     train(whole, source(), config())
     train(model, source(), config(), store=CheckpointStore(tmp_path / "c", {"seed": 5}))
     assert_same(weights(whole), weights(model))
+
+
+def test_until_ends_earlier_on_the_same_schedule(tmp_path: Path) -> None:
+    store, kept = CheckpointStore(tmp_path / "c", {"seed": 5}), tiny_model()
+
+    def halt(report: StepReport) -> None:
+        if report.step == 4:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(kept, source(), config(checkpoint_steps=3), store=store, progress=halt)
+    state = store.load_latest()
+    assert state is not None
+    assert state.ema is not None
+    model, reports = tiny_model(), list[StepReport]()
+    result = train(model, source(), config(), until=3, progress=reports.append)
+    assert (result.kept_step, result.steps_done) == (3, 3)
+    assert [(report.step, report.steps) for report in reports] == [(1, 3), (2, 3), (3, 3)]
+    assert_same(weights(model), state.ema)
+    untouched = tiny_model()
+    before = weights(untouched)
+    assert train(untouched, source(), config(), until=0).steps_done == 0
+    assert_same(weights(untouched), before)
+
+
+def test_a_store_that_keeps_the_last_step_makes_a_finished_training_nothing_to_do(tmp_path: Path) -> None:
+    whole, again, reports = tiny_model(), tiny_model(seed=1), list[StepReport]()
+    store = CheckpointStore(tmp_path / "c", {"seed": 5}, keep_last=True)
+    result = train(whole, source(), config(checkpoint_steps=100), store=store)
+    repeated = train(again, source(), config(checkpoint_steps=100), store=store, progress=reports.append)
+    assert reports == []
+    assert repeated.log == result.log
+    assert_same(weights(whole), weights(again))
 
 
 def test_selection_keeps_the_best_step_and_stops_early() -> None:

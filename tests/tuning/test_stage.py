@@ -126,6 +126,17 @@ def test_every_kind_of_stage_makes_a_model_that_scores(
         assert manifest.info["kept_step"] == kept
 
 
+def test_folds_of_the_k_samples_say_how_many_steps_are_taken(tmp_path: Path, inputs: Build, tuned: Path) -> None:
+    few = {"parent": tuned, "shots": 24, "folds": 2}
+    model = tune_stage(inputs(**few, selection="k-fold"), tmp_path / "folds")
+    means = [entry for entry in log(model) if "validation" in entry]
+    assert [entry["step"] for entry in means] == [0, 2, 3]
+    kept = read_manifest(model, kind="model").info["kept_step"]
+    assert kept == max(means, key=lambda entry: (entry["validation"], -entry["step"]))["step"]
+    assert seen(model) == seen(tune_stage(inputs(**few, selection="strict-k"), tmp_path / "strict"))
+    assert [path.name for path in tmp_path.iterdir() if "checkpoints" in path.name] == []
+
+
 def test_the_same_inputs_give_the_same_bytes_wherever_they_lie(tmp_path: Path, inputs: Build) -> None:
     first = tune_stage(inputs(selection="source"), tmp_path / "a" / "model")
     second = tune_stage(inputs(selection="source"), tmp_path / "b" / "c" / "other")

@@ -31,7 +31,7 @@ def tune(
     template: Annotated[str | None, typer.Option(help="Prompt template; default: the one the data names.")] = None,
     shots: Annotated[int | None, typer.Option(help="K: number of training samples, for --kind rec.")] = None,
     selection: Annotated[
-        str | None, typer.Option(help="last (default), strict-k, source or paper, for --kind rec.")
+        str | None, typer.Option(help="last (default), strict-k, k-fold, source or paper, for --kind rec.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Root of all randomness.")] = 0,
     merge: Annotated[

@@ -183,7 +183,7 @@ def tuning_operations(
     per_prompt = history / shared + (target if shared > 1 else 0)
     steps = config.max_steps or max(1.0, config.epochs * rows / config.batch_size)
     # A frozen weight has no gradient of its own, but what is before it needs one through it.
-    return (6 if config.mode == "full" else 4) * size * per_prompt * config.batch_size * steps * config.merge
+    return (6 if config.mode == "full" else 4) * size * per_prompt * config.batch_size * steps * config.trainings
 
 
 def checkpoint_parameters(directory: Path) -> int:

@@ -14,7 +14,7 @@ from recalign.errors import ConfigError
 from recalign.models.config import Frozen, LoraSettings
 from recalign.settings import validated
 
-Selection = Literal["last", "strict-k", "source", "paper"]
+Selection = Literal["last", "strict-k", "k-fold", "source", "paper"]
 Curriculum = Literal["ordered", "staged", "mixed", "stage1-only", "stage2-only", "stage3-only"]
 
 
@@ -108,6 +108,11 @@ class _Stage(TrainingConfig):
     )
     train_on_inputs: bool = Field(False, description="Loss on the whole prompt, as the reference code does.")
 
+    @property
+    def trainings(self) -> int:
+        """How many trainings the stage takes: several that are merged, or those of folds and one on all samples."""
+        return self.merge
+
     @model_validator(mode="after")
     def _merges(self) -> Self:
         if self.merge > 1 and self.mode == "lora":
@@ -139,20 +144,29 @@ class RecStage(_Stage):
     shots: int | None = Field(None, ge=1, description="K: how many training samples are used; all if not given.")
     selection: Selection = Field(
         "last",
-        description="Which step is kept: last; strict-k (last: the K samples and the source alone decide); source "
-        "(best AUC on held-out source users); paper (best AUC on the target's validation split).",
+        description="Which step is kept: last; strict-k (last: the K samples and the source alone decide); k-fold "
+        "(best mean AUC over folds of the K samples, perhaps that of no step); source (best AUC on held-out source "
+        "users); paper (best AUC on the target's validation split).",
     )
     holdout: float = Field(0.1, gt=0, lt=1, description="Fraction of source users held out for selection source.")
+    folds: int = Field(4, ge=2, description="Folds of the K samples for selection k-fold.")
     eval_steps: int = Field(50, ge=1, description="Optimizer steps between two validations.")
     patience: int = Field(10, ge=1, description="Stop after so many validations without a gain (both papers: 10).")
     max_eval_samples: int = Field(2000, ge=1, description="Seeded subset of the validation samples.")
+
+    @property
+    def trainings(self) -> int:
+        """Those of folds and one on all samples; otherwise as in every stage."""
+        return self.folds + 1 if self.selection == "k-fold" else self.merge
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.shots is not None and self.sampling.targets_per_history > 1:
             raise ValueError("shots counts single samples, so it goes with sampling.targets_per_history = 1")
         if self.shots is not None and self.selection == "source":
-            raise ValueError("selection = 'source' is for source stages; a K-shot stage uses strict-k or paper")
+            raise ValueError("selection = 'source' is for source stages; a K-shot stage uses strict-k, k-fold or paper")
+        if self.selection == "k-fold" and (self.shots is None or self.merge > 1):
+            raise ValueError("selection = 'k-fold' is for K-shot stages: set shots (and merge = 1)")
         return self
 
 

@@ -1,7 +1,6 @@
 """The one training loop: trees of prompts in, tuned weights out.
 
-Every tuning stage and the pretraining of nano run through `train`. It knows nothing of recommendation, files of a run,
-or the command line.
+Every tuning stage and the pretraining of nano run through `train`. It knows no recommendation, run or command line.
 """
 
 from __future__ import annotations
@@ -88,6 +87,7 @@ def train(
     config: TrainingConfig,
     *,
     steps: int,
+    until: int | None = None,
     max_length: int,
     validation: Validation | None = None,
     store: CheckpointStore | None = None,
@@ -99,7 +99,7 @@ def train(
     Args:
         model: It is trained in place, and left in evaluation mode with the kept weights.
         source, config: Training trees by step; optimizer, budgets, precision.
-        steps: Optimizer steps.
+        steps, until: Optimizer steps that the schedule is for; the step after which it ends, by default the last one.
         max_length: Longest prompt of the source, in tokens.
         validation: The best step by it is kept. Without it the last step is kept.
         store: Where checkpoints go; an interrupted run continues from the newest one, bit for bit.
@@ -114,7 +114,8 @@ def train(
     """
     packed = supports_packing(model, longest=max_length)
     with made_ahead(source, next(model.parameters()).device) as ahead:
-        loop = _Loop(model, ahead, config, steps, packed, validation, store, progress, world)
+        end = steps if until is None else until
+        loop = _Loop(model, ahead, config, steps, end, packed, validation, store, progress, world)
         with deterministic(loop.device), mixed_precision(model, config.precision), collected_signals() as pending:
             return loop.run(pending)
 
@@ -127,6 +128,7 @@ class _Loop:
     source: Ahead
     config: TrainingConfig
     steps: int
+    until: int
     packed: bool
     validation: Validation | None
     store: CheckpointStore | None
@@ -141,27 +143,26 @@ class _Loop:
         self.optimizer = build_optimizer(self.trained, self.config.optim)
         self.average = Averager(self.trained, self.config.optim.ema) if self.config.optim.ema else None
         self.best: dict[str, Tensor] | None = None
-        self.facts = LoopFacts()
-        self.step = 0
+        self.facts, self.step = LoopFacts(), 0
 
     def run(self, pending: list[int]) -> LoopResult:
         torch.manual_seed(derive_seed(self.config.seed, "dropout"))
         self._resume()
         started, samples = time.monotonic(), 0
         self.model.train()
-        while self.step < self.steps and not self._out_of_patience():
+        while self.step < self.until and not (self.validation and self.facts.stale >= self.validation.patience):
             loss, count = self._optimize()
             samples += count
             self.step += 1
             self._after_step(loss)
             if self.progress:
                 seconds = time.monotonic() - started
-                self.progress(StepReport(self.step, self.steps, loss, samples, seconds, self.facts.log))
+                self.progress(StepReport(self.step, self.until, loss, samples, seconds, self.facts.log))
             if signalled := self._signalled(pending):
                 self._save()
-                done = f"stopped after step {self.step} of {self.steps}"
+                done = f"stopped after step {self.step} of {self.until}"
                 raise Interrupted(signalled, done, saved=self.store is not None)
-            if self.store and self.store.due(self.step, self.steps, self.config.checkpoint_steps):
+            if self.store and self.store.due(self.step, self.until, self.config.checkpoint_steps):
                 self._save()
         return self._finish(time.monotonic() - started)
 
@@ -170,7 +171,7 @@ class _Loop:
         config = self.config
         trees = self.source.batch(self.step, self.world.share)
         tree = (trees or self.source.batch(self.step))[0]
-        if self.step + 1 < self.steps:
+        if self.step + 1 < self.until:
             self.source.begin(self.step + 1, self.world.share)
         self.world.seed(config.seed, self.step)
         draw = generator(config.seed, "lm-tokens", self.step, *self.world.names())
@@ -206,7 +207,7 @@ class _Loop:
             self.average.update(self.trained, self.step)
 
     def _after_step(self, loss: float) -> None:
-        facts, last = self.facts, self.step == self.steps
+        facts, last = self.facts, self.step == self.until
         if self.step % 10 == 0 or last:
             rate = learning_rate(self.step - 1, self.steps, self.config.optim)
             facts.log.append({"step": self.step, "loss": round(loss, 6), "lr": rate})
@@ -227,9 +228,6 @@ class _Loop:
     def _signalled(self, pending: list[int]) -> int:
         """The signal that stops all processes after this step, whichever of them got it; 0 where none came."""
         return int(max(number for (number,) in self.world.gather(pending[0] if pending else 0)))
-
-    def _out_of_patience(self) -> bool:
-        return self.validation is not None and self.facts.stale >= self.validation.patience
 
     def _kept(self) -> dict[str, Tensor]:
         """A copy of the weights that would be kept now: averaged where averaging is on."""

@@ -44,43 +44,50 @@ def train_merged(
     """
     if trainings == 1:
         return train(0, progress)
-    trained = [tensor for tensor in model.parameters() if tensor.requires_grad]
-    start = [tensor.detach().clone() for tensor in trained]
+    trained, start = trained_weights(model)
     mean = [torch.zeros_like(tensor) for tensor in start]
     done = LoopResult(0, 0, [], 0.0)
     for number in range(trainings):
-        _load(trained, start)
-        result = train(number, _following(done, trainings, progress))
+        load_weights(trained, start)
+        result = train(number, following(done, trainings, progress))
         for average, tensor in zip(mean, trained, strict=True):
             average.lerp_(tensor.detach(), 1 / (number + 1))
         done = LoopResult(
             done.kept_step or result.kept_step,
             done.steps_done + result.steps_done,
-            [*done.log, *_later(result.log, done.steps_done)],
+            [*done.log, *later(result.log, done.steps_done)],
             done.seconds + result.seconds,
         )
-    _load(trained, mean)
+    load_weights(trained, mean)
     return done
 
 
-def _following(done: LoopResult, trainings: int, progress: Progress | None) -> Progress | None:
+def following(done: LoopResult, trainings: int, progress: Progress | None) -> Progress | None:
     """Progress of a training as that of all, of which so much is done."""
     if progress is None:
         return None
 
     def tell(report: StepReport) -> None:
-        log = [*done.log, *_later(report.log, done.steps_done)]
+        log = [*done.log, *later(report.log, done.steps_done)]
         step, steps = report.step + done.steps_done, report.steps * trainings
         progress(replace(report, step=step, steps=steps, log=log))
 
     return tell
 
 
-def _later(log: Sequence[LogEntry], steps: int) -> list[LogEntry]:
+def later(log: Sequence[LogEntry], steps: int) -> list[LogEntry]:
+    """The log of a training that came after so many steps of others."""
     return [{**entry, "step": entry["step"] + steps} for entry in log]
 
 
+def trained_weights(model: nn.Module) -> tuple[list[nn.Parameter], list[Tensor]]:
+    """The parameters that require a gradient, and a copy of their values."""
+    trained = [tensor for tensor in model.parameters() if tensor.requires_grad]
+    return trained, [tensor.detach().clone() for tensor in trained]
+
+
 @torch.no_grad()
-def _load(trained: Sequence[nn.Parameter], weights: Sequence[Tensor]) -> None:
+def load_weights(trained: Sequence[nn.Parameter], weights: Sequence[Tensor]) -> None:
+    """Put values into parameters."""
     for tensor, value in zip(trained, weights, strict=True):
         tensor.copy_(value)

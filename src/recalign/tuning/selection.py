@@ -1,6 +1,7 @@
 """Which step is kept: the value that validation maximises, by selection rule.
 
 * ``last`` and ``strict-k``: no validation; the K samples and the source decide by the schedule alone.
+* ``k-fold``: folds of the K samples say how many steps are taken, see `recalign.tuning.folds`.
 * ``source``: AUC on held-out source users. Nothing of a target is read.
 * ``paper``: AUC on the target's validation split, as both papers select (1,000 labelled samples, so not few-shot).
 """
@@ -39,7 +40,7 @@ def validation(
         DataError: The validation samples are of one class.
     """
     config = inputs.config
-    if not isinstance(config, RecStage) or config.selection in ("last", "strict-k"):
+    if not isinstance(config, RecStage) or config.selection in ("last", "strict-k", "k-fold"):
         return None
     if config.selection == "paper":
         if inputs.validation is None or target is None:

@@ -45,6 +45,9 @@ def everything(sizes: Sequence[int]) -> Sequence[int]:
 class BatchSource(Protocol):
     """Training data as a pure function of the step (from 0), which is what makes resuming exact."""
 
+    @property
+    def steps_per_epoch(self) -> float: ...
+
     def batch(self, step: int, share: Share = everything) -> Sequence[Tree]: ...
 
 

@@ -9,33 +9,29 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
 from torch import nn
 
 from recalign.artifacts import Manifest, differences, read_manifest, write_directory
 from recalign.artifacts import find_finished as find_artifact
 from recalign.data.knowledge import TitleKnowledge
-from recalign.data.samples import Sample, SampleSet, choose_shots, to_samples
-from recalign.errors import ArtifactError, DataError
+from recalign.data.samples import SampleSet
+from recalign.errors import ArtifactError
 from recalign.models.adapter import attach, save_adapter
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.hf_checkpoint import inspect_checkpoint, locate
 from recalign.prompting.asking import DomainPrompts
 from recalign.prompting.cuts import warn_of_cuts
-from recalign.prompting.encoding import EncodedPrompt, PromptEncoder
+from recalign.prompting.encoding import PromptEncoder
 from recalign.prompting.template import PromptTemplate
-from recalign.scoring.base import sample_lists
-from recalign.tuning.checkpoint import CheckpointStore
-from recalign.tuning.config import CotStage, InstructionStage, RecStage, StageConfig
-from recalign.tuning.curriculum import arrange, read_cot, substages
-from recalign.tuning.instructions import generate_instructions, read_instructions
+from recalign.tuning.config import CotStage, RecStage, StageConfig
+from recalign.tuning.curriculum import substages
 from recalign.tuning.learned_titles import count_shots, count_titles
-from recalign.tuning.loop import LoopResult, train
-from recalign.tuning.merging import Progress, draw_seed, train_merged
+from recalign.tuning.loop import LoopResult
+from recalign.tuning.merging import Progress
 from recalign.tuning.model_artifact import KIND, KNOWLEDGE_FILE, load_knowledge
 from recalign.tuning.provenance import (
     StageIdentity,
@@ -45,10 +41,9 @@ from recalign.tuning.provenance import (
     is_outdated,
     labels_seen,
     stage_identity,
-    taught_data,
 )
-from recalign.tuning.selection import validation
-from recalign.tuning.sources import BlockSource, PromptSource, holdout_users, user_sequences
+from recalign.tuning.stage_data import chosen_shots, training_rows
+from recalign.tuning.trainings import Trainings
 from recalign.tuning.world import World
 
 
@@ -113,7 +108,7 @@ def tune_stage(
     working = output.parent / f".{output.name}.checkpoints"
     ((finished,), *_) = world.gather(not restart and _is_finished(inputs, output))
     if finished:
-        world.first(lambda: shutil.rmtree(working, ignore_errors=True))  # left by a crash just after it was published
+        world.first(lambda: _clear(working))  # left by a crash just after it was published
         return output
     backbone = load_backbone(world.loading(inputs.backbone))
     parent = inputs.parent / "adapter" if inputs.parent else None
@@ -126,29 +121,18 @@ def tune_stage(
     identity = stage_identity(inputs, backbone.fingerprint, labels)
     world.check_same("inputs of the stage", [identity.config, identity.parents])
     if restart:
-        world.first(lambda: shutil.rmtree(working, ignore_errors=True))
-
-    def train_once(number: int, progress: Progress | None) -> LoopResult:
-        drawn = config.model_copy(update={"seed": draw_seed(config.seed, number)})
-        source = _source(inputs, domains, drawn.seed)
-        folder = working / f"training-{number}" if number else working
-        return train(
-            model,
-            source,
-            drawn,
-            steps=config.max_steps or max(1, round(config.epochs * source.steps_per_epoch)),
-            max_length=config.max_length,
-            validation=validation(inputs, domains, target, model),
-            store=CheckpointStore(folder, {**identity.config, "parents": identity.parents}, keep_last=config.merge > 1),
-            progress=progress,
-            world=world,
-        )
-
-    result = train_merged(model, config.merge, train_once, progress)
+        world.first(lambda: _clear(working))
+    owner = {**identity.config, "parents": identity.parents}
+    result = Trainings(inputs, model, domains, target, owner, working, world).run(progress)
     world.collect(model)
     world.first(lambda: _write(inputs, output, model, knowledge, identity, result, restart))
-    world.first(lambda: shutil.rmtree(working, ignore_errors=True))
+    world.first(lambda: _clear(working))
     return output
+
+
+def _clear(working: Path) -> None:
+    if working.exists():
+        shutil.rmtree(working)
 
 
 def find_finished(inputs: StageInputs, output: Path) -> Manifest | None:
@@ -192,10 +176,10 @@ def _knowledge(inputs: StageInputs) -> TitleKnowledge | None:
     if not isinstance(config, RecStage) or not PromptTemplate.load(config.template).states_facts:
         return known
     if config.shots is None:
-        return known or count_titles([(data, _training_rows(config, data)) for data in inputs.data])
+        return known or count_titles([(data, training_rows(config, data)) for data in inputs.data])
     if known is None:
         return None
-    return known.with_counts(count_shots([(data, _shots(config, data)) for data in inputs.data]))
+    return known.with_counts(count_shots([(data, chosen_shots(config, data)) for data in inputs.data]))
 
 
 def _domain_prompts(
@@ -210,55 +194,6 @@ def _domain_prompts(
     )
     warn_of_cuts(encoder.shown.cut(data.catalog.frame["text"]), encoder.max_length)
     return DomainPrompts.over(encoder, data.catalog, knowledge)
-
-
-def _source(inputs: StageInputs, domains: Sequence[DomainPrompts], seed: int) -> PromptSource | BlockSource:
-    """The training data: what each kind of stage makes prompts from, in an order that `seed` draws."""
-    config = inputs.config
-    pairs = list(zip(inputs.data, domains, strict=True))
-    shuffle = True
-    match config:
-        case InstructionStage():
-            prompts = [prompt for data, domain in pairs for prompt in _taught(config, data, domain)]
-        case CotStage():
-            rows, shuffle = arrange(read_cot(taught_data(inputs))[0], config.curriculum, config.difficulty)
-            prompts = domains[-1].encoder.encode_instructions(rows)
-        case RecStage() if config.sampling.targets_per_history > 1:
-            sequences = [(domain, user_sequences(_training_rows(config, data))) for data, domain in pairs]
-            return BlockSource(sequences, config.sampling, config.batch_size, seed, config.micro_batch_tokens)
-        case RecStage():
-            prompts = [prompt for data, domain in pairs for prompt in _asked(config, data, domain)]
-    return PromptSource(prompts, config.batch_size, seed, shuffle=shuffle)
-
-
-def _taught(config: InstructionStage, data: SampleSet, domain: DomainPrompts) -> list[EncodedPrompt]:
-    if config.instruction_file:
-        rows = read_instructions(Path(config.instruction_file))
-    else:
-        rows = generate_instructions(data.catalog, data.domain, n=config.instructions, seed=config.seed)
-    return domain.encoder.encode_instructions(rows)
-
-
-def _asked(config: RecStage, data: SampleSet, domain: DomainPrompts) -> list[EncodedPrompt]:
-    samples = _shots(config, data, past=domain.finder is not None)
-    return domain.encode(sample_lists(samples), [sample.label for sample in samples])
-
-
-def _shots(config: RecStage, data: SampleSet, *, past: bool = True) -> list[Sample]:
-    """The samples of a K-shot stage, or all; with what is known from before their histories where that is wanted."""
-    rows = _training_rows(config, data)
-    return choose_shots(to_samples(rows, data.earlier("train") if past else None), config.shots, config.seed)
-
-
-def _training_rows(config: RecStage, data: SampleSet) -> pl.DataFrame:
-    """Rows of the train split, without the users that selection "source" holds out."""
-    rows = data.frame("train")
-    if config.selection == "source":
-        held_out = holdout_users(rows["user_id"].unique().to_list(), config.holdout, config.seed)
-        rows = rows.filter(~pl.col("user_id").is_in(list(held_out)))
-    if rows.is_empty():
-        raise DataError(f"train split of {data.path}", found="no samples", expected="at least one")
-    return rows
 
 
 def _write(
