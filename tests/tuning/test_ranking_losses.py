@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from recalign.errors import ModelError
 from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.prompting.encoding import IGNORE, EncodedPrompt
@@ -147,3 +148,8 @@ def test_each_weight_alone_changes_what_is_learnt(model: Any, weighted: str) -> 
         train(trained, Same(), config, steps=1, max_length=16)
         tuned.append(torch.cat([tensor.detach().flatten() for tensor in trained.parameters()]))
     assert not torch.equal(*tuned)
+
+
+def test_prompts_without_a_common_history_have_no_order() -> None:
+    with pytest.raises(ModelError, match="found a backbone that takes one prompt at a time"):
+        StepForests.build(grown(), 30, np.random.default_rng(0), 0.0, packed=False, ranked=True)

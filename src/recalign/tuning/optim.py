@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recalign.errors import ArtifactError
+from recalign.errors import ArtifactError, ModelError
 from recalign.models.forward import logits_at
 from recalign.prompting.encoding import IGNORE
 from recalign.prompting.packing import Forest, Tree, forests, pack, split
@@ -80,7 +80,17 @@ class StepForests:
         """Pack trees into forests of at most `budget` tokens; choose a fraction of the tokens outside the answers.
 
         Pairs and lists are counted where the order of the prompts bears a loss: where they are `ranked`.
+
+        Raises:
+            ModelError: They are ranked, and not packed.
         """
+        if ranked and not packed:
+            raise ModelError(
+                "loss on the order of targets (pair_weight, list_weight)",
+                found="a backbone that takes one prompt at a time",
+                expected="one whose prompts share a history",
+                hint="Set both weights to 0",
+            )
         if not packed:  # prompts of like length run together, which saves padding
             trees = sorted((alone for tree in trees for alone in split(tree)), key=lambda tree: tree.n_tokens)
         runs = list(forests(trees, budget))
