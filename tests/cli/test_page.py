@@ -43,7 +43,7 @@ def test_a_page_of_test_users_with_the_priors_and_the_audit(
     assert after == f"next: recalign evaluate {model} --data {data}"
     results = results_in(page)
     assert list(results.verdicts) == ["rt"]
-    assert "recalign evaluate MODEL --data DATA" in results.verdicts["rt"]
+    assert "recalign evaluate MODEL --data DATA" in results.verdicts["rt"].text
     assert [*results.lists][:2] == ["rt", "prior:item-mean"]
     assert {len(items) for lists in results.lists.values() for items in lists} == {3}
     assert results.audit.data == "data"
@@ -60,7 +60,7 @@ def test_a_page_says_what_an_evaluation_found(cli: Cli, model: Path, workshop: P
     assert (code, out.splitlines()[1]) == (0, f"next: recalign serve mine={copy} --data {data}")
     (told,) = results_in(page).verdicts.items()
     assert told[0] == "mine"
-    assert re.fullmatch(r".*14 test users.*AUC 0\.\d\d.* the best prior, .* has 0\.\d\d\.", told[1])
+    assert re.fullmatch(r".*14 test users.*AUC 0\.\d\d.* the best prior, .* has 0\.\d\d\.", told[1].text)
 
 
 def test_a_page_of_one_person(cli: Cli, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

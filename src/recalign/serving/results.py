@@ -13,7 +13,7 @@ from recalign.data.samples import HistoryEntry, SampleSet
 from recalign.errors import ConfigError, DataError
 from recalign.recommender import Recommendation, Recommender
 from recalign.seeding import generator
-from recalign.serving.schemas import AuditResponse
+from recalign.serving.schemas import AuditResponse, ToldVerdict
 
 DECIMALS: Final = 6  # as many as the page shows
 NAMING_USERS: Final = frozenset({"user-overlap"})  # findings whose examples are ids of users
@@ -49,13 +49,13 @@ class Results(BaseModel):
 
     Attributes:
         lists: The items of each model for each history, the best first.
-        verdicts: In a sentence by the name of a model: whether it beats what needs no learning.
+        verdicts: By the name of a model, see `told_verdicts`; priors have none.
     """
 
     histories: tuple[ShownHistory, ...]
     lists: dict[str, tuple[tuple[ShownItem, ...], ...]]
     audit: AuditResponse
-    verdicts: dict[str, str] = {}
+    verdicts: dict[str, ToldVerdict] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,6 +231,19 @@ class AuditResponse(AuditReport):
     data: str | None = Field(description="Name of the data; null where the server was given none.")
 
 
+class ToldVerdict(BaseModel):
+    """Whether a model beats what needs no learning, in a sentence; where nobody evaluated it, how to come by one."""
+
+    evaluated: bool
+    text: str
+
+
+class VerdictsResponse(BaseModel):
+    """What evaluations say of the models, by name. Priors have no verdict: models are measured against them."""
+
+    verdicts: dict[str, ToldVerdict]
+
+
 class Problem(BaseModel):
     """Why there is no answer, in one line."""
 

@@ -1,6 +1,6 @@
 // One model's list, with the reasons for each item.
 
-import { ask, verdicts } from "/page/api.js";
+import { ask } from "/page/api.js";
 import { button, element, replace, say, title } from "/page/dom.js";
 import { Latest, Problem } from "/page/latest.js";
 
@@ -39,15 +39,22 @@ export class Column {
     this.voice = element("p", { className: "visually-hidden", role: "status" });
     this.heading = element("h3", { tabIndex: -1 }, model);
     const prior = isPrior(model);
-    const text = prior ? "A prior: nothing learned, the training data counted." : (verdicts[model] ?? "");
-    const about = element("p", { className: `about small ${prior ? "muted" : "verdict"}`, hidden: !text }, text);
+    const text = prior ? "A prior: nothing learned, the training data counted." : "";
+    this.about = element("p", { className: `about small ${prior ? "muted" : "verdict"}`, hidden: !text }, text);
     this.alike = element("p", { className: "alike small muted" });
-    this.root = element("article", { className: "column", "aria-label": model }, this.heading, about, this.note, this.alike, this.list, this.voice);
+    this.root = element("article", { className: "column", "aria-label": model }, this.heading, this.about, this.note, this.alike, this.list, this.voice);
   }
 
   /** Ids in their order, or null where there is no list. */
   get ids() {
     return this.#items.length ? this.#items.map((item) => item.item_id) : null;
+  }
+
+  /** Say what an evaluation found of the model: `{text}` of `/v1/verdicts`, where there is one. */
+  judge(verdict) {
+    if (!verdict) return;
+    this.about.textContent = verdict.text;
+    this.about.hidden = false;
   }
 
   /** No answer is waited for any more. */

@@ -16,6 +16,7 @@ export function answersOf(results) {
   const routes = {
     "/readyz": () => ({ models: Object.keys(results.lists) }),
     "/v1/audit": () => results.audit,
+    "/v1/verdicts": () => ({ verdicts: results.verdicts }),
     "/v1/recommend": (items) => ({ likes: [], dislikes: [], items }),
     "/v1/explain": (items, entries, ids) => ({
       items: items.filter((item) => ids.includes(`id:${item.item_id}`)).map((item) => explained(item, entries)),
