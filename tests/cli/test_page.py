@@ -45,7 +45,7 @@ def test_a_page_of_test_users_with_the_priors_and_the_audit(
     assert list(results.verdicts) == ["rt"]
     assert "recalign evaluate MODEL --data DATA" in results.verdicts["rt"].text
     assert [*results.lists][:2] == ["rt", "prior:item-mean"]
-    assert {len(items) for lists in results.lists.values() for items in lists} == {3}
+    assert {len(shown.items) for lists in results.lists.values() for shown in lists} == {3}
     assert results.audit.data == "data"
     before = page.read_bytes()
     assert cli("page", model, "--data", workshop / "data", "--users", 2, "-k", 3, "--output", page)[0] == 0
@@ -73,7 +73,7 @@ def test_a_page_of_one_person(cli: Cli, model: Path, tmp_path: Path, monkeypatch
     assert (code, out.startswith("page: page.html (1 model, 1 history, ")) == (0, True)
     results = results_in(tmp_path / "page.html")
     ranked = expected.recommend(likes, dislikes, k=5)
-    assert [item.item_id for item in results.lists["mine"][0]] == [item.item_id for item in ranked]
+    assert [item.item_id for item in results.lists["mine"][0].items] == [item.item_id for item in ranked]
     assert [entry.liked for entry in results.histories[0].entries].count(True) == 2
     assert results.audit.data is None
 

@@ -130,6 +130,7 @@ class RecommendResponse(BaseModel):
     likes: list[Matched]
     dislikes: list[Matched]
     items: list[Ranked]
+    near_ties: str = Field(description="Which neighbours their scores do not tell apart, in words; or nothing.")
 
 
 class ScoreResponse(BaseModel):
