@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from recalign.baselines.factorisation import PREFIX as REFERENCE
 from recalign.baselines.factorisation import REFERENCES, Factorisation, reference, reference_name
 from recalign.baselines.priors import NEEDS_FIT, PREFIX, prior_name
 from recalign.data.samples import SampleSet
-from recalign.errors import ConfigError, did_you_mean_path
+from recalign.errors import ConfigError, did_you_mean_path, nearest
 from recalign.evaluation.document import BESIDE, Panel, Row, RowKind
 from recalign.evaluation.panel import build_panel, facts_of
 from recalign.evaluation.priors import Fold, PriorSet, prior_rows, priors_for
@@ -267,8 +266,8 @@ def _directory(model: str) -> Path:
         return model_directory(path)
     bare = {name: PREFIX + name for name in NEEDS_FIT} | {name: REFERENCE + name for name in REFERENCES}
     named = bare | {name: name for name in bare.values()}
-    name = next((named[near] for near in difflib.get_close_matches(model, named, n=1)), "")
-    hint = f"Did you mean {name}?" if name else "Tune a model with `recalign tune` or `recalign run`."
+    near = nearest(model, named)
+    hint = f"Did you mean {named[near]}?" if near else "Tune a model with `recalign tune` or `recalign run`."
     raise ConfigError(
         f"model {model!r}",
         found="a file" if path.exists() else "no such directory",
