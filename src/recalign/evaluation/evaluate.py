@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Final, Literal, Protocol, runtime_checkable
 
 from recalign.artifacts import read_manifest
-from recalign.baselines.artifact import KIND as BASELINE
-from recalign.baselines.artifact import load_baseline
 from recalign.baselines.factorisation import PREFIX as REFERENCE
 from recalign.baselines.factorisation import REFERENCES, Factorisation, reference, reference_name
 from recalign.baselines.priors import NEEDS_FIT, PREFIX, prior_name
@@ -27,7 +25,6 @@ from recalign.evaluation.verdicts import keep_verdicts
 from recalign.metrics.significance import RESAMPLES
 from recalign.models.config import Precision
 from recalign.scoring.base import Scorer, watched
-from recalign.tuning.model_artifact import load_scorer, model_directory
 
 ScoreKind = Literal["log-odds", "paper"]
 
@@ -168,9 +165,13 @@ def load_saved(
     """
     directory = Path(directory)
     if _saved_kind(directory) == "tuned":
+        from recalign.tuning.model_artifact import load_scorer  # loads torch, as below; priors alone need none
+
         return load_scorer(directory, data, kind=kind, precision=precision, device=device, endpoint=endpoint)
     if kind != "log-odds":
         raise ConfigError(f"score {kind!r} of {directory}", found="a baseline", expected="a language model")
+    from recalign.baselines.artifact import load_baseline
+
     return load_baseline(directory, data, device="cpu" if device == "auto" else device)
 
 
@@ -234,6 +235,8 @@ class _Scoring:
 
 
 def _saved_kind(directory: Path) -> Literal["tuned", "baseline"]:
+    from recalign.baselines.artifact import KIND as BASELINE
+
     return "baseline" if read_manifest(directory, verify=False).kind == BASELINE else "tuned"
 
 
@@ -263,6 +266,8 @@ def _directory(model: str) -> Path:
     """The directory of one model, checked before anything is loaded: `model`, or the only model of a run."""
     path = Path(model)
     if path.is_dir():
+        from recalign.tuning.model_artifact import model_directory
+
         return model_directory(path)
     bare = {name: PREFIX + name for name in NEEDS_FIT} | {name: REFERENCE + name for name in REFERENCES}
     named = bare | {name: name for name in bare.values()}
