@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from recalign.data.matching import Match
+from recalign.recommendation import near_ties
 from recalign.recommender import Progress, Recommendation, Recommender, Selection
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Answer:
         model, log_odds: Name of the scorer; whether its scores are log-odds.
         likes, dislikes: What the titles that were given were taken for.
         items: The best first.
+        near_ties: Which neighbours their scores do not tell apart, in words (`recommendation.near_ties`); "" where all
+            are, and where diversity made the order.
         explain: Which explanation was asked for; influences stand in `items`.
         written: The pairs that the model wrote; None where they were not asked for.
     """
@@ -36,6 +39,7 @@ class Answer:
     likes: tuple[Match, ...]
     dislikes: tuple[Match, ...]
     items: tuple[Recommendation, ...]
+    near_ties: str
     explain: Explain | None
     written: GeneratedPairs | None
 
@@ -51,6 +55,7 @@ class Answer:
             "likes": [_as_given(match) for match in self.likes],
             "dislikes": [_as_given(match) for match in self.dislikes],
             "items": items,
+            "near_ties": self.near_ties,
         }
         if self.explain is not None:
             document["influence"] = METHOD
@@ -100,7 +105,8 @@ def answer(
     if explain is not None:
         ranked = recommender.explain(history, ranked)
     scorer = recommender.scorer
-    found = (matches[0], matches[1], tuple(ranked))
+    alike = "" if selection.diversity else near_ties(ranked)
+    found = (matches[0], matches[1], tuple(ranked), alike)
     return Answer(scorer.name, scorer.log_odds, len(recommender.catalog), *found, explain, written)
 
 

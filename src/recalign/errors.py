@@ -95,10 +95,13 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     return f"Did you mean {near}?" if near else ""
 
 
-def nearest(wrong: str, known: Iterable[str]) -> str:
-    """The known name that is nearest to a wrong one, whatever their case; "" where none is near."""
+def nearest(wrong: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """The known name that is nearest to a wrong one, whatever their case; "" where none is near.
+
+    `likeness` is how near is near: 1 for the same letters, 0 for none in common (`difflib`'s ratio).
+    """
     names = {name.lower(): name for name in known}
-    return next((names[near] for near in difflib.get_close_matches(wrong.lower(), names, n=1)), "")
+    return next((names[near] for near in difflib.get_close_matches(wrong.lower(), names, n=1, cutoff=likeness)), "")
 
 
 def did_you_mean_path(path: Path) -> str:

@@ -12,6 +12,7 @@ from recalign.data.samples import CandidateList, HistoryEntry
 
 # No source has a user of this name, so nothing that a scorer learned about users applies.
 UNSEEN_USER: Final = "(unseen user)"
+NEAR: Final = 0.01  # probabilities that are closer than that are not told apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,25 @@ class Recommendation:
     influences: tuple[Influence, ...] = ()
 
 
+def near_ties(items: Sequence[Recommendation]) -> str:
+    """Which neighbours of a list, in the order of its scores, these do not tell apart, in words; "" where all are.
+
+    A neighbour belongs to the first of a group whose probability is closer than `NEAR`. Scores that are no
+    probabilities are an order alone, so only equal ones are not told apart.
+    """
+    groups: list[list[Recommendation]] = []
+    for item in items:
+        if groups and _alike(groups[-1][0], item):
+            groups[-1].append(item)
+        else:
+            groups.append([item])
+    places = [f"{group[0].rank} to {group[-1].rank}" for group in groups if len(group) > 1]
+    if not places:
+        return ""
+    why = "the same score" if items[0].probability is None else f"less than {100 * NEAR:g}\u00a0% between them"
+    return f"Not told apart, with {why}: numbers {'; '.join(places)}. Their order says nothing."
+
+
 def leave_one_out(history: Sequence[HistoryEntry], items: Sequence[str]) -> list[CandidateList]:
     """The lists that tell what each entry of a history does to the scores of `items`: one without each entry."""
     return [
@@ -62,3 +82,9 @@ def leave_one_out(history: Sequence[HistoryEntry], items: Sequence[str]) -> list
 def probability(log_odds: float) -> float:
     """1 / (1 + exp(-log_odds)), which would overflow as it stands here."""
     return float(np.exp(-np.logaddexp(0.0, -log_odds)))
+
+
+def _alike(first: Recommendation, item: Recommendation) -> bool:
+    if first.probability is None or item.probability is None:
+        return first.score == item.score
+    return abs(first.probability - item.probability) < NEAR

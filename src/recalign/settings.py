@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from recalign.errors import ConfigError, did_you_mean_path
+from recalign.errors import ConfigError, did_you_mean_path, nearest
 
 Settings = dict[str, typing.Any]  # a tree as TOML has it: tables, lists, values
 Model = TypeVar("Model", bound=BaseModel)
@@ -56,8 +55,8 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
             message += f", found {textwrap.shorten(repr(problem['input']), 80, placeholder=' …')}"
         if problem["type"] == "extra_forbidden":
             known = _fields_at(model, problem["loc"][:-1])
-            near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-            message = f"unknown key{f', did you mean {near[0]}?' if near else ''}"
+            near = nearest(str(problem["loc"][-1]), known)
+            message = f"unknown key{f', did you mean {near}?' if near else ''}"
         lines.append(f"{place}: {message}" if place else message)
     return "; ".join(lines)
 

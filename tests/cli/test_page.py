@@ -43,9 +43,9 @@ def test_a_page_of_test_users_with_the_priors_and_the_audit(
     assert after == f"next: recalign evaluate {model} --data {data}"
     results = results_in(page)
     assert list(results.verdicts) == ["rt"]
-    assert "recalign evaluate MODEL --data DATA" in results.verdicts["rt"]
+    assert "recalign evaluate MODEL --data DATA" in results.verdicts["rt"].text
     assert [*results.lists][:2] == ["rt", "prior:item-mean"]
-    assert {len(items) for lists in results.lists.values() for items in lists} == {3}
+    assert {len(shown.items) for lists in results.lists.values() for shown in lists} == {3}
     assert results.audit.data == "data"
     before = page.read_bytes()
     assert cli("page", model, "--data", workshop / "data", "--users", 2, "-k", 3, "--output", page)[0] == 0
@@ -60,7 +60,7 @@ def test_a_page_says_what_an_evaluation_found(cli: Cli, model: Path, workshop: P
     assert (code, out.splitlines()[1]) == (0, f"next: recalign serve mine={copy} --data {data}")
     (told,) = results_in(page).verdicts.items()
     assert told[0] == "mine"
-    assert re.fullmatch(r".*14 test users.*AUC 0\.\d\d.* the best prior, .* has 0\.\d\d\.", told[1])
+    assert re.fullmatch(r".*14 test users.*AUC 0\.\d\d.* the best prior, .* has 0\.\d\d\.", told[1].text)
 
 
 def test_a_page_of_one_person(cli: Cli, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_a_page_of_one_person(cli: Cli, model: Path, tmp_path: Path, monkeypatch
     assert (code, out.startswith("page: page.html (1 model, 1 history, ")) == (0, True)
     results = results_in(tmp_path / "page.html")
     ranked = expected.recommend(likes, dislikes, k=5)
-    assert [item.item_id for item in results.lists["mine"][0]] == [item.item_id for item in ranked]
+    assert [item.item_id for item in results.lists["mine"][0].items] == [item.item_id for item in ranked]
     assert [entry.liked for entry in results.histories[0].entries].count(True) == 2
     assert results.audit.data is None
 

@@ -107,6 +107,18 @@ def test_explain_shows_signed_effects_and_says_what_they_are(loaded: list[tuple[
     assert "leaving it out" in output
 
 
+def test_near_ties_are_told_unless_diversity_made_the_order(
+    loaded: list[tuple[Path, Path | None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "told apart" not in call("--likes", "id:i4")
+    monkeypatch.setattr(Descending, "_one", lambda self, asked, item: 0.001 * float(item[1:]))
+    said = "Not told apart, with less than 1 % between them: numbers 1 to {}. Their order says nothing."
+    assert said.format(5) in " ".join(call("--likes", "id:i4").split())
+    assert json.loads(call("--likes", "id:i4", "--json"))["near_ties"] == said.format(5).replace(" %", "\u00a0%")
+    assert said.format(3) in " ".join(call("--likes", "id:i4", "--index", "index").split())
+    assert "told apart" not in call("--likes", "id:i4", "--index", "index", "--diversity", "0.5")
+
+
 def test_json(loaded: list[tuple[Path, Path | None]]) -> None:
     answer = json.loads(call("--likes", "heat", "-k", "2", "--json", "--data", "prepared"))
     assert loaded == [(Path("runs/x"), Path("prepared"))]

@@ -27,13 +27,15 @@ def model(tmp_path_factory: pytest.TempPathFactory, workshop: Path) -> Path:
 
 
 def test_a_tuned_model_is_served_until_sigterm(
-    cli: Cli, model: Path, workshop: Path, start: Callable[..., subprocess.Popen[str]]
+    cli: Cli, model: Path, workshop: Path, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    data = workshop / "data"
+    data, judged = workshop / "data", tmp_path / "judged"
+    shutil.copytree(model, judged)
+    assert cli("evaluate", judged, "--data", data, "--resamples", 20)[0] == 0
     expected = Recommender.load(model)
     likes = [f"id:{item}" for item in expected.catalog.ids[:2]]
     options = ("--data", data, "--port", 0, "--drain", 0, "--backbone", workshop / "backbone")
-    with start("serve", model, f"again={model}", *options) as process:
+    with start("serve", model, f"again={judged}", *options) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         first, _, address = process.stdout.readline().rpartition(" ")
@@ -45,6 +47,8 @@ def test_a_tuned_model_is_served_until_sigterm(
             items = json.load(response)["items"]
         with urllib.request.urlopen(address.strip() + "v1/audit", timeout=60) as response:
             audit = json.load(response)
+        with urllib.request.urlopen(address.strip() + "v1/verdicts", timeout=60) as response:
+            verdicts = json.load(response)["verdicts"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         assert process.stderr.read() == ""
@@ -52,6 +56,8 @@ def test_a_tuned_model_is_served_until_sigterm(
     assert [item["item_id"] for item in items] == [item.item_id for item in ranked]
     assert [item["score"] for item in items] == pytest.approx([item.score for item in ranked], rel=1e-4)
     assert audit == {**json.loads(cli("audit", data, "--json")[1]), "data": "data"}
+    assert [(name, told["evaluated"]) for name, told in verdicts.items()] == [("rt", False), ("again", True)]
+    assert "14 test users" in verdicts["again"]["text"]
 
 
 def test_a_model_and_its_backbone_in_one_folder(model: Path, workshop: Path, tmp_path: Path) -> None:

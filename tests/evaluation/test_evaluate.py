@@ -115,7 +115,9 @@ def test_a_baseline(saved_data: SampleSet, tmp_path: Path) -> None:
 
 def test_a_model(saved_data: SampleSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(module, "load_scorer", lambda *given, **options: asked.append((given, options)))
+    monkeypatch.setattr(
+        "recalign.tuning.model_artifact.load_scorer", lambda *given, **options: asked.append((given, options))
+    )
     with write_directory(tmp_path / "m", "model", config={}) as stage:
         (stage / "x").write_text("y")
     module.load_saved(tmp_path / "m", saved_data, kind="paper")

@@ -9,7 +9,11 @@ from recalign.data.samples import SampleSet
 from recalign.evaluation.document import Estimate, Panel, Row, Verdict
 from recalign.evaluation.verdicts import keep_verdicts
 from recalign.experiment.results import Results
-from recalign.serving.model_verdicts import find_verdict, said
+from recalign.recommender import Recommender
+from recalign.serving.data import DataBeside
+from recalign.serving.model_verdicts import find_verdict, told_verdicts
+
+from .conftest import Start
 
 
 def a_panel(data: str, auc: float, seeds: tuple[int, ...] = (0,)) -> Panel:
@@ -43,4 +47,23 @@ def test_a_run_says_it_where_nobody_evaluated_its_model(tmp_path: Path, data: Sa
     kept = find_verdict(str(model), data.path)
     assert kept is not None
     assert kept.value == 0.72
-    assert "60 test users" in said(kept)
+
+
+def test_models_with_and_without_a_verdict_are_told(
+    tmp_path: Path, start: Start, data: SampleSet, model: Recommender
+) -> None:
+    judged, unknown = tmp_path / "judged", tmp_path / "unknown"
+    for directory in (judged, unknown):
+        with write_directory(directory, kind="model", config={}):
+            pass
+    keep_verdicts(a_panel(read_manifest(data.path).fingerprint, 0.72), {"rt": judged})
+    models = {"one": model, "two": model}
+    told = told_verdicts(models, [str(unknown), f"two={judged}"], data.path)
+    assert [(name, verdict.evaluated) for name, verdict in told.items()] == [("one", False), ("two", True)]
+    assert "recalign evaluate MODEL --data DATA" in told["one"].text
+    assert "60 test users" in told["two"].text
+    server = start(models, data=DataBeside.of(data, model), verdicts=told)
+    assert server.get("/v1/verdicts").json == {
+        "verdicts": {name: {"evaluated": verdict.evaluated, "text": verdict.text} for name, verdict in told.items()}
+    }
+    assert start().get("/v1/verdicts").json == {"verdicts": {}}

@@ -8,6 +8,7 @@ import pytest
 
 from recalign.data.samples import HistoryEntry, Sample, SampleSet
 from recalign.errors import ConfigError, DataError
+from recalign.recommendation import near_ties
 from recalign.recommender import Recommender
 from recalign.serving.data import NO_AUDIT, DataBeside
 from recalign.serving.results import NamedHistory, compute_results, user_histories
@@ -25,10 +26,11 @@ def test_lists_and_reasons_are_those_of_the_models(data: SampleSet, model: Recom
     results = compute_results(models, histories, NO_AUDIT, k=4, progress=lambda *done: heard.append(done))
     assert list(results.lists) == list(models)
     for name, recommender in models.items():
-        for history, items in zip(histories, results.lists[name], strict=True):
+        for history, shown in zip(histories, results.lists[name], strict=True):
             expected = recommender.explain(history.entries, recommender.rank(history.entries, 4))
-            assert [item.item_id for item in items] == [item.item_id for item in expected]
-            for item, told in zip(items, expected, strict=True):
+            assert shown.near_ties == near_ties(expected)
+            assert [item.item_id for item in shown.items] == [item.item_id for item in expected]
+            for item, told in zip(shown.items, expected, strict=True):
                 assert (item.title, item.score) == (told.title, pytest.approx(told.score, rel=1e-5, abs=1e-6))
                 assert item.probability == (told.probability and pytest.approx(told.probability, rel=1e-5))
                 effects = {influence.item_id: influence.effect for influence in told.influences}

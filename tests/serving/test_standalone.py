@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from recalign.data.audit_checks import finding
 from recalign.serving.data import NO_AUDIT
 from recalign.serving.files import PAGE
-from recalign.serving.results import Results, ShownEntry, ShownHistory, ShownItem
+from recalign.serving.results import Results, ShownEntry, ShownHistory, ShownItem, ShownList
 from recalign.serving.schemas import AuditResponse
 from recalign.serving.standalone import standalone
 
@@ -46,7 +46,8 @@ def results_of(text: str) -> Results:
     entry = ShownEntry(item_id=text, title=text, liked=True)
     item = ShownItem(item_id=text, title=text, score=1.0, probability=0.5, effects=(0.25,))
     audit = AuditResponse(data=text, findings=(finding("code", "info", 1, text, [text]),))
-    return Results(histories=(ShownHistory(name=text, entries=(entry,)),), lists={text: ((item,),)}, audit=audit)
+    lists = {text: (ShownList(items=(item,), near_ties=text),)}
+    return Results(histories=(ShownHistory(name=text, entries=(entry,)),), lists=lists, audit=audit)
 
 
 @settings(max_examples=25)

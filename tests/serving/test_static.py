@@ -43,7 +43,7 @@ def test_the_page_needs_no_key_and_all_that_it_asks_does(start: Start) -> None:
     guarded = start(keys=ApiKeys([KEY]))
     assert {guarded.get(path).status for path in PAGE} == {200}
     asked = set(re.findall(r'["`](/v1/\w+)', "".join(texts().values())))
-    assert asked == {"/v1/items", "/v1/recommend", "/v1/explain", "/v1/audit"}
+    assert asked == {"/v1/items", "/v1/recommend", "/v1/explain", "/v1/audit", "/v1/verdicts"}
     for path in asked:
         assert guarded.get(path).status == 401
     assert KEY not in "".join(guarded.get(path).text for path in PAGE)

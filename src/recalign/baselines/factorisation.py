@@ -12,7 +12,6 @@ zeros.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from recalign.baselines.priors import SMOOTHING, train_interactions
 from recalign.data.samples import CandidateList, SampleSet
-from recalign.errors import ConfigError, DataError
+from recalign.errors import ConfigError, DataError, nearest
 from recalign.metrics.classification import auc, undefined_reason
 from recalign.scoring.base import Scores, sample_lists
 from recalign.seeding import generator
@@ -83,8 +82,8 @@ def reference_name(name: str) -> str:
     """
     bare = name.removeprefix(PREFIX)
     if bare not in REFERENCES:
-        near = difflib.get_close_matches(bare, REFERENCES, n=1)
-        hint = f"Did you mean {PREFIX}{near[0]}?" if near else ""
+        near = nearest(bare, REFERENCES)
+        hint = f"Did you mean {PREFIX}{near}?" if near else ""
         raise ConfigError(f"reference {name!r}", expected=", ".join(PREFIX + known for known in REFERENCES), hint=hint)
     return PREFIX + bare
 

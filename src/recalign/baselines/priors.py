@@ -17,7 +17,6 @@ Definitions, for a history with k liked of n items and an item that c users of t
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,7 +31,7 @@ from recalign.baselines.recent import Recency, RecentPrior, choose_recency, look
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import CandidateList, HistoryEntry, SampleSet
 from recalign.data.title_names import normalise
-from recalign.errors import ConfigError, DataError
+from recalign.errors import ConfigError, DataError, nearest
 from recalign.scoring.base import Scores
 
 PREFIX: Final = "prior:"
@@ -178,8 +177,8 @@ def prior_name(name: str) -> str:
     bare = name.removeprefix(PREFIX)
     if bare in NEEDS_FIT:
         return bare
-    near = difflib.get_close_matches(bare, NEEDS_FIT, n=2, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(PREFIX + other for other in near)}?" if near else ""
+    near = nearest(bare, NEEDS_FIT)
+    hint = f"Did you mean {PREFIX}{near}?" if near else ""
     raise ConfigError(f"unknown prior {bare!r}", expected=", ".join(PREFIX + other for other in NEEDS_FIT), hint=hint)
 
 

@@ -39,7 +39,6 @@ def page(
     What `recalign evaluate` found of a model stands above its lists.
     """
     from recalign.cli.progress import SHORT_SECONDS, TerminalReporter
-    from recalign.serving.model_verdicts import find_verdict
     from recalign.serving.models import named_directory
     from recalign.serving.standalone import write_page
 
@@ -52,7 +51,8 @@ def page(
     models, histories = len(results.lists), len(results.histories)
     counts = f"{models} model{'s' * (models > 1)}, {histories} {'histories' if histories > 1 else 'history'}"
     say(f"page: {output} ({counts}, {output.stat().st_size / 1000:.0f} kB); open it in a browser")
-    unknown = [run for run in runs if find_verdict(run, data) is None]
+    verdicts = results.verdicts.values()  # in the order of the runs
+    unknown = [run for run, told in zip(runs, verdicts, strict=True) if not told.evaluated]
     if unknown and data is not None:
         directory = named_directory(unknown[0])[1]
         say(f"{directory} is not evaluated on {data}: the page cannot say whether it is any good")

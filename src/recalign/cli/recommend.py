@@ -153,6 +153,8 @@ def _show(answer: Answer) -> None:
             note = f'  (for "{printable(match.query)}", by {match.how})' if guessed else ""
             console.print(Text(f"{label + ':':<10}{printable(match.title)}{note}"))
     console.print(_table(answer))
+    if answer.near_ties:
+        console.print(Text(printable(answer.near_ties)))
     if answer.explain is not None:
         console.print(Text("Indented: how much the score of the item above changes by this history entry,"))
         console.print(Text("measured by leaving it out (score with it minus score without it)."))

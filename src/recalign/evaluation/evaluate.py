@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, Protocol, runtime_checkable
 
 from recalign.artifacts import read_manifest
-from recalign.baselines.artifact import KIND as BASELINE
-from recalign.baselines.artifact import load_baseline
 from recalign.baselines.factorisation import PREFIX as REFERENCE
 from recalign.baselines.factorisation import REFERENCES, Factorisation, reference, reference_name
 from recalign.baselines.priors import NEEDS_FIT, PREFIX, prior_name
 from recalign.data.samples import SampleSet
-from recalign.errors import ConfigError, did_you_mean_path
+from recalign.errors import ConfigError, did_you_mean_path, nearest
 from recalign.evaluation.document import BESIDE, Panel, Row, RowKind
 from recalign.evaluation.panel import build_panel, facts_of
 from recalign.evaluation.priors import Fold, PriorSet, prior_rows, priors_for
@@ -28,7 +25,6 @@ from recalign.evaluation.verdicts import keep_verdicts
 from recalign.metrics.significance import RESAMPLES
 from recalign.models.config import Precision
 from recalign.scoring.base import Scorer, watched
-from recalign.tuning.model_artifact import load_scorer, model_directory
 
 ScoreKind = Literal["log-odds", "paper"]
 
@@ -173,9 +169,13 @@ def load_saved(
     """
     directory = Path(directory)
     if _saved_kind(directory) == "tuned":
+        from recalign.tuning.model_artifact import load_scorer  # loads torch, as below; priors alone need none
+
         return load_scorer(directory, data, kind=kind, precision=precision, device=device, endpoint=endpoint)
     if kind != "log-odds":
         raise ConfigError(f"score {kind!r} of {directory}", found="a baseline", expected="a language model")
+    from recalign.baselines.artifact import load_baseline
+
     return load_baseline(directory, data, device="cpu" if device == "auto" else device)
 
 
@@ -239,6 +239,8 @@ class _Scoring:
 
 
 def _saved_kind(directory: Path) -> Literal["tuned", "baseline"]:
+    from recalign.baselines.artifact import KIND as BASELINE
+
     return "baseline" if read_manifest(directory, verify=False).kind == BASELINE else "tuned"
 
 
@@ -268,11 +270,13 @@ def _directory(model: str) -> Path:
     """The directory of one model, checked before anything is loaded: `model`, or the only model of a run."""
     path = Path(model)
     if path.is_dir():
+        from recalign.tuning.model_artifact import model_directory
+
         return model_directory(path)
     bare = {name: PREFIX + name for name in NEEDS_FIT} | {name: REFERENCE + name for name in REFERENCES}
     named = bare | {name: name for name in bare.values()}
-    name = next((named[near] for near in difflib.get_close_matches(model, named, n=1)), "")
-    hint = f"Did you mean {name}?" if name else "Tune a model with `recalign tune` or `recalign run`."
+    near = nearest(model, named)
+    hint = f"Did you mean {named[near]}?" if near else "Tune a model with `recalign tune` or `recalign run`."
     raise ConfigError(
         f"model {model!r}",
         found="a file" if path.exists() else "no such directory",

@@ -9,7 +9,6 @@ from typing import Final
 from recalign.data.audit import AuditReport, audit
 from recalign.data.audit_checks import cut_texts, tied_targets, truncated_prompts
 from recalign.data.samples import Sample, SampleSet, to_samples
-from recalign.models.backbone import load_backbone
 from recalign.models.config import BackboneConfig
 from recalign.prompting.asking import DomainPrompts
 from recalign.prompting.encoding import PromptEncoder
@@ -47,6 +46,8 @@ def audit_with(
     ties = tied_targets(dict(data.manifest.info.get("ties", {})), table.samples)
     if backbone is None:
         return audit(table, data.catalog, data.manifest.config, ties)
+    from recalign.models.backbone import load_backbone  # loads torch
+
     # The encoding of tuning and scoring, with nothing truncated.
     tokenizer = load_backbone(BackboneConfig(name=backbone, device="cpu")).tokenizer
     prompts = PromptTemplate.load(template or data.template)

@@ -5,7 +5,6 @@ What an entry spans takes a value or a list of values: ``seeds = 0`` is one mode
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Final, Self, TypeVar
@@ -16,6 +15,7 @@ from recalign.baselines.config import BaselineConfig
 from recalign.baselines.factorisation import REFERENCES
 from recalign.baselines.networks import BASELINES
 from recalign.cot.config import TeachConfig
+from recalign.errors import nearest
 from recalign.evaluation.controls import CONTROLS
 from recalign.experiment.prepare_config import PrepareConfig
 from recalign.models.config import BackboneConfig, NanoConfig
@@ -110,7 +110,7 @@ class StageEntry(_Entry):
         if not isinstance(content, dict):
             return content
         own = set(cls.model_fields) - {"config"}
-        mine = {key for key in content if key in own or difflib.get_close_matches(key, own, cutoff=_NEAR)}
+        mine = {key for key in content if key in own or nearest(key, own, _NEAR)}
         settings = {"kind": "rec", **{key: value for key, value in content.items() if key not in mine}}
         for key, target in (("shots", "shots"), ("selection", "selection"), ("seeds", "seed")):
             given = content.get(key)

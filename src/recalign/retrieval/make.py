@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recalign.artifacts import already, find_finished, read_manifest
+from recalign.artifacts import MANIFEST_NAME, already, find_finished, read_manifest
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import KIND as PREPARED
 from recalign.data.samples import SampleSet
@@ -84,13 +84,13 @@ def _is_made(
 
 
 def _source(directory: Path) -> SampleSet | ItemCatalog:
+    if (directory / MANIFEST_NAME).exists() and read_manifest(directory, verify=False).kind == PREPARED:
+        return SampleSet.load(directory)
     from recalign.tuning.model_artifact import KIND as MODEL  # loads torch
     from recalign.tuning.model_artifact import load_catalog, model_directory
 
     directory = model_directory(directory)
     kind = read_manifest(directory, verify=False).kind
-    if kind == PREPARED:
-        return SampleSet.load(directory)
     if kind != MODEL:
         raise ArtifactError(f"{directory}", found=f"kind {kind!r}", expected="prepared data or a tuned model")
     return load_catalog(directory)

@@ -75,6 +75,7 @@ def create_app(
     retrieve: int = RETRIEVE,
     body_seconds: float = BODY_SECONDS,
     data: DataBeside | None = None,
+    verdicts: Mapping[str, schemas.ToldVerdict] | None = None,
 ) -> Application:
     """Build the application around loaded models; start its `thread` before it is asked.
 
@@ -85,6 +86,7 @@ def create_app(
         limits: Of the model thread.
         body_seconds: Seconds in which a request's body must have come.
         data: Its priors are served after the models, and its audit.
+        verdicts: What evaluations say of the models, by name; see `told_verdicts`.
 
     Raises:
         ConfigError: There is no model, or one has the name of a prior.
@@ -103,7 +105,7 @@ def create_app(
     app = FastAPI(title="recalign", version=recalign.__version__, docs_url=None, redoc_url=None, max_body_size=MAX_BODY)
     _add_verbs(app, service)
     _add_events(app, service)
-    _add_audit(app, data)
+    _add_judgements(app, data, verdicts or {})
     _add_operations(app, service, thread, life, metrics)
     add_page(app)
     _add_errors(app)
@@ -157,11 +159,16 @@ def _add_events(app: FastAPI, service: Service) -> None:
         return await service.forget(user)
 
 
-def _add_audit(app: FastAPI, data: DataBeside | None) -> None:
+def _add_judgements(app: FastAPI, data: DataBeside | None, verdicts: Mapping[str, schemas.ToldVerdict]) -> None:
     @app.get("/v1/audit", responses=_PROBLEMS)
     async def audit() -> schemas.AuditResponse:
         """What about the data of --data can mislead, as `recalign audit` says it; null and nothing without --data."""
         return NO_AUDIT if data is None else data.audit
+
+    @app.get("/v1/verdicts", responses=_PROBLEMS)
+    async def told() -> schemas.VerdictsResponse:
+        """Whether each model beats what needs no learning, as an evaluation found before the server started."""
+        return schemas.VerdictsResponse(verdicts=dict(verdicts))
 
 
 def _add_operations(app: FastAPI, service: Service, thread: ModelThread, life: Lifecycle, metrics: Metrics) -> None:

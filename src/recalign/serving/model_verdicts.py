@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ from recalign.evaluation import sentences
 from recalign.evaluation.verdicts import ModelVerdict, kept_verdict, verdict_of
 from recalign.experiment.results import RESULTS_FILE, Results
 from recalign.serving.models import named_directory
+from recalign.serving.schemas import ToldVerdict
 from recalign.tuning.model_artifact import model_directory
 
 _UNKNOWN: Final = (
@@ -33,9 +35,22 @@ def find_verdict(run: str, data: Path | None) -> ModelVerdict | None:
     return kept_verdict(directory, fingerprint) or _in_run(directory, fingerprint)
 
 
-def said(verdict: ModelVerdict | None) -> str:
-    """The verdict as a sentence of the page; where there is none, how to come by one."""
-    return _UNKNOWN if verdict is None else sentences.model_verdict(verdict)
+def told_verdicts(names: Iterable[str], runs: Sequence[str], data: Path | None) -> dict[str, ToldVerdict]:
+    """What a page says of each of its models, by name: the verdict as a sentence, or how to come by one.
+
+    Args:
+        names: The names that `load_models` gave to `runs`, in the same order.
+        runs, data: See `find_verdict`.
+
+    Raises:
+        ArtifactError: As `find_verdict`.
+    """
+    return {name: _told(find_verdict(run, data)) for name, run in zip(names, runs, strict=True)}
+
+
+def _told(verdict: ModelVerdict | None) -> ToldVerdict:
+    text = _UNKNOWN if verdict is None else sentences.model_verdict(verdict)
+    return ToldVerdict(evaluated=verdict is not None, text=text)
 
 
 def _in_run(directory: Path, fingerprint: str | None) -> ModelVerdict | None:

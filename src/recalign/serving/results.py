@@ -11,9 +11,10 @@ from pydantic import BaseModel
 from recalign.data.catalog import ItemCatalog
 from recalign.data.samples import HistoryEntry, SampleSet
 from recalign.errors import ConfigError, DataError
-from recalign.recommender import Recommendation, Recommender
+from recalign.recommendation import Recommendation, near_ties
+from recalign.recommender import Recommender
 from recalign.seeding import generator
-from recalign.serving.schemas import AuditResponse
+from recalign.serving.schemas import AuditResponse, ToldVerdict
 
 DECIMALS: Final = 6  # as many as the page shows
 NAMING_USERS: Final = frozenset({"user-overlap"})  # findings whose examples are ids of users
@@ -44,18 +45,25 @@ class ShownItem(BaseModel):
     effects: tuple[float, ...]
 
 
+class ShownList(BaseModel):
+    """Recommended items, the best first, and which neighbours their scores do not tell apart (`near_ties`)."""
+
+    items: tuple[ShownItem, ...]
+    near_ties: str
+
+
 class Results(BaseModel):
     """All that a page shows.
 
     Attributes:
-        lists: The items of each model for each history, the best first.
-        verdicts: In a sentence by the name of a model: whether it beats what needs no learning.
+        lists: The list of each model for each history.
+        verdicts: By the name of a model, see `told_verdicts`; priors have none.
     """
 
     histories: tuple[ShownHistory, ...]
-    lists: dict[str, tuple[tuple[ShownItem, ...], ...]]
+    lists: dict[str, tuple[ShownList, ...]]
     audit: AuditResponse
-    verdicts: dict[str, str] = {}
+    verdicts: dict[str, ToldVerdict] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +92,13 @@ def compute_results(
         ModelError: A scorer gave a score that is not finite.
     """
     _check_catalogues(models, histories)
-    lists: dict[str, tuple[tuple[ShownItem, ...], ...]] = {}
+    lists: dict[str, tuple[ShownList, ...]] = {}
     for name, model in models.items():
-        of_model: list[tuple[ShownItem, ...]] = []
+        of_model: list[ShownList] = []
         for history in histories:
             ranked = model.explain(history.entries, model.rank(history.entries, k))
-            of_model.append(tuple(_shown(item, history.entries) for item in ranked))
+            items = tuple(_shown(item, history.entries) for item in ranked)
+            of_model.append(ShownList(items=items, near_ties=near_ties(ranked)))
             progress(len(lists) * len(histories) + len(of_model), len(models) * len(histories))
         lists[name] = tuple(of_model)
     catalog = next(iter(models.values())).catalog

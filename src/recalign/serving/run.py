@@ -13,6 +13,7 @@ from recalign.models.config import Precision
 from recalign.retrieval.selection import RETRIEVE
 from recalign.serving.app import create_app
 from recalign.serving.data import DataBeside
+from recalign.serving.model_verdicts import told_verdicts
 from recalign.serving.models import load_models
 from recalign.serving.security import ApiKeys, check_host
 from recalign.serving.server import Server, listen
@@ -86,7 +87,7 @@ def serve(runs: Sequence[str], config: ServeConfig, *, on_start: Callable[[str, 
             limits = Limits(capacity=config.capacity, stall_seconds=config.stall_seconds)
             application = create_app(
                 models, keys=keys, store=store, limits=limits, timeout=config.timeout, retrieve=config.retrieve,
-                data=data,
+                data=data, verdicts=told_verdicts(models, runs, config.data),
             )  # fmt: skip
             server = Server(application, listener, drain_seconds=config.drain_seconds)
             host, port = listener.getsockname()[:2]

@@ -130,6 +130,7 @@ class RecommendResponse(BaseModel):
     likes: list[Matched]
     dislikes: list[Matched]
     items: list[Ranked]
+    near_ties: str = Field(description="Which neighbours their scores do not tell apart, in words; or nothing.")
 
 
 class ScoreResponse(BaseModel):
@@ -229,6 +230,19 @@ class AuditResponse(AuditReport):
     """What about the data can mislead, as `recalign audit` says it."""
 
     data: str | None = Field(description="Name of the data; null where the server was given none.")
+
+
+class ToldVerdict(BaseModel):
+    """Whether a model beats what needs no learning, in a sentence; where nobody evaluated it, how to come by one."""
+
+    evaluated: bool
+    text: str
+
+
+class VerdictsResponse(BaseModel):
+    """What evaluations say of the models, by name. Priors have no verdict: models are measured against them."""
+
+    verdicts: dict[str, ToldVerdict]
 
 
 class Problem(BaseModel):

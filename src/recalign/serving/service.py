@@ -11,7 +11,7 @@ from recalign.answer import METHOD
 from recalign.data.matching import Match
 from recalign.data.samples import CandidateList, HistoryEntry
 from recalign.errors import ConfigError, DataError
-from recalign.recommendation import UNSEEN_USER, Influence, Recommendation, leave_one_out
+from recalign.recommendation import UNSEEN_USER, Influence, Recommendation, leave_one_out, near_ties
 from recalign.recommender import Recommender
 from recalign.retrieval.base import Filters
 from recalign.retrieval.selection import RETRIEVE, Selection
@@ -96,6 +96,7 @@ class Service:
             likes=_matched(asked.likes),
             dislikes=_matched(asked.dislikes),
             items=[schemas.Ranked(rank=item.rank, **_scored(item).model_dump()) for item in ranked],
+            near_ties=near_ties(ranked),
         )
 
     async def score(self, request: schemas.ScoreRequest) -> schemas.ScoreResponse:

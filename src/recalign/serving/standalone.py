@@ -14,7 +14,7 @@ from recalign.data.samples import SampleSet
 from recalign.errors import ConfigError
 from recalign.serving.data import NO_AUDIT, DataBeside
 from recalign.serving.files import PAGE
-from recalign.serving.model_verdicts import find_verdict, said
+from recalign.serving.model_verdicts import told_verdicts
 from recalign.serving.models import load_models
 from recalign.serving.results import NamedHistory, Results, compute_results, user_histories
 
@@ -59,6 +59,7 @@ def write_page(
         hint = "Name test users with --data DIR, or a taste with --likes TITLE."
         raise ConfigError("a page", found="nobody to recommend to", hint=hint)
     models, audit, histories = load_models(runs, device=device, data=data), NO_AUDIT, list[NamedHistory]()
+    verdicts = told_verdicts(models, runs, data)
     first = next(iter(models.values()))
     if asked:
         histories = [NamedHistory("one person", first.history(likes, dislikes))]
@@ -68,8 +69,7 @@ def write_page(
         models, audit = beside.beside(models), beside.audit
         histories = histories or user_histories(samples, users)
     results = compute_results(models, histories, audit, k=k, progress=progress)
-    known = {name: find_verdict(run, data) for name, run in zip(results.lists, runs, strict=False)}  # then come priors
-    results = results.model_copy(update={"verdicts": {name: said(verdict) for name, verdict in known.items()}})
+    results = results.model_copy(update={"verdicts": verdicts})
     write_file_atomic(output, standalone(results).encode())
     return results
 

@@ -23,7 +23,6 @@ from recalign.data.facts import FactFinder
 from recalign.data.samples import Sample, SampleSet, to_samples
 from recalign.data.schema import SPLITS, HistoryEntry
 from recalign.errors import ConfigError
-from recalign.models.backbone import load_tokenizer
 from recalign.models.config import BackboneConfig
 from recalign.prompting.asking import DomainPrompts
 from recalign.prompting.cuts import warn_of_cuts
@@ -115,6 +114,8 @@ def _rows(
                 hint="Name the model that will be trained, or choose another --template.",
             )
         return PlainRows(prompts, samples.domain, samples.catalog, _finder(samples, prompts))
+    from recalign.models.backbone import load_tokenizer  # loads torch
+
     loaded = load_tokenizer(BackboneConfig(name=backbone))
     longest = min(max_length or RecStage().max_length, loaded.max_positions)
     encoder = PromptEncoder(prompts, samples.domain, loaded.tokenizer, max_length=longest)

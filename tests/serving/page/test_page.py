@@ -13,6 +13,7 @@ from recalign.experiment.audit import audit_with
 from recalign.recommender import Recommender
 from recalign.scoring.base import Scores
 from recalign.serving.data import DataBeside
+from recalign.serving.schemas import ToldVerdict
 from recalign.serving.security import ApiKeys
 
 from ..conftest import Running, Start
@@ -283,3 +284,21 @@ def test_the_audit_waits_for_the_key(start: Start, visit: Open, data: SampleSet,
     shown.page.keyboard.type(KEY)
     shown.press("Enter")
     shown.page.locator("#audit-open").wait_for()
+
+
+@pytest.mark.parametrize("keys", [None, ApiKeys([KEY])])
+def test_the_verdict_stands_above_a_models_list(
+    start: Start, visit: Open, data: SampleSet, model: Recommender, keys: ApiKeys | None
+) -> None:
+    told = {name: ToldVerdict(evaluated=True, text=f"{name} beats <b>nothing</b>.") for name in ("one", "two")}
+    shown = visit(start({"one": model, "two": model}, data=DataBeside.of(data, model), verdicts=told, keys=keys))
+    if keys:
+        shown.page.locator("#key-form").wait_for()
+        assert shown.page.locator(".about:visible").count() == 0
+        shown.page.keyboard.type(KEY)
+        shown.press("Enter")
+    shown.page.locator(".verdict").nth(1).wait_for()
+    assert shown.page.locator(".verdict").all_inner_texts() == [told["one"].text, told["two"].text]
+    shown.page.locator("#first-model").select_option("prior:item-mean")
+    assert "A prior" in shown.columns.nth(0).locator(".about").inner_text()
+    assert shown.columns.nth(1).locator(".verdict").inner_text() == told["two"].text

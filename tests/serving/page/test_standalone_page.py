@@ -11,6 +11,7 @@ from recalign.data.samples import SampleSet
 from recalign.recommender import Recommender
 from recalign.serving.data import DataBeside
 from recalign.serving.results import compute_results, user_histories
+from recalign.serving.schemas import ToldVerdict
 from recalign.serving.standalone import standalone
 
 from ..fakes import FakeScorer, films
@@ -18,6 +19,7 @@ from .conftest import Open
 from .test_page import HOSTILE, expect_titles
 
 pytestmark = pytest.mark.browser
+VERDICT = ToldVerdict(evaluated=True, text="It beats <b>nothing</b>.")
 ENDING = "</script><script>document.title = 'taken'</script>"
 
 Make = Callable[..., tuple[Path, dict[str, Recommender]]]
@@ -33,7 +35,7 @@ def make(tmp_path: Path) -> Make:
         beside = DataBeside.of(data, model)
         models = beside.beside({"fake": model})
         results = compute_results(models, user_histories(data, 2), beside.audit, k=5)
-        results = results.model_copy(update={"verdicts": {"fake": "It beats <b>nothing</b>."}})
+        results = results.model_copy(update={"verdicts": {"fake": VERDICT}})
         (tmp_path / "page.html").write_text(standalone(results), encoding="utf-8")
         return tmp_path / "page.html", models
 
@@ -130,7 +132,7 @@ def test_verdict_near_ties_and_the_scale_of_bars_are_said(make: Make, visit: Ope
     shown = visit(page)
     shown.page.locator(".reasons li").first.wait_for()
     column = shown.columns.nth(0)
-    assert column.locator(".verdict").inner_text() == "It beats <b>nothing</b>."
+    assert column.locator(".verdict").inner_text() == VERDICT.text
     history = user_histories(SampleSet.load(page.parent / "films"), 2)[0]
     ranked = models["fake"].rank(history.entries, 5)
     near = [item for item in ranked if (ranked[0].probability or 0) - (item.probability or 0) < 0.01]

@@ -9,8 +9,5 @@ const results = embedded && JSON.parse(embedded.textContent);
 /** The histories that there are answers for; null where any will do. */
 export const histories = results && historiesIn(results);
 
-/** By model: a sentence that says whether it beats what needs no learning. A server says none. */
-export const verdicts = results ? results.verdicts : {};
-
 /** The answer of a route; see `askServer`. */
 export const ask = results ? answersOf(results) : askServer;

@@ -12,6 +12,7 @@ const NONE = ""; // the choice of no second model
 
 let history = []; // {id, title, liked}, oldest first
 let columns = [];
+let verdicts = {}; // by model
 
 function change(next) {
   history = next;
@@ -76,7 +77,19 @@ function showColumns() {
   columns = names.map((name) => new Column(name, { mark: histories ? null : mark, failed: needKey, changed: compare }));
   byId("columns").replaceChildren(...columns.map((column) => column.root));
   byId("columns").classList.toggle("two", columns.length > 1);
+  judgeColumns();
   columns.forEach((column) => column.update(history));
+}
+
+function judgeColumns() {
+  columns.forEach((column) => column.judge(verdicts[column.model]));
+}
+
+// What can mislead: in the data, and in believing a model.
+async function showJudgements() {
+  showAudit(await ask("/v1/audit")); // also says at once whether a key is needed
+  verdicts = (await ask("/v1/verdicts")).verdicts;
+  judgeColumns();
 }
 
 function compare() {
@@ -104,7 +117,7 @@ function showModels(names) {
 async function start() {
   try {
     showModels((await ask("/readyz")).models);
-    showAudit(await ask("/v1/audit")); // also says at once whether a key is needed
+    await showJudgements();
   } catch (problem) {
     failed(problem);
   }
@@ -130,7 +143,7 @@ byId("key-form").addEventListener("submit", (event) => {
   byId("key-form").hidden = true;
   byId("search").focus();
   columns.forEach((column) => column.update(history));
-  ask("/v1/audit").then(showAudit, failed);
+  showJudgements().catch(failed);
 });
 setUpAudit();
 if (histories) setUpPicker();

@@ -1,15 +1,15 @@
 // One model's list, with the reasons for each item.
 
-import { ask, verdicts } from "/page/api.js";
+import { ask } from "/page/api.js";
 import { button, element, replace, say, title } from "/page/dom.js";
 import { Latest, Problem } from "/page/latest.js";
 
 export const COUNT = 10;
 const PRIOR = "prior:"; // how their names begin
 const DIGITS = 3;
-const ALIKE = 0.01; // probabilities that are closer than that are not told apart
 const SCALE = 1; // log-odds at which a bar ends: so much turns 50 % into 73 %
 const MOST_DIGITS = 6;
+const NOTHING = { items: [], near_ties: "" };
 const REFUSED = new Set([401, 404, 422]); // the same request would be refused again
 
 /** Whether this is a prior beside the models. */
@@ -39,15 +39,22 @@ export class Column {
     this.voice = element("p", { className: "visually-hidden", role: "status" });
     this.heading = element("h3", { tabIndex: -1 }, model);
     const prior = isPrior(model);
-    const text = prior ? "A prior: nothing learned, the training data counted." : (verdicts[model] ?? "");
-    const about = element("p", { className: `about small ${prior ? "muted" : "verdict"}`, hidden: !text }, text);
+    const text = prior ? "A prior: nothing learned, the training data counted." : "";
+    this.about = element("p", { className: `about small ${prior ? "muted" : "verdict"}`, hidden: !text }, text);
     this.alike = element("p", { className: "alike small muted" });
-    this.root = element("article", { className: "column", "aria-label": model }, this.heading, about, this.note, this.alike, this.list, this.voice);
+    this.root = element("article", { className: "column", "aria-label": model }, this.heading, this.about, this.note, this.alike, this.list, this.voice);
   }
 
   /** Ids in their order, or null where there is no list. */
   get ids() {
     return this.#items.length ? this.#items.map((item) => item.item_id) : null;
+  }
+
+  /** Say what an evaluation found of the model: `{text}` of `/v1/verdicts`, where there is one. */
+  judge(verdict) {
+    if (!verdict) return;
+    this.about.textContent = verdict.text;
+    this.about.hidden = false;
   }
 
   /** No answer is waited for any more. */
@@ -61,7 +68,7 @@ export class Column {
     this.#reasons.cancel();
     if (!history.length) {
       this.stop();
-      this.#show([], "Like a title, and the list appears here.");
+      this.#show(NOTHING, "Like a title, and the list appears here.");
       return;
     }
     const named = (liked) => history.filter((entry) => entry.liked === liked).map((entry) => `id:${entry.id}`);
@@ -74,7 +81,7 @@ export class Column {
         if (mistaken) return this.#fail(new Problem(422, mistaken), history);
         if (!this.#begun && answer.items.length) this.#open.add(answer.items[0].item_id); // to show that there is a why
         this.#begun = true;
-        this.#show(answer.items, answer.items.length ? "" : "No item is left.");
+        this.#show(answer, answer.items.length ? "" : "No item is left.");
         const first = answer.items.length ? ` First: ${answer.items[0].title}.` : "";
         say(`${this.model}: ${answer.items.length} items.${first}`, this.voice);
         this.#explain();
@@ -91,21 +98,21 @@ export class Column {
 
   #fail(problem, history) {
     const again = button("again", "Try again", "Try again", () => this.update(history));
-    this.#show([], problem.message, ...(REFUSED.has(problem.status) ? [] : [again]));
+    this.#show(NOTHING, problem.message, ...(REFUSED.has(problem.status) ? [] : [again]));
     this.note.classList.add("problem");
     say(`${this.model}: ${problem.message}`, this.voice);
     this.failed(problem);
   }
 
-  #show(items, note, ...more) {
-    this.#items = items;
+  #show(answer, note, ...more) {
+    this.#items = answer.items;
     this.#explained.clear();
     this.root.setAttribute("aria-busy", "false");
     this.note.className = "note muted";
     this.note.hidden = !note;
     replace(this.note, [note, " ", ...more], this.heading);
-    this.alike.textContent = alike(items);
-    this.alike.hidden = !this.alike.textContent;
+    this.alike.textContent = answer.near_ties;
+    this.alike.hidden = !answer.near_ties;
     this.#render();
     this.changed();
   }
@@ -190,22 +197,6 @@ function value(item) {
   const bar = element("span", { className: "gauge", "aria-hidden": "true" }, element("span"));
   bar.firstChild.style.width = `${100 * probability}%`;
   return element("span", { className: "score" }, bar, made);
-}
-
-/** Which neighbours in a list are not told apart by their scores, in words; "" where all are. */
-function alike(items) {
-  const same = (first, item) =>
-    item.probability === null ? item.score === first.score : Math.abs(first.probability - item.probability) < ALIKE;
-  const groups = [];
-  items.forEach((item, place) => {
-    const group = groups.at(-1);
-    if (group && same(items[group[0]], item)) group.push(place);
-    else groups.push([place]);
-  });
-  const ranges = groups.filter((group) => group.length > 1).map((group) => `${group[0] + 1} to ${group.at(-1) + 1}`);
-  if (!ranges.length) return "";
-  const why = items[0].probability === null ? "the same score" : "less than 1\u00a0% between them";
-  return `Not told apart, with ${why}: numbers ${ranges.join("; ")}. Their order says nothing.`;
 }
 
 /** Bars of what each entry of the history does to the score; or words, where there are none (yet). */

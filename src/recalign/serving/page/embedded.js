@@ -16,8 +16,9 @@ export function answersOf(results) {
   const routes = {
     "/readyz": () => ({ models: Object.keys(results.lists) }),
     "/v1/audit": () => results.audit,
-    "/v1/recommend": (items) => ({ likes: [], dislikes: [], items }),
-    "/v1/explain": (items, entries, ids) => ({
+    "/v1/verdicts": () => ({ verdicts: results.verdicts }),
+    "/v1/recommend": (list) => ({ likes: [], dislikes: [], ...list }),
+    "/v1/explain": ({ items }, entries, ids) => ({
       items: items.filter((item) => ids.includes(`id:${item.item_id}`)).map((item) => explained(item, entries)),
     }),
   };
@@ -25,8 +26,9 @@ export function answersOf(results) {
     if (!(path in routes)) throw new Problem(404, "This page has no server to ask.");
     if (!body) return routes[path]();
     const place = places.get(JSON.stringify([body.likes, body.dislikes]));
-    const items = results.lists[body.model][place].map((item, at) => ({ ...item, rank: at + 1 }));
-    return routes[path](items, results.histories[place].entries, body.items);
+    const list = results.lists[body.model][place];
+    const items = list.items.map((item, at) => ({ ...item, rank: at + 1 }));
+    return routes[path]({ ...list, items }, results.histories[place].entries, body.items);
   };
 }
 
