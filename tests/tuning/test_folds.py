@@ -90,6 +90,7 @@ def test_the_number_of_steps_with_the_best_mean_is_taken_by_a_training_on_all(mo
     assert [entry["validation"] for entry in result.log[:3]] == pytest.approx([0.5, 0.7, 0.65])
     assert result.log[-1] == {"step": 2, "loss": 0.5}
     assert [report.step for report in run.reports] == list(range(1, 11))
+    assert [report.steps for report in run.reports] == [12] * 8 + [10] * 2
 
 
 def test_no_step_is_taken_where_none_is_better(monkeypatch: pytest.MonkeyPatch) -> None:

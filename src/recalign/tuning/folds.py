@@ -82,7 +82,7 @@ def train_by_folds(
         rest = [prompt for prompt, place in zip(prompts, folds, strict=True) if place != fold]
         validation = Validation(value, config.eval_steps, patience=sys.maxsize)
         source = PromptSource(rest, config.batch_size, config.seed)
-        told = following(done, config.folds + 1, progress)
+        told = following(done, config.folds + 1 - fold, progress)
         result = train(f"fold-{fold}", source, told, validation=validation)
         for entry in result.log:
             if "validation" in entry:
@@ -92,7 +92,7 @@ def train_by_folds(
     chosen = max(means, key=lambda step: (means[step], -step))
     load_weights(trained, start)
     source = PromptSource(prompts, config.batch_size, config.seed)
-    result = train("all", source, following(done, config.folds + 1, progress), until=chosen)
+    result = train("all", source, following(done, 1, progress), until=chosen)
     log = [{"step": float(step), "validation": mean} for step, mean in means.items()]
     return LoopResult(chosen, done.steps_done + chosen, [*log, *result.log], done.seconds + result.seconds)
 

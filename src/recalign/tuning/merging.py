@@ -49,7 +49,7 @@ def train_merged(
     done = LoopResult(0, 0, [], 0.0)
     for number in range(trainings):
         load_weights(trained, start)
-        result = train(number, following(done, trainings, progress))
+        result = train(number, following(done, trainings - number, progress))
         for average, tensor in zip(mean, trained, strict=True):
             average.lerp_(tensor.detach(), 1 / (number + 1))
         done = LoopResult(
@@ -62,14 +62,14 @@ def train_merged(
     return done
 
 
-def following(done: LoopResult, trainings: int, progress: Progress | None) -> Progress | None:
-    """Progress of a training as that of all, of which so much is done."""
+def following(done: LoopResult, left: int, progress: Progress | None) -> Progress | None:
+    """Progress of a training as that of all, of which so much is done and so many, with this one, are left."""
     if progress is None:
         return None
 
     def tell(report: StepReport) -> None:
         log = [*done.log, *later(report.log, done.steps_done)]
-        step, steps = report.step + done.steps_done, report.steps * trainings
+        step, steps = report.step + done.steps_done, report.steps * left + done.steps_done
         progress(replace(report, step=step, steps=steps, log=log))
 
     return tell
