@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from recalign.artifacts import write_directory
+
 Cli = Callable[..., tuple[int, str, str]]
 
 
@@ -30,6 +32,20 @@ def test_a_directory_without_results_is_an_error(cli: Cli, tmp_path: Path) -> No
     assert (code, output) == (2, "")
     assert told.startswith(f"recalign: results {tmp_path / 'results.json'}; ")
     assert "recalign run" in told
+
+
+def test_a_model_is_told_its_own_commands(cli: Cli, tmp_path: Path) -> None:
+    with write_directory(tmp_path / "my model", "model", config={}):
+        pass
+    code, output, told = cli("report", tmp_path / "my model")
+    assert (code, output) == (2, "")
+    path = f"'{tmp_path / 'my model'}'"
+    assert "found a model; expected the directory of a run, as recalign run makes it." in told
+    assert f"recalign evaluate {path} --data DATA" in told
+    assert f"recalign page {path} --data DATA" in told
+    with write_directory(tmp_path / "data", "samples", config={}):
+        pass
+    assert "expected the results of a run" in cli("report", tmp_path / "data")[2]
 
 
 def test_results_of_another_form_are_an_error(cli: Cli, tmp_path: Path) -> None:

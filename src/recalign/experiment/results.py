@@ -6,18 +6,20 @@ Written by `recalign run` from stored score files, read by `recalign report`. No
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Final, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 
-from recalign.artifacts import write_file_atomic
+from recalign.artifacts import MANIFEST_NAME, read_manifest, write_file_atomic
 from recalign.errors import ArtifactError
 from recalign.evaluation.document import Document, Panel
 from recalign.evaluation.metric import METRICS
 
 RESULTS_FILE: Final = "results.json"
 FORMAT_VERSION: Final = 2
+_MODEL: Final = "model"  # kind of the artefact; its own module loads torch
 
 FigureKind = Literal["shots", "bars", "backbones"]
 
@@ -105,9 +107,11 @@ class Results(Document):
         """Read what `write` wrote.
 
         Raises:
-            ArtifactError: There is none, or it is no results document of this version.
+            ArtifactError: There is none, or it is no results document of this version; or `directory` is a model.
         """
         path = directory / RESULTS_FILE
+        if not path.exists():
+            _refuse_model(directory)
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -128,6 +132,18 @@ class Results(Document):
                 expected=f"format version {FORMAT_VERSION}",
                 hint="Make it new: recalign run FILE. Finished jobs are kept, so only the evaluation runs again",
             ) from None
+
+
+def _refuse_model(directory: Path) -> None:
+    """Say which commands are for a model, where the directory is one: only runs have results."""
+    if (directory / MANIFEST_NAME).is_file() and read_manifest(directory, verify=False).kind == _MODEL:
+        name = shlex.quote(str(directory))
+        raise ArtifactError(
+            f"report of {directory}",
+            found="a model",
+            expected="the directory of a run, as recalign run makes it",
+            hint=f"A model is shown by: recalign evaluate {name} --data DATA, or recalign page {name} --data DATA",
+        )
 
 
 def _other_format(text: str) -> str:
