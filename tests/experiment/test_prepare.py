@@ -296,7 +296,10 @@ def test_an_existing_output_is_kept_unless_told_otherwise(make: Make) -> None:
     [
         ({"dataset": "movielens-100"}, "unknown dataset 'movielens-100'; .*Did you mean movielens-100k"),
         ({"dataset": "netflix"}, "dataset netflix needs an input path"),
-        ({"dataset": "table", "input": "x"}, "explicit feedback needs like_above"),
+        (
+            {"dataset": "table", "input": "x"},
+            r"found ratings without a threshold; expected --like-above, for example --like-above 3\.5 \(ratings above ",
+        ),
         ({"dataset": "synthetic", "input": "x"}, "dataset synthetic has no use for input"),
         ({"dataset": "netflix", "input": "x", "users": 3}, "dataset netflix has no use for users"),
         ({"dataset": "synthetic", "items": "shoes.csv"}, "items is a number"),

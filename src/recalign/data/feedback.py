@@ -43,7 +43,8 @@ class FeedbackConfig(BaseModel):
     def _consistent(self) -> Self:
         if self.kind == "explicit" and self.like_above is None:
             raise ValueError(
-                "explicit feedback needs like_above (ratings above it are likes); others are binary, implicit"
+                "ratings without a threshold; expected --like-above, for example --like-above 3.5 (ratings above it "
+                "are likes), or --feedback binary (a yes/no column) or implicit (events without ratings)"
             )
         if self.kind != "explicit" and self.like_above is not None:
             raise ValueError(f"like_above is for explicit feedback, and the feedback is {self.kind}")
