@@ -110,8 +110,7 @@ class SourceOptions(BaseModel):
     def _known_columns(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         known = tuple(dict.fromkeys(RATING_COLUMNS + ITEM_COLUMNS)) if info.field_name == "columns" else ITEM_COLUMNS
         if strange := sorted(set(value) - set(known)):
-            near = did_you_mean(strange[0], known)
-            raise ValueError(f"unknown column {strange[0]!r}; ours are {', '.join(known)}{near and f'. {near}'}")
+            raise ValueError(_unknown_column(strange[0], value[strange[0]], known))
         return value
 
     @field_validator("separator")
@@ -131,6 +130,13 @@ class SourceOptions(BaseModel):
         if value is not None and (not names or len(set(names)) < len(names)):
             raise ValueError(f"a header is different names, such as user_id,item_id,rating; not {','.join(value)!r}")
         return value
+
+
+def _unknown_column(name: str, theirs: str, known: tuple[str, ...]) -> str:
+    """What is wrong with a mapping of a name that is none of ours: it may be the wrong way round, or misspelt."""
+    swapped = f"Our name comes first: write {theirs}={name}" if theirs in known else ""
+    hint = swapped or did_you_mean(name, known)
+    return f"unknown column {name!r}; ours are {', '.join(known)}{hint and f'. {hint}'}"
 
 
 def read_source(dataset: str, path: Path | None, options: SourceOptions | None = None) -> SourceData:

@@ -181,6 +181,13 @@ def test_options_are_validated() -> None:
         SourceOptions(columns={"stars": "x"})
     with pytest.raises(ValueError, match="unknown column 'rating'"):
         SourceOptions(item_columns={"rating": "x"})
+    with pytest.raises(ValueError, match=r"unknown column 'Kunde'; .*Our name comes first: write user_id=Kunde"):
+        SourceOptions(columns={"Kunde": "user_id"})
+    with pytest.raises(ValueError, match="write title=Name"):
+        SourceOptions(item_columns={"Name": "title"})
+    with pytest.raises(ValueError, match="Did you mean user_id") as misspelt:
+        SourceOptions(columns={"userid": "Kunde"})
+    assert "comes first" not in str(misspelt.value)
     for separator in ("", ',"', '"', "\n"):
         with pytest.raises(ValueError, match="one character"):
             SourceOptions(separator=separator)
