@@ -176,6 +176,42 @@ def test_items_without_titles_are_refused(write: Write) -> None:
         read_table(path, SourceOptions(items=write("items.csv", "item_id,title,name,name\na,b,c,d\n")))
 
 
+def test_a_wrong_name_that_holds_for_both_files_is_told_so(write: Write) -> None:
+    items = write("items.csv", "Artikelnr,Titel\na,A\n")
+    path = write("ratings.csv", "user_id,Artikelnr\nu,a\n")
+
+    def told(**options: object) -> str:
+        with pytest.raises(DataError) as refused:
+            read_table(path, SourceOptions(items=items, **options))  # type: ignore[arg-type]
+        return str(refused.value)
+
+    message = told(columns={"item_id": "Artikelnummer"})
+    assert message.startswith(
+        f"column 'Artikelnummer' (--columns item_id=Artikelnummer, which holds for both files) of {items}; "
+    )
+    assert "did you mean Artikelnr?" in message
+    assert message.endswith(
+        "Correct it: --columns item_id=Artikelnr. Or, where only the items file differs: --item-columns "
+        "item_id=Artikelnr"
+    )
+    assert "Correct it: --columns item_id=NAME." in told(columns={"item_id": "WRONG"})
+    # What the items' own mapping says is no matter of the other one; nor is a name that neither maps.
+    assert told(columns={"item_id": "WRONG"}, item_columns={"item_id": "x"}).startswith("column 'x' of ")
+    assert "both files" not in told(columns={"item_id": "Artikelnr"})
+    assert "both files" not in told()
+
+
+def test_forgotten_items_are_suggested(write: Write) -> None:
+    path = write("ratings.csv", "user_id,item_id\nu,a\n")
+    with pytest.raises(
+        DataError, match=r"Titles in a file of their own: --items FILE\. In this one: --columns title"
+    ):
+        read_table(path, PLAIN)
+    with pytest.raises(DataError) as refused:
+        read_table(path, SourceOptions(items=write("items.csv", "item_id,name\na,b\n")))
+    assert "--items FILE" not in str(refused.value)
+
+
 def test_options_are_validated() -> None:
     with pytest.raises(ValueError, match="unknown column 'stars'"):
         SourceOptions(columns={"stars": "x"})

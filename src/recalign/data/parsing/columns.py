@@ -137,7 +137,13 @@ def refuse_header(first: list[str] | None, path: Path, names: tuple[str, ...], o
 
 
 def resolve_columns(
-    table: TableFile, mapping: Mapping[str, str], *, needed: Collection[str], optional: Collection[str], flag: str
+    table: TableFile,
+    mapping: Mapping[str, str],
+    *,
+    needed: Collection[str],
+    optional: Collection[str],
+    flag: str,
+    shared: Mapping[str, str] | None = None,
 ) -> dict[str, int]:
     """Find our columns in a header.
 
@@ -147,6 +153,7 @@ def resolve_columns(
         needed: Our names without which there is nothing to read.
         optional: Our names that may be absent.
         flag: The command-line option that maps a column, for messages.
+        shared: What the mapping of the ratings says, where this is the items file; for messages.
 
     Returns:
         Our name -> place in the header.
@@ -160,18 +167,33 @@ def resolve_columns(
         if theirs and theirs in table.header:
             places[name] = place_of(theirs, table)
         elif name in needed or (name in mapping and theirs):
-            near = nearest(theirs or name, table.header)
-            hint = f"Map it: {flag} {name}=NAME"
-            if table.form == "CSV" and not near:
-                header = f"{flag.replace('columns', 'header')} {_example('item' in flag, len(table.header))}"
-                hint += f", or name the separator: --separator ';'. Or is there no header? Name the columns: {header}"
-            raise DataError(
-                f"column {theirs or name!r} of {table.path}",
-                found=f"the columns {', '.join(table.header)}"[:300],
-                expected=f"a column for {name}{f' (did you mean {near}?)' if near else ''}",
-                hint=hint,
-            )
+            raise _absent(name, theirs, table, flag, (shared or {}).get(name, ""))
     return places
+
+
+def _absent(name: str, theirs: str, table: TableFile, flag: str, shared: str) -> DataError:
+    """That a table has no column for one of our names, and how to name it.
+
+    `shared` is what the ratings' mapping calls it: it holds for both files, so it may be the mistake.
+    """
+    inherited = shared not in ("", name) and theirs == name
+    near = nearest(shared if inherited else theirs or name, table.header)
+    wrong, hint = repr(theirs or name), f"Map it: {flag} {name}=NAME"
+    if inherited:
+        wrong = f"{shared!r} (--columns {name}={shared}, which holds for both files)"
+        right = f"{name}={near or 'NAME'}"
+        hint = f"Correct it: --columns {right}. Or, where only the items file differs: {flag} {right}"
+    elif name == "title" and flag == "--columns":
+        hint = f"Titles in a file of their own: --items FILE. In this one: {flag} title=NAME"
+    elif table.form == "CSV" and not near:
+        header = f"{flag.replace('columns', 'header')} {_example('item' in flag, len(table.header))}"
+        hint += f", or name the separator: --separator ';'. Or is there no header? Name the columns: {header}"
+    return DataError(
+        f"column {wrong} of {table.path}",
+        found=f"the columns {', '.join(table.header)}"[:300],
+        expected=f"a column for {name}{f' (did you mean {near}?)' if near else ''}",
+        hint=hint,
+    )
 
 
 def place_of(name: str, table: TableFile) -> int:

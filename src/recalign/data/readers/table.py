@@ -83,6 +83,7 @@ def _item_places(table: TableFile, options: SourceOptions) -> dict[str, int]:
         needed=("item_id", "title"),
         optional=_DETAILS,
         flag="--item-columns",
+        shared=options.columns,
     )
 
 
