@@ -11,7 +11,7 @@ import typer
 
 from recalign.cli import client_options, in_context
 from recalign.cli.full_ranking import rank_and_show
-from recalign.cli.next_step import tell_next
+from recalign.cli.next_step import after_evaluate, tell_next
 
 
 def evaluate(
@@ -166,13 +166,4 @@ def evaluate(
         sys.stdout.write(panel.model_dump_json() + "\n")
     else:
         print_panel(Console(highlight=False), panel)
-        _tell_next(models, data)
-
-
-def _tell_next(models: list[str], data: Path) -> None:
-    """A model is asked for recommendations; where there is none yet, one is tuned."""
-    tuned = [model for model in models if Path(model).is_dir()]
-    if tuned:
-        tell_next(("recommend", tuned[0], "--likes", "TITLE"), ("page", tuned[0], "--data", data))
-    else:
-        tell_next(("tune", "--data", data, "--output", "runs/model"))
+        tell_next(*after_evaluate(models, data))

@@ -38,12 +38,32 @@ def tell_next(*commands: Sequence[object], err: bool = False) -> None:
         print(continued(_quoted(words), width, first=first, other=" " * 10), file=stream)
 
 
+def tuning(data: Path) -> Sequence[object]:
+    """The command that tunes a model on prepared data. Its directory is proposed in one way: ``runs/`` and the data's
+    name."""
+    return ("tune", "--data", data, "--output", Path("runs") / data.absolute().name)
+
+
 def after_prepare(data: Path) -> Sequence[Sequence[object]]:
     """What comes after preparing (or auditing) data: tuning, and the scores that a model has to beat."""
-    return (
-        ("tune", "--data", data, "--output", Path("runs") / data.name),
-        ("evaluate", "prior:like-rate", "--data", data),
-    )
+    return (tuning(data), ("evaluate", "prior:like-rate", "--data", data))
+
+
+def after_evaluate(models: Iterable[str], data: Path) -> Sequence[Sequence[object]]:
+    """What comes after evaluating: a model is asked for recommendations; where there is none yet, one is tuned."""
+    model = next((Path(model) for model in models if Path(model).is_dir()), None)
+    if model is None:
+        return (tuning(data),)
+    page = f"{model.absolute().name}.html"
+    return (("recommend", model, "--likes", "TITLE"), ("page", model, "--data", data, "--output", page))
+
+
+def after_recommend(run: Path, data: Path | None, index: Path | None, *, why: bool) -> Sequence[Sequence[object]]:
+    """What comes after recommending, from the same catalogue and index: the reasons where `why`, and the server."""
+    given = (("--data", data), ("--index", index))
+    same = [word for option, path in given if path is not None for word in (option, path)]
+    explained = [("recommend", run, *same, "--likes", "TITLE", "--explain")] if why else []
+    return (*explained, ("serve", run, *same))
 
 
 def _quoted(words: Iterable[object]) -> list[str]:

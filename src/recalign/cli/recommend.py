@@ -19,7 +19,7 @@ from rich.text import Text
 
 from recalign.cli.client_options import Endpoint, Precision
 from recalign.cli.help import Command
-from recalign.cli.next_step import tell_next
+from recalign.cli.next_step import after_recommend, tell_next
 from recalign.terminal import printable
 
 if TYPE_CHECKING:
@@ -140,8 +140,7 @@ def recommend(
         sys.stdout.write(json.dumps(found.as_json()) + "\n")
     else:
         _show(found)
-        why = ("recommend", run, "--likes", "TITLE", "--explain")
-        tell_next(*([why] if explain is None else []), ("serve", run))
+        tell_next(*after_recommend(run, data, index, why=explain is None))
 
 
 def _show(answer: Answer) -> None:

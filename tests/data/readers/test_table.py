@@ -203,9 +203,7 @@ def test_a_wrong_name_that_holds_for_both_files_is_told_so(write: Write) -> None
 
 def test_forgotten_items_are_suggested(write: Write) -> None:
     path = write("ratings.csv", "user_id,item_id\nu,a\n")
-    with pytest.raises(
-        DataError, match=r"Titles in a file of their own: --items FILE\. In this one: --columns title"
-    ):
+    with pytest.raises(DataError, match=r"Titles in a file of their own: --items FILE\. In this one: --columns title"):
         read_table(path, PLAIN)
     with pytest.raises(DataError) as refused:
         read_table(path, SourceOptions(items=write("items.csv", "item_id,name\na,b\n")))
