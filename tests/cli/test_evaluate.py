@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from recalign.artifacts import read_manifest, write_directory
 from recalign.cli.evaluate import evaluate
 from recalign.data.ranking_lists import RankingConfig, ranking_candidates, write_ranking_candidates
-from recalign.data.samples import CandidateList, HistoryEntry, Sample
+from recalign.data.samples import CandidateList, HistoryEntry, Sample, SampleSet
 from recalign.errors import ArtifactError, ConfigError, DataError, RecalignError
 from recalign.evaluation.document import Panel, Row
 from recalign.evaluation.score_file import ScoreFile
@@ -181,6 +181,15 @@ def test_a_run_is_compared_with_the_priors_and_its_test_read_is_logged(data: Pat
     assert len(read_manifest(run).info["test_reads"]) == 1
     invoke(run, "--data", data, "--split", "valid", *FAST)
     assert len(read_manifest(run).info["test_reads"]) == 1
+
+
+def test_too_few_users_are_told_the_way_to_more_samples(data: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "leave-n-out" not in invoke(run, "--data", data, *FAST), "the protocol of these data is unknown"
+    monkeypatch.setattr(SampleSet, "protocol", "leave-one-out")
+    told = " ".join(invoke(run, "--data", data, *FAST).split())
+    assert "Too few samples: " in told
+    assert "--protocol leave-n-out --holdout 10" in told
+    assert f"recalign page {run} --data {data} --output run.html" in told
 
 
 def test_a_run_sees_validation_labels_only_when_told(data: Path, run: Path) -> None:

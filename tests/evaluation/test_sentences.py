@@ -6,7 +6,7 @@ import pytest
 
 from recalign.evaluation.document import Row, Verdict
 from recalign.evaluation.sentences import headline, model_verdict, outcomes
-from recalign.evaluation.verdicts import ModelVerdict
+from recalign.evaluation.verdicts import ModelVerdict, more_samples
 
 from .test_tables import a_panel, a_row
 
@@ -31,10 +31,20 @@ def test_verdicts_in_words() -> None:
     assert outcomes(panel) == [
         "Above it: up (+0.050, [+0.010, +0.090], p 0.010).",
         "Not distinguishable from it, 1: level (+0.010, [−0.010, +0.030], p 0.010).",
-        "Too few samples to judge, 1: wide (+0.010, [−0.200, +0.200], p 0.010).",
+        "Too few samples to judge this row: wide (+0.010, [−0.200, +0.200], p 0.010).",
         "Below it, 1: down (−0.200, [−0.300, −0.100], p 0.010).",
         "1 row with fewer seeds than planned.",
     ]
+
+
+def test_too_few_samples_name_their_rows_and_a_way_to_more() -> None:
+    wide = [a_row(name, 0.7, verdicts=verdict(0.01, -0.2, 0.2)) for name in ("a", "b")]
+    panel = a_panel(a_row("prior:p", 0.7, "prior"), *wide)
+    assert outcomes(panel)[0].startswith("Too few samples to judge these 2 rows: a (+0.010, ")
+    assert "--protocol leave-n-out --holdout 10" in more_samples(panel, "leave-one-out")
+    assert more_samples(panel, "leave-n-out") == ""
+    enough = a_panel(a_row("prior:p", 0.7, "prior"), a_row("level", 0.71, verdicts=verdict(0.01, -0.01, 0.03)))
+    assert more_samples(enough, "leave-one-out") == ""
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import typer
 from recalign.cli import client_options, in_context
 from recalign.cli.full_ranking import rank_and_show
 from recalign.cli.next_step import after_evaluate, tell_next
+from recalign.terminal import say
 
 
 def evaluate(
@@ -125,6 +126,7 @@ def evaluate(
     from recalign.evaluation.evaluate import evaluate as evaluate_models
     from recalign.evaluation.render import print_panel
     from recalign.evaluation.rows import TestSettings
+    from recalign.evaluation.verdicts import more_samples
 
     if score not in ("log-odds", "paper"):
         raise ConfigError(f"--score {score!r}", expected="log-odds or paper")
@@ -166,4 +168,6 @@ def evaluate(
         sys.stdout.write(panel.model_dump_json() + "\n")
     else:
         print_panel(Console(highlight=False), panel)
+        if sentence := more_samples(panel, sample_set.protocol):
+            say(sentence)
         tell_next(*after_evaluate(models, data))

@@ -116,9 +116,14 @@ class SampleSet:
         return self.manifest.fingerprint
 
     @property
+    def protocol(self) -> str:
+        """Name of the protocol that made the samples; "" where the manifest names none."""
+        return str(dict(self.manifest.config.get("protocol") or {}).get("name") or "")
+
+    @property
     def tells_users_apart(self) -> bool:
         """Whether each user has a name. Published samples are cut from users whom they do not name."""
-        return dict(self.manifest.config.get("protocol") or {}).get("name") != "published"
+        return self.protocol != "published"
 
     @property
     def domain(self) -> Domain:

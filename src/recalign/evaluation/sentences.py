@@ -97,7 +97,8 @@ def outcomes(panel: Panel) -> list[str]:
     if alike:
         sentences.append(f"Not distinguishable from it, {len(alike):,}: {_told(alike, rows, 4)}.")
     if few:
-        sentences.append(f"Too few samples to judge, {len(few):,}: {_told(few, rows, 4)}.")
+        which = "this row" if len(few) == 1 else f"these {len(few):,} rows"
+        sentences.append(f"Too few samples to judge {which}: {_told(few, rows, 4)}.")
     if below:
         sentences.append(f"Below it, {len(below):,}: {_told(below, rows, 4)}.")
     for ranking_name, ranking in deciding("candidates"):

@@ -16,6 +16,10 @@ from recalign.evaluation.metric import deciding
 from recalign.evaluation.panel import best_prior
 
 WIDEST: Final = 0.1  # interval of a difference, for metrics in [0, 1]: what is better by half of that goes unnoticed
+MORE_SAMPLES: Final = (
+    "To ask about more items of the same users, add --protocol leave-n-out --holdout 10 to the prepare command, give "
+    "it another --output, and tune on that."
+)
 _LOG: Final = "verdicts"  # key of the manifest's `info`
 
 
@@ -51,6 +55,13 @@ def too_few(difference: Difference) -> bool:
         return difference.interval is None
     low, high = difference.interval
     return high - low > WIDEST
+
+
+def more_samples(panel: Panel, protocol: str) -> str:
+    """How the same users give more samples, where a model has too few and their `protocol` asks for one each; or ""."""
+    (name, _), *_ = deciding("samples")
+    few = any(too_few(row.verdicts[name]) for row in panel.plain_rows if name in row.verdicts)
+    return MORE_SAMPLES if few and protocol == "leave-one-out" else ""
 
 
 def verdict_of(row: Row, panel: Panel, data: str, time: str = "") -> ModelVerdict | None:
