@@ -127,8 +127,14 @@ function setUpPicker() {
   const picker = byId("picker");
   picker.parentElement.hidden = histories.length < 2;
   picker.replaceChildren(...histories.map(({ name }, place) => element("option", { value: place }, name)));
-  picker.addEventListener("change", () => change(histories[picker.value].entries));
-  change(histories[0].entries);
+  picker.addEventListener("change", () => showPerson(histories[picker.value]));
+  showPerson(histories[0]);
+}
+
+function showPerson({ note, entries }) {
+  byId("history-note").textContent = note;
+  byId("history-note").hidden = !note;
+  change(entries);
 }
 
 byId("clear").addEventListener("click", () => {
