@@ -176,16 +176,13 @@ def test_the_prior_of_the_verdict_stands_beside_the_model(make: Make, visit: Ope
 
 
 def test_a_history_that_is_the_end_of_a_longer_one_says_so(tmp_path: Path, model: Recommender, visit: Open) -> None:
-    ends = [HistoryEntry("1", True, 4.0)], [HistoryEntry("2", True, 4.0)]
-    histories = [
-        NamedHistory("long", tuple(ends[0]), tuple(ends[1]), "The last."),
-        NamedHistory("short", tuple(ends[1])),
-    ]
+    first, last = (HistoryEntry("1", True),), (HistoryEntry("2", True),)
+    histories = [NamedHistory("long", last, first, "The last 1 of 2."), NamedHistory("short", first)]
     page = tmp_path / "page.html"
     page.write_text(standalone(compute_results({"fake": model}, histories, NO_AUDIT)), encoding="utf-8")
     shown = visit(page)
     note = shown.page.locator("#history-note")
-    assert note.inner_text() == "The last."
+    assert note.inner_text() == "The last 1 of 2."
     shown.page.locator("#picker").select_option("1")
     note.wait_for(state="hidden")
 
