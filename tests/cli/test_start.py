@@ -16,7 +16,7 @@ for words in json.loads(sys.argv[1]):
     try:
         main.run()
     except SystemExit as end:
-        assert not end.code, words
+        assert (end.code or 0) == (2 if "nowhere" in words else 0), words
     assert not {"torch", "transformers.modeling_utils", "peft", "scipy.stats"} & sys.modules.keys(), words
 """
 
@@ -29,8 +29,10 @@ def test_what_asks_no_model_loads_no_torch(workshop: Path, tmp_path: Path) -> No
         ["index", data, "--output", str(tmp_path / "index")],
         ["export", data, "--to", "trl", "--output", str(tmp_path / "rows")],
         ["teach", data, "--output", str(tmp_path / "cot")],
+        ["tune", "--data", "nowhere"],
     ]
     asked = [sys.executable, "-c", COMMANDS, json.dumps(commands)]
     done = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "index" / "manifest.json").is_file()
+    assert "found no such directory; expected a prepared directory. Make one: recalign prepare" in done.stderr

@@ -139,8 +139,10 @@ def hash_file(path: Path) -> FileRecord:
         return FileRecord(sha256=digest.hexdigest(), bytes=stream.tell())
 
 
-def load(directory: Path) -> Manifest:
+def load(directory: Path, *, expected: str = "", hint: str = "") -> Manifest:
     """Read and check the manifest alone: its form, version, checksum and fingerprint.
+
+    `expected` and `hint` are said where there is none, unless another name is near.
 
     Raises:
         ArtifactError: there is none, or it is torn, altered or of a newer format.
@@ -150,8 +152,9 @@ def load(directory: Path) -> Manifest:
         document = json.loads(path.read_bytes(), parse_constant=_no_constant)
     except FileNotFoundError as error:
         found = f"no {MANIFEST_NAME} in it" if directory.is_dir() else "no such directory"
-        hint = did_you_mean_path(directory)  # "" where the directory is there
-        raise ArtifactError(f"{directory} is no artefact of recalign", found=found, hint=hint) from error
+        hint = did_you_mean_path(directory) or hint  # "" where the directory is there
+        thing = f"{directory} is no artefact of recalign"
+        raise ArtifactError(thing, found=found, expected=expected, hint=hint) from error
     except OSError as error:
         raise ArtifactError(f"cannot read {path}", found=error.strerror or type(error).__name__) from error
     except (ValueError, RecursionError) as error:
@@ -204,7 +207,7 @@ def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = Tr
     if directory.is_file():
         raise ArtifactError(f"{directory} is no artefact of recalign", found="a file", expected=what, hint=hint)
     storage.recover(directory)
-    manifest = load(directory)
+    manifest = load(directory, expected=what, hint=hint)
     if kind is not None and manifest.kind != kind:
         expected = f"{kind!r}, {what}" if what else repr(kind)
         raise ArtifactError(f"{directory} is of another kind", found=repr(manifest.kind), expected=expected, hint=hint)

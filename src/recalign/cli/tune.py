@@ -53,16 +53,20 @@ def tune(
     tracker: Tracker = None,
 ) -> None:
     """Tune a language model on prepared samples. Several stages are run by `recalign run`."""
+    from recalign.artifacts import read_manifest
     from recalign.cli.progress import TerminalReporter
     from recalign.errors import ConfigError, Interrupted, ProcessError
+
+    if not data:
+        raise ConfigError("recalign tune", found="no --data", hint="Run: recalign tune --data DIR --output RUN")
+    for directory in data:
+        read_manifest(directory, kind="samples", verify=False)  # a wrong path costs no import of torch
     from recalign.experiment.progress import Reporter
     from recalign.experiment.tracking import tracked
     from recalign.experiment.tune import tune as tune_one
     from recalign.settings import parse_settings
     from recalign.tuning.joining import launched
 
-    if not data:
-        raise ConfigError("recalign tune", found="no --data", hint="Run: recalign tune --data DIR --output RUN")
     options = {"kind": kind, "curriculum": curriculum, "mode": mode, "template": template, "shots": shots}
     options |= {"selection": selection, "seed": seed, "merge": merge}
     stage = parse_settings(settings or [], into={key: value for key, value in options.items() if value is not None})
