@@ -64,6 +64,9 @@ def test_models_with_and_without_a_verdict_are_told(
     assert "60 test users" in told["two"].text
     server = start(models, data=DataBeside.of(data, model), verdicts=told)
     assert server.get("/v1/verdicts").json == {
-        "verdicts": {name: {"evaluated": verdict.evaluated, "text": verdict.text} for name, verdict in told.items()}
+        "verdicts": {
+            "one": {"evaluated": False, "text": told["one"].text, "prior": None},
+            "two": {"evaluated": True, "text": told["two"].text, "prior": "prior:p"},
+        }
     }
     assert start().get("/v1/verdicts").json == {"verdicts": {}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,48 @@ def test_of_two_who_said_the_same_the_page_has_one(tmp_path: Path, data: SampleS
     samples = [Sample(user, user, "12", 1, history) for user, history in (("a", entries), ("b", rated))]
     titles = {item: data.catalog.title(item) for item in data.catalog.ids}
     assert len(user_histories(write_sample_set(tmp_path / "twice", titles, {"test": samples}), 2)) == 1
+
+
+def long_past(directory: Path, titles: Mapping[str, str], rating: float | None, kind: str) -> SampleSet:
+    """Data of one test user who met items 1 to 6, of which the history shows the last two."""
+    config = {"protocol": {"name": "temporal", "version": 1}, "feedback": {"kind": kind, "like_above": 3.0}}
+    past = [HistoryEntry(str(item), item % 2 == 0, rating) for item in range(1, 7)]
+    train = [Sample(f"t{item}", "another", item, 1, (HistoryEntry("1", True, rating),)) for item in titles]
+    test = [Sample("q", "person", "7", 1, tuple(past[4:]), earlier=tuple(past[:4]))]
+    return write_sample_set(directory, titles, {"train": train[1:], "test": test}, config=config)
+
+
+def test_nothing_that_a_user_met_before_the_question_is_recommended(tmp_path: Path, model: Recommender) -> None:
+    titles = {item: model.catalog.title(item) for item in model.catalog.ids}
+    titles["8"] = titles["1"]  # the very same text as an item from before the history
+    data = long_past(tmp_path / "long", titles, 4.0, "explicit")
+    fake = Recommender(FakeScorer(), data.catalog)
+    results = compute_results(DataBeside.of(data, fake).beside({"fake": fake}), user_histories(data, 1), NO_AUDIT, k=12)
+    assert len(results.lists) > 1
+    for name, (shown,) in results.lists.items():
+        assert {item.item_id for item in shown.items} == {"7", "9", "10", "11", "12"}, name
+        assert {len(item.effects) for item in shown.items} == {2}, name
+    (history,) = results.histories
+    assert [entry.item_id for entry in history.entries] == ["5", "6"]
+    assert history.note == "The last 2 of 6 ratings. None of the 6 is recommended."
+
+
+def test_what_nobody_met_can_be_recommended(tmp_path: Path, data: SampleSet) -> None:
+    titles = {item: data.catalog.title(item) for item in data.catalog.ids}
+    sampled = long_past(tmp_path / "events", titles, None, "implicit")
+    (history,) = user_histories(sampled, 1)
+    assert [entry.item_id for entry in history.earlier] == ["2", "4"]  # odd items are dislikes, which were drawn
+    assert history.note == "The last 1 of 3 events. None of the 3 is recommended."
+    assert [history.note for history in user_histories(data, 6)] == [""] * 6  # nothing is earlier than the history
+
+
+def test_somebody_who_met_everything_has_an_empty_list(data: SampleSet, model: Recommender) -> None:
+    everything = tuple(HistoryEntry(item, True) for item in data.catalog.ids)
+    sated = NamedHistory("sated", everything[-2:], everything[:-2])
+    results = compute_results({"fake": model}, [sated, HISTORY], NO_AUDIT)
+    assert [len(shown.items) for shown in results.lists["fake"]] == [0, 9]
+    with pytest.raises(DataError, match="no item that these people have not met"):
+        compute_results({"fake": model}, [sated], NO_AUDIT)
 
 
 def test_without_test_users_there_is_nobody(tmp_path_factory: pytest.TempPathFactory) -> None:

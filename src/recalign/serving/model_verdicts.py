@@ -49,8 +49,9 @@ def told_verdicts(names: Iterable[str], runs: Sequence[str], data: Path | None) 
 
 
 def _told(verdict: ModelVerdict | None) -> ToldVerdict:
-    text = _UNKNOWN if verdict is None else sentences.model_verdict(verdict)
-    return ToldVerdict(evaluated=verdict is not None, text=text)
+    if verdict is None:
+        return ToldVerdict(evaluated=False, text=_UNKNOWN)
+    return ToldVerdict(evaluated=True, text=sentences.model_verdict(verdict), prior=verdict.verdict.prior)
 
 
 def _in_run(directory: Path, fingerprint: str | None) -> ModelVerdict | None:

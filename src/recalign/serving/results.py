@@ -13,6 +13,7 @@ from recalign.data.samples import HistoryEntry, SampleSet
 from recalign.errors import ConfigError, DataError
 from recalign.recommendation import Recommendation, near_ties
 from recalign.recommender import Recommender
+from recalign.retrieval.selection import NothingToRecommend
 from recalign.seeding import generator
 from recalign.serving.schemas import AuditResponse, ToldVerdict
 
@@ -29,10 +30,11 @@ class ShownEntry(BaseModel):
 
 
 class ShownHistory(BaseModel):
-    """What somebody liked and disliked, oldest first."""
+    """What somebody liked and disliked, oldest first; `note` says of how much more it is the end, "" where of none."""
 
     name: str
     entries: tuple[ShownEntry, ...]
+    note: str = ""
 
 
 class ShownItem(BaseModel):
@@ -46,7 +48,10 @@ class ShownItem(BaseModel):
 
 
 class ShownList(BaseModel):
-    """Recommended items, the best first, and which neighbours their scores do not tell apart (`near_ties`)."""
+    """Recommended items, the best first, and which neighbours their scores do not tell apart (`near_ties`).
+
+    There are none for somebody who met the whole catalogue.
+    """
 
     items: tuple[ShownItem, ...]
     near_ties: str
@@ -68,10 +73,17 @@ class Results(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class NamedHistory:
-    """A history (oldest first, no item twice) and what the page calls it."""
+    """A history (oldest first, no item twice) and what the page calls it.
+
+    Attributes:
+        earlier: What the person met before the history. It is not shown, and not recommended either.
+        note: See `ShownHistory`.
+    """
 
     name: str
     entries: tuple[HistoryEntry, ...]
+    earlier: tuple[HistoryEntry, ...] = ()
+    note: str = ""
 
 
 def compute_results(
@@ -88,7 +100,7 @@ def compute_results(
 
     Raises:
         ConfigError: `k` is below 1, or a model does not know an item of the histories under the same title.
-        DataError: No item is left to recommend.
+        DataError: No item is left to recommend to anybody.
         ModelError: A scorer gave a score that is not finite.
     """
     _check_catalogues(models, histories)
@@ -96,11 +108,11 @@ def compute_results(
     for name, model in models.items():
         of_model: list[ShownList] = []
         for history in histories:
-            ranked = model.explain(history.entries, model.rank(history.entries, k))
-            items = tuple(_shown(item, history.entries) for item in ranked)
-            of_model.append(ShownList(items=items, near_ties=near_ties(ranked)))
+            of_model.append(_shown_list(model, history, k))
             progress(len(lists) * len(histories) + len(of_model), len(models) * len(histories))
         lists[name] = tuple(of_model)
+    if not any(shown.items for of_model in lists.values() for shown in of_model):
+        raise DataError("the catalogue", found="no item that these people have not met", expected="some to recommend")
     catalog = next(iter(models.values())).catalog
     shown = tuple(_shown_history(history, catalog) for history in histories)
     return Results(histories=shown, lists=lists, audit=_anonymous(audit))
@@ -116,18 +128,34 @@ def user_histories(data: SampleSet, users: int) -> list[NamedHistory]:
     """
     samples = {sample.user_id: sample for sample in data.samples("test")}  # the last of each user
     ids = sorted(samples)
-    found: dict[tuple[tuple[str, bool], ...], tuple[HistoryEntry, ...]] = {}
+    found: dict[tuple[tuple[str, bool], ...], NamedHistory] = {}
     for place in generator(0, "page", "users").permutation(len(ids)):
-        entries = tuple({entry.item_id: entry for entry in samples[ids[place]].history}.values())
+        sample = samples[ids[place]]
+        entries = tuple({entry.item_id: entry for entry in sample.history}.values())
         if entries:
             # A page finds its answers by the likes and the dislikes, so it has one of two that are alike in these.
             pairs = [(entry.item_id, entry.liked) for entry in entries]
-            found.setdefault(tuple(sorted(pairs, key=lambda pair: not pair[1])), entries)
+            key = tuple(sorted(pairs, key=lambda pair: not pair[1]))
+            # Dislikes of implicit feedback are drawn: nobody met those items.
+            earlier, shown = (
+                tuple(entry for entry in part if entry.liked or not data.implicit)
+                for part in (sample.earlier, sample.history)
+            )
+            found.setdefault(key, NamedHistory(f"user {len(found) + 1}", entries, earlier, _end_of(shown, earlier)))
         if len(found) == users:
             break
     if not found:
         raise DataError(f"data {data.path}", found="no test user with a history", expected="at least one")
-    return [NamedHistory(f"user {number}", entries) for number, entries in enumerate(found.values(), start=1)]
+    return list(found.values())
+
+
+def _end_of(history: Sequence[HistoryEntry], earlier: Sequence[HistoryEntry]) -> str:
+    """Of how many events a history shows the last, as a sentence; "" where there are no others."""
+    if not earlier:
+        return ""
+    past = (*earlier, *history)
+    kind = "events" if any(entry.rating is None for entry in past) else "ratings"
+    return f"The last {len(history)} of {len(past)} {kind}. None of the {len(past)} is recommended."
 
 
 def _anonymous(audit: AuditResponse) -> AuditResponse:
@@ -154,7 +182,17 @@ def _shown_history(history: NamedHistory, catalog: ItemCatalog) -> ShownHistory:
         ShownEntry(item_id=entry.item_id, title=catalog.title(entry.item_id), liked=entry.liked)
         for entry in history.entries
     )
-    return ShownHistory(name=history.name, entries=tuple(entries))
+    return ShownHistory(name=history.name, entries=tuple(entries), note=history.note)
+
+
+def _shown_list(model: Recommender, history: NamedHistory, k: int) -> ShownList:
+    try:
+        unmet = model.candidates((*history.earlier, *history.entries))
+    except NothingToRecommend:
+        return ShownList(items=(), near_ties="")  # the page says that no item is left
+    ranked = model.explain(history.entries, model.rank(history.entries, k, candidates=unmet))
+    items = tuple(_shown(item, history.entries) for item in ranked)
+    return ShownList(items=items, near_ties=near_ties(ranked))
 
 
 def _shown(item: Recommendation, history: Sequence[HistoryEntry]) -> ShownItem:

@@ -237,6 +237,7 @@ class ToldVerdict(BaseModel):
 
     evaluated: bool
     text: str
+    prior: str | None = Field(None, description="The prior that it was measured against; null where nobody has.")
 
 
 class VerdictsResponse(BaseModel):

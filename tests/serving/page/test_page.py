@@ -226,7 +226,10 @@ def test_a_prior_stands_beside_the_model(start: Start, visit: Open, data: Sample
     assert shown.page.locator(".about:visible").all_inner_texts() == [
         "A prior: nothing learned, the training data counted."
     ]
+    assert shown.page.locator(".unit:visible").count() == 0
     shown.find("film 3")
+    shown.page.locator(".unit").nth(1).wait_for()
+    assert shown.page.locator(".unit:visible").all_inner_texts() == ["Chance of a like"] * 2
     for name in beside.priors:
         shown.page.locator("#second-model").select_option(name)
         expected = beside.priors[name].recommend(["id:3"])
@@ -235,6 +238,7 @@ def test_a_prior_stands_beside_the_model(start: Start, visit: Open, data: Sample
         assert titles == [item.title for item in expected]
     shown.page.locator("#second-model").select_option("prior:popularity")
     expect_titles(shown, 1, beside.priors["prior:popularity"].recommend(["id:3"])[0].title)
+    assert shown.page.locator(".unit:visible").count() == 1  # counts are no chances
     shown.columns.nth(1).locator(".reasons", has_text="No liked or disliked title changes this score.").wait_for()
     assert shown.said == []
 
@@ -299,6 +303,7 @@ def test_the_verdict_stands_above_a_models_list(
         shown.press("Enter")
     shown.page.locator(".verdict").nth(1).wait_for()
     assert shown.page.locator(".verdict").all_inner_texts() == [told["one"].text, told["two"].text]
+    assert shown.page.locator("#second-model").input_value() == "two"  # of two models, the second stands beside
     shown.page.locator("#first-model").select_option("prior:item-mean")
     assert "A prior" in shown.columns.nth(0).locator(".about").inner_text()
     assert shown.columns.nth(1).locator(".verdict").inner_text() == told["two"].text

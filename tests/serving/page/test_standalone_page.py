@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from recalign.data.samples import SampleSet
+from recalign.data.samples import HistoryEntry, SampleSet
 from recalign.recommender import Recommender
-from recalign.serving.data import DataBeside
-from recalign.serving.results import compute_results, user_histories
+from recalign.serving.data import NO_AUDIT, DataBeside
+from recalign.serving.results import NamedHistory, compute_results, user_histories
 from recalign.serving.schemas import ToldVerdict
 from recalign.serving.standalone import standalone
 
@@ -29,13 +29,15 @@ Make = Callable[..., tuple[Path, dict[str, Recommender]]]
 def make(tmp_path: Path) -> Make:
     """Write a page of two users; the models are there to compare with."""
 
-    def write(titles: dict[str, str] | None = None) -> tuple[Path, dict[str, Recommender]]:
+    def write(
+        titles: dict[str, str] | None = None, verdict: ToldVerdict = VERDICT
+    ) -> tuple[Path, dict[str, Recommender]]:
         data = films(tmp_path / "films", titles)
         model = Recommender(FakeScorer(), data.catalog)
         beside = DataBeside.of(data, model)
         models = beside.beside({"fake": model})
         results = compute_results(models, user_histories(data, 2), beside.audit, k=5)
-        results = results.model_copy(update={"verdicts": {"fake": VERDICT}})
+        results = results.model_copy(update={"verdicts": {"fake": verdict}})
         (tmp_path / "page.html").write_text(standalone(results), encoding="utf-8")
         return tmp_path / "page.html", models
 
@@ -144,6 +146,45 @@ def test_verdict_near_ties_and_the_scale_of_bars_are_said(make: Make, visit: Ope
     (told,) = models["fake"].explain(history.entries, ranked[:1])
     widths = column.locator(".bar").evaluate_all("bars => bars.map((bar) => parseFloat(bar.style.width))")
     assert widths == pytest.approx([50 * abs(influence.effect) for influence in told.influences], rel=1e-3)
+
+
+def test_only_probabilities_are_called_chances(make: Make, visit: Open) -> None:
+    shown = visit(make()[0])
+    label = shown.columns.nth(0).locator(".unit")
+    label.wait_for()
+    assert label.inner_text() == "Chance of a like"
+    assert shown.columns.nth(0).locator(".value").first.inner_text().endswith(" %")
+    shown.page.locator("#first-model").select_option("prior:popularity")
+    shown.columns.nth(0).locator(".ranked > li").first.wait_for()
+    assert not label.is_visible()
+
+
+@pytest.mark.parametrize(
+    ("prior", "beside"),
+    [("prior:recent+item-mean", "prior:recent+item-mean"), ("prior:like-rate", "prior:item-mean")],  # the page has none
+)
+def test_the_prior_of_the_verdict_stands_beside_the_model(make: Make, visit: Open, prior: str, beside: str) -> None:
+    page, models = make(verdict=ToldVerdict(evaluated=True, text="It loses.", prior=prior))
+    shown = visit(page)
+    shown.columns.nth(1).locator("h3", has_text=beside).wait_for()
+    assert shown.page.locator("#second-model").input_value() == beside
+    history = user_histories(SampleSet.load(page.parent / "films"), 2)[0]
+    expect_titles(shown, 1, models[beside].rank(history.entries, 5)[0].title)
+    shown.page.locator("#second-model").select_option("prior:popularity")
+    shown.columns.nth(1).locator("h3", has_text="prior:popularity").wait_for()
+    assert shown.said == []
+
+
+def test_a_history_that_is_the_end_of_a_longer_one_says_so(tmp_path: Path, model: Recommender, visit: Open) -> None:
+    first, last = (HistoryEntry("1", True),), (HistoryEntry("2", True),)
+    histories = [NamedHistory("long", last, first, "The last 1 of 2."), NamedHistory("short", first)]
+    page = tmp_path / "page.html"
+    page.write_text(standalone(compute_results({"fake": model}, histories, NO_AUDIT)), encoding="utf-8")
+    shown = visit(page)
+    note = shown.page.locator("#history-note")
+    assert note.inner_text() == "The last 1 of 2."
+    shown.page.locator("#picker").select_option("1")
+    note.wait_for(state="hidden")
 
 
 def test_scores_that_are_an_order_are_alike_where_they_are_equal(make: Make, visit: Open) -> None:

@@ -13,6 +13,7 @@ const NONE = ""; // the choice of no second model
 let history = []; // {id, title, liked}, oldest first
 let columns = [];
 let verdicts = {}; // by model
+let decided = false; // whether somebody chose a model or a prior
 
 function change(next) {
   history = next;
@@ -90,6 +91,16 @@ async function showJudgements() {
   showAudit(await ask("/v1/audit")); // also says at once whether a key is needed
   verdicts = (await ask("/v1/verdicts")).verdicts;
   judgeColumns();
+  standBeside(verdicts[byId("first-model").value]?.prior);
+}
+
+// The prior that the verdict speaks of is the one to look at, where the page has it and nobody chose another.
+function standBeside(prior) {
+  const second = byId("second-model");
+  const known = [...second.options].some(({ value }) => value === prior);
+  if (decided || !known || !isPrior(second.value) || second.value === prior) return;
+  second.value = prior;
+  showColumns();
 }
 
 function compare() {
@@ -127,15 +138,26 @@ function setUpPicker() {
   const picker = byId("picker");
   picker.parentElement.hidden = histories.length < 2;
   picker.replaceChildren(...histories.map(({ name }, place) => element("option", { value: place }, name)));
-  picker.addEventListener("change", () => change(histories[picker.value].entries));
-  change(histories[0].entries);
+  picker.addEventListener("change", () => showPerson(histories[picker.value]));
+  showPerson(histories[0]);
+}
+
+function showPerson({ note, entries }) {
+  byId("history-note").textContent = note;
+  byId("history-note").hidden = !note;
+  change(entries);
 }
 
 byId("clear").addEventListener("click", () => {
   change([]);
   byId("search").focus();
 });
-for (const id of ["first-model", "second-model"]) byId(id).addEventListener("change", showColumns);
+for (const id of ["first-model", "second-model"]) {
+  byId(id).addEventListener("change", () => {
+    decided = true;
+    showColumns();
+  });
+}
 byId("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   useKey(byId("key").value.trim());

@@ -42,7 +42,9 @@ export class Column {
     const text = prior ? "A prior: nothing learned, the training data counted." : "";
     this.about = element("p", { className: `about small ${prior ? "muted" : "verdict"}`, hidden: !text }, text);
     this.alike = element("p", { className: "alike small muted" });
-    this.root = element("article", { className: "column", "aria-label": model }, this.heading, this.about, this.note, this.alike, this.list, this.voice);
+    this.unit = element("p", { className: "unit small muted", hidden: true }, "Chance of a like");
+    const parts = [this.heading, this.about, this.note, this.alike, this.unit, this.list, this.voice];
+    this.root = element("article", { className: "column", "aria-label": model }, ...parts);
   }
 
   /** Ids in their order, or null where there is no list. */
@@ -113,6 +115,7 @@ export class Column {
     replace(this.note, [note, " ", ...more], this.heading);
     this.alike.textContent = answer.near_ties;
     this.alike.hidden = !answer.near_ties;
+    this.unit.hidden = (answer.items[0]?.probability ?? null) === null; // other scores are an order, in no unit
     this.#render();
     this.changed();
   }

@@ -2,10 +2,11 @@
 
 import { Problem } from "/page/latest.js";
 
-/** The histories that there are answers for: `[{name, entries: [{id, title, liked}]}]`. */
+/** The histories that there are answers for: `[{name, note, entries: [{id, title, liked}]}]`. */
 export function historiesIn(results) {
-  return results.histories.map(({ name, entries }) => ({
+  return results.histories.map(({ name, note, entries }) => ({
     name,
+    note,
     entries: entries.map(({ item_id: id, title, liked }) => ({ id, title, liked })),
   }));
 }
