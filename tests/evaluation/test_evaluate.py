@@ -26,6 +26,7 @@ class Untrained:
     """An untuned model that remembers when it was loaded."""
 
     name = "in-context taste"
+    tuned = None
 
     def __init__(self) -> None:
         self.loaded: list[tuple[str, ScoreKind]] = []

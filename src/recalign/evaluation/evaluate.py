@@ -30,7 +30,7 @@ ScoreKind = Literal["log-odds", "paper"]
 
 
 @runtime_checkable
-class Untuned(Protocol):
+class Demonstrated(Protocol):
     """A language model that is shown answered samples, untuned by default, and loaded when its turn comes."""
 
     @property
@@ -43,7 +43,7 @@ class Untuned(Protocol):
     def scorer(self, data: SampleSet, kind: ScoreKind) -> Scorer: ...
 
 
-Model = str | Path | Scorer | Untuned
+Model = str | Path | Scorer | Demonstrated
 TESTS: Final = "intervals and comparisons"  # what progress calls them, which are counted, and no samples
 Progress = Callable[[int, int, str], None]
 """Told how many samples (or candidates) are scored, of how many, and facts of it in words."""
@@ -193,9 +193,9 @@ class _Scoring:
     device: str
     endpoint: str | None
 
-    def row(self, name: str, model: Path | Untuned | Scorer, progress: Progress) -> ScoredRow:
+    def row(self, name: str, model: Path | Demonstrated | Scorer, progress: Progress) -> ScoredRow:
         """A model's scores, written to their files."""
-        directory = model if isinstance(model, Path) else model.tuned if isinstance(model, Untuned) else None
+        directory = model if isinstance(model, Path) else model.tuned if isinstance(model, Demonstrated) else None
         kind, scorer = self._load(model)
         with watched(scorer, lambda done, total: progress(done, total, "")):
             samples, lists = self._score(name, scorer, directory)
@@ -220,13 +220,13 @@ class _Scoring:
             lists.write(path.with_name(f"{path.stem}.candidates.parquet"))
         return samples, [lists]
 
-    def _load(self, model: Path | Untuned | Scorer) -> tuple[RowKind, Scorer]:
+    def _load(self, model: Path | Demonstrated | Scorer) -> tuple[RowKind, Scorer]:
         if isinstance(model, Path):
             loaded = load_saved(
                 model, self.data, kind=self.kind, precision=self.precision, device=self.device, endpoint=self.endpoint
             )
             return _saved_kind(model), loaded
-        if isinstance(model, Untuned):
+        if isinstance(model, Demonstrated):
             return "in-context", model.scorer(self.data, self.kind)
         if isinstance(model, Factorisation):
             return "reference", model
@@ -245,8 +245,8 @@ def _saved_kind(directory: Path) -> Literal["tuned", "baseline"]:
 
 
 def _named(
-    model: Path | Untuned | Scorer | str, priors: PriorSet, data: SampleSet, split: str
-) -> Path | Untuned | Scorer:
+    model: Path | Demonstrated | Scorer | str, priors: PriorSet, data: SampleSet, split: str
+) -> Path | Demonstrated | Scorer:
     """The prior or reference of that name; what is no name, as it is."""
     if not isinstance(model, str):
         return model

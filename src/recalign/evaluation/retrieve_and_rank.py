@@ -12,7 +12,7 @@ from recalign.baselines.factorisation import reference
 from recalign.baselines.priors import prior
 from recalign.data.samples import SampleSet
 from recalign.errors import ArtifactError, ConfigError
-from recalign.evaluation.evaluate import Model, Untuned, load_saved, named_models
+from recalign.evaluation.evaluate import Demonstrated, Model, load_saved, named_models
 from recalign.evaluation.full_ranking import SAID, FullRanking, Progress, rank_full
 from recalign.evaluation.rows import TestSettings
 from recalign.models.config import Precision
@@ -66,6 +66,6 @@ def _scorer(
         return load_saved(model, data, precision=precision, device=device, endpoint=endpoint)
     if isinstance(model, str):
         return reference(model, data, split) if model.startswith(REFERENCE) else prior(model, data)
-    if isinstance(model, Untuned):
+    if isinstance(model, Demonstrated):
         raise ConfigError(f"model {model.name}", found="a language model in context", expected="a scorer")
     return model
