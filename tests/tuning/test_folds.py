@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from recalign.data.samples import CandidateList, Sample
 from recalign.errors import DataError
 from recalign.tuning import folds
 from recalign.tuning.config import RecStage
@@ -52,8 +53,7 @@ class Run:
 
         monkeypatch.setattr(folds, "_held_out_auc", measured)
         domain: Any = SimpleNamespace(encode=lambda lists, labels: list(labels))
-        lists: Any = [None] * 8
-        self.shots = [Shots(domain, lists, [0, 1] * 4)]
+        self.shots = [Shots(domain, [Sample(str(place), "u", "i", place % 2, ()) for place in range(8)])]
 
     def train(
         self,
@@ -99,3 +99,24 @@ def test_no_step_is_taken_where_none_is_better(monkeypatch: pytest.MonkeyPatch) 
     assert run.calls[-1] == ("all", 8, 0)
     assert torch.equal(run.model.weight, run.before)
     assert result.kept_step == 0
+
+
+def test_a_fold_asks_about_its_own_samples_also_where_several_share_a_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    class Scripted:
+        """Scores an item by its place in the alphabet."""
+
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def score(self, lists: Sequence[CandidateList]) -> SimpleNamespace:
+            asked.extend(one.item_ids for one in lists)
+            return SimpleNamespace(flat=lambda: np.array([ord(item) for one in lists for item in one.item_ids]))
+
+    monkeypatch.setattr(folds, "YesNoScorer", Scripted)
+    domain: Any = SimpleNamespace(encoder=None, catalog=None, finder=None)
+    samples = [Sample(item, "u", item, label, ()) for item, label in zip("abcd", (1, 0, 0, 1), strict=True)]
+    value = folds._held_out_auc(nn.Linear(1, 1), [Shots(domain, samples)], np.array([False, True, False, True]))
+    assert value() == 1.0
+    assert asked == [("b", "d")]

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from recalign.data.catalog import ItemCatalog
 from recalign.data.domain import Domain
 from recalign.data.facts import FactFinder, Facts
-from recalign.data.samples import CandidateList, Sample, SampleSet, choose_shots
+from recalign.data.samples import Sample, SampleSet, choose_shots
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig, Precision
 from recalign.models.precision import for_precision, in_precision
@@ -28,6 +28,7 @@ from recalign.prompting.prompts import HistoryText, Instruction, Prompt
 from recalign.prompting.spec import read_spec
 from recalign.prompting.template import PromptTemplate
 from recalign.prompting.titles import clean_title
+from recalign.scoring.base import sample_lists
 from recalign.scoring.prompted import ScoreKind
 from recalign.scoring.yes_no import YesNoScorer
 
@@ -112,15 +113,12 @@ def in_context_scorer(
     shown = ItemCatalog(
         data.catalog.frame.with_columns(pl.col("text").replace(alone.shown.cut(data.catalog.frame["text"])))
     )
-    facts = None if finder is None else alone.shown.facts([finder.of(ask)[0] for ask in map(_question, demonstrations)])
+    asked = [] if finder is None else [found for ask in sample_lists(demonstrations) for found in finder.of(ask)]
+    facts = alone.shown.facts(asked) if asked else None
     text = render_demonstrations(demonstrations, shown, plain, domain, backbone.tokenizer, facts)
     encoder = PromptEncoder(DemonstratedTemplate(plain, text), domain, backbone.tokenizer, max_length=longest)
     warn_of_cuts(encoder.shown.cut(data.catalog.frame["text"]), longest)
     return YesNoScorer(backbone.model, encoder, data.catalog, name=name, kind=kind, finder=finder)
-
-
-def _question(sample: Sample) -> CandidateList:
-    return CandidateList(sample.user_id, sample.history, (sample.item_id,), sample.earlier)
 
 
 def load_in_context(

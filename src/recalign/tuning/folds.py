@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from recalign.data.samples import CandidateList
+from recalign.data.samples import Sample
 from recalign.errors import DataError
 from recalign.metrics.classification import auc
 from recalign.prompting.asking import DomainPrompts
+from recalign.prompting.encoding import EncodedPrompt
+from recalign.scoring.base import sample_lists
 from recalign.scoring.yes_no import YesNoScorer
 from recalign.seeding import generator
 from recalign.tuning.config import RecStage
@@ -30,11 +32,19 @@ from recalign.tuning.sources import PromptSource
 
 
 class Shots(NamedTuple):
-    """Samples of a data set: one item asked about in each list, and whether it was liked (1) or not (0)."""
+    """Samples of a data set, and how they are asked about."""
 
     domain: DomainPrompts
-    lists: Sequence[CandidateList]
-    labels: Sequence[int]
+    samples: Sequence[Sample]
+
+    @property
+    def labels(self) -> list[int]:
+        """Whether each sample was liked (1) or not (0)."""
+        return [sample.label for sample in self.samples]
+
+    def prompts(self) -> list[EncodedPrompt]:
+        """One for each sample."""
+        return self.domain.encode(sample_lists(self.samples), self.labels)
 
 
 class Train(Protocol):
@@ -72,7 +82,7 @@ def train_by_folds(
         DataError: There are fewer liked or disliked samples than folds.
     """
     folds = deal([label for part in shots for label in part.labels], config.folds, config.seed)
-    prompts = [prompt for part in shots for prompt in part.domain.encode(part.lists, part.labels)]
+    prompts = [prompt for part in shots for prompt in part.prompts()]
     trained, start = trained_weights(model)
     done, aucs = LoopResult(0, 0, [], 0.0), defaultdict[int, list[float]](list)
     for fold in range(config.folds):
@@ -120,17 +130,16 @@ def deal(labels: Sequence[int], folds: int, seed: int) -> NDArray[np.int64]:
 
 def _held_out_auc(model: nn.Module, shots: Sequence[Shots], held_out: NDArray[np.bool_]) -> Callable[[], float]:
     """What measures the model on the samples of a fold."""
-    asked, begin = [], 0
-    for part in shots:
-        places = [int(place) for place in np.flatnonzero(held_out[begin : begin + len(part.labels)])]
-        begin += len(part.labels)
-        domain = part.domain
-        scorer = YesNoScorer(model, domain.encoder, domain.catalog, finder=domain.finder)
-        asked.append((scorer, [part.lists[place] for place in places], [part.labels[place] for place in places]))
-    labels = [label for _, _, chosen in asked for label in chosen]
+    asked, labels, begin = [], list[int](), 0
+    for domain, samples in shots:
+        part = held_out[begin : begin + len(samples)]
+        begin += len(samples)
+        chosen = [sample for sample, held in zip(samples, part, strict=True) if held]
+        labels += [sample.label for sample in chosen]
+        asked.append((YesNoScorer(model, domain.encoder, domain.catalog, finder=domain.finder), sample_lists(chosen)))
 
     def value() -> float:
-        measured = auc(labels, np.concatenate([scorer.score(lists).flat() for scorer, lists, _ in asked if lists]))
+        measured = auc(labels, np.concatenate([scorer.score(lists).flat() for scorer, lists in asked if lists]))
         assert measured is not None, "each fold has both answers"
         return measured
 

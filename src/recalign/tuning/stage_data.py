@@ -11,7 +11,6 @@ from recalign.data.samples import Sample, SampleSet, choose_shots, to_samples
 from recalign.errors import DataError
 from recalign.prompting.asking import DomainPrompts
 from recalign.prompting.encoding import EncodedPrompt
-from recalign.scoring.base import sample_lists
 from recalign.tuning.config import CotStage, InstructionStage, RecStage
 from recalign.tuning.curriculum import arrange, read_cot
 from recalign.tuning.folds import Shots
@@ -35,8 +34,7 @@ def stage_source(inputs: StageInputs, domains: Sequence[DomainPrompts], seed: in
             sequences = [(domain, user_sequences(training_rows(config, data))) for data, domain in pairs]
             return BlockSource(sequences, config.sampling, config.batch_size, seed, config.micro_batch_tokens)
         case RecStage():
-            shots = shots_of_each(inputs, domains)
-            prompts = [prompt for part in shots for prompt in part.domain.encode(part.lists, part.labels)]
+            prompts = [prompt for part in shots_of_each(inputs, domains) for prompt in part.prompts()]
     return PromptSource(prompts, config.batch_size, seed, shuffle=shuffle)
 
 
@@ -53,8 +51,7 @@ def shots_of_each(inputs: StageInputs, domains: Sequence[DomainPrompts]) -> list
     config, shots = inputs.config, []
     assert isinstance(config, RecStage)
     for data, domain in zip(inputs.data, domains, strict=True):
-        samples = chosen_shots(config, data, past=domain.finder is not None)
-        shots.append(Shots(domain, sample_lists(samples), [sample.label for sample in samples]))
+        shots.append(Shots(domain, chosen_shots(config, data, past=domain.finder is not None)))
     return shots
 
 
