@@ -228,7 +228,8 @@ def test_a_prior_stands_beside_the_model(start: Start, visit: Open, data: Sample
     ]
     assert shown.page.locator(".unit:visible").count() == 0
     shown.find("film 3")
-    shown.page.locator(".unit").nth(1).wait_for()
+    expect_titles(shown, 0, "Film 12")
+    expect_titles(shown, 1, beside.priors["prior:item-mean"].recommend(["id:3"])[0].title)
     assert shown.page.locator(".unit:visible").all_inner_texts() == ["Chance of a like"] * 2
     for name in beside.priors:
         shown.page.locator("#second-model").select_option(name)
@@ -238,6 +239,7 @@ def test_a_prior_stands_beside_the_model(start: Start, visit: Open, data: Sample
         assert titles == [item.title for item in expected]
     shown.page.locator("#second-model").select_option("prior:popularity")
     expect_titles(shown, 1, beside.priors["prior:popularity"].recommend(["id:3"])[0].title)
+    expect_titles(shown, 0, "Film 12")  # both columns are made anew
     assert shown.page.locator(".unit:visible").count() == 1  # counts are no chances
     shown.columns.nth(1).locator(".reasons", has_text="No liked or disliked title changes this score.").wait_for()
     assert shown.said == []
