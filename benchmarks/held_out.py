@@ -1,10 +1,11 @@
 """How good models are on the source users whom their selection held out: what everything is chosen by.
 
-    python benchmarks/held_out.py DATA MODEL [MODEL ...] [--split test] [--device cuda] [--save FOLDER]
+    python benchmarks/held_out.py DATA MODEL [MODEL ...] [--split test] [--mean] [--device cuda] [--save FOLDER]
 
 DATA is the prepared source. All events of the held-out users are asked about, 16 after each history in order of time,
 but for those of the test split. With --split the samples of that split of any DATA are asked about instead. A MODEL may
-be scores that an earlier call saved (.parquet).
+be scores that an earlier call saved (.parquet). With --mean the last row is of the mean of the models' weights, which
+`recalign tune --merge` makes of trainings that differ in their draws alone: give it one stage's training seeds.
 
 Columns: AUC over all, and AUC within a list (the mean over lists with both answers), each minus that of the first
 model, with a 95 % interval over users. After a model that knows titles comes what its facts alone let one expect,
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import torch
 
 from recalign.artifacts import read_manifest
 from recalign.data.facts import FactFinder
@@ -29,8 +31,9 @@ from recalign.data.schema import SPLITS
 from recalign.metrics.classification import auc
 from recalign.metrics.significance import Statistic, paired_bootstrap
 from recalign.scoring.base import sample_lists
+from recalign.scoring.prompted import PromptScorer
 from recalign.tuning.config import RecStage, stage_config
-from recalign.tuning.model_artifact import load_knowledge, load_scorer
+from recalign.tuning.model_artifact import load_knowledge, load_model, load_scorer, scorer_around
 from recalign.tuning.selection import held_out_lists
 
 Tables = dict[Statistic, pl.DataFrame]
@@ -63,6 +66,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--split", choices=SPLITS, help="ask about this split instead of the held-out users")
+    parser.add_argument("--mean", action="store_true", help="also the mean of the weights of the models")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--save", type=Path, help="folder for the scores of each model")
     options = parser.parse_args()
@@ -75,16 +79,30 @@ def main() -> None:
     print(f"{len({one.user_id for one in lists})} users, {len(lists)} lists, {len(labels)} items")
     print(f"{'model':28} {'AUC':>6} {'minus the first':>24}  {'within':>6} {'minus the first':>24} {'s':>5}")
     first: Tables = {}
-    for model in options.models:
-        for name, scored in scorings(model, data, lists, options.device):
-            started = time.perf_counter()
-            scores = scored()
-            if options.save and name == model.name:
-                pl.DataFrame({"score": scores}).write_parquet(options.save / f"{model.stem}.parquet")
-            tables = measured(lists, labels, scores)
-            first = first or tables
-            cells = [cell(statistic, tables[statistic], first[statistic]) for statistic in tables]
-            print(f"{name:28} {'  '.join(cells)} {time.perf_counter() - started:5.0f}", flush=True)
+    rows = [row for model in options.models for row in scorings(model, data, lists, options.device)]
+    if options.mean:
+        models = [model for model in options.models if model.suffix != ".parquet"]
+        rows.append(("mean", lambda: mean_of(models, data, options.device).score(lists).flat()))
+    for name, scored in rows:
+        started = time.perf_counter()
+        scores = scored()
+        if options.save and not name.startswith(" "):
+            pl.DataFrame({"score": scores}).write_parquet(options.save / f"{name.removesuffix('.parquet')}.parquet")
+        tables = measured(lists, labels, scores)
+        first = first or tables
+        cells = [cell(statistic, tables[statistic], first[statistic]) for statistic in tables]
+        print(f"{name:28} {'  '.join(cells)} {time.perf_counter() - started:5.0f}", flush=True)
+
+
+@torch.no_grad()
+def mean_of(models: list[Path], data: SampleSet, device: str) -> PromptScorer:
+    """The first of the models, with the mean of the weights of all in place of its own."""
+    mean, backbone, _ = load_model(models[0], device=device)
+    for number, directory in enumerate(models[1:], start=2):
+        other = load_model(directory, device=device)[0]
+        for average, weight in zip(mean.parameters(), other.parameters(), strict=True):
+            average.lerp_(weight, 1 / number)
+    return scorer_around(mean, backbone, models[0], data)
 
 
 def scorings(
