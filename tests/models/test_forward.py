@@ -12,6 +12,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from recalign.models import forward
 from recalign.models.adapter import attach
 from recalign.models.backbone import Backbone, load_backbone
 from recalign.models.config import BackboneConfig, LoraSettings
@@ -184,6 +185,40 @@ def test_the_fused_pass_in_bfloat16(checkpoints: dict[str, Path]) -> None:
     in_torch = torch.backends.cpu.get_cpu_capability() == "AVX512"  # ATEN_CPU_CAPABILITY likewise
     native = torch.cpu._is_avx512_bf16_supported() and in_onednn and in_torch
     assert supports_fusion(backbone.model) is native
+
+
+@pytest.mark.parametrize("way", ["packed", "alone", "fused"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_logits_of_a_rounded_model_are_not_rounded(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch, way: str, dtype: str
+) -> None:
+    model = load_backbone(BackboneConfig(name=str(checkpoints["llama"]), dtype=dtype, device="cpu")).model
+    head = model.get_output_embeddings()
+    with torch.no_grad():
+        head.weight *= 100  # large logits, whose steps are large
+    seen: list[torch.Tensor] = []
+
+    def remember(head: torch.nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
+        seen.append(hidden)
+        return exact(head, hidden)
+
+    exact = forward._exact_logits
+    monkeypatch.setattr(forward, "_exact_logits", remember)
+    monkeypatch.setattr(forward, "_HEAD_ROWS", 7)
+    if way == "fused":
+        if not supports_fusion(model):
+            pytest.skip(f"the fused pass is not for {dtype} on this processor")
+        seen.clear()
+    asked = prompts()
+    forest = separate(asked) if way == "alone" else pack(grow_trees(asked, 64))
+    with torch.no_grad():
+        found = logits_at(model, forest, forest.answers, packed=way != "alone", fused=way == "fused")
+    assert found.dtype == torch.float32
+    expected = seen[0].double().reshape(-1, head.in_features) @ head.weight.detach().double().T
+    assert gap(found.double(), expected) <= TOLERANCE
+    assert gap(found.to(model.dtype).double(), expected) > 10 * TOLERANCE
+    trained = logits_at(model, forest, forest.answers, packed=way != "alone")
+    assert trained.dtype == model.dtype  # with gradients the head is the model's own
 
 
 @pytest.mark.parametrize(("layers", "width", "expected"), [(3, 256, 16384), (30, 576, 15534), (32, 4096, 2048)])

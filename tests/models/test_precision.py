@@ -12,7 +12,9 @@ from recalign.errors import ModelError
 from recalign.models import int8, precision
 from recalign.models.adapter import attach, load_adapter, save_adapter
 from recalign.models.backbone import load_backbone
+from recalign.models.bf16 import Bf16Linear
 from recalign.models.config import BackboneConfig, LoraSettings
+from recalign.models.forward import supports_fusion
 from recalign.models.int8 import Int8Linear, weight_levels
 from recalign.models.onednn import OneDnnLinear, computes_in_bf16
 from recalign.models.precision import for_precision, in_precision
@@ -114,13 +116,51 @@ def test_a_lora_is_added_into_the_weights_first(checkpoints: dict[str, Path], tm
     assert relative_gap(found, expected) < (1e-5 if wanted == "fp32" else 0.2)
 
 
-def test_bf16_keeps_positions_in_float32(checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "computes_in_bf16", lambda device: True)
+needs_bf16 = pytest.mark.skipif(not computes_in_bf16("cpu"), reason="this processor does not compute in bfloat16")
+
+
+@needs_bf16
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(24,), (7, 24), (2, 5, 24), (0, 24)])
+def test_bf16_products_are_near_those_of_float32(bias: bool, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(24, 40, bias=bias)
+    layer.weight.data *= 100
+    x = torch.randn(shape)
+    found, expected = Bf16Linear(layer)(x), layer(x)
+    assert found.shape == expected.shape
+    assert found.dtype == torch.float32
+    assert found.numel() == 0 or relative_gap(found, expected) < 0.01
+
+
+@needs_bf16
+@torch.no_grad()
+def test_on_a_cpu_bf16_is_for_products_alone(checkpoints: dict[str, Path]) -> None:
     config = for_precision(BackboneConfig(name=str(checkpoints["llama"]), device="cpu"), "bf16")
     assert config.dtype == "float32"
-    model = in_precision(load_backbone(config).model, "bf16")
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
-    assert {buffer.dtype for buffer in model.buffers() if buffer.is_floating_point()} == {torch.float32}
+    model, plain = in_precision(load_backbone(config).model, "bf16"), load_backbone(config).model
+    changed = {name for name, module in model.named_modules() if isinstance(module, Bf16Linear)}
+    assert changed == {name for name, module in plain.named_modules() if type(module) is OneDnnLinear} - {"lm_head"}
+    before = dict(plain.named_parameters())
+    assert all(torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
+    assert supports_fusion(model)
+    ids = torch.arange(5, 25)[None]
+    rounded = load_backbone(config.model_copy(update={"dtype": "bfloat16"})).model
+    expected = plain(ids).logits
+    assert 0 < relative_gap(model(ids).logits, expected) < relative_gap(rounded(ids).logits, expected)
+
+
+def test_elsewhere_bf16_keeps_positions_in_float32(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "computes_in_bf16", lambda device: True)
+    for architecture in ("gpt2", "llama"):
+        if architecture == "llama":  # as on a device that is no CPU
+            monkeypatch.setattr(precision, "replace_linears", lambda *parts: 0)
+        config = for_precision(BackboneConfig(name=str(checkpoints[architecture]), device="cpu"), "bf16")
+        model = in_precision(load_backbone(config).model, "bf16")
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+        assert {buffer.dtype for buffer in model.buffers() if buffer.is_floating_point()} <= {torch.float32}
 
 
 def test_bf16_is_refused_where_it_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:

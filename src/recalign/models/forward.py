@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.nn import functional
 
 from recalign.models.attention import forest_attention
-from recalign.models.int8 import Int8Linear
-from recalign.models.onednn import hidden_at, is_fusible
+from recalign.models.onednn import OneDnnLinear, hidden_at, is_fusible
+from recalign.models.scoring_linear import ScoringLinear
 from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.prompting.packing import Forest, grow_tree, pack
 
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 # Largest difference of log-odds between packed and separate prompts that counts as equal, in float32.
 PACKING_TOLERANCE = 1e-4
 
+
+_HEAD_ROWS = 1 << 14  # of a head in bfloat16 or float16 that are float32 at one time
 
 # On a GPU a pass may take so many tokens times layers times width: about 13 GB in training, with bfloat16.
 _GPU_PASS = 1 << 28
@@ -48,18 +52,42 @@ def tokens_per_pass(model: nn.Module, wanted: int) -> int:
 
 
 @contextmanager
-def head_at(model: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[None]:
-    """Within the context, the output head of `model` sees only the hidden states at (rows[i], columns[i])."""
+def head_at(model: nn.Module, rows: Tensor, columns: Tensor, *, exact: bool = False) -> Iterator[None]:
+    """Within the context, the output head of `model` sees only the hidden states at (rows[i], columns[i]).
+
+    With `exact` a head with rounded weights computes its logits in float32.
+    """
     head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
 
     def narrow(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         return (inputs[0][rows, columns].unsqueeze(0), *inputs[1:])
 
-    handle = head.register_forward_pre_hook(narrow)
+    handles = [head.register_forward_pre_hook(narrow)]
+    if exact and _is_rounded(head):
+        handles.append(head.register_forward_hook(lambda head, inputs, _logits: _exact_logits(head, inputs[0])))
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
+
+
+def _is_rounded(head: nn.Module) -> bool:
+    """Whether a head is a plain linear layer, whole on one device, in bfloat16 or float16."""
+    if type(head) not in (nn.Linear, OneDnnLinear) or isinstance(head.weight, DTensor):
+        return False
+    return head.weight.dtype in (torch.bfloat16, torch.float16)
+
+
+def _exact_logits(head: nn.Linear, hidden: Tensor) -> Tensor:
+    """Logits (…, vocabulary) in float32 of hidden states (…, width).
+
+    In bfloat16 a logit of 16 has steps of 0.06 to 0.13, which is as far as the answers to two prompts may be apart.
+    """
+    rows = hidden.float()
+    parts = [functional.linear(rows, part.float()) for part in torch.split(head.weight, _HEAD_ROWS)]
+    logits = torch.cat(parts, -1)
+    return logits if head.bias is None else logits + head.bias.float()
 
 
 def logits_at(
@@ -68,7 +96,8 @@ def logits_at(
     """Logits of shape (n, vocabulary) at n positions of a forest.
 
     Args:
-        model: A Hugging Face causal language model, with or without PEFT.
+        model: A Hugging Face causal language model, with or without PEFT. Without gradients, logits are float32 even
+            where its head is not.
         forest: Packed prompts; with ``packed=False`` prompts that share nothing (``pack(…, share=False)``), which then
             run side by side, padded, through the model's own attention.
         positions: Where logits are wanted; shape (n,).
@@ -77,11 +106,14 @@ def logits_at(
     device = next(model.parameters()).device
     where = torch.from_numpy(positions).to(device)
     if fused:
-        result: Tensor = model.get_output_embeddings()(hidden_at(model, forest, where))  # type: ignore[operator]
+        head: nn.Linear = model.get_output_embeddings()  # type: ignore[operator]
+        hidden = hidden_at(model, forest, where)
+        result: Tensor = _exact_logits(head, hidden) if _is_rounded(head) else head(hidden)
         return result
+    exact = not torch.is_grad_enabled()
     if packed:
         ids, places = (torch.from_numpy(array).to(device)[None] for array in (forest.ids, forest.positions))
-        with forest_attention(model, forest), head_at(model, torch.zeros_like(where), where):
+        with forest_attention(model, forest), head_at(model, torch.zeros_like(where), where, exact=exact):
             logits: Tensor = model(input_ids=ids, position_ids=places, use_cache=False).logits
         return logits[0]
     lengths = np.asarray([length for group in forest.groups for length in group.lengths])
@@ -91,7 +123,8 @@ def logits_at(
     # Padding repeats the prompt's last token: any id will do, since it is never attended to.
     padded = forest.ids[starts[:, None] + np.minimum(columns, lengths[:, None] - 1)]
     rows = np.searchsorted(starts, positions, side="right") - 1
-    with head_at(model, torch.from_numpy(rows).to(device), torch.from_numpy(positions - starts[rows]).to(device)):
+    places = torch.from_numpy(positions - starts[rows]).to(device)
+    with head_at(model, torch.from_numpy(rows).to(device), places, exact=exact):
         ids, mask = torch.from_numpy(padded).to(device), torch.from_numpy(real.astype(np.int64)).to(device)
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
     return logits[0]
@@ -196,10 +229,9 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 def _gap(model: nn.Module, found: Tensor, expected: Tensor) -> float:
     """Largest difference relative to the size of the logits, in units of what is tolerated for the arithmetic."""
-    if any(isinstance(module, Int8Linear) for module in model.modules()):
-        tolerance = 0.1  # a rounding error before the products may become a whole step
-    else:
-        tolerance = PACKING_TOLERANCE if expected.dtype == torch.float32 else 3e-2
+    rough = [module.tolerance for module in model.modules() if isinstance(module, ScoringLinear)]
+    exact = next(model.parameters()).dtype == torch.float32
+    tolerance = max(rough, default=PACKING_TOLERANCE if exact else 3e-2)
     return float((expected - found).abs().max()) / max(1.0, float(expected.abs().max())) / tolerance
 
 

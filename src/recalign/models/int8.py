@@ -12,19 +12,22 @@ product (after QuaRot, Ashkboos et al. 2024, where the mixing is between layers)
 from __future__ import annotations
 
 from functools import cache
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recalign.errors import ModelError
+from recalign.models.scoring_linear import ScoringLinear
 
 _ZERO = 128  # of the unsigned activations, which lie within 127 of it
 _BLOCK = 64  # channels that are mixed, at most
 
 
-class Int8Linear(nn.Module):
-    """The products of a float32 `layer`, nearly; no gradients. Its weight is not kept."""
+class Int8Linear(ScoringLinear):
+    """The products of a float32 `layer` in integers."""
+
+    tolerance: ClassVar[float] = 0.1
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
@@ -53,33 +56,6 @@ class Int8Linear(nn.Module):
     def _rotated(self, rows: Tensor) -> Tensor:
         return (rows.reshape(-1, len(self.rotation)) @ self.rotation).view(rows.shape)
 
-    def activated(self, x: Tensor) -> Tensor:
-        """``silu(layer(x))``."""
-        result: Tensor = functional.silu(self(x), inplace=True)
-        return result
-
-    def joined(self, x: Tensor, operation: str, other: Tensor) -> Tensor:
-        """``layer(x)`` joined with `other` by "add" or "mul"."""
-        result: Tensor = self(x)
-        return result.add_(other) if operation == "add" else result.mul_(other)
-
-
-def quantise_linears(model: nn.Module, head: nn.Module) -> int:
-    """Replace the linear layers of a float32 model on a CPU, all but its output head, in place; returns how many.
-
-    Raises:
-        ModelError: This build of PyTorch, or this processor, has no such products.
-    """
-    found = [
-        (parent, name, layer)
-        for parent in model.modules()
-        for name, layer in parent.named_children()
-        if isinstance(layer, nn.Linear) and layer is not head
-    ]
-    for parent, name, layer in found:
-        setattr(parent, name, Int8Linear(layer))
-    return len(found)
-
 
 @cache
 def _rotation(width: int) -> Tensor:
@@ -101,7 +77,7 @@ def weight_levels() -> int:
     127, or 64 where two products are added in sixteen bits (processors without VNNI): they would overflow in silence.
 
     Raises:
-        ModelError: See `quantise_linears`.
+        ModelError: This build of PyTorch, or this processor, has no such products.
     """
     side = 64
     activations = torch.full((side, side), 255, dtype=torch.uint8)

@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 
 from recalign.models.attention import Dropout, attend
 from recalign.models.forest_plan import Plan, plan, seen_from
-from recalign.models.int8 import Int8Linear
+from recalign.models.scoring_linear import ScoringLinear
 from recalign.prompting.packing import Forest
 
 _ONEDNN = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
@@ -123,7 +123,7 @@ def is_fusible(model: nn.Module) -> bool:
     if computes_in_bf16("cpu"):
         native.add(("cpu", torch.bfloat16))
     linears = [layer.get_submodule(name) for layer in layers for name in _LINEARS]
-    return len(types) == 1 and types <= native and all(type(linear) in (OneDnnLinear, Int8Linear) for linear in linears)
+    return len(types) == 1 and types <= native and all(isinstance(one, OneDnnLinear | ScoringLinear) for one in linears)
 
 
 @torch.no_grad()

@@ -4,9 +4,11 @@ auto is the type that the backbone is loaded in (`BackboneConfig.dtype`), with a
 the weights are loaded in float32 and a LoRA is added into them first; then:
 
 * fp32 leaves them so;
-* bf16 rounds them, and computes in bfloat16;
-* int8 multiplies the linear layers in eight-bit integers (`recalign.models.int8`). Embeddings, norms, attention and the
-  output head stay in float32.
+* bf16 multiplies in bfloat16. On a CPU these are the linear layers alone (`recalign.models.bf16`), on a GPU everything
+  but the output head, whose logits `recalign.models.forward` computes in float32;
+* int8 multiplies the linear layers in eight-bit integers (`recalign.models.int8`), on a CPU.
+
+On a CPU embeddings, norms, attention and the output head stay in float32.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ import torch
 from recalign.errors import ModelError
 from recalign.models.adapter import merged
 from recalign.models.backbone import resolve_device
+from recalign.models.bf16 import Bf16Linear
 from recalign.models.config import BackboneConfig, Precision
-from recalign.models.int8 import quantise_linears, weight_levels
+from recalign.models.int8 import Int8Linear, weight_levels
 from recalign.models.onednn import computes_in_bf16
+from recalign.models.scoring_linear import replace_linears
 
 
 def for_precision(config: BackboneConfig, precision: Precision) -> BackboneConfig:
@@ -56,10 +60,11 @@ def in_precision(model: Any, precision: Precision) -> Any:
     if precision == "auto":
         return model
     model = merged(model)
-    if precision == "bf16":
-        for parameter in model.parameters():  # not the buffers: positions are computed in float32
-            parameter.data = parameter.data.to(torch.bfloat16)
-    if precision == "int8" and quantise_linears(model, model.get_output_embeddings()) == 0:
+    head = model.get_output_embeddings()
+    if precision == "int8" and replace_linears(model, head, Int8Linear) == 0:
         found = f"a {model.config.model_type} without linear layers of PyTorch's"
         raise ModelError("precision int8", found=found, hint="Use --precision fp32.")
+    if precision == "bf16" and (model.device.type != "cpu" or replace_linears(model, head, Bf16Linear) == 0):
+        for parameter in model.parameters():  # not the buffers: positions are computed in float32
+            parameter.data = parameter.data.to(torch.bfloat16)
     return model
