@@ -6,6 +6,8 @@ References, in the same process, type and number of threads:
 (b) what a good engineer would do: the common prefix once into a key-value cache, then the endings in batches of 16;
 (c) the floor: the linear layers' matrix products alone, for the tokens that have to be computed, with the fastest
     product there is here; beside it the same with the products of eager PyTorch.
+
+--profile N names the N operations that take most of recalign's time.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from setting import DTYPES, Floor, Movies, arguments, clock, largest_gap, llama, rate, seconds
+from torch.profiler import ProfilerActivity, profile
 from transformers import DynamicCache, PreTrainedModel
 
 from recalign.models.attention import attention_kernel
@@ -75,7 +78,7 @@ def unique_tokens(users: list[list[EncodedPrompt]]) -> int:
 
 
 def main() -> None:
-    options = arguments(__doc__.splitlines()[0], users=8, items=51, extrapolate=0, batch_tokens=2560)
+    options = arguments(__doc__.splitlines()[0], users=8, items=51, extrapolate=0, batch_tokens=2560, profile=0)
     dtype = DTYPES[options.dtype]
     movies = Movies.load("leave-one-out")
     items = options.items
@@ -117,6 +120,13 @@ def main() -> None:
     print(f"{'':28}{'seconds a user':>15}{'speed-up':>10}{'recalign is':>13}")
     for name, value in rows:
         print(f"{name:28}{value:15.3f}{slow / value:9.1f}x{value / ours:12.2f}x")
+    if options.profile:
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            scorer.score_prompts(prompts, sizes)
+        operations = sorted(profiled.key_averages(), key=lambda one: one.self_cpu_time_total, reverse=True)
+        whole = sum(one.self_cpu_time_total for one in operations)
+        for one in operations[: options.profile]:
+            print(f"{one.key:40}{one.self_cpu_time_total / whole:8.1%}")
 
 
 if __name__ == "__main__":
