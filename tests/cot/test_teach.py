@@ -172,7 +172,7 @@ def test_where_nothing_is_kept_nothing_is_written(
         return Completion("")
 
     monkeypatch.setattr(HeuristicTeacher, "complete", silent)
-    with pytest.raises(TeacherError, match=r"no sample was kept.*stage 1: empty"):
+    with pytest.raises(TeacherError, match=r"no sample was kept.*stage 1: empty.*another --teacher"):
         run(movies, tmp_path / "cot")
     assert list(tmp_path.iterdir()) == []
 

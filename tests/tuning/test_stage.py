@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recalign.artifacts import append_info, read_manifest, storage
+from recalign.artifacts import append_info, locked, read_manifest, storage
 from recalign.artifacts.manifest import content_fingerprint, encode
 from recalign.data.samples import SampleSet, choose_shots
 from recalign.errors import ArtifactError, ConfigError, DataError, ModelError
@@ -328,6 +328,15 @@ def test_impossible_stages_leave_nothing(
         tune_stage(inputs(**changes), tmp_path / "model")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_trainings_of_one_output_are_not_mixed(tmp_path: Path, inputs: Build) -> None:
+    held = locked(tmp_path / ".model.checkpoints")
+    with held, pytest.raises(ArtifactError, match=r"model is being tuned; found another process at work.*--output"):
+        tune_stage(inputs(max_steps=1), tmp_path / "model", restart=True)
+    assert list(tmp_path.iterdir()) == []
+    tune_stage(inputs(max_steps=1), tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_finished_stage_is_left_as_it_is_and_another_one_refused(tmp_path: Path, inputs: Build) -> None:

@@ -24,7 +24,7 @@ from recalign.artifacts.manifest import (
     hash_file,
     read_manifest,
 )
-from recalign.artifacts.storage import io, write_file_atomic
+from recalign.artifacts.storage import io, locked, storage_errors, write_file_atomic
 
 __all__ = [
     "MANIFEST_NAME",
@@ -38,7 +38,9 @@ __all__ = [
     "fingerprint",
     "hash_file",
     "io",
+    "locked",
     "read_manifest",
+    "storage_errors",
     "write_directory",
     "write_file_atomic",
 ]

@@ -106,14 +106,14 @@ def try_lock(descriptor: int) -> bool:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, wait: float | None = None, refusal: ArtifactError | None = None) -> Iterator[None]:
     """Hold the lock of `path`: the file ``.<name>.lock`` beside it, gone again afterwards.
 
     Raises:
-        ArtifactError: another process kept the lock for a minute.
+        ArtifactError: another process kept the lock for `wait` seconds, a minute by default. `refusal` where given.
     """
     lock = path.parent / f".{path.name}.lock"
-    deadline = time.monotonic() + _LOCK_SECONDS
+    deadline = time.monotonic() + (_LOCK_SECONDS if wait is None else wait)
     while True:
         descriptor = io.open(lock, os.O_RDWR | os.O_CREAT)
         # A holder removes the file before it lets go, so a lock on a file that is no longer at its path counts for
@@ -121,8 +121,9 @@ def locked(path: Path) -> Iterator[None]:
         if try_lock(descriptor) and _is_at(descriptor, lock):
             break
         os.close(descriptor)
-        if time.monotonic() > deadline:
-            raise ArtifactError(f"{path} is in use", found=f"the lock {lock} held", hint="Try again when it is free.")
+        if time.monotonic() >= deadline:
+            found, hint = f"the lock {lock} held", "Try again when it is free."
+            raise refusal or ArtifactError(f"{path} is in use", found=found, hint=hint)
         time.sleep(_POLL_SECONDS)
     try:
         yield

@@ -84,7 +84,9 @@ def teach(
         statistics = count_outcomes(outcomes, source.considered, config.recommend, calls)
     if not statistics.kept:
         reasons = ", ".join(f"{count:,} × {reason}" for reason, count in statistics.dropped.items())
-        raise TeacherError("no sample was kept, so nothing was written", found=reasons, hint="Try --filter valid-only.")
+        other = "Try another --teacher, or longer answers: --set max_tokens=1024."
+        hint = "Try --filter valid-only." if MISS in statistics.dropped else other
+        raise TeacherError("no sample was kept, so nothing was written", found=reasons, hint=hint)
     _write(output, source, teacher, list(zip(answers, outcomes, strict=True)), statistics, overwrite)
     return statistics
 

@@ -10,12 +10,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
-from recalign.artifacts import Manifest, differences, read_manifest, write_directory
+from recalign.artifacts import Manifest, differences, locked, read_manifest, storage_errors, write_directory
 from recalign.artifacts import find_finished as find_artifact
 from recalign.data.knowledge import TitleKnowledge
 from recalign.data.samples import SampleSet
@@ -94,18 +95,40 @@ def tune_stage(
     whatever is there is discarded. The processes of a `world` all call it; the first one writes.
 
     Raises:
+        ArtifactError: Another process is tuning `output`.
         ConfigError: The inputs contradict each other, or a zero-shot promise.
         DataError: There is nothing to train on.
         ProcessError: Another process was lost or failed, or has other inputs.
         ModelError, ArtifactError: See `attach`, `train` and `write_directory`.
     """
+    working = output.parent / f".{output.name}.checkpoints"
+    with ExitStack() as held:
+        world.first(lambda: held.enter_context(_alone(working, output)))
+        return _tune(inputs, output, working, restart, progress, world)
+
+
+def _alone(working: Path, output: Path) -> AbstractContextManager[None]:
+    """Holds the checkpoints of `output`, so that two trainings do not write them in turn."""
+    refusal = ArtifactError(
+        f"{output} is being tuned",
+        found="another process at work on it",
+        expected="one at a time",
+        hint="Wait for it, or choose another --output.",
+    )
+    with storage_errors(working):
+        working.parent.mkdir(parents=True, exist_ok=True)
+    return locked(working, wait=0.0, refusal=refusal)
+
+
+def _tune(
+    inputs: StageInputs, output: Path, working: Path, restart: bool, progress: Progress | None, world: World
+) -> Path:
     config = inputs.config
     if inputs.parent is not None:
         read_manifest(inputs.parent, kind=KIND)  # a damaged parent is refused before anything is loaded from it
     check_data(config, inputs.data)
     labels = labels_seen(inputs)
     check_unseen(inputs, labels)
-    working = output.parent / f".{output.name}.checkpoints"
     ((finished,), *_) = world.gather(not restart and _is_finished(inputs, output))
     if finished:
         world.first(lambda: _clear(working))  # left by a crash just after it was published
