@@ -101,34 +101,13 @@ def tune_stage(
         ProcessError: Another process was lost or failed, or has other inputs.
         ModelError, ArtifactError: See `attach`, `train` and `write_directory`.
     """
-    working = output.parent / f".{output.name}.checkpoints"
-    with ExitStack() as held:
-        world.first(lambda: held.enter_context(_alone(working, output)))
-        return _tune(inputs, output, working, restart, progress, world)
-
-
-def _alone(working: Path, output: Path) -> AbstractContextManager[None]:
-    """Holds the checkpoints of `output`, so that two trainings do not write them in turn."""
-    refusal = ArtifactError(
-        f"{output} is being tuned",
-        found="another process at work on it",
-        expected="one at a time",
-        hint="Wait for it, or choose another --output.",
-    )
-    with storage_errors(working):
-        working.parent.mkdir(parents=True, exist_ok=True)
-    return locked(working, wait=0.0, refusal=refusal)
-
-
-def _tune(
-    inputs: StageInputs, output: Path, working: Path, restart: bool, progress: Progress | None, world: World
-) -> Path:
     config = inputs.config
     if inputs.parent is not None:
         read_manifest(inputs.parent, kind=KIND)  # a damaged parent is refused before anything is loaded from it
     check_data(config, inputs.data)
     labels = labels_seen(inputs)
     check_unseen(inputs, labels)
+    working = output.parent / f".{output.name}.checkpoints"
     ((finished,), *_) = world.gather(not restart and _is_finished(inputs, output))
     if finished:
         world.first(lambda: _clear(working))  # left by a crash just after it was published
@@ -143,14 +122,29 @@ def _tune(
     target = None if validated is None else _domain_prompts(validated, backbone, config, knowledge)
     identity = stage_identity(inputs, backbone.fingerprint, labels)
     world.check_same("inputs of the stage", [identity.config, identity.parents])
-    if restart:
-        world.first(lambda: _clear(working))
     owner = {**identity.config, "parents": identity.parents}
-    result = Trainings(inputs, model, domains, target, owner, working, world).run(progress)
-    world.collect(model)
-    world.first(lambda: _write(inputs, output, model, knowledge, identity, result, restart))
-    world.first(lambda: _clear(working))
+    with ExitStack() as held:
+        world.first(lambda: held.enter_context(_alone(working, output)))
+        if restart:
+            world.first(lambda: _clear(working))
+        result = Trainings(inputs, model, domains, target, owner, working, world).run(progress)
+        world.collect(model)
+        world.first(lambda: _write(inputs, output, model, knowledge, identity, result, restart))
+        world.first(lambda: _clear(working))
     return output
+
+
+def _alone(working: Path, output: Path) -> AbstractContextManager[None]:
+    """Holds the checkpoints of `output`, so that two trainings do not write them in turn."""
+    refusal = ArtifactError(
+        f"{output} is being tuned",
+        found="another process at work on it",
+        expected="one at a time",
+        hint="Wait for it, or choose another --output.",
+    )
+    with storage_errors(working):
+        working.parent.mkdir(parents=True, exist_ok=True)
+    return locked(working, wait=0.0, refusal=refusal)
 
 
 def _clear(working: Path) -> None:
