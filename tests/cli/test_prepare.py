@@ -124,6 +124,7 @@ def test_folds(tmp_path: Path) -> None:
         (("table", "--input", "x", "--columns", "KundenNr"), "--columns 'KundenNr'; expected our column = yours"),
         (("table", "--input", "x", "--item-columns", "=x"), "--item-columns '=x'"),
         (("films",), "unknown dataset 'films'"),
+        ((__file__,), f"recalign prepare table --input {__file__}"),
         (("synthetic", "--split", "1"), "split: found '1'"),
     ],
 )

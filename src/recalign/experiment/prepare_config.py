@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Final, Self
 
@@ -26,6 +27,10 @@ _VERSION: Final = 2  # raised where equal settings give other data than before, 
 
 # Names in the fingerprint of a request, by which stored results know their data.
 _STORED: Final = {"max_history": "window", "max_rendered": "max_samples", "catalogue": "domain"}
+
+
+def _as_table(path: str) -> str:
+    return f"recalign prepare table --input {shlex.quote(path)}"
 
 
 class PrepareConfig(SplitConfig):
@@ -82,6 +87,8 @@ class PrepareConfig(SplitConfig):
     @classmethod
     def _default_protocol(cls, values: object) -> object:
         if isinstance(values, dict) and isinstance(dataset := values.get("dataset"), str):
+            if dataset not in READERS.names() and Path(dataset).exists():
+                raise ValueError(f"a path, {dataset}, where the kind of data is named; a table: {_as_table(dataset)}")
             reader = READERS.find(READERS.validate(dataset))
             return {**values, "protocol": values.get("protocol") or reader.defaults.protocol}
         return values
