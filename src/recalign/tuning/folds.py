@@ -27,8 +27,9 @@ from recalign.scoring.yes_no import YesNoScorer
 from recalign.seeding import generator
 from recalign.tuning.config import RecStage
 from recalign.tuning.loop import LoopResult, Validation
-from recalign.tuning.merging import Progress, following, load_weights, trained_weights
+from recalign.tuning.merging import Progress, following
 from recalign.tuning.sources import PromptSource
+from recalign.tuning.weights import copy_weights, load_weights, trained_weights
 
 
 class Shots(NamedTuple):
@@ -83,7 +84,8 @@ def train_by_folds(
     """
     folds = deal([label for part in shots for label in part.labels], config.folds, config.seed)
     prompts = [prompt for part in shots for prompt in part.prompts()]
-    trained, start = trained_weights(model)
+    trained = trained_weights(model)
+    start = copy_weights(trained)
     done, aucs = LoopResult(0, 0, [], 0.0), defaultdict[int, list[float]](list)
     for fold in range(config.folds):
         load_weights(trained, start)

@@ -32,6 +32,7 @@ from recalign.tuning.optim import (
     restore_optimizer,
 )
 from recalign.tuning.sources import BatchSource
+from recalign.tuning.weights import copy_weights, load_weights, trained_weights
 from recalign.tuning.world import World
 
 
@@ -137,7 +138,7 @@ class _Loop:
 
     def __post_init__(self) -> None:
         self.device = next(self.model.parameters()).device
-        self.trained = {name: tensor for name, tensor in self.model.named_parameters() if tensor.requires_grad}
+        self.trained = trained_weights(self.model)
         self.budget = tokens_per_pass(self.model, self.config.micro_batch_tokens)
         self.world.align(self.trained.values())
         self.optimizer = build_optimizer(self.trained, self.config.optim)
@@ -231,7 +232,7 @@ class _Loop:
 
     def _kept(self) -> dict[str, Tensor]:
         """A copy of the weights that would be kept now: averaged where averaging is on."""
-        return _copy(self.average.values if self.average else self.trained)
+        return copy_weights(self.average.values if self.average else self.trained)
 
     @contextmanager
     def _kept_weights(self) -> Iterator[None]:
@@ -239,17 +240,12 @@ class _Loop:
         if not self.average:
             yield
             return
-        own = _copy(self.trained)
-        self._load(self.average.values)
+        own = copy_weights(self.trained)
+        load_weights(self.trained, self.average.values)
         try:
             yield
         finally:
-            self._load(own)
-
-    @torch.no_grad()
-    def _load(self, weights: dict[str, Tensor]) -> None:
-        for name, tensor in self.trained.items():
-            tensor.copy_(weights[name])
+            load_weights(self.trained, own)
 
     def _save(self) -> None:
         if self.store is None:
@@ -273,7 +269,7 @@ class _Loop:
                 expected="as many processes as it was written with",
                 hint=f"Pass --processes {state.processes}, or start the stage again with --restart",
             )
-        self._load(self._parts(state.weights))
+        load_weights(self.trained, self._parts(state.weights))
         restore_optimizer(self.optimizer, self.trained, state.optimizer, self.world.part)
         if self.average and state.ema is not None:
             self.average.values = self._parts(state.ema)
@@ -288,10 +284,6 @@ class _Loop:
 
     def _finish(self, seconds: float) -> LoopResult:
         kept_step = self.facts.best_step if self.best is not None else self.step
-        self._load(self.best if self.best is not None else self._kept())
+        load_weights(self.trained, self.best if self.best is not None else self._kept())
         self.model.eval()
         return LoopResult(kept_step, self.step, self.facts.log, seconds)
-
-
-def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in weights.items()}

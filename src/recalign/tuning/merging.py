@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from recalign.seeding import derive_seed
 from recalign.tuning.checkpoint import LogEntry
 from recalign.tuning.loop import LoopResult, StepReport
+from recalign.tuning.weights import copy_weights, load_weights, trained_weights
 
 Progress = Callable[[StepReport], None]
 
@@ -44,14 +45,15 @@ def train_merged(
     """
     if trainings == 1:
         return train(0, progress)
-    trained, start = trained_weights(model)
-    mean = [torch.zeros_like(tensor) for tensor in start]
+    trained = trained_weights(model)
+    start = copy_weights(trained)
+    mean = {name: torch.zeros_like(tensor) for name, tensor in start.items()}
     done = LoopResult(0, 0, [], 0.0)
     for number in range(trainings):
         load_weights(trained, start)
         result = train(number, following(done, trainings - number, progress))
-        for average, tensor in zip(mean, trained, strict=True):
-            average.lerp_(tensor.detach(), 1 / (number + 1))
+        for name, average in mean.items():
+            average.lerp_(trained[name].detach(), 1 / (number + 1))
         done = LoopResult(
             done.kept_step or result.kept_step,
             done.steps_done + result.steps_done,
@@ -78,16 +80,3 @@ def following(done: LoopResult, left: int, progress: Progress | None) -> Progres
 def later(log: Sequence[LogEntry], steps: int) -> list[LogEntry]:
     """The log of a training that came after so many steps of others."""
     return [{**entry, "step": entry["step"] + steps} for entry in log]
-
-
-def trained_weights(model: nn.Module) -> tuple[list[nn.Parameter], list[Tensor]]:
-    """The parameters that require a gradient, and a copy of their values."""
-    trained = [tensor for tensor in model.parameters() if tensor.requires_grad]
-    return trained, [tensor.detach().clone() for tensor in trained]
-
-
-@torch.no_grad()
-def load_weights(trained: Sequence[nn.Parameter], weights: Sequence[Tensor]) -> None:
-    """Put values into parameters."""
-    for tensor, value in zip(trained, weights, strict=True):
-        tensor.copy_(value)
