@@ -20,6 +20,7 @@ from recalign.models.forward import head_at, logits_at, supports_fusion, support
 from recalign.prompting.encoding import IGNORE, EncodedPrompt
 from recalign.prompting.packing import Forest, grow_tree, grow_trees, pack
 from recalign.testing.tiny import ARCHITECTURES, make_tiny
+from recalign.tuning.guards import mixed_precision
 
 TOLERANCE = 1e-5  # of float32, beside the largest logit
 
@@ -219,6 +220,19 @@ def test_logits_of_a_rounded_model_are_not_rounded(
     assert gap(found.to(model.dtype).double(), expected) > 10 * TOLERANCE
     trained = logits_at(model, forest, forest.answers, packed=way != "alone")
     assert trained.dtype == model.dtype  # with gradients the head is the model's own
+
+
+@torch.no_grad()
+def test_logits_under_autocast_are_not_rounded(checkpoints: dict[str, Path]) -> None:
+    model = load(checkpoints["llama"]).model
+    model.get_output_embeddings().weight *= 100
+    forest = pack(grow_trees(prompts(), 64))
+    expected = logits_at(model, forest, forest.answers)
+    with mixed_precision(model, "bf16"):
+        found = logits_at(model, forest, forest.answers)
+    assert found.dtype == torch.float32
+    assert 0 < gap(found, expected) < 0.1
+    assert not torch.equal(found, found.bfloat16().float())
 
 
 @pytest.mark.parametrize(("layers", "width", "expected"), [(3, 256, 16384), (30, 576, 15534), (32, 4096, 2048)])

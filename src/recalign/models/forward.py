@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 PACKING_TOLERANCE = 1e-4
 
 
-_HEAD_ROWS = 1 << 14  # of a head in bfloat16 or float16 that are float32 at one time
+_HEAD_ROWS = 1 << 14  # of a head in bfloat16 or float16 that are in float32 at one time
 
 # On a GPU a pass may take so many tokens times layers times width: about 13 GB in training, with bfloat16.
 _GPU_PASS = 1 << 28
@@ -55,16 +55,19 @@ def tokens_per_pass(model: nn.Module, wanted: int) -> int:
 def head_at(model: nn.Module, rows: Tensor, columns: Tensor, *, exact: bool = False) -> Iterator[None]:
     """Within the context, the output head of `model` sees only the hidden states at (rows[i], columns[i]).
 
-    With `exact` a head with rounded weights computes its logits in float32.
+    With `exact` its logits are computed in float32, whatever the model computes in.
     """
     head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
 
     def narrow(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         return (inputs[0][rows, columns].unsqueeze(0), *inputs[1:])
 
+    def again(head: nn.Linear, inputs: tuple[Any, ...], logits: Tensor) -> Tensor:
+        return logits if logits.dtype == torch.float32 else _exact_logits(head, inputs[0])
+
     handles = [head.register_forward_pre_hook(narrow)]
-    if exact and _is_rounded(head):
-        handles.append(head.register_forward_hook(lambda head, inputs, _logits: _exact_logits(head, inputs[0])))
+    if exact and _is_plain(head):
+        handles.append(head.register_forward_hook(again))
     try:
         yield
     finally:
@@ -72,11 +75,9 @@ def head_at(model: nn.Module, rows: Tensor, columns: Tensor, *, exact: bool = Fa
             handle.remove()
 
 
-def _is_rounded(head: nn.Module) -> bool:
-    """Whether a head is a plain linear layer, whole on one device, in bfloat16 or float16."""
-    if type(head) not in (nn.Linear, OneDnnLinear) or isinstance(head.weight, DTensor):
-        return False
-    return head.weight.dtype in (torch.bfloat16, torch.float16)
+def _is_plain(head: nn.Module) -> bool:
+    """Whether a head is a linear layer of PyTorch's, whole on one device."""
+    return type(head) in (nn.Linear, OneDnnLinear) and not isinstance(head.weight, DTensor)
 
 
 def _exact_logits(head: nn.Linear, hidden: Tensor) -> Tensor:
@@ -84,10 +85,11 @@ def _exact_logits(head: nn.Linear, hidden: Tensor) -> Tensor:
 
     In bfloat16 a logit of 16 has steps of 0.06 to 0.13, which is as far as the answers to two prompts may be apart.
     """
-    rows = hidden.float()
-    parts = [functional.linear(rows, part.float()) for part in torch.split(head.weight, _HEAD_ROWS)]
-    logits = torch.cat(parts, -1)
-    return logits if head.bias is None else logits + head.bias.float()
+    with torch.autocast(hidden.device.type, enabled=False):
+        rows = hidden.float()
+        parts = [functional.linear(rows, part.float()) for part in torch.split(head.weight, _HEAD_ROWS)]
+        logits = torch.cat(parts, -1)
+        return logits if head.bias is None else logits + head.bias.float()
 
 
 def logits_at(
@@ -108,7 +110,7 @@ def logits_at(
     if fused:
         head: nn.Linear = model.get_output_embeddings()  # type: ignore[operator]
         hidden = hidden_at(model, forest, where)
-        result: Tensor = _exact_logits(head, hidden) if _is_rounded(head) else head(hidden)
+        result: Tensor = head(hidden) if head.weight.dtype == torch.float32 else _exact_logits(head, hidden)
         return result
     exact = not torch.is_grad_enabled()
     if packed:
