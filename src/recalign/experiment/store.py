@@ -36,7 +36,7 @@ from recalign.tuning.config import StageConfig
 FOLDERS = ("data", "backbones", "cot", "models", "candidates", "scores", "log", "failed")
 KEY_LENGTH = 16
 # Counts as an input of every job; raise it when the same settings give other results than before.
-GENERATION = 2
+GENERATION = 3
 
 
 class _Work(BaseModel):
