@@ -245,7 +245,7 @@ def test_keys_do_not_change_between_versions() -> None:
     work = CandidatesWork(data="data/x", split="test", negatives=50)
     data = make_job("data", "x", work, [{"seed": 1, "name": "a"}, None, "é", 0.1], ())
     child = make_job("scores", "y", work, ["test", 50], (data, data), suffix=".parquet")
-    assert (data.key, child.key) == ("95d5de0c6017ccca", "8be098a7f5af94b9")
+    assert (data.key, child.key) == ("7410f6e14d8a25cf", "f2edfc9b700b2190")
     assert child.output == f"scores/{child.key}.parquet"
     assert child.needs == (data.key,)
 
