@@ -247,15 +247,15 @@ run()
 """
 THEN = {
     "a rank dies": """
-from recalign.tuning import stage
-real = stage.train
+from recalign.tuning import trainings
+real = trainings.train
 def train(*arguments, progress, **options):
     def die(report):
         progress(report)
         if report.step == 3 and os.environ["RANK"] == "1":
             os._exit(1)
     return real(*arguments, progress=die, **options)
-stage.train = train
+trainings.train = train
 """,
     "the save fails": """
 def save(self, state):
