@@ -330,6 +330,18 @@ def test_impossible_stages_leave_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_output_that_cannot_be_written_is_one_line(
+    tmp_path: Path, inputs: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, *rest: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    asked = inputs(max_steps=1)
+    monkeypatch.setattr(storage.io, "open", refused)
+    with pytest.raises(ArtifactError, match=r"cannot write .*\.model\.checkpoints"):
+        tune_stage(asked, tmp_path / "model")
+
+
 def test_two_trainings_of_one_output_are_not_mixed(tmp_path: Path, inputs: Build) -> None:
     held = locked(tmp_path / ".model.checkpoints")
     with held, pytest.raises(ArtifactError, match=r"model is being tuned; found another process at work.*--output"):

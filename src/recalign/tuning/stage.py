@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,7 +124,7 @@ def tune_stage(
     world.check_same("inputs of the stage", [identity.config, identity.parents])
     owner = {**identity.config, "parents": identity.parents}
     with ExitStack() as held:
-        world.first(lambda: held.enter_context(_alone(working, output)))
+        world.first(lambda: _claim(working, output, held))
         if restart:
             world.first(lambda: _clear(working))
         result = Trainings(inputs, model, domains, target, owner, working, world).run(progress)
@@ -134,8 +134,8 @@ def tune_stage(
     return output
 
 
-def _alone(working: Path, output: Path) -> AbstractContextManager[None]:
-    """Holds the checkpoints of `output`, so that two trainings do not write them in turn."""
+def _claim(working: Path, output: Path, held: ExitStack) -> None:
+    """Hold the checkpoints of `output`, so that two trainings do not write them in turn."""
     refusal = ArtifactError(
         f"{output} is being tuned",
         found="another process at work on it",
@@ -144,7 +144,7 @@ def _alone(working: Path, output: Path) -> AbstractContextManager[None]:
     )
     with storage_errors(working):
         working.parent.mkdir(parents=True, exist_ok=True)
-    return locked(working, wait=0.0, refusal=refusal)
+        held.enter_context(locked(working, wait=0.0, refusal=refusal))
 
 
 def _clear(working: Path) -> None:
