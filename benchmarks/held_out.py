@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import torch
 
 from recalign.artifacts import read_manifest
 from recalign.data.facts import FactFinder
@@ -35,6 +34,7 @@ from recalign.scoring.prompted import PromptScorer
 from recalign.tuning.config import RecStage, stage_config
 from recalign.tuning.model_artifact import load_knowledge, load_model, load_scorer, scorer_around
 from recalign.tuning.selection import held_out_lists
+from recalign.tuning.weights import add_to_mean
 
 Tables = dict[Statistic, pl.DataFrame]
 
@@ -94,14 +94,12 @@ def main() -> None:
         print(f"{name:28} {'  '.join(cells)} {time.perf_counter() - started:5.0f}", flush=True)
 
 
-@torch.no_grad()
 def mean_of(models: list[Path], data: SampleSet, device: str) -> PromptScorer:
     """The first of the models, with the mean of the weights of all in place of its own."""
     mean, backbone, _ = load_model(models[0], device=device)
     for number, directory in enumerate(models[1:], start=2):
         other = load_model(directory, device=device)[0]
-        for average, weight in zip(mean.parameters(), other.parameters(), strict=True):
-            average.lerp_(weight, 1 / number)
+        add_to_mean(dict(mean.named_parameters()), dict(other.named_parameters()), number)
     return scorer_around(mean, backbone, models[0], data)
 
 

@@ -15,7 +15,6 @@ Artefacts appear under their names when they are complete, so what is there is d
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Annotated, Literal, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recalign.artifacts import fingerprint, write_file_atomic
+from recalign.artifacts.storage import try_lock
 from recalign.baselines.config import BaselineConfig
 from recalign.cot.config import TeachConfig
 from recalign.data.samples import SampleSet
@@ -266,15 +266,13 @@ class Store:
         """
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / ".lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(handle.fileno()):
                 raise ConfigError(
                     f"store {self.root}",
                     found="another run at work in it",
                     expected="one at a time",
                     hint="Wait for it, give it more --jobs, or choose another --store.",
-                ) from None
+                )
             yield
 
 

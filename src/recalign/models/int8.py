@@ -30,7 +30,7 @@ class Int8Linear(ScoringLinear):
     tolerance: ClassVar[float] = 0.1
 
     def __init__(self, layer: nn.Linear) -> None:
-        super().__init__()
+        super().__init__(layer)
         levels = weight_levels()
         self.rotation = _rotation(layer.in_features)
         weight = self._rotated(layer.weight.detach())
@@ -38,20 +38,13 @@ class Int8Linear(ScoringLinear):
         whole = (weight / self.scale[:, None]).round().to(torch.int8)
         self.packed = torch.ops.onednn.qlinear_prepack(whole, None)  # laid out for oneDNN: no tensor for a state_dict
         self.zeros = torch.zeros(len(weight), dtype=torch.int32)
-        self.bias = None if layer.bias is None else layer.bias.detach()
 
-    @torch.no_grad()
-    def forward(self, input: Tensor) -> Tensor:
-        """Input (…, in), output (…, out)."""
-        rows = self._rotated(input.reshape(-1, input.shape[-1]))
-        if len(rows) == 0:
-            return input.new_zeros(*input.shape[:-1], len(self.scale))
+    def product(self, rows: Tensor) -> Tensor:
+        """See `ScoringLinear.product`."""
+        rows = self._rotated(rows)
         size = rows.abs().amax(1, keepdim=True).clamp_min_(torch.finfo(rows.dtype).tiny).div_(127)
         whole = (rows / size).add_(_ZERO + 0.5).to(torch.uint8)  # all positive, so cutting off rounds
-        result = _product(whole, self.packed, self.scale, self.zeros, _ZERO).mul_(size)
-        if self.bias is not None:
-            result += self.bias
-        return result.view(*input.shape[:-1], -1)
+        return _product(whole, self.packed, self.scale, self.zeros, _ZERO).mul_(size)
 
     def _rotated(self, rows: Tensor) -> Tensor:
         return (rows.reshape(-1, len(self.rotation)) @ self.rotation).view(rows.shape)

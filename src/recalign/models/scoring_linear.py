@@ -5,14 +5,16 @@ Embeddings, norms, attention, sums and the output head of a model that has them 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-class ScoringLinear(nn.Module):
-    """The products of a float32 linear layer, nearly; no gradients. Its weight is not kept.
+class ScoringLinear(nn.Module, ABC):
+    """The products of a float32 linear `layer`, nearly; no gradients. Its weight is not kept.
 
     Attributes:
         tolerance: How far logits may be from those of another order of the same sums, relative to the largest one: a
@@ -20,6 +22,26 @@ class ScoringLinear(nn.Module):
     """
 
     tolerance: ClassVar[float]
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.width = layer.out_features
+        self.bias = None if layer.bias is None else layer.bias.detach()
+
+    @abstractmethod
+    def product(self, rows: Tensor) -> Tensor:
+        """Rows (n, in), at least one, times the weights: (n, out) in float32."""
+
+    @torch.no_grad()
+    def forward(self, input: Tensor) -> Tensor:
+        """Input (…, in), output (…, out)."""
+        rows = input.reshape(-1, input.shape[-1])
+        if len(rows) == 0:
+            return input.new_zeros(*input.shape[:-1], self.width)
+        result = self.product(rows)
+        if self.bias is not None:
+            result += self.bias
+        return result.view(*input.shape[:-1], -1)
 
     def activated(self, x: Tensor) -> Tensor:
         """``silu(layer(x))``."""

@@ -15,7 +15,7 @@ from torch import nn
 from recalign.seeding import derive_seed
 from recalign.tuning.checkpoint import LogEntry
 from recalign.tuning.loop import LoopResult, StepReport
-from recalign.tuning.weights import copy_weights, load_weights, trained_weights
+from recalign.tuning.weights import add_to_mean, copy_weights, load_weights, trained_weights
 
 Progress = Callable[[StepReport], None]
 
@@ -52,8 +52,7 @@ def train_merged(
     for number in range(trainings):
         load_weights(trained, start)
         result = train(number, following(done, trainings - number, progress))
-        for name, average in mean.items():
-            average.lerp_(trained[name].detach(), 1 / (number + 1))
+        add_to_mean(mean, trained, number + 1)
         done = LoopResult(
             done.kept_step or result.kept_step,
             done.steps_done + result.steps_done,

@@ -23,3 +23,10 @@ def load_weights(trained: Mapping[str, Tensor], values: Mapping[str, Tensor]) ->
     """Put values into weights in place."""
     for name, tensor in trained.items():
         tensor.copy_(values[name])
+
+
+@torch.no_grad()
+def add_to_mean(mean: Mapping[str, Tensor], weights: Mapping[str, Tensor], count: int) -> None:
+    """Make the mean of ``count - 1`` models that of `count`, in place, with the weights of one more."""
+    for name, average in mean.items():
+        average.lerp_(weights[name], 1 / count)
